@@ -1,0 +1,83 @@
+/* The broker's core as its environment sees it: connections come and go, bytes come in, time passes, and at the end of
+ * each turn of the loop what has gathered is flushed. One thread. See env.h for the other direction.
+ *
+ *   env                             core
+ *   session_new(link)           ->  a session in state NEW, with its handshake clock running
+ *   session_read_buffer()       ->  where to read to; then session_read(n), session_read_end()
+ *   session_writable()          ->  the link takes bytes again
+ *   session_closed()            ->  the link is gone
+ *   broker_turn()               ->  timers, replies, deliveries; once per turn, after all of the above  */
+#ifndef BROKER_BROKER_H
+#define BROKER_BROKER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "env.h"
+
+struct broker;
+struct session;
+
+/* Limits that the operator sets. Bytes unless the name says otherwise. broker_defaults() fills them. */
+struct broker_limits {
+    uint32_t max_payload;          /* of one message */
+    uint32_t max_sessions_count;
+    uint32_t max_subs_count;       /* of one connection */
+    uint64_t queue_msgs_count;     /* a subscription's queue, when it does not say */
+    uint64_t queue_bytes;
+    uint64_t queue_msgs_cap_count; /* the most that it may ask for */
+    uint64_t queue_bytes_cap;
+    uint64_t session_queue_bytes;  /* all queues of one connection */
+    uint64_t retained_bytes;       /* all retained values, with what it costs to keep them */
+    uint32_t pub_window_count;     /* publishes of one connection that wait for their answer */
+    uint32_t handshake_ms;
+    uint32_t closing_ms;           /* how long a closing connection may take to read what is left */
+    uint32_t keepalive_max_s;      /* asked for longer: this is granted */
+};
+
+struct broker *broker_new(struct env *env, const struct broker_limits *limits); /* limits NULL: defaults */
+void broker_free(struct broker *broker); /* every session must be gone */
+void broker_defaults(struct broker_limits *limits);
+
+/* A connection was accepted. Returns NULL if there are too many: then write broker_full_frame() and close. */
+struct session *session_new(struct broker *broker, struct link *link);
+/* A complete BYE frame for a connection that can't be served (static memory). */
+const uint8_t *broker_full_frame(size_t *len);
+
+/* Where the next bytes of this session go: at least 1 byte, valid until session_read(). */
+void session_read_buffer(struct session *session, uint8_t **buf, size_t *cap);
+void session_read(struct session *session, size_t len);
+void session_read_end(struct session *session); /* end of the peer's stream */
+void session_writable(struct session *session);
+void session_closed(struct session *session);   /* the link is gone; the session is freed at the end of the turn */
+
+/* Does what is due: input that waits for its share, timers, flushing. Returns when to call again at the latest:
+ * 0 = there is more to do right now, UINT64_MAX = nothing is planned, else monotonic milliseconds. */
+uint64_t broker_turn(struct broker *broker);
+
+/* Graceful stop: tells every client (BYE 113) after flushing what it holds. Done when broker_sessions() is 0. */
+void broker_stop(struct broker *broker);
+size_t broker_sessions(const struct broker *broker);
+
+/* For tests and operators: what the broker holds. */
+struct broker_figures {
+    uint64_t sessions, subscriptions, retained, retained_bytes;
+    uint64_t runs, run_bytes;      /* alive, and the memory of their own that they hold */
+    uint64_t slabs;
+    uint64_t messages_in, bytes_in;       /* MSG frames taken from publishers */
+    uint64_t copies_out, copies_lost;     /* per matching subscription */
+    uint64_t protocol_errors;             /* connections closed with 100..199 by their own fault */
+};
+void broker_figures(const struct broker *broker, struct broker_figures *out);
+
+/* For tests: each subscription in turn, while fn returns true. matched = sent + lost + queued. */
+struct subscription_figures {
+    struct link *link;
+    uint32_t sid;
+    uint64_t matched, sent, lost, queued, queued_bytes;
+};
+void broker_each_subscription(const struct broker *broker, bool (*fn)(const struct subscription_figures *f, void *arg),
+                              void *arg);
+
+#endif

@@ -1,0 +1,144 @@
+#include "wire.h"
+
+static enum mps_scan_result malformed(struct mps_scan *scan, const char *error)
+{
+    scan->error = error;
+    return MPS_SCAN_MALFORMED;
+}
+
+static enum mps_scan_result over_limit(struct mps_scan *scan, const char *error)
+{
+    scan->error = error;
+    return MPS_SCAN_LIMIT;
+}
+
+/* The frame's array itself and its first element, the operation. */
+static enum mps_scan_result check_start(struct mps_scan *scan, const struct mps_head *head)
+{
+    if (scan->values == 1) {
+        if (head->type != MPS_ARRAY) return malformed(scan, "a frame must be an array");
+        if (head->count == 0) return malformed(scan, "a frame must not be empty");
+    } else if (scan->values == 2) {
+        if (head->type != MPS_UINT || head->number > MPS_OP_MAX)
+            return malformed(scan, "an operation must be an integer from 0 to 127");
+        scan->op = (uint8_t)head->number;
+    }
+    return MPS_SCAN_MORE;
+}
+
+/* A container begins: its elements are owed. The claim is judged here, so a claim alone costs nothing. */
+static enum mps_scan_result open_container(struct mps_scan *scan, const struct mps_head *head,
+                                           const struct mps_limits *limits)
+{
+    uint64_t owed = head->type == MPS_MAP ? 2 * (uint64_t)head->count : head->count;
+    if (owed + scan->values > limits->values_max) return over_limit(scan, "too many values in a frame");
+    if (scan->depth == MPS_DEPTH_MAX) return over_limit(scan, "nested too deeply");
+    if (owed > 0) scan->owed[scan->depth++] = (uint32_t)owed;
+    return MPS_SCAN_MORE;
+}
+
+static enum mps_scan_result check_payload(struct mps_scan *scan, const struct mps_head *head,
+                                          const struct mps_limits *limits)
+{
+    if (head->type != MPS_BIN) return malformed(scan, "the payload of a MSG must be bin");
+    if (head->count > 4 * (uint64_t)limits->payload_max)
+        return over_limit(scan, "the payload is longer than four times the limit");
+    scan->payload_at = scan->pos + head->head_len;
+    scan->payload_len = head->count;
+    scan->oversized = head->count > limits->payload_max;
+    return scan->oversized ? MPS_SCAN_TOO_LARGE : MPS_SCAN_MORE;
+}
+
+static bool has_body(enum mps_type type)
+{
+    return type == MPS_STR || type == MPS_BIN || type == MPS_EXT;
+}
+
+/* Takes one value whose head is there; a body is jumped over. */
+static enum mps_scan_result take_value(struct mps_scan *scan, const struct mps_head *head,
+                                       const struct mps_limits *limits)
+{
+    if (++scan->values > limits->values_max) return over_limit(scan, "too many values in a frame");
+    if (scan->depth == 1) scan->elements++;
+    if (scan->depth > 0) scan->owed[scan->depth - 1]--;
+    enum mps_scan_result result = check_start(scan, head);
+    if (result != MPS_SCAN_MORE) return result;
+
+    uint32_t body = has_body(head->type) ? head->count : 0;
+    bool payload = scan->op == MPS_OP_MSG && scan->depth == 1 && scan->elements == 4;
+    uint64_t head_end = (uint64_t)scan->pos + head->head_len + (payload ? 0 : body) - scan->payload_len;
+    if (head_end > limits->head_max) return over_limit(scan, "the frame's head is too long");
+    if (payload) {
+        result = check_payload(scan, head, limits);
+        if (result < 0 && result != MPS_SCAN_TOO_LARGE) return result;
+    } else if (head->type == MPS_ARRAY || head->type == MPS_MAP) {
+        enum mps_scan_result opened = open_container(scan, head, limits);
+        if (opened != MPS_SCAN_MORE) return opened;
+    }
+    scan->pos += head->head_len + body;
+    while (scan->depth > 0 && scan->owed[scan->depth - 1] == 0) scan->depth--;
+    return result;
+}
+
+/* Length of a MSG of the common shape (fixarray 4, op 2, topic of up to 255 bytes, no props, bin), up to its payload's
+ * body; 0 if it has another shape or isn't there to that point. */
+static uint32_t common_head(const uint8_t *p, size_t len, uint32_t *payload_len)
+{
+    if (len < 4 || p[0] != 0x94 || p[1] != MPS_OP_MSG) return 0;
+    size_t at = 2;
+    if ((p[at] & 0xe0) == 0xa0) at += 1u + (p[at] & 31);
+    else if (p[at] == 0xd9) at += 2u + p[at + 1];
+    else return 0;
+    if (len < at + 6 || p[at++] != 0xc0) return 0; /* with 6 bytes even the longest head of a bin is there */
+    switch (p[at]) {
+    case 0xc4: *payload_len = p[at + 1]; return (uint32_t)at + 2;
+    case 0xc5: *payload_len = (uint32_t)(p[at + 1] << 8 | p[at + 2]); return (uint32_t)at + 3;
+    case 0xc6:
+        *payload_len = (uint32_t)p[at + 1] << 24 | (uint32_t)p[at + 2] << 16 | (uint32_t)p[at + 3] << 8 | p[at + 4];
+        return (uint32_t)at + 5;
+    }
+    return 0;
+}
+
+enum mps_scan_result mps_scan(struct mps_scan *scan, const uint8_t *frame, size_t len, const struct mps_limits *limits)
+{
+    if (scan->values == 0) { /* the common shape needs no step by step: 5 ns instead of 40 */
+        uint32_t payload_len, at = common_head(frame, len, &payload_len);
+        if (at > 0 && payload_len <= limits->payload_max && at <= limits->head_max && limits->values_max >= 5) {
+            *scan = (struct mps_scan){.pos = at + payload_len, .payload_at = at, .payload_len = payload_len,
+                                      .values = 5, .elements = 4, .op = MPS_OP_MSG};
+            return scan->pos <= len ? MPS_SCAN_FRAME : MPS_SCAN_MORE;
+        }
+    }
+    while (scan->values == 0 || scan->depth > 0) {
+        size_t at = scan->pos - scan->skipped;
+        if (at >= len) return MPS_SCAN_MORE;
+        struct mps_head head;
+        int there = mps_head_read(frame + at, len - at, &head);
+        if (there < 0) return malformed(scan, "the byte c1 is not msgpack");
+        if (there == 0) return MPS_SCAN_MORE;
+        enum mps_scan_result result = take_value(scan, &head, limits);
+        if (result != MPS_SCAN_MORE) return result;
+    }
+    return scan->pos - scan->skipped <= len ? MPS_SCAN_FRAME : MPS_SCAN_MORE;
+}
+
+enum mps_scan_result mps_scan_skip(struct mps_scan *scan, const uint8_t *bytes, size_t len,
+                                   const struct mps_limits *limits, size_t *used)
+{
+    enum mps_scan_result result = mps_scan(scan, bytes, len, limits);
+    size_t known = scan->pos - scan->skipped;
+    *used = known < len ? known : len;
+    scan->skipped += (uint32_t)*used;
+    return result;
+}
+
+uint32_t mps_msg_frame_len(const uint8_t *p)
+{
+    uint32_t payload_len, at = common_head(p, UINT32_MAX, &payload_len);
+    if (at > 0) return at + payload_len;
+    static const struct mps_limits any = {UINT32_MAX, UINT16_MAX, UINT32_MAX / 4};
+    struct mps_scan scan = {0};
+    mps_scan(&scan, p, UINT32_MAX, &any);
+    return scan.pos;
+}

@@ -1,0 +1,175 @@
+#include <assert.h>
+#include <stdlib.h>
+
+#include "model.h"
+
+#define MIB (1024u * 1024)
+
+void broker_defaults(struct broker_limits *limits)
+{
+    *limits = (struct broker_limits){
+        .max_payload = MPS_PAYLOAD_MAX,
+        .max_sessions_count = 65536,
+        .max_subs_count = 100000,
+        .queue_msgs_count = 100000,
+        .queue_bytes = 16 * MIB,
+        .queue_msgs_cap_count = 10000000,
+        .queue_bytes_cap = 64 * MIB,
+        .session_queue_bytes = 64 * MIB,
+        .retained_bytes = 256 * MIB,
+        .pub_window_count = 65536,
+        .handshake_ms = MPS_HELLO_MS,
+        .closing_ms = 5000,
+        .keepalive_max_s = 86400,
+    };
+}
+
+struct broker *broker_new(struct env *env, const struct broker_limits *limits)
+{
+    struct broker *broker = calloc(1, sizeof *broker);
+    if (broker == NULL) abort();
+    broker->env = env;
+    if (limits != NULL) broker->limits = *limits;
+    else broker_defaults(&broker->limits);
+    env->random(env, &broker->seed, sizeof broker->seed);
+    env->random(env, &broker->epoch, sizeof broker->epoch);
+    broker->epoch &= MPS_NUMBER_MAX;
+    broker->runs.slabs = &broker->slabs;
+    topics_init(&broker->topics, broker->seed);
+    retained_init(&broker->retained, &broker->runs, broker->seed);
+    broker->plan = flush_plan_new();
+    return broker;
+}
+
+void broker_free(struct broker *broker)
+{
+    assert(broker->sessions == NULL && broker->dead == NULL);
+    retained_free(&broker->retained);
+    run_pool_free(&broker->runs);
+    slab_pool_free(&broker->slabs);
+    assert(broker->runs.alive == 0 && broker->slabs.alive == 0 && broker->runs.own_bytes == 0);
+    router_free(broker);
+    topics_free(&broker->topics);
+    hash_free(&broker->ids);
+    heap_free(&broker->timers);
+    free(broker->plan);
+    free(broker);
+}
+
+const uint8_t *broker_full_frame(size_t *len)
+{
+    static uint8_t room[64];
+    struct mps_out out = mps_out_open(room, sizeof room);
+    mps_encode_bye(&out, &(struct mps_bye){.code = MPS_TOO_MANY, .text = mps_text(mps_code_text(MPS_TOO_MANY))});
+    *len = out.len;
+    return room;
+}
+
+static void run_timers(struct broker *broker)
+{
+    uint64_t now_ms = broker->env->now_ms(broker->env);
+    for (struct timer *timer; (timer = timer_take_due(&broker->timers, now_ms)) != NULL;)
+        session_timer_due(container_of(timer, struct session, timer), now_ms);
+}
+
+/* Those that are held again by what happens here wait for the next turn. */
+static void resume_held(struct broker *broker)
+{
+    struct session *session = broker->held;
+    broker->held = broker->held_last = NULL;
+    while (session != NULL) {
+        struct session *next = session->next_held;
+        session->is_held = false;
+        input_resume(session);
+        session = next;
+    }
+}
+
+static void flush_dirty(struct broker *broker)
+{
+    struct session *session = broker->dirty;
+    broker->dirty = broker->dirty_last = NULL;
+    while (session != NULL) {
+        struct session *next = session->next_dirty;
+        session->is_dirty = false;
+        flush_session(session);
+        session = next;
+    }
+}
+
+/* A dead session that a list still holds waits until that list has been gone through. */
+static void free_dead(struct broker *broker)
+{
+    struct session *session = broker->dead;
+    broker->dead = NULL;
+    for (struct session *next; session != NULL; session = next) {
+        next = session->next_dead;
+        if (session->is_held || session->is_dirty) {
+            session->next_dead = broker->dead;
+            broker->dead = session;
+            continue;
+        }
+        if (session->prev != NULL) session->prev->next = session->next;
+        else broker->sessions = session->next;
+        if (session->next != NULL) session->next->prev = session->prev;
+        broker->sessions_count--;
+        free(session);
+    }
+}
+
+uint64_t broker_turn(struct broker *broker)
+{
+    run_timers(broker);
+    resume_held(broker);
+    flush_dirty(broker);
+    run_settle_all(&broker->runs);
+    free_dead(broker);
+    if (broker->dirty != NULL || broker->held != NULL) return 0;
+    return timer_next_ms(&broker->timers);
+}
+
+void broker_stop(struct broker *broker)
+{
+    broker->stopping = true;
+    uint8_t map_room[32], room[64];
+    struct mps_out map = mps_out_open(map_room, sizeof map_room), info = mps_out_open(room, sizeof room);
+    mps_put_map(&map, 1);
+    mps_put_text(&map, mps_text("lame_duck"));
+    mps_put_bool(&map, true);
+    mps_encode_info(&info, &(struct mps_info){mps_out_view(&map)});
+    for (struct session *session = broker->sessions; session != NULL; session = session->next) {
+        if (session->state == SESSION_READY) reply_frame(session, &info);
+        session_end_gently(session, MPS_SHUTTING_DOWN, mps_code_text(MPS_SHUTTING_DOWN));
+    }
+}
+
+size_t broker_sessions(const struct broker *broker)
+{
+    return broker->sessions_count;
+}
+
+void broker_figures(const struct broker *broker, struct broker_figures *out)
+{
+    *out = broker->figures;
+    out->sessions = broker->sessions_count;
+    out->subscriptions = broker->subscriptions_count;
+    out->retained = broker->retained.topics.count;
+    out->retained_bytes = broker->retained.bytes;
+    out->runs = broker->runs.alive;
+    out->run_bytes = broker->runs.own_bytes;
+    out->slabs = broker->slabs.alive;
+}
+
+void broker_each_subscription(const struct broker *broker, bool (*fn)(const struct subscription_figures *f, void *arg),
+                              void *arg)
+{
+    for (const struct session *session = broker->sessions; session != NULL; session = session->next) {
+        for (struct hash_node *n = hash_first(&session->subs); n != NULL; n = hash_next(&session->subs, n)) {
+            const struct subscription *sub = container_of(n, struct subscription, in_subs);
+            struct subscription_figures figures = {.link = session->link, .sid = sub->sid, .matched = sub->matched,
+                                                   .sent = sub->sent, .lost = sub->lost, .queued = sub->queue.msgs,
+                                                   .queued_bytes = sub->queue.bytes};
+            if (!fn(&figures, arg)) return;
+        }
+    }
+}

@@ -1,0 +1,335 @@
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+
+#include "model.h"
+
+#define IOVECS_MAX 256
+#define PIECES_MAX 1024
+/* An isolated piece shorter than this is copied: an iovec of its own costs the kernel more than the copy. */
+#define COPY_MAX 512u
+#define SCRATCH_BYTES (64u * 1024)
+/* What one session may write in one turn before others have theirs. */
+#define TURN_BYTES (1024u * 1024)
+/* Retained values that one snapshot may look at for one write. */
+#define LOOKS_MAX 256
+
+enum piece_kind { PIECE_CUT, PIECE_CONTROL, PIECE_FOR, PIECE_GAP, PIECE_MARK, PIECE_MSGS, PIECE_RETAINED };
+
+/* One thing that is written, and what has to be noted once the link has taken it. */
+struct piece {
+    enum piece_kind kind;
+    uint32_t len;
+    const uint8_t *bytes;
+    struct subscription *sub;
+    struct retained_value *value; /* RETAINED */
+    uint32_t for_flags;           /* FOR */
+};
+
+/* What one write would send. Nothing is taken out of a queue until the link has said how much it took. */
+struct flush_plan {
+    struct iovec iovecs[IOVECS_MAX];
+    struct piece pieces[PIECES_MAX];
+    int iovecs_count, pieces_count;
+    uint32_t scratch_used;
+    uint32_t for_sid, for_flags; /* the terms that the peer will hold then */
+    size_t bytes;
+    bool unfinished;             /* a snapshot has looked at enough values for one write */
+    uint8_t scratch[SCRATCH_BYTES];
+};
+
+struct flush_plan *flush_plan_new(void)
+{
+    struct flush_plan *plan = malloc(sizeof *plan);
+    if (plan == NULL) abort();
+    return plan;
+}
+
+static bool has_room(const struct flush_plan *plan)
+{
+    /* Four of each: a GAP or a FOR and a message are added without asking in between. */
+    return plan->iovecs_count + 4 <= IOVECS_MAX && plan->pieces_count + 4 <= PIECES_MAX &&
+           plan->scratch_used + 4 * COPY_MAX <= SCRATCH_BYTES && plan->bytes < TURN_BYTES;
+}
+
+static const uint8_t *last_end(const struct flush_plan *plan)
+{
+    if (plan->iovecs_count == 0) return NULL;
+    const struct iovec *last = &plan->iovecs[plan->iovecs_count - 1];
+    return (const uint8_t *)last->iov_base + last->iov_len;
+}
+
+static struct piece *add_piece(struct flush_plan *plan, enum piece_kind kind, const uint8_t *bytes, uint32_t len)
+{
+    struct piece *piece = &plan->pieces[plan->pieces_count++];
+    *piece = (struct piece){.kind = kind, .len = len, .bytes = bytes};
+    plan->bytes += len;
+    const uint8_t *from = bytes;
+    if (bytes != last_end(plan) && len < COPY_MAX && plan->scratch_used + len <= SCRATCH_BYTES) {
+        from = plan->scratch + plan->scratch_used;
+        memcpy(plan->scratch + plan->scratch_used, bytes, len);
+        plan->scratch_used += len;
+    }
+    if (from == last_end(plan))
+        plan->iovecs[plan->iovecs_count - 1].iov_len += len;
+    else
+        plan->iovecs[plan->iovecs_count++] = (struct iovec){(void *)from, len};
+    return piece;
+}
+
+/* A small frame that exists only in the scratch memory. */
+static struct piece *add_frame(struct flush_plan *plan, enum piece_kind kind, struct subscription *sub, struct mps_out *out)
+{
+    plan->scratch_used += out->len;
+    struct piece *piece = &plan->pieces[plan->pieces_count++];
+    *piece = (struct piece){.kind = kind, .len = out->len, .bytes = out->buf, .sub = sub};
+    plan->bytes += out->len;
+    if (out->buf == last_end(plan))
+        plan->iovecs[plan->iovecs_count - 1].iov_len += out->len;
+    else
+        plan->iovecs[plan->iovecs_count++] = (struct iovec){out->buf, out->len};
+    return piece;
+}
+
+static struct mps_out open_scratch(struct flush_plan *plan)
+{
+    return mps_out_open(plan->scratch + plan->scratch_used, MPS_SMALL_FRAME_MAX);
+}
+
+/* FOR is written here and not when a message is queued, so dropping from a queue can't disturb it. */
+static void plan_for(struct flush_plan *plan, struct subscription *sub, uint32_t flags)
+{
+    if (plan->for_sid == sub->sid && plan->for_flags == flags) return;
+    struct mps_out out = open_scratch(plan);
+    mps_encode_for(&out, &(struct mps_for){.sid = sub->sid, .flags = flags});
+    add_frame(plan, PIECE_FOR, sub, &out)->for_flags = flags;
+    plan->for_sid = sub->sid;
+    plan->for_flags = flags;
+}
+
+static void plan_entry(struct flush_plan *plan, struct subscription *sub, const struct queue_entry *entry)
+{
+    if (entry->run == NULL) {
+        struct mps_out out = open_scratch(plan);
+        mps_encode_gap(&out, &(struct mps_gap){.sid = sub->sid, .has_count = true, .count = entry->count, .reason = entry->off});
+        add_frame(plan, PIECE_GAP, sub, &out);
+        return;
+    }
+    plan_for(plan, sub, 0);
+    add_piece(plan, PIECE_MSGS, entry->run->bytes + entry->off, entry->len)->sub = sub;
+}
+
+/* Plans queue entries from position i on until `most` messages are planned. Returns the position reached. */
+static uint32_t plan_queue(struct flush_plan *plan, struct subscription *sub, uint32_t i, uint64_t most)
+{
+    for (uint64_t planned = 0; i < sub->queue.entries && planned < most && has_room(plan); i++) {
+        const struct queue_entry *entry = queue_at(&sub->queue, i);
+        plan_entry(plan, sub, entry);
+        if (entry->run != NULL) planned += entry->count;
+    }
+    return i;
+}
+
+/* Messages that were queued before the snapshot began. */
+static uint64_t queued_before_snapshot(const struct subscription *sub)
+{
+    uint64_t since = sub->matched - sub->snapshot_matched;
+    return sub->queue.msgs > since ? sub->queue.msgs - since : 0;
+}
+
+static void plan_mark(struct flush_plan *plan, struct subscription *sub)
+{
+    struct mps_out out = open_scratch(plan);
+    mps_encode_mark(&out, &(struct mps_mark){.sid = sub->sid, .kind = MPS_MARK_RETAINED_DONE});
+    add_frame(plan, PIECE_MARK, sub, &out);
+}
+
+/* Plans retained values and the MARK behind them. Returns whether the snapshot is planned to its end. */
+static bool plan_snapshot(struct flush_plan *plan, struct subscription *sub)
+{
+    mps_view pattern = subscription_pattern(sub);
+    bool only = !mps_topic_is_wild(pattern);
+    struct retained_value *value = snapshot_value(&sub->snapshot);
+    bool passing = true; /* nothing is planned yet: what doesn't match can be passed for good */
+    for (int looks = 0; value != NULL && value->version <= sub->snapshot.until; looks++) {
+        if (!has_room(plan)) return false;
+        if (looks == LOOKS_MAX) {
+            plan->unfinished = true;
+            return false;
+        }
+        struct retained_value *next = only ? NULL : value->next;
+        if (mps_topic_matches(pattern, (mps_view){value->topic, value->len})) {
+            plan_for(plan, sub, MPS_FOR_RETAINED);
+            struct piece *piece = add_piece(plan, PIECE_RETAINED, value->run->bytes, value->run->len);
+            piece->sub = sub;
+            piece->value = value;
+            passing = false;
+        } else if (passing) {
+            snapshot_advance(&sub->snapshot, only);
+        }
+        value = next;
+    }
+    if (!has_room(plan)) return false;
+    plan_mark(plan, sub);
+    return true;
+}
+
+static void plan_subscription(struct flush_plan *plan, struct subscription *sub)
+{
+    uint32_t i = 0;
+    if (sub->snapshot.active) {
+        uint64_t before = queued_before_snapshot(sub);
+        i = plan_queue(plan, sub, 0, before);
+        uint64_t planned = 0;
+        for (uint32_t k = 0; k < i; k++) {
+            if (queue_at(&sub->queue, k)->run != NULL) planned += queue_at(&sub->queue, k)->count;
+        }
+        if (planned < before || !plan_snapshot(plan, sub)) return;
+    }
+    plan_queue(plan, sub, i, UINT64_MAX);
+}
+
+static void make_plan(struct flush_plan *plan, const struct session *session)
+{
+    plan->iovecs_count = plan->pieces_count = 0;
+    plan->scratch_used = 0;
+    plan->bytes = 0;
+    plan->unfinished = false;
+    plan->for_sid = session->for_sid;
+    plan->for_flags = session->for_flags;
+    if (session->cut != NULL) add_piece(plan, PIECE_CUT, session->cut->bytes + session->cut_off, session->cut_len);
+    if (buffer_len(&session->control) > 0)
+        add_piece(plan, PIECE_CONTROL, session->control.bytes + session->control.off, buffer_len(&session->control));
+    for (struct subscription *sub = session->active; sub != NULL && has_room(plan); sub = sub->next_active)
+        plan_subscription(plan, sub);
+}
+
+/* The link took the first `taken` bytes of a stretch of a run: the frame that was cut is finished before all else. */
+static void keep_cut(struct session *session, struct run *run, uint32_t off, uint32_t len)
+{
+    assert(session->cut == NULL);
+    session->cut = run_ref(run);
+    session->cut_off = off;
+    session->cut_len = len;
+}
+
+static void note_msgs(struct session *session, struct subscription *sub, uint32_t taken)
+{
+    struct broker *broker = session->broker;
+    struct queue_entry *entry = queue_at(&sub->queue, 0);
+    uint32_t len = entry->len, off = entry->off;
+    uint64_t count = entry->count;
+    if (taken < len) {
+        uint32_t frames;
+        uint32_t end = run_frame_end(entry->run, off, off + taken - 1, &frames);
+        len = end - off;
+        count = frames;
+        if (taken < len) keep_cut(session, entry->run, off + taken, len - taken);
+    }
+    queue_pop(&sub->queue, &broker->runs, len, count);
+    session->queued_bytes -= len;
+    sub->sent += count;
+    broker->figures.copies_out += count;
+}
+
+static void note_retained(struct session *session, const struct piece *piece, uint32_t taken)
+{
+    struct subscription *sub = piece->sub;
+    if (taken < piece->len) keep_cut(session, piece->value->run, taken, piece->len - taken);
+    sub->matched++;
+    sub->snapshot_matched++;
+    sub->sent++;
+    session->broker->figures.copies_out++;
+    snapshot_advance(&sub->snapshot, !mps_topic_is_wild(subscription_pattern(sub)));
+}
+
+static void note_cut(struct session *session, uint32_t taken)
+{
+    session->cut_off += taken;
+    session->cut_len -= taken;
+    if (session->cut_len > 0) return;
+    run_unref(&session->broker->runs, session->cut);
+    session->cut = NULL;
+}
+
+/* A piece of which the link took `taken` bytes, at least 1. */
+static void note_piece(struct session *session, const struct piece *piece, uint32_t taken)
+{
+    switch (piece->kind) {
+    case PIECE_CUT: note_cut(session, taken); return;
+    case PIECE_CONTROL: buffer_take(&session->control, taken); return;
+    case PIECE_MSGS: note_msgs(session, piece->sub, taken); return;
+    case PIECE_RETAINED: note_retained(session, piece, taken); return;
+    case PIECE_FOR:
+        session->for_sid = piece->sub->sid;
+        session->for_flags = piece->for_flags;
+        break;
+    case PIECE_GAP: queue_pop_gap(&piece->sub->queue); break;
+    case PIECE_MARK: snapshot_end(&piece->sub->snapshot); break;
+    }
+    /* The rest of a small frame that was cut. Control is empty: it was written before. */
+    if (taken < piece->len) buffer_append(&session->control, piece->bytes + taken, piece->len - taken);
+}
+
+static void note_taken(struct session *session, const struct flush_plan *plan, size_t taken)
+{
+    for (int i = 0; i < plan->pieces_count && taken > 0; i++) {
+        const struct piece *piece = &plan->pieces[i];
+        uint32_t part = taken < piece->len ? (uint32_t)taken : piece->len;
+        note_piece(session, piece, part);
+        taken -= part;
+    }
+}
+
+/* Takes those that have nothing to send off the list; who still has something goes behind the others. */
+static void rotate_active(struct session *session)
+{
+    struct subscription *sub = session->active, *last = session->active_last;
+    session->active = session->active_last = NULL;
+    for (bool over = sub == NULL; !over;) {
+        struct subscription *next = sub->next_active;
+        over = sub == last;
+        sub->is_active = false;
+        if (sub->queue.entries > 0 || sub->snapshot.active) subscription_activate(sub);
+        sub = next;
+    }
+}
+
+/* Everything is written: what comes after that? */
+static void all_written(struct session *session)
+{
+    if (session->state == SESSION_ENDING) {
+        session_finish_ending(session);
+    } else if (session->state == SESSION_CLOSING) {
+        struct env *env = session->broker->env;
+        if (!session->end_sent) env->send_end(env, session->link);
+        session->end_sent = true;
+        if (session->read_ended) session_drop_link(session);
+    }
+}
+
+void flush_session(struct session *session)
+{
+    struct broker *broker = session->broker;
+    struct flush_plan *plan = broker->plan;
+    if (session->state == SESSION_DEAD || session->blocked) return;
+    reply_acks(session);
+    for (size_t written = 0; written < TURN_BYTES; written += plan->bytes) {
+        make_plan(plan, session);
+        if (plan->pieces_count == 0) {
+            rotate_active(session);
+            if (plan->unfinished) break;
+            all_written(session);
+            return;
+        }
+        ssize_t taken = broker->env->send(broker->env, session->link, plan->iovecs, plan->iovecs_count);
+        note_taken(session, plan, taken > 0 ? (size_t)taken : 0);
+        rotate_active(session);
+        if (taken < (ssize_t)plan->bytes) {
+            session->blocked = true;
+            return;
+        }
+    }
+    session_dirty(session);
+}

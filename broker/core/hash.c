@@ -1,0 +1,145 @@
+#include "hash.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define FIRST_BUCKETS 8u
+
+static inline uint64_t rotate(uint64_t n, int bits)
+{
+    return n << bits | n >> (64 - bits);
+}
+
+struct sip {
+    uint64_t a, b, c, d;
+};
+
+static inline void sip_round(struct sip *s)
+{
+    s->a += s->b;
+    s->b = rotate(s->b, 13) ^ s->a;
+    s->a = rotate(s->a, 32);
+    s->c += s->d;
+    s->d = rotate(s->d, 16) ^ s->c;
+    s->a += s->d;
+    s->d = rotate(s->d, 21) ^ s->a;
+    s->c += s->b;
+    s->b = rotate(s->b, 17) ^ s->c;
+    s->c = rotate(s->c, 32);
+}
+
+static struct sip sip_begin(uint64_t seed)
+{
+    uint64_t second = seed * UINT64_C(0x9e3779b97f4a7c15) + 1;
+    return (struct sip){seed ^ UINT64_C(0x736f6d6570736575), second ^ UINT64_C(0x646f72616e646f6d),
+                        seed ^ UINT64_C(0x6c7967656e657261), second ^ UINT64_C(0x7465646279746573)};
+}
+
+static uint64_t sip_end(struct sip *s)
+{
+    s->c ^= 0xff;
+    for (int i = 0; i < 3; i++) sip_round(s);
+    return s->a ^ s->b ^ s->c ^ s->d;
+}
+
+static void sip_word(struct sip *s, uint64_t word)
+{
+    s->d ^= word;
+    sip_round(s);
+    s->a ^= word;
+}
+
+/* SipHash-1-3 (Aumasson and Bernstein; the variant that Rust's and Python's tables use): peers choose the topics, so a
+ * hash that they can collide would be a way to slow everybody down. */
+uint64_t hash_bytes(uint64_t seed, const void *bytes, size_t len)
+{
+    struct sip s = sip_begin(seed);
+    const uint8_t *p = bytes;
+    uint64_t word, last = (uint64_t)len << 56;
+    for (; len >= 8; len -= 8, p += 8) {
+        memcpy(&word, p, 8);
+        sip_word(&s, word);
+    }
+    for (size_t i = 0; i < len; i++) last |= (uint64_t)p[i] << 8 * i;
+    sip_word(&s, last);
+    return sip_end(&s);
+}
+
+uint64_t hash_number(uint64_t seed, uint64_t number)
+{
+    struct sip s = sip_begin(seed);
+    sip_word(&s, number);
+    return sip_end(&s);
+}
+
+static void set_buckets(struct hash *table, uint32_t count)
+{
+    struct hash_node **buckets = calloc(count, sizeof(struct hash_node *));
+    if (buckets == NULL) abort(); /* proportional to entries that are bounded */
+    for (uint32_t i = 0; table->buckets != NULL && i <= table->mask; i++) {
+        for (struct hash_node *node = table->buckets[i], *next; node != NULL; node = next) {
+            next = node->next;
+            struct hash_node **bucket = &buckets[node->hash & (count - 1)];
+            node->next = *bucket;
+            *bucket = node;
+        }
+    }
+    free(table->buckets);
+    table->buckets = buckets;
+    table->mask = count - 1;
+}
+
+void hash_add(struct hash *table, struct hash_node *node, uint64_t hash)
+{
+    if (table->buckets == NULL) set_buckets(table, FIRST_BUCKETS);
+    else if (table->count > table->mask) set_buckets(table, 2 * (table->mask + 1));
+    node->hash = hash;
+    struct hash_node **bucket = &table->buckets[hash & table->mask];
+    node->next = *bucket;
+    *bucket = node;
+    table->count++;
+}
+
+void hash_remove(struct hash *table, struct hash_node *node)
+{
+    struct hash_node **at = &table->buckets[node->hash & table->mask];
+    while (*at != node) at = &(*at)->next;
+    *at = node->next;
+    table->count--;
+    if (table->count == 0) hash_free(table);
+    else if (table->mask >= 2 * FIRST_BUCKETS && table->count < table->mask / 8) set_buckets(table, (table->mask + 1) / 4);
+}
+
+struct hash_node *hash_find(const struct hash *table, uint64_t hash, hash_equal_fn equal, const void *key)
+{
+    if (table->buckets == NULL) return NULL;
+    for (struct hash_node *node = table->buckets[hash & table->mask]; node != NULL; node = node->next) {
+        if (node->hash == hash && equal(node, key)) return node;
+    }
+    return NULL;
+}
+
+void hash_free(struct hash *table)
+{
+    free(table->buckets);
+    *table = (struct hash){0};
+}
+
+static struct hash_node *first_from(const struct hash *table, uint32_t bucket)
+{
+    for (; table->buckets != NULL && bucket <= table->mask; bucket++) {
+        if (table->buckets[bucket] != NULL) return table->buckets[bucket];
+    }
+    return NULL;
+}
+
+struct hash_node *hash_first(const struct hash *table)
+{
+    return first_from(table, 0);
+}
+
+struct hash_node *hash_next(const struct hash *table, const struct hash_node *node)
+{
+    if (node->next != NULL) return node->next;
+    return first_from(table, (uint32_t)(node->hash & table->mask) + 1);
+}

@@ -1,0 +1,39 @@
+/* An intrusive hash table with chains: the owner embeds a node, so that an entry costs one pointer and a hash.
+ * Grows and shrinks by itself. One thread. */
+#ifndef BROKER_HASH_H
+#define BROKER_HASH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct hash_node {
+    struct hash_node *next;
+    uint64_t hash;
+};
+
+struct hash {
+    struct hash_node **buckets; /* NULL while empty */
+    uint32_t mask;              /* buckets - 1 */
+    uint32_t count;
+};
+
+/* Keyed hashes, so that a peer who chooses the topics can't choose the collisions. seed is secret. */
+uint64_t hash_bytes(uint64_t seed, const void *bytes, size_t len);
+uint64_t hash_number(uint64_t seed, uint64_t number);
+
+void hash_add(struct hash *table, struct hash_node *node, uint64_t hash);
+void hash_remove(struct hash *table, struct hash_node *node); /* it must be in */
+/* Whether an entry of equal hash is the one that is looked for. */
+typedef bool (*hash_equal_fn)(const struct hash_node *node, const void *key);
+struct hash_node *hash_find(const struct hash *table, uint64_t hash, hash_equal_fn equal, const void *key);
+void hash_free(struct hash *table); /* its own memory, not the entries' */
+
+/* for (struct hash_node *n = hash_first(&t); n; n = hash_next(&t, n)); nothing may be added or removed meanwhile. */
+struct hash_node *hash_first(const struct hash *table);
+struct hash_node *hash_next(const struct hash *table, const struct hash_node *node);
+
+/* The struct of which `node` is the member `field`. */
+#define container_of(node, type, field) ((type *)(void *)((char *)(node) - offsetof(type, field)))
+
+#endif

@@ -1,0 +1,332 @@
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model.h"
+
+/* At least this much room is offered to each read. */
+#define READ_LEAST (64u * 1024)
+/* Frames of which more than this is known to be missing get a buffer of their own: then each byte is copied once,
+ * however small the pieces are that it comes in. */
+#define LARGE_FRAME 4096u
+/* Frames (runs of messages count as one) that one session may cost the others in one turn: about 5 ms. */
+#define FRAMES_A_TURN 8192
+/* Replies that the peer doesn't read: beyond this much, nothing more is taken from it. */
+#define CONTROL_MAX (64u * 1024)
+
+/* Bytes being worked on, and the run of messages that is growing. */
+struct input {
+    struct session *session;
+    struct slab *slab;
+    const uint8_t *p, *end;
+    uint32_t frames;
+    struct publish publish;  /* .run NULL: none is growing */
+    uint32_t head_len;       /* of its frames, up to the payload's first byte; 0: it can't grow */
+};
+
+static struct mps_limits limits_of(const struct session *session)
+{
+    uint32_t max_payload = session->broker->limits.max_payload;
+    if (session->state == SESSION_NEW) return (struct mps_limits){MPS_HELLO_FRAME_MAX, MPS_VALUES_MAX, 0};
+    return (struct mps_limits){MPS_HEAD_MAX, MPS_VALUES_MAX, max_payload};
+}
+
+static void finish_run(struct input *in)
+{
+    if (in->publish.run == NULL) return;
+    publish_run(in->session, &in->publish);
+    in->publish.run = NULL;
+}
+
+static void add_frame(struct input *in, uint32_t frame_len, uint32_t payload_len)
+{
+    struct run *run = in->publish.run;
+    run->stride = run->count == 0 || run->stride == frame_len ? frame_len : 0;
+    if (frame_len > run->longest) run->longest = frame_len;
+    run->count++;
+    run->len += frame_len;
+    in->publish.last_frame = (mps_view){in->p, frame_len};
+    in->publish.last_payload_len = payload_len;
+    in->p += frame_len;
+}
+
+/* The hot path: a message with the same head as the one before (topic and props) costs one memcmp and the length of its
+ * payload, 5 ns, and no look-up. Returns false if this isn't one, or not all there. */
+static bool grow_run(struct input *in)
+{
+    const uint8_t *p = in->p;
+    size_t left = (size_t)(in->end - p);
+    uint32_t head_len = in->head_len;
+    if (in->publish.run == NULL || head_len == 0 || left < head_len + 5 ||
+        memcmp(p, in->publish.run->bytes, head_len) != 0)
+        return false;
+    const uint8_t *bin = p + head_len;
+    uint32_t payload_len, frame_len;
+    switch (bin[0]) {
+    case 0xc4:
+        payload_len = bin[1];
+        frame_len = head_len + 2 + payload_len;
+        break;
+    case 0xc5:
+        payload_len = (uint32_t)(bin[1] << 8 | bin[2]);
+        frame_len = head_len + 3 + payload_len;
+        break;
+    default: return false;
+    }
+    if (frame_len > left || payload_len > in->session->broker->limits.max_payload) return false;
+    add_frame(in, frame_len, payload_len);
+    return true;
+}
+
+/* Bytes of the payload's own head, which ends at payload_at. */
+static uint32_t bin_head_len(const uint8_t *frame, const struct mps_scan *scan)
+{
+    if (scan->payload_len <= UINT8_MAX && frame[scan->payload_at - 2] == 0xc4) return 2;
+    if (scan->payload_len <= UINT16_MAX && frame[scan->payload_at - 3] == 0xc5) return 3;
+    return 5;
+}
+
+static void take_msg(struct input *in, const struct mps_scan *scan)
+{
+    struct session *session = in->session;
+    struct mps_msg msg;
+    const char *what;
+    finish_run(in);
+    if (mps_decode_msg((mps_view){in->p, scan->pos}, &msg, &what) != MPS_OK) {
+        session_byef(session, MPS_MALFORMED, "malformed MSG: %s", what);
+        return;
+    }
+    in->publish = (struct publish){.run = run_new(&session->broker->runs, in->slab, in->p),
+                                   .topic = msg.topic, .props = msg.props};
+    bool plain = scan->elements == 4 && !(session->terms.flags & MPS_PUB_EACH);
+    in->head_len = plain ? scan->payload_at - bin_head_len(in->p, scan) : 0;
+    add_frame(in, scan->pos, scan->payload_len);
+}
+
+static void dispatch(struct session *session, unsigned op, mps_view frame)
+{
+    switch (op) {
+#define TO_BROKER(number, NAME) case number: handle_##NAME(session, frame); break;
+#define BOTH(number, NAME) case number: handle_##NAME(session, frame); break;
+#define TO_CLIENT(number, NAME)                                                                                      \
+    case number: session_bye(session, MPS_STATE, "only a broker may send " #NAME); break;
+#define OP(number, NAME, way, fields) way(number, NAME)
+#include "ops.def"
+#undef OP
+#undef TO_BROKER
+#undef BOTH
+#undef TO_CLIENT
+    default:
+        if (op < 64) session_byef(session, MPS_UNKNOWN_OP, "operation %u is not known", op);
+    }
+}
+
+static void take_frame(struct input *in, const struct mps_scan *scan)
+{
+    struct session *session = in->session;
+    in->frames++;
+    if (scan->op == MPS_OP_MSG) {
+        take_msg(in, scan);
+        return;
+    }
+    finish_run(in);
+    mps_view frame = {in->p, scan->pos};
+    in->p += scan->pos;
+    dispatch(session, scan->op, frame);
+}
+
+/* What the first bytes look like when they aren't ours. */
+static const char *guess(const uint8_t *p, size_t len)
+{
+    static const struct { const char *start, *name; } known[] = {
+        {"GET ", "HTTP"}, {"POST ", "HTTP"}, {"HEAD ", "HTTP"}, {"PUT ", "HTTP"}, {"OPTIONS ", "HTTP"},
+        {"PRI ", "HTTP/2"}, {"SSH-", "SSH"}, {"CONNECT ", "NATS or an HTTP proxy"}, {"*", "Redis"},
+    };
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+        size_t start_len = strlen(known[i].start);
+        if (memcmp(p, known[i].start, len < start_len ? len : start_len) == 0) return known[i].name;
+    }
+    if (p[0] == 0x16) return "TLS";
+    if (p[0] == 0x10) return "MQTT";
+    return NULL;
+}
+
+/* A connection begins with a HELLO, an array of at least four elements, and with nothing else. */
+static bool check_first(struct session *session, const uint8_t *p, size_t len)
+{
+    if (session->state != SESSION_NEW || (p[0] >= 0x94 && p[0] <= 0x9f)) return true;
+    const char *looks = guess(p, len);
+    if (looks != NULL)
+        session_byef(session, MPS_MALFORMED, "this listener serves mps/1, the first bytes look like %s", looks);
+    else
+        session_byef(session, MPS_MALFORMED, "the first byte is %02x, a HELLO begins with 94 to 9f", p[0]);
+    return false;
+}
+
+/* A message over the limit: it is answered and its bytes are thrown away as they come. */
+static void refuse_large(struct input *in)
+{
+    struct session *session = in->session;
+    char text[200];
+    struct mps_reader r = mps_reader_open((mps_view){in->p, session->scan.payload_at});
+    mps_read_array(&r, "frame");
+    mps_read_uint(&r, MPS_OP_MAX, "operation");
+    mps_view topic = mps_read_text(&r, "topic");
+    finish_run(in);
+    snprintf(text, sizeof text, "the payload of %u bytes for '%s' is over the limit of %u bytes", session->scan.payload_len,
+             printable(topic), session->broker->limits.max_payload);
+    publish_refuse(session, topic, MPS_TOO_LARGE, text);
+}
+
+static void fail_scan(struct input *in, enum mps_scan_result result)
+{
+    finish_run(in);
+    session_byef(in->session, result == MPS_SCAN_LIMIT ? MPS_LIMIT : MPS_MALFORMED, "%s", in->session->scan.error);
+}
+
+/* Works on one frame, or on what there is of it. Returns false when more bytes are needed. */
+static bool step(struct input *in)
+{
+    struct session *session = in->session;
+    struct mps_limits limits = limits_of(session);
+    struct mps_scan *scan = &session->scan;
+    size_t left = (size_t)(in->end - in->p);
+    enum mps_scan_result result;
+    if (scan->oversized) {
+        size_t used;
+        result = mps_scan_skip(scan, in->p, left, &limits, &used);
+        in->p += used;
+        if (result == MPS_SCAN_FRAME) *scan = (struct mps_scan){0};
+    } else {
+        if (scan->pos == 0 && !check_first(session, in->p, left)) return true;
+        result = mps_scan(scan, in->p, left, &limits);
+        if (session->state == SESSION_NEW && result >= 0 && scan->elements > 0 && scan->op != MPS_OP_HELLO) {
+            session_byef(session, MPS_STATE, "the first frame must be HELLO, this is %s (%u)", mps_op_name(scan->op), scan->op);
+            return true;
+        }
+        if (result == MPS_SCAN_FRAME) {
+            struct mps_scan done = *scan;
+            *scan = (struct mps_scan){0};
+            take_frame(in, &done);
+        }
+    }
+    if (result == MPS_SCAN_TOO_LARGE) refuse_large(in);
+    else if (result < 0) fail_scan(in, result);
+    return result != MPS_SCAN_MORE;
+}
+
+static bool takes_input(const struct session *session)
+{
+    return session->state == SESSION_NEW || session->state == SESSION_READY;
+}
+
+/* Keeps the beginning of a frame for the next read. */
+static void keep_rest(struct input *in)
+{
+    struct session *session = in->session;
+    uint32_t left = (uint32_t)(in->end - in->p), known = session->scan.pos - session->scan.skipped;
+    if (left == 0) return;
+    if (session->scan.oversized || (known <= LARGE_FRAME && left <= LARGE_FRAME)) {
+        buffer_append(&session->kept, in->p, left);
+        return;
+    }
+    uint32_t cap = known > left ? known : left + LARGE_FRAME;
+    struct slab *large = slab_new(&session->broker->slabs, cap);
+    if (large == NULL) {
+        session_byef(session, MPS_INTERNAL, "there is no memory for a frame of %u bytes", cap);
+        return;
+    }
+    memcpy(large->bytes, in->p, left);
+    large->used = left;
+    session->large = large;
+}
+
+static void set_reading(struct session *session, bool on)
+{
+    if (session->paused == !on || session->read_ended || !takes_input(session)) return;
+    session->paused = !on;
+    session->broker->env->reading(session->broker->env, session->link, on);
+}
+
+static void work(struct session *session, struct slab *slab, const uint8_t *bytes, uint32_t len)
+{
+    struct input in = {.session = session, .slab = slab, .p = bytes, .end = bytes + len};
+    bool more = true;
+    while (in.p < in.end && takes_input(session) && more) {
+        if (in.frames >= FRAMES_A_TURN || buffer_len(&session->control) > CONTROL_MAX) break;
+        if (!grow_run(&in)) more = step(&in);
+    }
+    finish_run(&in);
+    if (!takes_input(session)) return;
+    if (more && in.p < in.end) { /* its share is used up, or it doesn't read our answers */
+        buffer_append(&session->kept, in.p, (size_t)(in.end - in.p));
+        session_hold(session);
+        set_reading(session, false);
+    } else {
+        keep_rest(&in);
+    }
+}
+
+void session_read_buffer(struct session *session, uint8_t **buf, size_t *cap)
+{
+    struct slab *slab = session->large;
+    uint32_t kept = 0;
+    if (slab == NULL) {
+        kept = buffer_len(&session->kept);
+        slab = slab_for_reading(&session->broker->slabs, kept + READ_LEAST);
+        if (kept > 0) memcpy(slab->bytes + slab->used, session->kept.bytes + session->kept.off, kept);
+    }
+    *buf = slab->bytes + slab->used + kept;
+    *cap = slab->cap - slab->used - kept;
+}
+
+static void read_large(struct session *session, uint32_t len)
+{
+    struct slab *slab = session->large;
+    slab->used += len;
+    if (slab->used < session->scan.pos) return; /* still in the middle of the payload */
+    session->large = NULL;
+    work(session, slab, slab->bytes, slab->used);
+    slab_unref(&session->broker->slabs, slab);
+}
+
+void session_read(struct session *session, size_t len)
+{
+    struct broker *broker = session->broker;
+    session->last_read_ms = broker->env->now_ms(broker->env);
+    if (!takes_input(session)) return; /* whatever it says now, it comes too late */
+    if (session->large != NULL) {
+        read_large(session, (uint32_t)len);
+        return;
+    }
+    struct slab *slab = broker->slabs.shared;
+    uint8_t *bytes = slab->bytes + slab->used;
+    uint32_t all = buffer_len(&session->kept) + (uint32_t)len;
+    buffer_free(&session->kept);
+    slab->used += all;
+    work(session, slab, bytes, all);
+}
+
+void input_resume(struct session *session)
+{
+    if (!takes_input(session)) return;
+    if (buffer_len(&session->control) > CONTROL_MAX) {
+        if (!session->blocked) session_hold(session); /* else session_writable() leads back here */
+        return;
+    }
+    struct broker *broker = session->broker;
+    uint32_t len = buffer_len(&session->kept);
+    struct slab *slab = slab_new(&broker->slabs, len);
+    if (slab == NULL) {
+        session_byef(session, MPS_INTERNAL, "there is no memory for %u bytes of input", len);
+        return;
+    }
+    memcpy(slab->bytes, session->kept.bytes + session->kept.off, len);
+    slab->used = len;
+    buffer_free(&session->kept);
+    work(session, slab, slab->bytes, len);
+    slab_unref(&broker->slabs, slab);
+    if (session->is_held) return;
+    set_reading(session, true);
+    if (session->read_ended) session_read_end(session);
+}

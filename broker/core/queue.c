@@ -1,0 +1,170 @@
+#include "queue.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#define FIRST_CAP 4u
+#define KEPT_CAP 16u
+
+static void set_cap(struct queue *queue, uint32_t cap)
+{
+    struct queue_entry *ring = malloc(cap * sizeof *ring);
+    if (ring == NULL) abort(); /* small, and bounded by max_msgs */
+    for (uint32_t i = 0; i < queue->entries; i++) ring[i] = *queue_at(queue, i);
+    free(queue->ring);
+    queue->ring = ring;
+    queue->cap = cap;
+    queue->head = 0;
+}
+
+static struct queue_entry *append(struct queue *queue)
+{
+    if (queue->entries == queue->cap) set_cap(queue, queue->cap ? queue->cap * 2 : FIRST_CAP);
+    return queue_at(queue, queue->entries++);
+}
+
+static void remove_first(struct queue *queue)
+{
+    queue->head = (queue->head + 1) & (queue->cap - 1);
+    queue->entries--;
+    if (queue->entries > 0) return;
+    if (queue->cap > KEPT_CAP) { /* a burst is over: give its memory back */
+        free(queue->ring);
+        queue->ring = NULL;
+        queue->cap = 0;
+    }
+    queue->head = 0;
+}
+
+void queue_push(struct queue *queue, struct run *run, uint32_t off, uint32_t len, uint32_t count)
+{
+    struct queue_entry *last = queue->entries > 0 ? queue_at(queue, queue->entries - 1) : NULL;
+    if (last != NULL && last->run == run && last->off + last->len == off) {
+        last->len += len;
+        last->count += count;
+    } else {
+        *append(queue) = (struct queue_entry){run_ref(run), count, off, len};
+    }
+    queue->msgs += count;
+    queue->bytes += len;
+}
+
+void queue_push_gap(struct queue *queue, enum mps_gap_reason reason, uint64_t count)
+{
+    for (uint32_t i = queue->entries; i > 0; i--) {
+        struct queue_entry *entry = queue_at(queue, i - 1);
+        if (entry->run != NULL) break;
+        if (entry->off != reason) continue;
+        entry->count += count;
+        return;
+    }
+    *append(queue) = (struct queue_entry){NULL, count, reason, 0};
+}
+
+/* How many gaps stand at the front. At most one of each reason. */
+static uint32_t leading_gaps(const struct queue *queue)
+{
+    uint32_t gaps = 0;
+    while (gaps < queue->entries && queue_at(queue, gaps)->run == NULL) gaps++;
+    return gaps;
+}
+
+/* Puts a loss at the front, merged with one of the same reason among the gaps that stand there. */
+static void push_front_gap(struct queue *queue, enum mps_gap_reason reason, uint64_t count)
+{
+    uint32_t gaps = leading_gaps(queue);
+    for (uint32_t i = 0; i < gaps; i++) {
+        struct queue_entry *entry = queue_at(queue, i);
+        if (entry->off != reason) continue;
+        entry->count += count;
+        return;
+    }
+    if (queue->entries == queue->cap) set_cap(queue, queue->cap ? queue->cap * 2 : FIRST_CAP);
+    queue->head = (queue->head - 1) & (queue->cap - 1);
+    queue->entries++;
+    *queue_at(queue, 0) = (struct queue_entry){NULL, count, reason, 0};
+}
+
+/* The first entry that is a run is taken to the front, gaps before it are kept in `kept`, merged by reason. */
+static uint32_t lift_gaps(struct queue *queue, struct queue_entry *kept, uint32_t count)
+{
+    while (queue->entries > 0 && queue_at(queue, 0)->run == NULL) {
+        struct queue_entry gap = *queue_at(queue, 0);
+        remove_first(queue);
+        uint32_t i = 0;
+        while (i < count && kept[i].off != gap.off) i++;
+        if (i == count) kept[count++] = gap;
+        else kept[i].count += gap.count;
+    }
+    return count;
+}
+
+/* Bytes and messages of the first entry that have to go. */
+static void first_excess(const struct queue *queue, uint64_t max_msgs, uint64_t max_bytes, uint32_t *len, uint64_t *count)
+{
+    const struct queue_entry *entry = queue_at(queue, 0);
+    *len = entry->len;
+    *count = entry->count;
+    if (queue->msgs - entry->count >= max_msgs || queue->bytes - entry->len >= max_bytes) return; /* all of it */
+    *len = 0;
+    *count = 0;
+    while (queue->msgs - *count > max_msgs || queue->bytes - *len > max_bytes) {
+        uint32_t at = entry->off + *len, one;
+        *len += run_frame_end(entry->run, at, at, &one) - at;
+        *count += 1;
+    }
+}
+
+uint64_t queue_drop_oldest(struct queue *queue, struct run_pool *runs, uint64_t max_msgs, uint64_t max_bytes,
+                           enum mps_gap_reason reason)
+{
+    if (queue->msgs <= max_msgs && queue->bytes <= max_bytes) return 0;
+    struct queue_entry kept[16]; /* one of each reason */
+    uint32_t gaps = 0;
+    uint64_t dropped = 0;
+    while (queue->msgs > max_msgs || queue->bytes > max_bytes) {
+        gaps = lift_gaps(queue, kept, gaps);
+        uint32_t len;
+        uint64_t count;
+        first_excess(queue, max_msgs, max_bytes, &len, &count);
+        queue_pop(queue, runs, len, count);
+        dropped += count;
+    }
+    while (gaps > 0) {
+        gaps--;
+        push_front_gap(queue, (enum mps_gap_reason)kept[gaps].off, kept[gaps].count);
+    }
+    push_front_gap(queue, reason, dropped);
+    return dropped;
+}
+
+void queue_pop(struct queue *queue, struct run_pool *runs, uint32_t len, uint64_t count)
+{
+    struct queue_entry *entry = queue_at(queue, 0);
+    assert(entry->run != NULL && entry->len >= len && entry->count >= count);
+    queue->msgs -= count;
+    queue->bytes -= len;
+    entry->off += len;
+    entry->len -= len;
+    entry->count -= count;
+    if (entry->count > 0) return;
+    run_unref(runs, entry->run);
+    remove_first(queue);
+}
+
+void queue_pop_gap(struct queue *queue)
+{
+    assert(queue_at(queue, 0)->run == NULL);
+    remove_first(queue);
+}
+
+void queue_clear(struct queue *queue, struct run_pool *runs)
+{
+    while (queue->entries > 0) {
+        struct queue_entry *entry = queue_at(queue, 0);
+        if (entry->run != NULL) run_unref(runs, entry->run);
+        remove_first(queue);
+    }
+    free(queue->ring);
+    *queue = (struct queue){0};
+}

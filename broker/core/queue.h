@@ -1,0 +1,39 @@
+/* A subscription's queue: references to runs in the order of arrival, and between them the gaps, each where it arose.
+ * O(1) for each run that is pushed, however many messages it holds. */
+#ifndef BROKER_QUEUE_H
+#define BROKER_QUEUE_H
+
+#include "slab.h"
+#include "wire.h"
+
+struct queue_entry {
+    struct run *run;   /* NULL: a gap */
+    uint64_t count;    /* messages; of a gap: how many were lost */
+    uint32_t off, len; /* bytes in the run. Of a gap, .off is the reason (enum mps_gap_reason) */
+};
+
+struct queue {
+    struct queue_entry *ring;
+    uint32_t cap, head, entries; /* cap is 0 or a power of two */
+    uint64_t msgs;               /* gaps not counted */
+    uint64_t bytes;              /* of the frames */
+};
+
+/* Appends count messages, len bytes at off of the run; takes a reference of its own. */
+void queue_push(struct queue *queue, struct run *run, uint32_t off, uint32_t len, uint32_t count);
+/* Appends a loss behind what is queued; merges with one that stands there already for the same reason. */
+void queue_push_gap(struct queue *queue, enum mps_gap_reason reason, uint64_t count);
+/* Drops the oldest messages until at most these many are left, and puts the gap where they stood. Returns how many. */
+uint64_t queue_drop_oldest(struct queue *queue, struct run_pool *runs, uint64_t max_msgs, uint64_t max_bytes,
+                           enum mps_gap_reason reason);
+/* The entry at position i from the front; i < queue->entries. Borrowed until the queue changes. */
+static inline struct queue_entry *queue_at(const struct queue *queue, uint32_t i)
+{
+    return &queue->ring[(queue->head + i) & (queue->cap - 1)];
+}
+/* Takes count messages of len bytes off the first entry, which is a run that holds at least these. */
+void queue_pop(struct queue *queue, struct run_pool *runs, uint32_t len, uint64_t count);
+void queue_pop_gap(struct queue *queue); /* the first entry, which is a gap */
+void queue_clear(struct queue *queue, struct run_pool *runs); /* forgets everything and frees */
+
+#endif

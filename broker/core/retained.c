@@ -1,0 +1,144 @@
+#include "retained.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static bool has_topic(const struct hash_node *node, const void *key)
+{
+    const struct retained_value *value = container_of(node, struct retained_value, in_topics);
+    const mps_view *topic = key;
+    return value->len == topic->len && memcmp(value->topic, topic->ptr, value->len) == 0;
+}
+
+static struct retained_value *find(const struct retained *retained, mps_view topic)
+{
+    uint64_t hash = hash_bytes(retained->seed, topic.ptr, topic.len);
+    struct hash_node *node = hash_find(&retained->topics, hash, has_topic, &topic);
+    return node ? container_of(node, struct retained_value, in_topics) : NULL;
+}
+
+static uint64_t cost(uint32_t topic_len, uint64_t frame_len)
+{
+    return sizeof(struct retained_value) + sizeof(struct run) + topic_len + frame_len;
+}
+
+static void park(struct snapshot *snapshot, struct retained_value *at)
+{
+    snapshot->at = at;
+    snapshot->prev = NULL;
+    snapshot->next = at ? at->parked : NULL;
+    if (at == NULL) return;
+    if (at->parked != NULL) at->parked->prev = snapshot;
+    at->parked = snapshot;
+}
+
+static void unpark(struct snapshot *snapshot)
+{
+    if (snapshot->at == NULL) return;
+    if (snapshot->prev != NULL) snapshot->prev->next = snapshot->next;
+    else snapshot->at->parked = snapshot->next;
+    if (snapshot->next != NULL) snapshot->next->prev = snapshot->prev;
+    snapshot->at = NULL;
+}
+
+/* Takes the value out of the order. Walks that stand at it go on with the one behind. */
+static void leave_order(struct retained *retained, struct retained_value *value)
+{
+    while (value->parked != NULL) {
+        struct snapshot *snapshot = value->parked;
+        unpark(snapshot);
+        park(snapshot, value->next);
+    }
+    if (value->prev != NULL) value->prev->next = value->next;
+    else retained->oldest = value->next;
+    if (value->next != NULL) value->next->prev = value->prev;
+    else retained->newest = value->prev;
+}
+
+static void join_order(struct retained *retained, struct retained_value *value)
+{
+    value->version = ++retained->version;
+    value->next = NULL;
+    value->prev = retained->newest;
+    if (retained->newest != NULL) retained->newest->next = value;
+    else retained->oldest = value;
+    retained->newest = value;
+}
+
+void retained_init(struct retained *retained, struct run_pool *runs, uint64_t seed)
+{
+    *retained = (struct retained){.seed = seed, .runs = runs};
+}
+
+static void free_value(struct retained *retained, struct retained_value *value)
+{
+    leave_order(retained, value);
+    hash_remove(&retained->topics, &value->in_topics);
+    retained->bytes -= cost(value->len, value->run->len);
+    run_unref(retained->runs, value->run);
+    free(value);
+}
+
+void retained_free(struct retained *retained)
+{
+    while (retained->oldest != NULL) free_value(retained, retained->oldest);
+    hash_free(&retained->topics);
+}
+
+bool retained_set(struct retained *retained, mps_view topic, mps_view frame, uint64_t bytes_max)
+{
+    struct retained_value *value = find(retained, topic);
+    uint64_t before = value ? cost(topic.len, value->run->len) : 0, after = cost(topic.len, frame.len);
+    if (retained->bytes - before + after > bytes_max) return false;
+    if (value != NULL) {
+        leave_order(retained, value);
+        run_unref(retained->runs, value->run);
+    } else {
+        value = malloc(sizeof *value + topic.len);
+        if (value == NULL) return false;
+        *value = (struct retained_value){.len = (uint8_t)topic.len};
+        memcpy(value->topic, topic.ptr, topic.len);
+        hash_add(&retained->topics, &value->in_topics, hash_bytes(retained->seed, topic.ptr, topic.len));
+    }
+    value->run = run_copy(retained->runs, frame.ptr, frame.len, 1);
+    join_order(retained, value);
+    retained->bytes += after - before;
+    return true;
+}
+
+void retained_clear(struct retained *retained, mps_view topic)
+{
+    struct retained_value *value = find(retained, topic);
+    if (value != NULL) free_value(retained, value);
+}
+
+void snapshot_begin(struct snapshot *snapshot, struct retained *retained, mps_view pattern)
+{
+    snapshot_end(snapshot);
+    snapshot->active = true;
+    snapshot->until = retained->version;
+    park(snapshot, mps_topic_is_wild(pattern) ? retained->oldest : find(retained, pattern));
+}
+
+struct retained_value *snapshot_value(const struct snapshot *snapshot)
+{
+    return snapshot->at != NULL && snapshot->at->version <= snapshot->until ? snapshot->at : NULL;
+}
+
+void snapshot_advance(struct snapshot *snapshot, bool only)
+{
+    struct retained_value *next = only ? NULL : snapshot->at->next;
+    unpark(snapshot);
+    park(snapshot, next);
+}
+
+void snapshot_skip(struct snapshot *snapshot)
+{
+    unpark(snapshot);
+}
+
+void snapshot_end(struct snapshot *snapshot)
+{
+    unpark(snapshot);
+    snapshot->active = false;
+}

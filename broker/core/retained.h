@@ -1,0 +1,56 @@
+/* Retained values: the last message of each topic that was published with retain. Kept in the order of their last
+ * change, so that a subscription's snapshot is a walk from the front that stops at what changed since it began: those
+ * come as live messages. */
+#ifndef BROKER_RETAINED_H
+#define BROKER_RETAINED_H
+
+#include "hash.h"
+#include "slab.h"
+#include "wire.h"
+
+struct snapshot;
+
+struct retained_value {
+    struct hash_node in_topics;
+    struct retained_value *prev, *next; /* in the order of .version */
+    struct snapshot *parked;            /* snapshots that go on from here */
+    uint64_t version;                   /* when it was set: a count of all changes */
+    struct run *run;                    /* the MSG frame */
+    uint8_t len;
+    uint8_t topic[];
+};
+
+/* A walk over the retained values as they were when it began. Embedded in a subscription. */
+struct snapshot {
+    bool active;
+    uint64_t until;                     /* versions up to this belong to it */
+    struct retained_value *at;          /* the next one to look at; NULL: at the end */
+    struct snapshot *prev, *next;       /* others that are parked at the same value */
+};
+
+struct retained {
+    uint64_t seed;
+    struct hash topics;
+    struct retained_value *oldest, *newest;
+    uint64_t version;
+    uint64_t bytes;                     /* all values, with what it costs to keep them */
+    struct run_pool *runs;
+};
+
+void retained_init(struct retained *retained, struct run_pool *runs, uint64_t seed);
+void retained_free(struct retained *retained);
+/* Keeps a copy of this MSG frame as the topic's value; a value that was there goes. Returns false, and keeps the old
+ * one, if the whole would exceed bytes_max. */
+bool retained_set(struct retained *retained, mps_view topic, mps_view frame, uint64_t bytes_max);
+void retained_clear(struct retained *retained, mps_view topic);
+
+/* Begins a walk at the front, or for a topic without wildcard at its value. */
+void snapshot_begin(struct snapshot *snapshot, struct retained *retained, mps_view pattern);
+/* The value to look at now, or NULL: done. */
+struct retained_value *snapshot_value(const struct snapshot *snapshot);
+/* On to the next. `only`: there was but one to look at. */
+void snapshot_advance(struct snapshot *snapshot, bool only);
+void snapshot_skip(struct snapshot *snapshot); /* to the end: no value is wanted */
+void snapshot_end(struct snapshot *snapshot);
+
+#endif

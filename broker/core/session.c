@@ -1,0 +1,286 @@
+#include <assert.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model.h"
+
+/* Text of a frame that BYE carries. */
+#define BYE_TEXT_MAX 400
+/* A session that has said its BYE after waiting in vain gets this much longer. */
+#define LAST_MS 1000
+
+static uint64_t now_ms(const struct session *session)
+{
+    struct env *env = session->broker->env;
+    return env->now_ms(env);
+}
+
+struct session *session_new(struct broker *broker, struct link *link)
+{
+    if (broker->sessions_count >= broker->limits.max_sessions_count || broker->stopping) return NULL;
+    struct session *session = calloc(1, sizeof *session);
+    if (session == NULL) return NULL;
+    session->broker = broker;
+    session->link = link;
+    session->state = SESSION_NEW;
+    session->for_sid = UINT32_MAX;
+    session->next = broker->sessions;
+    if (broker->sessions != NULL) broker->sessions->prev = session;
+    broker->sessions = session;
+    broker->sessions_count++;
+    timer_init(&session->timer);
+    session->last_read_ms = now_ms(session);
+    timer_set(&broker->timers, &session->timer, session->last_read_ms + broker->limits.handshake_ms);
+    return session;
+}
+
+void session_set_state(struct session *session, enum session_state state)
+{
+    assert(state > session->state);
+    session->state = state;
+}
+
+void session_dirty(struct session *session)
+{
+    if (session->is_dirty || session->blocked || session->state == SESSION_DEAD) return;
+    struct broker *broker = session->broker;
+    session->is_dirty = true;
+    session->next_dirty = NULL;
+    if (broker->dirty_last != NULL) broker->dirty_last->next_dirty = session;
+    else broker->dirty = session;
+    broker->dirty_last = session;
+}
+
+void session_hold(struct session *session)
+{
+    if (session->is_held) return;
+    struct broker *broker = session->broker;
+    session->is_held = true;
+    session->next_held = NULL;
+    if (broker->held_last != NULL) broker->held_last->next_held = session;
+    else broker->held = session;
+    broker->held_last = session;
+}
+
+void session_forget_subs(struct session *session)
+{
+    session->active = session->active_last = NULL; /* all at once, instead of looking for each in the list */
+    for (struct hash_node *node; (node = hash_first(&session->subs)) != NULL;) {
+        while (node != NULL) { /* chain by chain: linear in all */
+            struct hash_node *next = node->next;
+            struct subscription *sub = container_of(node, struct subscription, in_subs);
+            sub->is_active = false;
+            subscription_free(sub);
+            node = next;
+        }
+    }
+}
+
+static void leave_ids(struct session *session)
+{
+    if (session->id.ptr == NULL) return;
+    hash_remove(&session->broker->ids, &session->in_ids);
+    free((uint8_t *)session->id.ptr);
+    session->id = (mps_view){NULL, 0};
+}
+
+static void forget_input(struct session *session)
+{
+    if (session->large != NULL) slab_unref(&session->broker->slabs, session->large);
+    session->large = NULL;
+    buffer_free(&session->kept);
+    session->scan = (struct mps_scan){0};
+}
+
+/* The link is gone or going: nothing can be sent or received any more. */
+static void die(struct session *session)
+{
+    if (session->state == SESSION_DEAD) return;
+    struct broker *broker = session->broker;
+    session_set_state(session, SESSION_DEAD);
+    session_forget_subs(session);
+    leave_ids(session);
+    forget_input(session);
+    timer_cancel(&broker->timers, &session->timer);
+    buffer_free(&session->control);
+    if (session->cut != NULL) run_unref(&broker->runs, session->cut);
+    session->cut = NULL;
+    free(session->bye_text);
+    session->bye_text = NULL;
+    session->link = NULL;
+    session->next_dead = broker->dead;
+    broker->dead = session;
+}
+
+void session_closed(struct session *session)
+{
+    die(session);
+}
+
+void session_drop_link(struct session *session)
+{
+    struct env *env = session->broker->env;
+    struct link *link = session->link;
+    die(session);
+    if (link != NULL) env->close(env, link);
+}
+
+void session_writable(struct session *session)
+{
+    if (session->state == SESSION_DEAD) return;
+    session->blocked = false;
+    session_dirty(session);
+    if (session->paused) session_hold(session); /* it reads our answers again */
+}
+
+/* From here on what comes in is thrown away. */
+static void stop_listening(struct session *session)
+{
+    forget_input(session);
+    if (session->paused && !session->read_ended) session->broker->env->reading(session->broker->env, session->link, 1);
+    session->paused = false;
+}
+
+static void set_closing_timer(struct session *session, uint32_t wait_ms)
+{
+    timer_set(&session->broker->timers, &session->timer, now_ms(session) + wait_ms);
+}
+
+static void write_bye(struct session *session, uint32_t code, const char *text)
+{
+    uint8_t room[BYE_TEXT_MAX + 64];
+    uint8_t info[32];
+    struct mps_out out = mps_out_open(room, sizeof room), map = mps_out_open(info, sizeof info);
+    struct mps_bye bye = {.code = code, .text = mps_text(text)};
+    if (code == MPS_VERSION) {
+        mps_put_map(&map, 2);
+        mps_put_text(&map, mps_text("vmin"));
+        mps_put_uint(&map, MPS_PROTOCOL_VERSION);
+        mps_put_text(&map, mps_text("vmax"));
+        mps_put_uint(&map, MPS_PROTOCOL_VERSION);
+        bye.info = mps_out_view(&map);
+    }
+    mps_encode_bye(&out, &bye);
+    reply_frame(session, &out);
+}
+
+static void say_bye(struct session *session, uint32_t code, const char *text, uint32_t wait_ms)
+{
+    reply_acks(session); /* what was taken before is answered before */
+    session_forget_subs(session);
+    leave_ids(session);
+    stop_listening(session);
+    write_bye(session, code, text);
+    session_set_state(session, SESSION_CLOSING);
+    set_closing_timer(session, wait_ms);
+}
+
+static bool is_peers_fault(uint32_t code)
+{
+    return code >= MPS_MALFORMED && code <= MPS_AUTH && code != MPS_SHUTTING_DOWN;
+}
+
+void session_bye(struct session *session, uint32_t code, const char *text)
+{
+    if (session->state >= SESSION_CLOSING) return;
+    if (is_peers_fault(code) || code == MPS_HANDSHAKE_TIMEOUT || code == MPS_BAD_CLIENT_ID) {
+        session->broker->figures.protocol_errors++;
+        log_peer(session->broker, LOG_INFO, "closing client '%s': %u, %s",
+                 session->id.ptr ? printable(session->id) : "", code, text);
+    }
+    say_bye(session, code, text, session->broker->limits.closing_ms);
+}
+
+void session_byef(struct session *session, uint32_t code, const char *format, ...)
+{
+    char text[BYE_TEXT_MAX];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    session_bye(session, code, text);
+}
+
+void session_end_gently(struct session *session, uint32_t code, const char *text)
+{
+    if (session->state >= SESSION_ENDING) return;
+    session->bye_code = code;
+    session->bye_text = text ? strdup(text) : NULL;
+    stop_listening(session);
+    for (struct hash_node *node = hash_first(&session->subs); node != NULL; node = hash_next(&session->subs, node))
+        subscription_detach(container_of(node, struct subscription, in_subs)); /* only what is queued is still due */
+    session_set_state(session, SESSION_ENDING);
+    set_closing_timer(session, session->broker->limits.closing_ms);
+    session_dirty(session);
+}
+
+void session_finish_ending(struct session *session)
+{
+    uint32_t code = session->bye_code;
+    if (code == SESSION_NO_BYE) {
+        session_drop_link(session);
+        return;
+    }
+    char *text = session->bye_text;
+    session->bye_text = NULL;
+    say_bye(session, code, text, session->broker->limits.closing_ms);
+    free(text);
+}
+
+void session_read_end(struct session *session)
+{
+    if (session->state == SESSION_DEAD) return;
+    session->read_ended = true;
+    switch (session->state) {
+    case SESSION_NEW: session_drop_link(session); break;
+    case SESSION_READY:
+        if (session->is_held) break; /* everything received is processed first: input_resume() comes back here */
+        forget_input(session);
+        if (session->half) timer_cancel(&session->broker->timers, &session->timer);
+        else session_end_gently(session, SESSION_NO_BYE, NULL);
+        break;
+    case SESSION_ENDING: break;
+    case SESSION_CLOSING:
+        if (session->end_sent) session_drop_link(session);
+        break;
+    case SESSION_DEAD: break;
+    }
+}
+
+void session_keepalive(struct session *session)
+{
+    struct heap *timers = &session->broker->timers;
+    if (session->ka_ms == 0 || session->read_ended) timer_cancel(timers, &session->timer);
+    else timer_set(timers, &session->timer, session->last_read_ms + session->ka_ms + session->ka_ms / 2);
+}
+
+static void ready_timer_due(struct session *session, uint64_t now)
+{
+    /* Reading only notes the time, so the timer comes too early as a rule and is set again. */
+    if (now - session->last_read_ms < session->ka_ms + session->ka_ms / 2 || session->paused) {
+        if (session->paused) session->last_read_ms = now; /* it's us who don't read */
+        session_keepalive(session);
+        return;
+    }
+    session_byef(session, MPS_KEEPALIVE, "nothing was received for %u ms, one and a half times the keepalive of %u s",
+                 session->ka_ms + session->ka_ms / 2, session->ka_ms / 1000);
+}
+
+void session_timer_due(struct session *session, uint64_t now)
+{
+    switch (session->state) {
+    case SESSION_NEW:
+        session_byef(session, MPS_HANDSHAKE_TIMEOUT, "no complete HELLO came within %u ms",
+                     session->broker->limits.handshake_ms);
+        break;
+    case SESSION_READY: ready_timer_due(session, now); break;
+    case SESSION_ENDING:
+        if (session->bye_code == SESSION_NO_BYE) session_drop_link(session);
+        else say_bye(session, session->bye_code, session->bye_text, LAST_MS);
+        break;
+    case SESSION_CLOSING: session_drop_link(session); break;
+    case SESSION_DEAD: break;
+    }
+}

@@ -1,0 +1,69 @@
+#include "slab.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#define SPARE_SLABS_MAX 4
+
+struct slab *slab_new(struct slab_pool *pool, uint32_t cap)
+{
+    struct slab *slab = malloc(sizeof *slab + cap);
+    if (slab == NULL) return NULL;
+    *slab = (struct slab){.refs = 1, .cap = cap};
+    pool->alive++;
+    return slab;
+}
+
+static struct slab *take_spare(struct slab_pool *pool)
+{
+    struct slab *slab = pool->spare;
+    if (slab == NULL) {
+        slab = slab_new(pool, SLAB_BYTES);
+        if (slab == NULL) abort(); /* one buffer for the whole broker */
+        return slab;
+    }
+    pool->spare = slab->next_spare;
+    pool->spare_count--;
+    slab->refs = 1;
+    slab->used = 0;
+    return slab;
+}
+
+struct slab *slab_for_reading(struct slab_pool *pool, uint32_t room)
+{
+    assert(room <= SLAB_BYTES / 2);
+    if (pool->shared != NULL && pool->shared->refs == 1) pool->shared->used = 0; /* start over, cache-hot */
+    if (pool->shared != NULL && pool->shared->cap - pool->shared->used < room) {
+        slab_unref(pool, pool->shared);
+        pool->shared = NULL;
+    }
+    if (pool->shared == NULL) pool->shared = take_spare(pool);
+    return pool->shared;
+}
+
+void slab_unref(struct slab_pool *pool, struct slab *slab)
+{
+    assert(slab->refs > 0);
+    if (--slab->refs > 0) return;
+    if (slab->cap == SLAB_BYTES && pool->spare_count < SPARE_SLABS_MAX) {
+        slab->next_spare = pool->spare;
+        pool->spare = slab;
+        pool->spare_count++;
+        return;
+    }
+    pool->alive--;
+    free(slab);
+}
+
+void slab_pool_free(struct slab_pool *pool)
+{
+    if (pool->shared != NULL) slab_unref(pool, pool->shared);
+    pool->shared = NULL;
+    while (pool->spare != NULL) {
+        struct slab *next = pool->spare->next_spare;
+        free(pool->spare);
+        pool->alive--;
+        pool->spare = next;
+    }
+    pool->spare_count = 0;
+}

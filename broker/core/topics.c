@@ -1,0 +1,151 @@
+#include "topics.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct child_key {
+    const struct topic_node *parent;
+    mps_view level;
+};
+
+static uint64_t child_hash(const struct topics *topics, const struct topic_node *parent, mps_view level)
+{
+    return hash_bytes(topics->seed ^ (uint64_t)(uintptr_t)parent, level.ptr, level.len);
+}
+
+static bool is_child(const struct hash_node *node, const void *key)
+{
+    const struct topic_node *child = container_of(node, struct topic_node, in_children);
+    const struct child_key *wanted = key;
+    return child->parent == wanted->parent && child->len == wanted->level.len &&
+           memcmp(child->level, wanted->level.ptr, child->len) == 0;
+}
+
+static struct topic_node *find_child(const struct topics *topics, const struct topic_node *parent, mps_view level)
+{
+    struct child_key key = {parent, level};
+    struct hash_node *node = hash_find(&topics->children, child_hash(topics, parent, level), is_child, &key);
+    return node ? container_of(node, struct topic_node, in_children) : NULL;
+}
+
+static bool is_level(mps_view level, char wildcard)
+{
+    return level.len == 1 && level.ptr[0] == (uint8_t)wildcard;
+}
+
+static struct topic_node *add_child(struct topics *topics, struct topic_node *parent, mps_view level)
+{
+    struct topic_node *node = malloc(sizeof *node + level.len);
+    if (node == NULL) abort(); /* small, and bounded by the subscriptions that are allowed */
+    *node = (struct topic_node){.parent = parent, .len = (uint8_t)level.len};
+    memcpy(node->level, level.ptr, level.len);
+    hash_add(&topics->children, &node->in_children, child_hash(topics, parent, level));
+    parent->users++;
+    if (is_level(level, '+')) parent->plus = node;
+    if (is_level(level, '#')) parent->rest = node;
+    return node;
+}
+
+/* The level that begins at *at; moves *at behind the slash that follows it, or beyond the end. */
+static mps_view next_level(mps_view name, uint32_t *at)
+{
+    const uint8_t *start = name.ptr + *at;
+    const uint8_t *slash = memchr(start, '/', name.len - *at);
+    uint32_t len = slash ? (uint32_t)(slash - start) : name.len - *at;
+    *at += len + 1;
+    return (mps_view){start, len};
+}
+
+void topics_init(struct topics *topics, uint64_t seed)
+{
+    struct topic_node *root = calloc(1, sizeof *root);
+    if (root == NULL) abort();
+    *topics = (struct topics){.seed = seed, .root = root};
+}
+
+void topics_free(struct topics *topics)
+{
+    free(topics->root);
+    hash_free(&topics->children);
+}
+
+void topics_add(struct topics *topics, mps_view pattern, struct topic_entry *entry)
+{
+    struct topic_node *node = topics->root;
+    for (uint32_t at = 0; at <= pattern.len;) {
+        mps_view level = next_level(pattern, &at);
+        struct topic_node *child = find_child(topics, node, level);
+        node = child ? child : add_child(topics, node, level);
+    }
+    *entry = (struct topic_entry){node, NULL, node->first};
+    if (node->first != NULL) node->first->prev = entry;
+    node->first = entry;
+    node->users++;
+    if (mps_topic_is_wild(pattern)) topics->wild_generation++;
+}
+
+static bool stands_under_wildcard(const struct topic_node *node)
+{
+    for (; node->parent != NULL; node = node->parent) {
+        if (node == node->parent->plus || node == node->parent->rest) return true;
+    }
+    return false;
+}
+
+void topics_remove(struct topics *topics, struct topic_entry *entry)
+{
+    struct topic_node *node = entry->node;
+    if (stands_under_wildcard(node)) topics->wild_generation++;
+    if (entry->prev != NULL) entry->prev->next = entry->next;
+    else node->first = entry->next;
+    if (entry->next != NULL) entry->next->prev = entry->prev;
+    *entry = (struct topic_entry){0};
+    node->users--;
+    while (node->users == 0 && node->parent != NULL) {
+        struct topic_node *parent = node->parent;
+        if (parent->plus == node) parent->plus = NULL;
+        if (parent->rest == node) parent->rest = NULL;
+        hash_remove(&topics->children, &node->in_children);
+        free(node);
+        node = parent;
+        node->users--;
+    }
+}
+
+static void each_entry(const struct topic_node *node, void (*fn)(struct topic_entry *, void *), void *arg)
+{
+    for (struct topic_entry *entry = node ? node->first : NULL; entry != NULL; entry = entry->next) fn(entry, arg);
+}
+
+void topics_match(const struct topics *topics, mps_view topic, void (*fn)(struct topic_entry *, void *), void *arg)
+{
+    /* Each step takes one node off and puts at most two on, one level deeper: never more than the levels plus one. */
+    struct {
+        const struct topic_node *node;
+        uint32_t at; /* where the level that follows the node begins; beyond the end: the topic is over */
+    } todo[MPS_TOPIC_LEVELS_MAX + 2];
+    uint32_t count = 0;
+    todo[count].node = topics->root;
+    todo[count++].at = 0;
+    bool reserved = topic.ptr[0] == '$';
+    while (count > 0) {
+        const struct topic_node *node = todo[--count].node;
+        uint32_t at = todo[count].at;
+        bool wild = !(reserved && node == topics->root); /* $... is never matched by a leading wildcard */
+        if (wild) each_entry(node->rest, fn, arg);
+        if (at > topic.len) {
+            each_entry(node, fn, arg);
+            continue;
+        }
+        mps_view level = next_level(topic, &at);
+        const struct topic_node *child = find_child(topics, node, level);
+        if (child != NULL) {
+            todo[count].node = child;
+            todo[count++].at = at;
+        }
+        if (wild && node->plus != NULL && node->plus != child) {
+            todo[count].node = node->plus;
+            todo[count++].at = at;
+        }
+    }
+}

@@ -1,0 +1,38 @@
+/* The trie of patterns: one node a level, wildcards as levels of their own, subscriptions in lists at the nodes. */
+#ifndef BROKER_TOPICS_H
+#define BROKER_TOPICS_H
+
+#include "hash.h"
+#include "wire.h"
+
+struct topic_node {
+    struct hash_node in_children; /* in topics.children: one table for the whole trie, by parent and level */
+    struct topic_node *parent;
+    struct topic_node *plus, *rest; /* the children "+" and "#", NULL if there are none */
+    struct topic_entry *first;      /* subscriptions to exactly this pattern */
+    uint32_t users;                 /* children and entries; at 0 the node goes */
+    uint8_t len;
+    uint8_t level[];                /* len bytes */
+};
+
+/* What a subscription embeds to stand in the trie. */
+struct topic_entry {
+    struct topic_node *node; /* NULL: not in */
+    struct topic_entry *prev, *next;
+};
+
+struct topics {
+    uint64_t seed;
+    struct hash children;
+    struct topic_node *root;
+    uint64_t wild_generation; /* grows when a pattern with a wildcard comes or goes */
+};
+
+void topics_init(struct topics *topics, uint64_t seed);
+void topics_free(struct topics *topics); /* must hold no entry */
+void topics_add(struct topics *topics, mps_view pattern, struct topic_entry *entry);
+void topics_remove(struct topics *topics, struct topic_entry *entry);
+/* Calls fn for each entry whose pattern matches. Time: at most the nodes that match a beginning of the topic. */
+void topics_match(const struct topics *topics, mps_view topic, void (*fn)(struct topic_entry *entry, void *arg), void *arg);
+
+#endif

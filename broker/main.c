@@ -1,0 +1,92 @@
+/* pubsubd: reads its options, opens what it serves, says that it is ready, runs. */
+#include <errno.h>
+#include <malloc.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "net/net.h"
+#include "options.h"
+
+#define DEFAULT_TCP "tcp://127.0.0.1:7717"
+#define FIRST_INHERITED 3 /* sd_listen_fds(3) */
+
+/* Descriptors that systemd handed over to this process: how many, from FIRST_INHERITED on. */
+static int inherited_count(void)
+{
+    const char *pid = getenv("LISTEN_PID"), *count = getenv("LISTEN_FDS");
+    if (pid == NULL || count == NULL || strtol(pid, NULL, 10) != (long)getpid()) return 0;
+    long n = strtol(count, NULL, 10);
+    return n > 0 && n <= LISTEN_MAX ? (int)n : 0;
+}
+
+static int open_default(struct server *server, char *text, size_t text_cap)
+{
+    struct address address = {.kind = ADDRESS_UNIX};
+    if (address_default_unix(address.path, sizeof address.path, text, text_cap) != 0 ||
+        listener_open(server, &address, text, text_cap) != 0 || address_parse(&address, DEFAULT_TCP, text, text_cap) != 0)
+        return -1;
+    return listener_open(server, &address, text, text_cap);
+}
+
+static int open_all(struct server *server, const struct options *options, char *text, size_t text_cap)
+{
+    int inherited = inherited_count();
+    for (int i = 0; i < inherited; i++) {
+        if (listener_adopt(server, FIRST_INHERITED + i, text, text_cap) != 0) return -1;
+    }
+    for (int i = 0; i < options->listen_count; i++) {
+        if (listener_open(server, &options->listen[i], text, text_cap) != 0) return -1;
+    }
+    return inherited + options->listen_count > 0 ? 0 : open_default(server, text, text_cap);
+}
+
+/* More connections than the shell's modest default. */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+/* Memory that queues held goes back to the system when they are empty, instead of staying with the allocator, whose
+ * thresholds otherwise grow with what was freed. */
+static void tune_allocator(void)
+{
+    mallopt(M_MMAP_THRESHOLD, 128 * 1024);
+    mallopt(M_TRIM_THRESHOLD, 4 * 1024 * 1024);
+}
+
+static void say_ready(const struct server *server, int ready_fd)
+{
+    fprintf(stderr, "ready%s\n", server->ready);
+    if (ready_fd < 0) return;
+    dprintf(ready_fd, "ready%s\n", server->ready);
+    if (ready_fd != STDERR_FILENO) close(ready_fd);
+}
+
+int main(int argc, char **argv)
+{
+    struct options options;
+    char text[600];
+    int code = options_parse(&options, argc, argv);
+    if (code >= 0) return code;
+    signal(SIGPIPE, SIG_IGN);
+    tune_allocator();
+    raise_descriptor_limit();
+    static struct server *server; /* static: whatever is open when a listener fails stays referenced until the exit */
+    server = server_new();
+    if (open_all(server, &options, text, sizeof text) != 0) {
+        fprintf(stderr, "pubsubd: %s\n", text);
+        listener_close_all(server);
+        return 1;
+    }
+    say_ready(server, options.ready_fd);
+    code = server_run(server);
+    server_free(server);
+    return code;
+}

@@ -1,0 +1,29 @@
+/* Where to listen, as a person writes it: unix:/path, tcp://host:port, fd:N. */
+#ifndef NET_ADDRESS_H
+#define NET_ADDRESS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/un.h>
+
+#define URL_MAX 300
+
+enum address_kind { ADDRESS_UNIX, ADDRESS_TCP, ADDRESS_FD };
+
+struct address {
+    enum address_kind kind;
+    char path[sizeof((struct sockaddr_un *)0)->sun_path]; /* unix */
+    char host[256], port[8];                              /* tcp; host without brackets */
+    int fd;
+};
+
+/* Returns 0, or -1 and one sentence in text. */
+int address_parse(struct address *address, const char *url, char *text, size_t text_cap);
+
+/* The default Unix socket's path; makes its directory. Returns 0, or -1 and one sentence in text. */
+int address_default_unix(char *path, size_t path_cap, char *text, size_t text_cap);
+
+/* Writes the URL of what a socket is bound to. */
+void address_of_socket(int fd, char url[URL_MAX]);
+
+#endif

@@ -1,0 +1,213 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "net.h"
+
+#define BACKLOG 4096
+/* Connections accepted in one turn before those that are there have theirs. */
+#define ACCEPTS_A_TURN 64
+#define ACCEPT_AGAIN_MS 100
+
+/* Descriptors have run out: gives up the reserve for a moment, to accept one and tell it so. Without that the listener
+ * would stay readable and the loop would spin. */
+static bool refuse_one(struct server *server, int listener_fd)
+{
+    if (server->reserve_fd < 0) return false;
+    close(server->reserve_fd);
+    int fd = accept4(listener_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd >= 0) {
+        size_t len;
+        const uint8_t *bye = broker_full_frame(&len);
+        if (write(fd, bye, len) < 0) { /* closing says the rest */
+        }
+        close(fd);
+    }
+    server->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    return fd >= 0;
+}
+
+static void on_accept_again(uv_timer_t *timer)
+{
+    listener_resume(timer->data);
+}
+
+static void on_connection(uv_poll_t *poll, int status, int events)
+{
+    struct listener *listener = poll->data;
+    struct server *server = listener->server;
+    (void)status;
+    (void)events;
+    for (int i = 0; i < ACCEPTS_A_TURN; i++) {
+        int fd = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd >= 0) {
+            conn_open(server, fd);
+        } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+            if (refuse_one(server, listener->fd)) continue;
+            uv_poll_stop(&listener->poll); /* not even that: wait until something comes free */
+            uv_timer_start(&server->accept_again, on_accept_again, ACCEPT_AGAIN_MS, 0);
+            return;
+        } else if (errno != EINTR && errno != ECONNABORTED) {
+            return;
+        }
+    }
+}
+
+void listener_resume(struct server *server)
+{
+    if (server->reserve_fd < 0) server->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    for (struct listener *listener = server->listeners; listener != NULL; listener = listener->next) {
+        if (!uv_is_active((uv_handle_t *)&listener->poll) && !uv_is_closing((uv_handle_t *)&listener->poll))
+            uv_poll_start(&listener->poll, UV_READABLE, on_connection);
+    }
+}
+
+/* Begins to accept on a socket that is bound and listening. Takes fd. */
+static struct listener *start(struct server *server, int fd)
+{
+    struct listener *listener = calloc(1, sizeof *listener);
+    if (listener == NULL) abort(); /* at the start, once a listener */
+    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+    fcntl(fd, F_SETFD, FD_CLOEXEC);
+    listener->server = server;
+    listener->fd = fd;
+    address_of_socket(fd, listener->url);
+    uv_poll_init(&server->loop, &listener->poll, fd);
+    listener->poll.data = listener;
+    uv_poll_start(&listener->poll, UV_READABLE, on_connection);
+    listener->next = server->listeners;
+    server->listeners = listener;
+    server->serves_descriptors_only = false;
+    server_add_ready(server, listener->url);
+    return listener;
+}
+
+/* Makes way for a Unix socket: a stale one goes; a file, a link or a socket that somebody serves stays. */
+static int clear_path(const char *path, char *text, size_t text_cap)
+{
+    struct stat st;
+    if (lstat(path, &st) != 0) return 0;
+    if (!S_ISSOCK(st.st_mode)) {
+        snprintf(text, text_cap, "cannot listen on 'unix:%s': there is something that is not a socket", path);
+        return -1;
+    }
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+    strcpy(name.sun_path, path);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    bool refused = fd >= 0 && connect(fd, (struct sockaddr *)&name, sizeof name) != 0 && errno == ECONNREFUSED;
+    close(fd);
+    if (refused && unlink(path) == 0) return 0;
+    snprintf(text, text_cap, "cannot listen on 'unix:%s': %s", path, refused ? strerror(errno) : "somebody else serves there");
+    return -1;
+}
+
+static int open_unix(struct server *server, const struct address *address, char *text, size_t text_cap)
+{
+    if (clear_path(address->path, text, text_cap) != 0) return -1;
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+    struct stat st;
+    strcpy(name.sun_path, address->path);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || bind(fd, (struct sockaddr *)&name, sizeof name) != 0 || listen(fd, BACKLOG) != 0 ||
+        lstat(address->path, &st) != 0) {
+        snprintf(text, text_cap, "cannot listen on 'unix:%s': %s", address->path, strerror(errno));
+        if (fd >= 0) close(fd);
+        return -1;
+    }
+    struct listener *listener = start(server, fd);
+    strcpy(listener->path, address->path);
+    listener->device = st.st_dev;
+    listener->inode = st.st_ino;
+    return 0;
+}
+
+static int bind_tcp(const struct addrinfo *info)
+{
+    int on = 1;
+    int fd = socket(info->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) return -1;
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (bind(fd, info->ai_addr, info->ai_addrlen) == 0 && listen(fd, BACKLOG) == 0) return fd;
+    int error = errno;
+    close(fd);
+    errno = error;
+    return -1;
+}
+
+static int open_tcp(struct server *server, const struct address *address, char *text, size_t text_cap)
+{
+    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE}, *info;
+    const char *why;
+    int error = getaddrinfo(address->host, address->port, &hints, &info);
+    if (error == 0) {
+        int fd = bind_tcp(info);
+        why = strerror(errno);
+        freeaddrinfo(info);
+        if (fd >= 0) {
+            start(server, fd);
+            return 0;
+        }
+    } else {
+        why = gai_strerror(error);
+    }
+    snprintf(text, text_cap, "cannot listen on 'tcp://%s:%s': %s", address->host, address->port, why);
+    return -1;
+}
+
+int listener_adopt(struct server *server, int fd, char *text, size_t text_cap)
+{
+    int listening = 0;
+    socklen_t len = sizeof listening;
+    char url[URL_MAX];
+    if (fcntl(fd, F_GETFD) < 0) {
+        snprintf(text, text_cap, "cannot serve 'fd:%d': %s", fd, strerror(errno));
+        return -1;
+    }
+    if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) == 0 && listening) {
+        start(server, fd);
+        return 0;
+    }
+    snprintf(url, sizeof url, "fd:%d", fd);
+    if (conn_open(server, fd) != 0) {
+        snprintf(text, text_cap, "cannot serve '%s': it is not a connected socket", url);
+        return -1;
+    }
+    server_add_ready(server, url);
+    return 0;
+}
+
+int listener_open(struct server *server, const struct address *address, char *text, size_t text_cap)
+{
+    switch (address->kind) {
+    case ADDRESS_UNIX: return open_unix(server, address, text, text_cap);
+    case ADDRESS_TCP: return open_tcp(server, address, text, text_cap);
+    case ADDRESS_FD: return listener_adopt(server, address->fd, text, text_cap);
+    }
+    return -1;
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+    struct listener *listener = handle->data;
+    close(listener->fd);
+    free(listener);
+}
+
+void listener_close_all(struct server *server)
+{
+    while (server->listeners != NULL) {
+        struct listener *listener = server->listeners;
+        struct stat st;
+        server->listeners = listener->next;
+        if (listener->inode != 0 && lstat(listener->path, &st) == 0 && st.st_dev == listener->device &&
+            st.st_ino == listener->inode)
+            unlink(listener->path);
+        uv_poll_stop(&listener->poll);
+        uv_close((uv_handle_t *)&listener->poll, on_closed);
+    }
+}

@@ -1,0 +1,130 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "net.h"
+
+static struct server *server_of(struct env *env)
+{
+    return (struct server *)(void *)env;
+}
+
+static uint64_t env_now_ms(struct env *env)
+{
+    return uv_now(&server_of(env)->loop);
+}
+
+static uint64_t env_wall_ms(struct env *env)
+{
+    (void)env;
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static void env_random(struct env *env, void *bytes, size_t len)
+{
+    (void)env;
+    if (uv_random(NULL, NULL, bytes, len, 0, NULL) != 0) abort(); /* secrets can't be made from nothing */
+}
+
+static void env_log(struct env *env, enum log_level level, const char *line)
+{
+    (void)env;
+    log_line(level, line);
+}
+
+static void on_wake(uv_timer_t *timer)
+{
+    (void)timer; /* on_turn() follows in the same iteration, with what is due */
+}
+
+static void on_again(uv_idle_t *idle)
+{
+    (void)idle; /* that it is active keeps the loop from waiting */
+}
+
+/* Once in each iteration of the loop, after all reading: everything that gathered goes out together. */
+static void on_turn(uv_check_t *check)
+{
+    struct server *server = check->data;
+    uint64_t next_ms = broker_turn(server->broker);
+    conn_forget_broken(server);
+    if (next_ms == 0) uv_idle_start(&server->again, on_again);
+    else uv_idle_stop(&server->again);
+    uint64_t now_ms = uv_now(&server->loop);
+    if (next_ms == UINT64_MAX) uv_timer_stop(&server->wake);
+    else uv_timer_start(&server->wake, on_wake, next_ms > now_ms ? next_ms - now_ms : 0, 0);
+    if (server->stopping && broker_sessions(server->broker) == 0) uv_stop(&server->loop);
+}
+
+static void on_signal(uv_signal_t *handle, int signum)
+{
+    (void)signum;
+    server_stop(handle->data);
+}
+
+void server_stop(struct server *server)
+{
+    if (server->stopping) return;
+    server->stopping = true;
+    listener_close_all(server);
+    broker_stop(server->broker);
+    uv_idle_start(&server->again, on_again); /* a turn follows, also when nobody is connected */
+}
+
+struct server *server_new(void)
+{
+    struct server *server = calloc(1, sizeof *server);
+    if (server == NULL || uv_loop_init(&server->loop) != 0) abort();
+    server->env = (struct env){.now_ms = env_now_ms, .wall_ms = env_wall_ms, .random = env_random, .log = env_log};
+    conn_fill_env(&server->env);
+    server->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    server->serves_descriptors_only = true;
+    server->broker = broker_new(&server->env, NULL);
+    uv_check_init(&server->loop, &server->turn);
+    uv_idle_init(&server->loop, &server->again);
+    uv_timer_init(&server->loop, &server->wake);
+    uv_timer_init(&server->loop, &server->accept_again);
+    uv_signal_init(&server->loop, &server->sigint);
+    uv_signal_init(&server->loop, &server->sigterm);
+    server->turn.data = server->accept_again.data = server->sigint.data = server->sigterm.data = server;
+    uv_check_start(&server->turn, on_turn);
+    uv_signal_start(&server->sigint, on_signal, SIGINT);
+    uv_signal_start(&server->sigterm, on_signal, SIGTERM);
+    return server;
+}
+
+void server_add_ready(struct server *server, const char *url)
+{
+    size_t len = strlen(server->ready);
+    snprintf(server->ready + len, sizeof server->ready - len, " %s", url);
+}
+
+int server_run(struct server *server)
+{
+    uv_run(&server->loop, UV_RUN_DEFAULT);
+    return 0;
+}
+
+static void close_handle(uv_handle_t *handle, void *arg)
+{
+    (void)arg;
+    if (!uv_is_closing(handle)) uv_close(handle, NULL);
+}
+
+void server_free(struct server *server)
+{
+    listener_close_all(server);
+    uv_walk(&server->loop, close_handle, NULL); /* connections are closing already, with callbacks of their own */
+    uv_run(&server->loop, UV_RUN_DEFAULT);
+    broker_free(server->broker);
+    uv_loop_close(&server->loop);
+    if (server->reserve_fd >= 0) close(server->reserve_fd);
+    free(server);
+}

@@ -1,0 +1,71 @@
+/* libuv's side of the seam: sockets, clock and signals for the core (env.h). The only users of libuv.
+ *
+ * Connections are polled (uv_poll) and read and written here, instead of by libuv's streams: what a stream takes and
+ * can't write at once is out of our hands, while what the kernel did not take must stay in our queues, where it can
+ * still be dropped, and told. One thread. */
+#ifndef NET_NET_H
+#define NET_NET_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/stat.h>
+#include <uv.h>
+
+#include "address.h"
+#include "broker.h"
+
+struct link {
+    uv_poll_t poll;
+    struct server *server;
+    struct session *session; /* NULL once the core has forgotten it */
+    struct link *next_broken;
+    int fd, events;          /* what is polled for */
+    bool read_ended, broken;
+};
+
+struct listener {
+    uv_poll_t poll;
+    struct server *server;
+    struct listener *next;
+    int fd;
+    dev_t device;            /* of the Unix socket that we made, to remove only that; inode 0: none */
+    ino_t inode;
+    char path[sizeof((struct address *)0)->path];
+    char url[URL_MAX];
+};
+
+struct server {
+    struct env env;          /* first: the core hands it back */
+    uv_loop_t loop;
+    uv_check_t turn;
+    uv_idle_t again;         /* active while there is more to do at once */
+    uv_timer_t wake, accept_again;
+    uv_signal_t sigint, sigterm;
+    struct broker *broker;
+    struct listener *listeners;
+    struct link *broken;     /* their sessions are told at the end of the turn */
+    size_t links_count;
+    int reserve_fd;          /* given up for a moment to refuse a connection when descriptors run out */
+    bool serves_descriptors_only, stopping;
+    char ready[4096];        /* URLs, each with a blank before it */
+};
+
+/* loop.c */
+struct server *server_new(void);
+int server_run(struct server *server); /* until it is told to stop; returns the exit code */
+void server_free(struct server *server);
+void server_stop(struct server *server);
+void server_add_ready(struct server *server, const char *url);
+
+/* listener.c: 0, or -1 and one sentence in text */
+int listener_open(struct server *server, const struct address *address, char *text, size_t text_cap);
+int listener_adopt(struct server *server, int fd, char *text, size_t text_cap); /* listening or connected */
+void listener_close_all(struct server *server);
+void listener_resume(struct server *server); /* descriptors may have come free */
+
+/* conn.c */
+int conn_open(struct server *server, int fd); /* takes fd. -1: it can't be served, fd is closed */
+void conn_forget_broken(struct server *server);
+void conn_fill_env(struct env *env);
+
+#endif

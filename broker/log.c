@@ -1,6 +1,8 @@
 #include "log.h"
 
+#include <poll.h>
 #include <stdio.h>
+#include <unistd.h>
 
 static const char *level_name(enum log_level level)
 {
@@ -15,5 +17,7 @@ static const char *level_name(enum log_level level)
 
 void log_line(enum log_level level, const char *line)
 {
-    fprintf(stderr, "pubsubd: %s: %s\n", level_name(level), line);
+    /* Whoever reads our stderr, and stops reading, must not stop the broker: a full pipe loses the line. */
+    struct pollfd out = {.fd = STDERR_FILENO, .events = POLLOUT};
+    if (poll(&out, 1, 0) == 1 && (out.revents & POLLOUT)) fprintf(stderr, "pubsubd: %s: %s\n", level_name(level), line);
 }

@@ -386,7 +386,7 @@ enum mps_code mps_decode_welcome(mps_view frame, struct mps_welcome *out, const 
         else if (is(k, "last_pid")) out->last_pid = mps_read_uint(&f.r, MPS_NUMBER_MAX, "last_pid");
         else if (is(k, "inbox")) out->inbox = mps_read_text(&f.r, "inbox");
         else if (is(k, "ka")) out->ka_s = (uint32_t)mps_read_uint(&f.r, UINT32_MAX, "ka");
-        else if (is(k, "sess")) out->sess_s = (uint32_t)mps_read_uint(&f.r, UINT32_MAX, "sess");
+        else if (is(k, "sess")) out->has_sess = true, out->sess_s = (uint32_t)mps_read_uint(&f.r, UINT32_MAX, "sess");
         else if (is(k, "max_payload")) out->max_payload = mps_read_uint(&f.r, MPS_NUMBER_MAX, "max_payload");
         else if (is(k, "max_topic")) out->max_topic = mps_read_uint(&f.r, MPS_NUMBER_MAX, "max_topic");
         else if (is(k, "max_subs")) out->max_subs = mps_read_uint(&f.r, MPS_NUMBER_MAX, "max_subs");

@@ -405,7 +405,7 @@ bool mps_encode_welcome(struct mps_out *out, const struct mps_welcome *in)
 {
     uint32_t start = begin(out, 2, MPS_OP_WELCOME);
     mps_put_uint(out, in->version);
-    mps_put_map(out, (uint32_t)(9 + (in->id.ptr != NULL) + (in->inbox.ptr != NULL) + (in->sess_s > 0) +
+    mps_put_map(out, (uint32_t)(9 + (in->id.ptr != NULL) + (in->inbox.ptr != NULL) + in->has_sess +
                                 (in->sw.ptr != NULL)));
     put_text_option(out, "id", in->id);
     put_given_uint(out, 1, "epoch", in->epoch);
@@ -413,7 +413,7 @@ bool mps_encode_welcome(struct mps_out *out, const struct mps_welcome *in)
     put_given_uint(out, 1, "last_pid", in->last_pid);
     put_text_option(out, "inbox", in->inbox);
     put_given_uint(out, 1, "ka", in->ka_s);
-    put_uint_option(out, "sess", in->sess_s);
+    put_given_uint(out, in->has_sess, "sess", in->sess_s);
     put_given_uint(out, 1, "max_payload", in->max_payload);
     put_given_uint(out, 1, "max_topic", in->max_topic);
     put_given_uint(out, 1, "max_subs", in->max_subs);

@@ -120,7 +120,7 @@ struct step {
     bool is_index, quoted;
     uint64_t index;
     const char *key;
-    size_t key_len;  /* as written: escapes of a quoted key are still in it */
+    size_t key_len; /* as written: escapes of a quoted key are still in it */
 };
 
 static bool read_number(const char *text, size_t len, uint64_t *number)

@@ -260,6 +260,7 @@ struct mps_welcome {
     uint64_t epoch, last_pid;
     bool resumed;
     uint32_t ka_s, sess_s;
+    bool has_sess;              /* sess is said: it differs from what was asked for */
     uint64_t max_payload, max_topic, max_subs, pub_window;
     uint32_t ack;               /* best level */
 };

@@ -330,6 +330,7 @@ void flush_session(struct session *session)
             session->blocked = true;
             return;
         }
+        if (plan->unfinished) break;
     }
     session_dirty(session);
 }

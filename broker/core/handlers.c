@@ -51,14 +51,14 @@ static void make_id(struct session *session)
     take_id(session, (mps_view){name, sizeof name});
 }
 
-static void reply_welcome(struct session *session)
+static void reply_welcome(struct session *session, const struct mps_hello *hello)
 {
     const struct broker *broker = session->broker;
     uint8_t room[512];
     struct mps_out out = mps_out_open(room, sizeof room);
     mps_encode_welcome(&out, &(struct mps_welcome){
                                  .version = MPS_PROTOCOL_VERSION, .id = session->id, .epoch = broker->epoch,
-                                 .ka_s = session->ka_ms / 1000, .max_payload = broker->limits.max_payload,
+                                 .ka_s = session->ka_ms / 1000, .has_sess = hello->sess_s > 0, .max_payload = broker->limits.max_payload,
                                  .max_topic = MPS_TOPIC_MAX, .max_subs = broker->limits.max_subs_count,
                                  .pub_window = broker->limits.pub_window_count, .ack = 1, .sw = mps_text(SOFTWARE)});
     reply_frame(session, &out);
@@ -99,7 +99,7 @@ void handle_HELLO(struct session *session, mps_view frame)
     if (hello.id.ptr != NULL) take_id(session, hello.id);
     else make_id(session);
     session_keepalive(session);
-    reply_welcome(session);
+    reply_welcome(session, &hello);
     if (hello.will.ptr != NULL)
         reply_err(session, MPS_BAD_OPTION, MPS_OP_HELLO, (mps_view){NULL, 0}, "option 'will' is not available");
 }

@@ -87,6 +87,7 @@ static void set_buckets(struct hash *table, uint32_t count)
     free(table->buckets);
     table->buckets = buckets;
     table->mask = count - 1;
+    table->low = 0;
 }
 
 void hash_add(struct hash *table, struct hash_node *node, uint64_t hash)
@@ -94,7 +95,9 @@ void hash_add(struct hash *table, struct hash_node *node, uint64_t hash)
     if (table->buckets == NULL) set_buckets(table, FIRST_BUCKETS);
     else if (table->count > table->mask) set_buckets(table, 2 * (table->mask + 1));
     node->hash = hash;
-    struct hash_node **bucket = &table->buckets[hash & table->mask];
+    uint32_t at = (uint32_t)(hash & table->mask);
+    if (at < table->low) table->low = at;
+    struct hash_node **bucket = &table->buckets[at];
     node->next = *bucket;
     *bucket = node;
     table->count++;
@@ -123,6 +126,13 @@ void hash_free(struct hash *table)
 {
     free(table->buckets);
     *table = (struct hash){0};
+}
+
+struct hash_node *hash_any(struct hash *table)
+{
+    if (table->count == 0) return NULL;
+    while (table->buckets[table->low] == NULL) table->low++;
+    return table->buckets[table->low];
 }
 
 static struct hash_node *first_from(const struct hash *table, uint32_t bucket)

@@ -16,6 +16,7 @@ struct hash {
     struct hash_node **buckets; /* NULL while empty */
     uint32_t mask;              /* buckets - 1 */
     uint32_t count;
+    uint32_t low;               /* buckets before this one are empty */
 };
 
 /* Keyed hashes, so that a peer who chooses the topics can't choose the collisions. seed is secret. */
@@ -28,6 +29,9 @@ void hash_remove(struct hash *table, struct hash_node *node); /* it must be in *
 typedef bool (*hash_equal_fn)(const struct hash_node *node, const void *key);
 struct hash_node *hash_find(const struct hash *table, uint64_t hash, hash_equal_fn equal, const void *key);
 void hash_free(struct hash *table); /* its own memory, not the entries' */
+
+/* Some entry, or NULL; for taking out all of them, one by one, in linear time altogether. */
+struct hash_node *hash_any(struct hash *table);
 
 /* for (struct hash_node *n = hash_first(&t); n; n = hash_next(&t, n)); nothing may be added or removed meanwhile. */
 struct hash_node *hash_first(const struct hash *table);

@@ -200,7 +200,7 @@ static bool step(struct input *in)
     } else {
         if (scan->pos == 0 && !check_first(session, in->p, left)) return true;
         result = mps_scan(scan, in->p, left, &limits);
-        if (session->state == SESSION_NEW && result >= 0 && scan->elements > 0 && scan->op != MPS_OP_HELLO) {
+        if (session->state == SESSION_NEW && scan->elements > 0 && scan->op != MPS_OP_HELLO) {
             session_byef(session, MPS_STATE, "the first frame must be HELLO, this is %s (%u)", mps_op_name(scan->op), scan->op);
             return true;
         }

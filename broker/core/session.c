@@ -67,14 +67,10 @@ void session_hold(struct session *session)
 void session_forget_subs(struct session *session)
 {
     session->active = session->active_last = NULL; /* all at once, instead of looking for each in the list */
-    for (struct hash_node *node; (node = hash_first(&session->subs)) != NULL;) {
-        while (node != NULL) { /* chain by chain: linear in all */
-            struct hash_node *next = node->next;
-            struct subscription *sub = container_of(node, struct subscription, in_subs);
-            sub->is_active = false;
-            subscription_free(sub);
-            node = next;
-        }
+    for (struct hash_node *node; (node = hash_any(&session->subs)) != NULL;) {
+        struct subscription *sub = container_of(node, struct subscription, in_subs);
+        sub->is_active = false;
+        subscription_free(sub);
     }
 }
 
@@ -238,6 +234,7 @@ void session_read_end(struct session *session)
     case SESSION_READY:
         if (session->is_held) break; /* everything received is processed first: input_resume() comes back here */
         forget_input(session);
+        session->paused = false;
         if (session->half) timer_cancel(&session->broker->timers, &session->timer);
         else session_end_gently(session, SESSION_NO_BYE, NULL);
         break;

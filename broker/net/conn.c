@@ -22,10 +22,11 @@ static void poll_for(struct link *link, int events)
     else uv_poll_start(&link->poll, events, on_poll);
 }
 
-/* A connection of which nothing more is read is still polled, for its end: hang-ups are always reported. */
+/* What to poll for when nothing waits to be written. A connection of which nothing more is to be read is polled all the
+ * same, for its end: hang-ups are always reported. One that is paused isn't, so that nothing of it is passed over. */
 static int reading_events(const struct link *link)
 {
-    return link->read_ended ? UV_PRIORITIZED : UV_READABLE;
+    return link->paused ? 0 : link->read_ended ? UV_PRIORITIZED : UV_READABLE;
 }
 
 static void on_closed(uv_handle_t *handle)
@@ -39,6 +40,7 @@ static void on_closed(uv_handle_t *handle)
     if (server->links_count == 0 && server->serves_descriptors_only) server_stop(server);
 }
 
+/* The connection can't be used any more: its session is told at the end of the turn, never inside a call of its own. */
 static void break_link(struct link *link)
 {
     if (link->broken) return;
@@ -85,9 +87,10 @@ static bool read_once(struct link *link)
 static void on_poll(uv_poll_t *poll, int status, int events)
 {
     struct link *link = poll->data;
-    if (status < 0) { /* an error is pending: what came before it is still read, and libuv has stopped polling */
-        while (link->session != NULL && !link->broken && !link->read_ended && read_once(link)) continue;
-        if (link->session != NULL) break_link(link);
+    if (status < 0) { /* an error is pending, and libuv has stopped polling; what came before the error is still read */
+        link->events = 0;
+        if (link->read_ended || !read_once(link)) break_link(link);
+        else poll_for(link, reading_events(link));
         return;
     }
     if (events & UV_PRIORITIZED) {
@@ -128,8 +131,8 @@ static void env_send_end(struct env *env, struct link *link)
 static void env_reading(struct env *env, struct link *link, int on)
 {
     (void)env;
-    if (link->broken) return;
-    poll_for(link, (link->events & UV_WRITABLE) | (on ? reading_events(link) : 0));
+    link->paused = !on;
+    poll_for(link, (link->events & UV_WRITABLE) | reading_events(link));
 }
 
 static void env_close(struct env *env, struct link *link)

@@ -20,7 +20,7 @@ struct link {
     struct session *session; /* NULL once the core has forgotten it */
     struct link *next_broken;
     int fd, events;          /* what is polled for */
-    bool read_ended, broken;
+    bool paused, read_ended, broken;
 };
 
 struct listener {

@@ -174,7 +174,7 @@ enum mps_code mps_decode_for(mps_view frame, struct mps_for *out, const char **w
     *out = (struct mps_for){0};
     if (f.r.bad != NULL) return done(&f, what);
     out->sid = next_sid(&f);
-    out->flags = (uint32_t)optional_number(&f, "flags");
+    out->flags = next_given(&f) ? (uint32_t)mps_read_uint(&f.r, UINT32_MAX, "flags") : 0;
     bool stream = next_given(&f);
     if (stream) out->stream = mps_read_uint(&f.r, MPS_NUMBER_MAX, "stream");
     bool seq = next_given(&f);
@@ -182,7 +182,7 @@ enum mps_code mps_decode_for(mps_view frame, struct mps_for *out, const char **w
     if (f.r.bad == NULL && stream != seq) f.r.bad = "seq";
     out->has_position = stream;
     out->time_ms = optional_number(&f, "time_ms");
-    out->tries = (uint32_t)optional_number(&f, "tries");
+    out->tries = next_given(&f) ? (uint32_t)mps_read_uint(&f.r, UINT32_MAX, "tries") : 0;
     return done(&f, what);
 }
 

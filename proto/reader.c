@@ -4,7 +4,7 @@
 
 struct mps_reader mps_reader_open(mps_view bytes)
 {
-    return (struct mps_reader){bytes.ptr, bytes.ptr + bytes.len, NULL};
+    return (struct mps_reader){bytes.ptr, bytes.ptr != NULL ? bytes.ptr + bytes.len : NULL, NULL};
 }
 
 bool mps_reader_more(const struct mps_reader *r)

@@ -171,8 +171,13 @@ static void refuse_large(struct input *in)
     struct mps_reader r = mps_reader_open((mps_view){in->p, session->scan.payload_at});
     mps_read_array(&r, "frame");
     mps_read_uint(&r, MPS_OP_MAX, "operation");
-    mps_view topic = mps_read_text(&r, "topic");
+    struct mps_head head;
     finish_run(in);
+    if (mps_head_read(r.p, (size_t)(r.end - r.p), &head) != 1 || head.type != MPS_STR) {
+        session_bye(session, MPS_MALFORMED, "malformed MSG: topic");
+        return;
+    }
+    mps_view topic = {r.p + head.head_len, head.count};
     snprintf(text, sizeof text, "the payload of %u bytes for '%s' is over the limit of %u bytes", session->scan.payload_len,
              printable(topic), session->broker->limits.max_payload);
     publish_refuse(session, topic, MPS_TOO_LARGE, text);

@@ -1,0 +1,307 @@
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "broker.h"
+#include "stage.h"
+#include "vector_file.h"
+
+struct link {
+    struct bench *bench;
+    struct session *session;
+    int conn;
+    uint64_t room; /* bytes that it still takes */
+    bool blocked;  /* took less than was offered */
+    bool reading;
+    bool peer_ended; /* our stream is over */
+    bool end_told;
+    bool gone;        /* the core has forgotten it */
+    uint8_t *waiting; /* sent by us, not read by the core yet */
+    size_t waiting_len;
+};
+
+struct bench {
+    struct stage stage; /* first: a stage is a bench */
+    struct env env;
+    struct broker *broker;
+    uint64_t now_ms;
+    uint64_t random;
+    struct link links[STAGE_CONNS_COUNT];
+};
+
+static struct bench *bench_of(struct env *env)
+{
+    return (struct bench *)((char *)env - offsetof(struct bench, env));
+}
+
+static uint64_t env_now(struct env *env)
+{
+    return bench_of(env)->now_ms;
+}
+
+static uint64_t env_wall(struct env *env)
+{
+    return UINT64_C(1700000000000) + bench_of(env)->now_ms;
+}
+
+static void env_random(struct env *env, void *bytes, size_t len)
+{
+    struct bench *bench = bench_of(env);
+    for (size_t i = 0; i < len; i++) {
+        bench->random = bench->random * UINT64_C(6364136223846793005) + 1442695040888963407u;
+        ((uint8_t *)bytes)[i] = (uint8_t)(bench->random >> 56);
+    }
+}
+
+static ssize_t env_send(struct env *env, struct link *link, const struct iovec *pieces, int count)
+{
+    (void)env;
+    size_t taken = 0;
+    for (int i = 0; i < count; i++) {
+        size_t len = pieces[i].iov_len < link->room ? pieces[i].iov_len : (size_t)link->room;
+        inbox_add(&link->bench->stage.inbox[link->conn], pieces[i].iov_base, len);
+        if (link->room != ROOM_UNLIMITED) link->room -= len;
+        taken += len;
+        if (len < pieces[i].iov_len) {
+            link->blocked = true;
+            break;
+        }
+    }
+    return (ssize_t)taken;
+}
+
+static void env_send_end(struct env *env, struct link *link)
+{
+    (void)env;
+    link->bench->stage.inbox[link->conn].ended = true;
+}
+
+static void env_reading(struct env *env, struct link *link, int on)
+{
+    (void)env;
+    link->reading = on != 0;
+}
+
+static void env_close(struct env *env, struct link *link)
+{
+    (void)env;
+    link->gone = true;
+    link->session = NULL;
+    link->bench->stage.inbox[link->conn].ended = true;
+}
+
+static void env_log(struct env *env, enum log_level level, const char *line)
+{
+    (void)env;
+    (void)level;
+    (void)line;
+}
+
+/* Gives the core what waits on a link, as far as it reads. */
+static void feed(struct link *link)
+{
+    while (link->session != NULL && link->reading && link->waiting_len > 0) {
+        uint8_t *buf;
+        size_t cap;
+        session_read_buffer(link->session, &buf, &cap);
+        size_t len = link->waiting_len < cap ? link->waiting_len : cap;
+        memcpy(buf, link->waiting, len);
+        memmove(link->waiting, link->waiting + len, link->waiting_len - len);
+        link->waiting_len -= len;
+        session_read(link->session, len);
+    }
+    if (link->session != NULL && link->reading && link->peer_ended && !link->end_told && link->waiting_len == 0) {
+        link->end_told = true;
+        session_read_end(link->session);
+    }
+}
+
+static bool has_input(const struct link *link)
+{
+    return link->session != NULL && link->reading && (link->waiting_len > 0 || (link->peer_ended && !link->end_told));
+}
+
+/* One turn of the loop. Returns when the core wants to be called again, 0 if there is more to do now. */
+static uint64_t turn(struct bench *bench)
+{
+    for (int i = 0; i < STAGE_CONNS_COUNT; i++) {
+        struct link *link = &bench->links[i];
+        if (link->session != NULL && link->blocked && link->room > 0) {
+            link->blocked = false;
+            session_writable(link->session);
+        }
+        feed(link);
+    }
+    uint64_t next_ms = broker_turn(bench->broker);
+    for (int i = 0; i < STAGE_CONNS_COUNT; i++) {
+        if (has_input(&bench->links[i])) return 0; /* it reads again */
+    }
+    return next_ms;
+}
+
+/* Turns until there is nothing to do at this moment. Returns when the core wants to be called again. */
+static uint64_t settle(struct bench *bench)
+{
+    for (int turns = 0; turns < 100000; turns++) {
+        uint64_t next_ms = turn(bench);
+        if (next_ms > bench->now_ms) return next_ms;
+    }
+    fprintf(stderr, "the broker's core never comes to rest\n");
+    abort();
+}
+
+static bool bench_connect(struct stage *stage, int conn)
+{
+    struct bench *bench = (struct bench *)stage;
+    struct link *link = &bench->links[conn];
+    *link = (struct link){.bench = bench, .conn = conn, .room = ROOM_UNLIMITED, .reading = true};
+    link->session = session_new(bench->broker, link);
+    if (link->session == NULL) {
+        size_t len;
+        const uint8_t *frame = broker_full_frame(&len);
+        inbox_add(&stage->inbox[conn], frame, len);
+        stage->inbox[conn].ended = true;
+    }
+    settle(bench);
+    return true;
+}
+
+static void bench_send(struct stage *stage, int conn, const uint8_t *bytes, size_t len)
+{
+    struct bench *bench = (struct bench *)stage;
+    struct link *link = &bench->links[conn];
+    if (link->session == NULL) return; /* as bytes to a closed socket: nobody reads them */
+    link->waiting = realloc(link->waiting, link->waiting_len + len + 1);
+    if (link->waiting == NULL) abort();
+    memcpy(link->waiting + link->waiting_len, bytes, len);
+    link->waiting_len += len;
+    settle(bench);
+}
+
+static bool bench_wait(struct stage *stage, int conn)
+{
+    (void)stage;
+    (void)conn;
+    return false; /* whatever comes has come at the end of settle() */
+}
+
+static void bench_poll(struct stage *stage, int conn)
+{
+    (void)stage;
+    (void)conn;
+}
+
+static void bench_end(struct stage *stage, int conn)
+{
+    struct bench *bench = (struct bench *)stage;
+    bench->links[conn].peer_ended = true;
+    settle(bench);
+}
+
+static void bench_drop(struct stage *stage, int conn)
+{
+    struct bench *bench = (struct bench *)stage;
+    struct link *link = &bench->links[conn];
+    if (link->session != NULL) session_closed(link->session);
+    link->session = NULL;
+    link->gone = true;
+    stage->inbox[conn].ended = true;
+    settle(bench);
+}
+
+static void bench_room(struct stage *stage, int conn, uint64_t bytes)
+{
+    struct bench *bench = (struct bench *)stage;
+    bench->links[conn].room = bytes;
+    settle(bench);
+}
+
+static void bench_pass(struct stage *stage, uint64_t ms)
+{
+    struct bench *bench = (struct bench *)stage;
+    uint64_t until_ms = bench->now_ms + ms;
+    for (uint64_t next_ms = settle(bench); next_ms <= until_ms; next_ms = settle(bench)) bench->now_ms = next_ms;
+    bench->now_ms = until_ms;
+    settle(bench);
+}
+
+static bool bench_close(struct stage *stage, char *error, size_t cap)
+{
+    struct bench *bench = (struct bench *)stage;
+    for (int i = 0; i < STAGE_CONNS_COUNT; i++) {
+        if (stage->open[i] && !bench->links[i].gone) bench_drop(stage, i);
+    }
+    settle(bench);
+    struct broker_figures left;
+    broker_figures(bench->broker, &left);
+    bool clean = broker_sessions(bench->broker) == 0 && left.subscriptions == 0;
+    if (!clean)
+        snprintf(error, cap, "left in the broker: %zu sessions, %llu subscriptions", broker_sessions(bench->broker),
+                 (unsigned long long)left.subscriptions);
+    else
+        broker_free(bench->broker);
+    for (int i = 0; i < STAGE_CONNS_COUNT; i++) {
+        free(bench->links[i].waiting);
+        free(stage->inbox[i].at);
+    }
+    free(bench);
+    return clean;
+}
+
+/* Reads "name=number ..." into the limits that the broker has. */
+static bool read_limits(struct broker_limits *limits, const char *text)
+{
+    const struct {
+        const char *name;
+        void *field;
+        size_t size;
+    } known[] = {
+#define LIMIT(field) {#field, &limits->field, sizeof limits->field}
+        LIMIT(max_payload),     LIMIT(max_sessions_count),   LIMIT(max_subs_count),  LIMIT(queue_msgs_count),
+        LIMIT(queue_bytes),     LIMIT(queue_msgs_cap_count), LIMIT(queue_bytes_cap), LIMIT(session_queue_bytes),
+        LIMIT(retained_bytes),  LIMIT(pub_window_count),     LIMIT(handshake_ms),    LIMIT(closing_ms),
+        LIMIT(keepalive_max_s),
+#undef LIMIT
+    };
+    while (*text != '\0') {
+        char name[32];
+        unsigned long long number;
+        int len = 0;
+        if (sscanf(text, " %31[a-z_]=%llu%n", name, &number, &len) != 2) return false;
+        size_t i = 0;
+        while (i < sizeof known / sizeof *known && strcmp(name, known[i].name) != 0) i++;
+        if (i == sizeof known / sizeof *known) return false;
+        if (known[i].size == sizeof(uint32_t))
+            *(uint32_t *)known[i].field = (uint32_t)number;
+        else
+            *(uint64_t *)known[i].field = number;
+        text += len;
+    }
+    return true;
+}
+
+struct stage *bench_open(const char *text, char *error, size_t cap)
+{
+    struct broker_limits limits;
+    broker_defaults(&limits);
+    if (text != NULL && !read_limits(&limits, text)) {
+        snprintf(error, cap, "unknown limits: %s", text);
+        return NULL;
+    }
+    struct bench *bench = calloc(1, sizeof *bench);
+    if (bench == NULL) abort();
+    bench->stage = (struct stage){.connect = bench_connect,
+                                  .send = bench_send,
+                                  .wait = bench_wait,
+                                  .poll = bench_poll,
+                                  .end = bench_end,
+                                  .drop = bench_drop,
+                                  .room = bench_room,
+                                  .pass = bench_pass,
+                                  .close = bench_close};
+    bench->env = (struct env){env_now, env_wall, env_random, env_send, env_send_end, env_reading, env_close, env_log};
+    bench->now_ms = 1000000;
+    bench->random = 1;
+    bench->broker = broker_new(&bench->env, &limits);
+    return &bench->stage;
+}

@@ -1,5 +1,6 @@
 #include "options.h"
 
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,8 +47,8 @@ static int set_ready_fd(struct options *options, const char *digits)
 {
     char text[400], *end;
     long fd = strtol(digits, &end, 10);
-    if (digits[0] < '0' || digits[0] > '9' || *end != '\0' || fd > 1 << 20) {
-        snprintf(text, sizeof text, "--ready-fd '%s' is not the number of a descriptor", digits);
+    if (digits[0] < '0' || digits[0] > '9' || *end != '\0' || fd > 1 << 20 || fcntl((int)fd, F_GETFD) < 0) {
+        snprintf(text, sizeof text, "--ready-fd '%s' is not the number of an open descriptor", digits);
         return wrong(text);
     }
     options->ready_fd = (int)fd;

@@ -29,7 +29,7 @@ enum pubsub_error {
 #undef ERROR
 };
 
-/* How far a publish must have come before it is acknowledged. Source: PROTOCOL.md, "Publishing with acknowledgement". */
+/* How far a publish must have come before it is acknowledged. PROTOCOL.md, "Publishing with acknowledgement". */
 enum pubsub_ack {
     PUBSUB_ACK_NONE = 0,       /* never acknowledged; lost if the connection breaks */
     PUBSUB_ACK_ROUTED = 1,     /* in the queue of every subscription that matched */
@@ -39,7 +39,7 @@ enum pubsub_ack {
 
 /* What pubsub_publish() does when the outbox is full. The outbox never drops anything by itself. */
 enum pubsub_outbox_policy {
-    PUBSUB_OUTBOX_WAIT = 0,    /* waits, doing I/O, until there is room (callbacks may run); from a callback: as REFUSE */
+    PUBSUB_OUTBOX_WAIT = 0,    /* waits, doing I/O, until there is room (callbacks may run); in a callback: REFUSE */
     PUBSUB_OUTBOX_REFUSE = 1,  /* returns PUBSUB_EAGAIN at once, nothing is queued */
 };
 
@@ -80,7 +80,7 @@ struct pubsub_gap {
 /* Settles the publish ids first..last, which have one common result. */
 struct pubsub_puback {
     uint64_t first_pid, last_pid;
-    uint32_t code;             /* 0 ok, 1 ok but nobody matched, 2 ok and accepted before; 200..: refused (then first = last) */
+    uint32_t code;             /* 0 ok, 1 ok but nobody matched, 2 accepted before; 200..: refused (first = last) */
     uint64_t matched;          /* the fewest subscriptions that any of them matched */
     uint64_t dropped;          /* copies that full queues refused, of all of them together */
     const char *text;          /* one sentence if refused, else ""; NUL-terminated, borrowed */
@@ -94,15 +94,22 @@ struct pubsub_refusal {
     const char *text;          /* one sentence, NUL-terminated, borrowed */
 };
 
-enum pubsub_mark { PUBSUB_MARK_RETAINED_DONE = 1, PUBSUB_MARK_CAUGHT_UP = 2, PUBSUB_MARK_DRAINED = 3, PUBSUB_MARK_ENDED = 4 };
+enum pubsub_mark {
+    PUBSUB_MARK_RETAINED_DONE = 1,
+    PUBSUB_MARK_CAUGHT_UP = 2,
+    PUBSUB_MARK_DRAINED = 3,
+    PUBSUB_MARK_ENDED = 4,
+};
 
 /* A subscription's counts at the broker: matched = sent + lost + queued. */
 struct pubsub_stat { uint32_t sid; uint64_t matched, sent, lost, queued, queued_bytes; };
 
 /* All zero is a valid set of options: everything by default. Strings are copied. */
 struct pubsub_options {
-    const char *url;           /* unix:/path | tcp://host:port | fd:N (an already connected descriptor; no reconnect).
-                                  NULL: $PUBSUB_URL, else the default Unix socket if it is there, else PUBSUB_DEFAULT_TCP */
+    const char *url;           /* unix:/path | tcp://host:port | fd:N (a connected stream socket, which then belongs to
+                                  the client: closed with it, or when opening fails after HELLO; no reconnect).
+                                  NULL: $PUBSUB_URL, else the default Unix socket if it is there, else
+                                  PUBSUB_DEFAULT_TCP */
     const char *client_id;     /* NULL: the broker gives one */
     uint32_t keepalive_s;      /* 0: 60. A ping is sent when idle for half of it */
     uint32_t connect_ms;       /* longest wait for one connection and its WELCOME; 0: 5000 */
@@ -115,14 +122,15 @@ struct pubsub_options {
     size_t outbox_bytes;       /* what may wait: not yet written, or written and not yet acknowledged; 0: 8 MiB */
     enum pubsub_outbox_policy outbox_policy;
 
-    void (*on_state)(pubsub *client, enum pubsub_state state, const char *text, void *user); /* text: why, for a person */
+    /* text: why, for a person */
+    void (*on_state)(pubsub *client, enum pubsub_state state, const char *text, void *user);
     void (*on_puback)(pubsub *client, const struct pubsub_puback *ack, void *user);
     void (*on_refusal)(pubsub *client, const struct pubsub_refusal *refusal, void *user);
     void *user;
 };
 
 struct pubsub_subscribe_options {
-    uint64_t max_msgs;         /* limit of the queue at the broker; 0: the broker's default; UINT64_MAX: all the operator allows */
+    uint64_t max_msgs;         /* of the queue at the broker; 0: its default; UINT64_MAX: all the operator allows */
     uint64_t max_bytes;        /* likewise */
     int retained;              /* 0 send retained values, 1 only if the subscription is new there, 2 do not */
     void (*on_message)(pubsub *client, const struct pubsub_message *message, void *user);
@@ -145,12 +153,14 @@ struct pubsub_publish_options {
  * connects in the background).
  *   options  borrowed during the call; NULL: all defaults.
  * Returns 0 and sets *client; or PUBSUB_EINVAL bad URL or option; ECONNECT nobody listens or no answer in connect_ms;
- * EREFUSED, EAUTH the broker said BYE; EPROTO the peer isn't a broker; ENOMEM. On failure *client is untouched and, if
- * text_cap > 0, text holds one NUL-terminated sentence. */
+ * EREFUSED, EAUTH the broker said BYE; EPROTO the peer isn't a broker; EINTR a signal came; ENOMEM. on_state
+ * (CONNECTED) runs before it returns. Looking up a host's name may block longer than connect_ms. On failure *client is
+ * untouched and, if text_cap > 0, text holds one NUL-terminated sentence. */
 int pubsub_open(pubsub **client, const struct pubsub_options *options, char *text, size_t text_cap);
 
 /* Says BYE, waits at most timeout_ms until the broker has taken all that was written and says BYE too, frees
- * everything. Does not wait for acknowledgements: pubsub_flush() does. NULL is allowed. */
+ * everything. Does not wait for acknowledgements: pubsub_flush() does. Of the callbacks only on_puback and on_refusal
+ * still run: what arrives for subscriptions is thrown away. NULL is allowed. */
 void pubsub_close(pubsub *client, int timeout_ms);
 
 /* Queues one message for the broker. Small messages are collected and written together: in pubsub_wait(),
@@ -160,26 +170,32 @@ void pubsub_close(pubsub *client, int timeout_ms);
  *   options  NULL: not acknowledged, not retained.
  *   pid      if not NULL: set to the publish id that on_puback will name, 1, 2, 3, ... (0 without ack). Ids go on
  *            counting over reconnects.
- * Returns 0, or: PUBSUB_EINVAL bad topic or props; ETOOBIG over the broker's limit; EAGAIN outbox full; ETIMEDOUT never;
- * ELOST, ETAKEN, ECLOSED the connection has ended for good; ENOMEM. */
+ * Returns 0, or: PUBSUB_EINVAL bad topic or props; ETOOBIG over the broker's limit; EAGAIN outbox full; EINTR a signal
+ * came while it waited for room, nothing is queued; ECLOSED after pubsub_shutdown(); ELOST, ETAKEN, EREFUSED, EAUTH,
+ * EPROTO the connection has ended for good; ENOMEM. */
 int pubsub_publish(pubsub *client, const char *topic, const void *payload, size_t len,
                    const struct pubsub_publish_options *options, uint64_t *pid);
 
 /* Subscribes to a topic or pattern ('+' one level, '#' last, the rest). Callbacks run inside later calls.
  *   sid  set to the subscription's number.
- * The broker's answer arrives as on_granted or as on_refusal of the client. Returns 0, EINVAL, ENOMEM, ECLOSED. */
-int pubsub_subscribe(pubsub *client, const char *pattern, const struct pubsub_subscribe_options *options, uint32_t *sid);
+ * The broker's answer arrives as on_granted, or as on_refusal of the client: the subscription is then gone. What is
+ * asked for takes effect in the order of the calls, publishes included. Returns 0, EINVAL, ENOMEM; ECLOSED after
+ * pubsub_shutdown(); or why the connection has ended for good. */
+int pubsub_subscribe(pubsub *client, const char *pattern, const struct pubsub_subscribe_options *options,
+                     uint32_t *sid);
 
-/* Ends a subscription. No callback but on_mark (ENDED) comes after the return. Returns 0 or EINVAL (unknown sid). */
+/* Ends a subscription. No callback of it but on_mark (ENDED) comes after the return. Returns 0, EINVAL (unknown sid),
+ * ENOMEM. */
 int pubsub_unsubscribe(pubsub *client, uint32_t sid);
 
-/* Asks for a subscription's counts: on_stat. Returns 0 or EINVAL. */
+/* Asks for a subscription's counts: on_stat. Returns as pubsub_subscribe(). */
 int pubsub_ask_stat(pubsub *client, uint32_t sid);
 
 /* Writes what is queued, then waits for and handles what arrives, until at least one callback ran or timeout_ms
  * (-1: no limit, 0: only what is there now) passed. Everything that has arrived is handled before it returns.
- * Returns how many callbacks ran, 0 when the time ran out; or ELOST, ETAKEN, EREFUSED, EAUTH, EPROTO when the connection
- * has ended for good, ECLOSED after pubsub_shutdown() once the broker is done too, EINTR when a signal came. */
+ * Returns how many callbacks ran, 0 when the time ran out; or ELOST, ETAKEN, EREFUSED, EAUTH, EPROTO when the
+ * connection has ended for good, ECLOSED after pubsub_shutdown() once the broker is done too, EINTR when a signal
+ * came. */
 int pubsub_wait(pubsub *client, int timeout_ms);
 
 /* Waits until all that was published has left and, where asked for, been acknowledged. Callbacks run.
@@ -188,7 +204,8 @@ int pubsub_flush(pubsub *client, int timeout_ms);
 
 /* Ends the sending side, after everything queued is written: nothing can be published any more; what the broker still
  * has for us is delivered (all that is queued there; with `half` also what comes later, until the broker ends).
- * Returns 0, or as pubsub_flush(). */
+ * From a callback it returns 0 at once, and the end comes when all is written and acknowledged. Returns 0, or as
+ * pubsub_flush(). */
 int pubsub_shutdown(pubsub *client, int timeout_ms);
 
 /* For a loop of one's own: poll pubsub_fd() for pubsub_poll_events() (POLLIN, POLLOUT) for at most

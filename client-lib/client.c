@@ -1,0 +1,325 @@
+/* Opening, closing, and what an application asks for. */
+#include "client.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "request.h"
+
+#define RX_FIRST_BYTES (64 * 1024)
+#define KEEPALIVE_S 60
+#define CONNECT_MS 5000
+#define RECONNECT_MIN_MS 100
+#define RECONNECT_MAX_MS 10000
+#define OUTBOX_BYTES (8 * 1024 * 1024)
+
+int mps_client_error(struct pubsub *client, int code, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(client->error, sizeof client->error, format, args);
+    va_end(args);
+    return code;
+}
+
+/* ---- opening and closing ---------------------------------------------------------------------------------------- */
+
+static uint32_t or_default(uint32_t value, uint32_t standard)
+{
+    return value != 0 ? value : standard;
+}
+
+static int take_options(struct pubsub *client, const struct pubsub_options *given)
+{
+    struct pubsub_options *options = &client->options;
+    if (given != NULL) *options = *given;
+    const char *url = options->url, *id = options->client_id;
+    options->url = options->client_id = NULL; /* until they are copies */
+    options->keepalive_s = or_default(options->keepalive_s, KEEPALIVE_S);
+    options->connect_ms = or_default(options->connect_ms, CONNECT_MS);
+    options->reconnect_min_ms = or_default(options->reconnect_min_ms, RECONNECT_MIN_MS);
+    options->reconnect_max_ms = or_default(options->reconnect_max_ms, RECONNECT_MAX_MS);
+    if (options->outbox_bytes == 0) options->outbox_bytes = OUTBOX_BYTES;
+    if (url == NULL && pubsub_default_url(client->url_text, sizeof client->url_text) != PUBSUB_OK)
+        return mps_client_error(client, PUBSUB_EINVAL, "PUBSUB_URL is longer than %d bytes", MPS_URL_MAX - 1);
+    if (url != NULL) {
+        if (strlen(url) >= sizeof client->url_text)
+            return mps_client_error(client, PUBSUB_EINVAL, "the URL is longer than %d bytes", MPS_URL_MAX - 1);
+        memcpy(client->url_text, url, strlen(url) + 1);
+    }
+    const char *why = mps_url_parse(&client->url, client->url_text);
+    if (why != NULL) return mps_client_error(client, PUBSUB_EINVAL, "bad URL '%s': %s", client->url_text, why);
+    if (id == NULL) return PUBSUB_OK;
+    why = strlen(id) > MPS_ID_MAX ? "it is longer than 64 bytes" : mps_id_error(mps_text(id));
+    if (why != NULL) return mps_client_error(client, PUBSUB_EINVAL, "bad client id '%.80s': %s", id, why);
+    options->client_id = strdup(id);
+    return options->client_id != NULL ? PUBSUB_OK : mps_client_error(client, PUBSUB_ENOMEM, "out of memory");
+}
+
+static int prepare(struct pubsub *client, const struct pubsub_options *options)
+{
+    client->fd = -1;
+    client->max_payload = MPS_PAYLOAD_MAX;
+    client->write_at = MPS_GATHER_BYTES;
+    int rc = take_options(client, options);
+    if (rc != PUBSUB_OK) return rc;
+    client->rx_cap = RX_FIRST_BYTES;
+    client->rx = malloc(client->rx_cap);
+    if (client->rx == NULL) return mps_client_error(client, PUBSUB_ENOMEM, "out of memory");
+    pubsub_core_init(&client->core, client->rx, client->rx_cap, client->tx, sizeof client->tx);
+    uint32_t rx_max = client->options.rx_max;
+    if (rx_max != 0) /* of messages; what else the broker says needs room as well */
+        pubsub_core_set_input(&client->core, client->rx, client->rx_cap, rx_max > MPS_HEAD_MAX ? rx_max : MPS_HEAD_MAX);
+    mps_outbox_init(&client->outbox, client->options.outbox_bytes);
+    return PUBSUB_OK;
+}
+
+static void release(struct pubsub *client)
+{
+    client->closing = true;
+    mps_client_end(client, PUBSUB_ECLOSED, "closed");
+    mps_outbox_free(&client->outbox);
+    mps_subs_free(&client->subs);
+    free(client->rx);
+    free((void *)(uintptr_t)client->options.client_id);
+    free(client);
+}
+
+static bool is_up(const struct pubsub *client)
+{
+    return client->state == LINK_UP;
+}
+
+int pubsub_open(pubsub **client, const struct pubsub_options *options, char *text, size_t text_cap)
+{
+    struct pubsub *c = calloc(1, sizeof *c);
+    int rc = PUBSUB_ENOMEM;
+    if (c != NULL) {
+        rc = prepare(c, options);
+        c->opening = true;
+        if (rc == PUBSUB_OK && c->options.retry_first) mps_client_connect(c);
+        else if (rc == PUBSUB_OK) rc = mps_client_until(c, is_up, -1); /* bounded by connect_ms */
+        c->opening = false;
+        if (rc == PUBSUB_EINTR) mps_client_error(c, rc, "interrupted by a signal while connecting to %s", c->url_text);
+        if (rc == PUBSUB_OK) rc = c->ended;
+    }
+    if (rc == PUBSUB_OK) {
+        *client = c;
+        return rc;
+    }
+    if (text_cap > 0) snprintf(text, text_cap, "%s", c != NULL ? c->error : pubsub_strerror(rc));
+    if (c != NULL) release(c);
+    return rc;
+}
+
+static bool is_written(const struct pubsub *client)
+{
+    return mps_outbox_all_written(&client->outbox);
+}
+
+static bool is_ended(const struct pubsub *client)
+{
+    return client->ended != 0;
+}
+
+/* Like mps_client_until(), and a signal does not end it: the time does. */
+static int until_closing(struct pubsub *client, bool (*done)(const struct pubsub *), uint64_t until)
+{
+    int rc;
+    do {
+        uint64_t now = mps_now_ms();
+        rc = mps_client_until(client, done, until > now ? (int)(until - now) : 0);
+    } while (rc == PUBSUB_EINTR && mps_now_ms() < until);
+    return rc;
+}
+
+void pubsub_close(pubsub *client, int timeout_ms)
+{
+    if (client == NULL || client->in_callback) return;
+    uint64_t until = mps_now_ms() + (timeout_ms > 0 ? (uint64_t)timeout_ms : 0);
+    client->closing = true;
+    if (client->state == LINK_UP && timeout_ms > 0) {
+        bool bye = client->shut ? !client->options.half
+                                : until_closing(client, is_written, until) == PUBSUB_OK &&
+                                      pubsub_core_bye(&client->core, MPS_OK) == PUBSUB_OK;
+        if (bye) (void)until_closing(client, is_ended, until);
+    } else if (client->state == LINK_UP) {
+        (void)pubsub_core_bye(&client->core, MPS_OK);
+        mps_client_write(client);
+    }
+    release(client);
+}
+
+/* ---- publishing ------------------------------------------------------------------------------------------------- */
+
+static bool may_ask(const struct pubsub *client)
+{
+    return client->ended == 0 && !client->shutting && !client->closing;
+}
+
+static int refuse_ended(struct pubsub *client)
+{
+    if (client->ended != 0) return client->ended; /* pubsub_error() says why already */
+    return mps_client_error(client, PUBSUB_ECLOSED, "after pubsub_shutdown() nothing can be sent");
+}
+
+/* The outbox has no room: waits until it has, if that is what was asked for. */
+static int make_room(struct pubsub *client, size_t need, int rc)
+{
+    bool wait = client->options.outbox_policy == PUBSUB_OUTBOX_WAIT && !client->in_callback;
+    while (rc == PUBSUB_EAGAIN && wait) {
+        mps_client_push(client);
+        rc = mps_outbox_reserve(&client->outbox, need, false);
+        if (rc != PUBSUB_EAGAIN) break;
+        client->callbacks = 0;
+        rc = mps_client_step(client, -1);
+        if (rc != PUBSUB_OK) return mps_client_error(client, rc, "interrupted by a signal");
+        if (!may_ask(client)) return refuse_ended(client);
+        rc = mps_outbox_reserve(&client->outbox, need, false);
+    }
+    if (rc == PUBSUB_EAGAIN)
+        mps_client_error(client, rc, "the outbox is full: %zu bytes wait, the limit is %zu",
+                         mps_outbox_bytes(&client->outbox), client->options.outbox_bytes);
+    else if (rc != PUBSUB_OK)
+        mps_client_error(client, rc, "out of memory");
+    return rc;
+}
+
+static int refuse_message(struct pubsub *client, int rc, const char *topic, size_t len, const char *why)
+{
+    if (why == NULL)
+        return mps_client_error(client, rc, "a payload of %zu bytes is over the broker's limit of %llu bytes", len,
+                                (unsigned long long)client->max_payload);
+    return mps_client_error(client, rc, "bad message for topic '%.*s': %s", PUBSUB_TOPIC_MAX, topic, why);
+}
+
+int pubsub_publish(pubsub *client, const char *topic, const void *payload, size_t len,
+                   const struct pubsub_publish_options *options, uint64_t *pid)
+{
+    struct mps_msg msg;
+    const char *why = NULL;
+    if (!may_ask(client)) return refuse_ended(client);
+    int rc = mps_request_message(&msg, topic, payload, len, options, client->max_payload, &why);
+    if (rc != PUBSUB_OK) return refuse_message(client, rc, topic, len, why);
+    size_t need = mps_request_bound(&msg);
+    rc = mps_outbox_reserve(&client->outbox, need, false);
+    if (rc != PUBSUB_OK) {
+        rc = make_room(client, need, rc);
+        if (rc != PUBSUB_OK) return rc;
+    }
+    uint64_t id = mps_outbox_publish(&client->outbox, &msg, mps_request_flags(options));
+    if (pid != NULL) *pid = id;
+    if (mps_outbox_writable(&client->outbox) >= client->write_at) mps_client_write(client);
+    return PUBSUB_OK;
+}
+
+/* ---- subscribing ------------------------------------------------------------------------------------------------ */
+
+int pubsub_subscribe(pubsub *client, const char *pattern, const struct pubsub_subscribe_options *options,
+                     uint32_t *sid)
+{
+    struct mps_sub frame;
+    const char *why;
+    if (!may_ask(client)) return refuse_ended(client);
+    if (mps_request_subscription(&frame, 1, pattern, options, &why) != PUBSUB_OK)
+        return mps_client_error(client, PUBSUB_EINVAL, "bad subscription to '%.*s': %s", PUBSUB_TOPIC_MAX, pattern,
+                                why);
+    bool up = client->state == LINK_UP; /* else it is sent with all others after WELCOME */
+    if (up && mps_outbox_reserve(&client->outbox, MPS_SUB_FRAME_MAX, true) != PUBSUB_OK)
+        return mps_client_error(client, PUBSUB_ENOMEM, "out of memory");
+    const struct mps_sub_entry *sub = mps_subs_add(&client->subs, pattern, options);
+    if (sub == NULL) return mps_client_error(client, PUBSUB_ENOMEM, "out of memory");
+    if (up) {
+        struct mps_out out = mps_outbox_open(&client->outbox);
+        frame.sid = sub->sid;
+        mps_encode_sub(&out, &frame);
+        mps_outbox_add(&client->outbox, &out);
+    }
+    if (sid != NULL) *sid = sub->sid;
+    return PUBSUB_OK;
+}
+
+/* The subscription that a call names; NULL: pubsub_error() says so. */
+static struct mps_sub_entry *named(struct pubsub *client, uint32_t sid)
+{
+    struct mps_sub_entry *sub = mps_subs_find(&client->subs, sid);
+    if (sub != NULL && !sub->ended) return sub;
+    mps_client_error(client, PUBSUB_EINVAL, "there is no subscription %u", (unsigned)sid);
+    return NULL;
+}
+
+int pubsub_unsubscribe(pubsub *client, uint32_t sid)
+{
+    struct mps_sub_entry *sub = named(client, sid);
+    if (sub == NULL) return PUBSUB_EINVAL;
+    if (client->state == LINK_UP && may_ask(client)) {
+        if (mps_outbox_reserve(&client->outbox, MPS_SMALL_FRAME_MAX, true) != PUBSUB_OK)
+            return mps_client_error(client, PUBSUB_ENOMEM, "out of memory");
+        struct mps_out out = mps_outbox_open(&client->outbox);
+        mps_encode_unsub(&out, &(struct mps_unsub){sid});
+        mps_outbox_add(&client->outbox, &out);
+    }
+    sub->ended = true;
+    return PUBSUB_OK;
+}
+
+int pubsub_ask_stat(pubsub *client, uint32_t sid)
+{
+    struct mps_sub_entry *sub = named(client, sid);
+    if (sub == NULL) return PUBSUB_EINVAL;
+    if (!may_ask(client)) return refuse_ended(client);
+    if (client->state == LINK_UP) { /* else it is asked after WELCOME */
+        if (mps_outbox_reserve(&client->outbox, MPS_SMALL_FRAME_MAX, true) != PUBSUB_OK)
+            return mps_client_error(client, PUBSUB_ENOMEM, "out of memory");
+        struct mps_out out = mps_outbox_open(&client->outbox);
+        mps_encode_stat(&out, &(struct mps_stat){.sid = sid});
+        mps_outbox_add(&client->outbox, &out);
+    }
+    sub->stat_asked = true;
+    return PUBSUB_OK;
+}
+
+/* ---- figures ---------------------------------------------------------------------------------------------------- */
+
+size_t pubsub_outbox_bytes(const pubsub *client)
+{
+    return mps_outbox_bytes(&client->outbox);
+}
+
+uint64_t pubsub_unacked(const pubsub *client)
+{
+    return mps_outbox_unacked(&client->outbox);
+}
+
+const char *pubsub_client_id(const pubsub *client)
+{
+    return client->client_id;
+}
+
+uint64_t pubsub_max_payload(const pubsub *client)
+{
+    return client->max_payload;
+}
+
+const char *pubsub_error(const pubsub *client)
+{
+    return client->error;
+}
+
+const char *pubsub_strerror(int error)
+{
+    switch (error) {
+    case PUBSUB_OK: return "ok";
+#define ERROR(NAME, number, text) case number: return text;
+#include <pubsub/errors.def>
+#undef ERROR
+    }
+    return "unknown error";
+}
+
+const char *pubsub_version(void)
+{
+    return PUBSUB_VERSION;
+}

@@ -1,0 +1,105 @@
+/* The inside of a client, shared by the files that make it up:
+ *   client.c     opening, closing, subscribing, publishing: the calls of pubsub.h that change something
+ *   run.c        the calls that wait; reading, writing, timers
+ *   reconnect.c  connecting, losing a connection, ending
+ *   events.c     what the broker says, turned into callbacks */
+#ifndef PUBSUB_CLIENT_H
+#define PUBSUB_CLIENT_H
+
+#include <pubsub/core.h>
+
+#include "link.h"
+#include "outbox.h"
+#include "subs.h"
+#include "url.h"
+
+#define MPS_ERROR_MAX 384             /* bytes of a sentence */
+#define MPS_GATHER_BYTES (64 * 1024)  /* publishes are written when this much has come together */
+#define MPS_NEVER UINT64_MAX          /* a time that does not come */
+
+/* Where the connection stands. Changed only in reconnect.c. */
+enum link_state {
+    LINK_DOWN,        /* none; the next attempt is at retry_at_ms, unless the client has ended */
+    LINK_CONNECTING,  /* the descriptor is not connected yet */
+    LINK_GREETING,    /* HELLO is sent, WELCOME is not there */
+    LINK_UP,
+};
+
+struct pubsub {
+    struct pubsub_options options;    /* strings are copies; zeroes replaced by the defaults */
+    char url_text[MPS_URL_MAX];
+    struct mps_url url;
+
+    enum link_state state;
+    int fd;                           /* -1: none */
+    struct mps_addresses addresses;
+    uint64_t attempt_until_ms;        /* when this attempt, all addresses together, has failed */
+    uint64_t address_until_ms;        /* when this address has */
+    uint64_t retry_at_ms;
+    uint64_t up_since_ms;
+    unsigned failures;                /* in a row */
+    bool was_up;
+    int ended;                        /* 0, or the error of a connection that ended for good */
+
+    struct pubsub_core core;
+    uint8_t *rx;
+    size_t rx_cap;
+    uint8_t tx[1024];                 /* HELLO, PING, PONG, BYE: they do not wait behind messages */
+    bool rx_blocked;                  /* input waits until a PONG fits into tx */
+    bool tx_broken;                   /* writing failed; what the broker said before is still read */
+    int tx_error;                     /* errno of that */
+    struct mps_outbox outbox;
+    size_t write_at;                  /* pubsub_publish() tries to write when this many bytes are writable */
+    struct mps_subs subs;
+
+    uint64_t keepalive_ms;            /* as agreed */
+    uint64_t last_rx_ms, last_tx_ms;
+    uint64_t ping_at_ms;              /* of the PING that nothing was received since; 0: none */
+
+    bool opening;                     /* in pubsub_open(): failure is its result, no callback */
+    bool closing;                     /* in pubsub_close(): only what publishing earned is still called back */
+    bool in_callback;
+    bool shutting, shut;              /* pubsub_shutdown() was called; our end of the stream is closed */
+    int callbacks;                    /* that ran in this call */
+
+    uint64_t max_payload;             /* of what may be published, bytes */
+    char client_id[MPS_ID_MAX + 1];
+    char error[MPS_ERROR_MAX];
+};
+
+/* Sets pubsub_error() and returns code. */
+int mps_client_error(struct pubsub *client, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+uint64_t mps_now_ms(void); /* monotonic */
+
+/* ---- run.c ---- */
+
+/* One step: waits for at most timeout_ms (-1: no limit), reads, writes, does what the timers say. Returns 0 or
+ * PUBSUB_EINTR. Push before: the step itself does so only after it waited, because what is written may be what the
+ * caller wants to wait for. */
+int mps_client_step(struct pubsub *client, int timeout_ms);
+/* Steps until done() is true: 0; or the time is over: PUBSUB_ETIMEDOUT; or it has ended: why; or PUBSUB_EINTR. */
+int mps_client_until(struct pubsub *client, bool (*done)(const struct pubsub *client), int timeout_ms);
+/* Writes what may be written without waiting; push also closes our end of the stream if that is due. No callbacks. */
+void mps_client_write(struct pubsub *client);
+void mps_client_push(struct pubsub *client);
+bool mps_client_drained(const struct pubsub *client); /* all is written and acknowledged */
+
+/* ---- reconnect.c ---- */
+
+void mps_client_connect(struct pubsub *client);                      /* begins an attempt */
+void mps_client_connecting(struct pubsub *client, short revents);    /* the descriptor is ready, or revents is 0 */
+void mps_client_welcomed(struct pubsub *client, const struct pubsub_welcome *welcome);
+/* The connection, or the attempt, is over; error: what it means if it can't be had again. */
+void mps_client_lost(struct pubsub *client, int error, const char *why);
+/* For good. */
+void mps_client_end(struct pubsub *client, int error, const char *why);
+void mps_client_bye(struct pubsub *client, uint32_t code, const char *text);
+
+/* ---- events.c ---- */
+
+/* Turns everything that was received into callbacks. */
+void mps_client_events(struct pubsub *client);
+void mps_client_state(struct pubsub *client, enum pubsub_state state, const char *text); /* calls back */
+void mps_client_subs_lost(struct pubsub *client); /* no MARK will come for those that were being ended */
+
+#endif

@@ -1,0 +1,132 @@
+/* The sending half of the core: every function writes whole frames into the output buffer, or nothing. */
+#include <string.h>
+
+#include "request.h"
+#include "core_state.h"
+
+
+size_t pubsub_core_output(const struct pubsub_core *core, const void **at)
+{
+    *at = core->tx + core->tx_begin;
+    return core->tx_end - core->tx_begin;
+}
+
+void pubsub_core_written(struct pubsub_core *core, size_t len)
+{
+    core->tx_begin += len;
+    if (core->tx_begin == core->tx_end) core->tx_begin = core->tx_end = 0;
+}
+
+/* The free part of the output buffer, as one piece. */
+static struct mps_out output(struct pubsub_core *core)
+{
+    if (core->tx_begin > 0) {
+        memmove(core->tx, core->tx + core->tx_begin, core->tx_end - core->tx_begin);
+        core->tx_end -= core->tx_begin;
+        core->tx_begin = 0;
+    }
+    return mps_out_open(core->tx + core->tx_end, core->tx_cap - core->tx_end);
+}
+
+/* Takes over what was written to the free part. What does not even fit into an empty buffer never will. */
+static int commit(struct pubsub_core *core, const struct mps_out *out, bool fitted)
+{
+    if (!fitted) return core->tx_end == 0 ? PUBSUB_ETOOBIG : PUBSUB_EAGAIN;
+    core->tx_end += out->len;
+    return PUBSUB_OK;
+}
+
+int pubsub_core_hello(struct pubsub_core *core, const struct pubsub_core_hello *hello)
+{
+    if (core->state != CORE_NEW) return PUBSUB_EINVAL;
+    struct mps_hello frame = {
+        .magic = mps_text("mps"),
+        .version = MPS_PROTOCOL_VERSION,
+        .id = mps_text(hello->client_id),
+        .sw = mps_text(hello->software),
+        .ka_s = hello->keepalive_s,
+        .rx_max = hello->rx_max,
+        .half = hello->half,
+    };
+    if (hello->client_id != NULL && mps_id_error(frame.id) != NULL) return PUBSUB_EINVAL;
+    struct mps_out out = output(core);
+    int rc = commit(core, &out, mps_encode_hello(&out, &frame));
+    if (rc == PUBSUB_OK) core->state = CORE_HELLO;
+    return rc;
+}
+
+static bool may_send(const struct pubsub_core *core)
+{
+    return core->state == CORE_HELLO || core->state == CORE_READY;
+}
+
+int pubsub_core_subscribe(struct pubsub_core *core, uint32_t sid, const char *pattern,
+                          const struct pubsub_subscribe_options *options)
+{
+    struct mps_sub sub;
+    const char *why;
+    if (!may_send(core)) return PUBSUB_ECLOSED;
+    int rc = mps_request_subscription(&sub, sid, pattern, options, &why);
+    if (rc != PUBSUB_OK) return rc;
+    struct mps_out out = output(core);
+    return commit(core, &out, mps_encode_sub(&out, &sub));
+}
+
+int pubsub_core_unsubscribe(struct pubsub_core *core, uint32_t sid)
+{
+    if (!may_send(core)) return PUBSUB_ECLOSED;
+    if (sid == 0 || sid > MPS_SID_MAX) return PUBSUB_EINVAL;
+    struct mps_out out = output(core);
+    return commit(core, &out, mps_encode_unsub(&out, &(struct mps_unsub){sid}));
+}
+
+int pubsub_core_ask_stat(struct pubsub_core *core, uint32_t sid)
+{
+    if (!may_send(core)) return PUBSUB_ECLOSED;
+    if (sid > MPS_SID_MAX) return PUBSUB_EINVAL;
+    struct mps_out out = output(core);
+    return commit(core, &out, mps_encode_stat(&out, &(struct mps_stat){.sid = sid}));
+}
+
+int pubsub_core_publish(struct pubsub_core *core, const char *topic, const void *payload, size_t len,
+                        const struct pubsub_publish_options *options, uint64_t *pid)
+{
+    struct mps_msg msg;
+    const char *why;
+    if (!may_send(core)) return PUBSUB_ECLOSED;
+    int rc = mps_request_message(&msg, topic, payload, len, options,
+                                 core->broker_payload_max, &why);
+    if (rc != PUBSUB_OK) return rc;
+    struct mps_out out = output(core);
+    uint64_t id = mps_request_publish(&out, &core->terms, &msg, mps_request_flags(options));
+    if (pid != NULL && id != UINT64_MAX) *pid = id;
+    return commit(core, &out, id != UINT64_MAX);
+}
+
+static mps_view view(const void *ptr, size_t len)
+{
+    return (mps_view){(const uint8_t *)(len > 0 ? ptr : ""), (uint32_t)len};
+}
+
+int pubsub_core_ping(struct pubsub_core *core, const void *token, size_t len)
+{
+    if (!may_send(core)) return PUBSUB_ECLOSED;
+    if (len > MPS_TOKEN_MAX) return PUBSUB_ETOOBIG;
+    struct mps_out out = output(core);
+    return commit(core, &out, mps_encode_ping(&out, &(struct mps_token){view(token, len)}));
+}
+
+int mps_core_pong(struct pubsub_core *core, mps_view token)
+{
+    struct mps_out out = output(core);
+    return commit(core, &out, mps_encode_pong(&out, &(struct mps_token){token}));
+}
+
+int pubsub_core_bye(struct pubsub_core *core, uint32_t code)
+{
+    if (!may_send(core)) return PUBSUB_ECLOSED;
+    struct mps_out out = output(core);
+    int rc = commit(core, &out, mps_encode_bye(&out, &(struct mps_bye){.code = code}));
+    if (rc == PUBSUB_OK) core->state = CORE_LEAVING;
+    return rc;
+}

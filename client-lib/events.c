@@ -1,0 +1,157 @@
+/* What the broker says, turned into callbacks. */
+#include "client.h"
+
+#include <limits.h>
+
+/* Around each callback: counts it, and lets the calls that do I/O know that they are inside one. */
+static void enter(struct pubsub *client)
+{
+    client->in_callback = true;
+    if (client->callbacks < INT_MAX) client->callbacks++;
+}
+
+static void leave(struct pubsub *client)
+{
+    client->in_callback = false;
+}
+
+void mps_client_state(struct pubsub *client, enum pubsub_state state, const char *text)
+{
+    if (client->options.on_state == NULL || client->closing) return;
+    enter(client);
+    client->options.on_state(client, state, text, client->options.user);
+    leave(client);
+}
+
+/* The subscription that an event is for; NULL if it is over, or nothing may be called back for it. */
+static struct mps_sub_entry *live_sub(struct pubsub *client, uint32_t sid)
+{
+    struct mps_sub_entry *sub = client->closing ? NULL : mps_subs_find(&client->subs, sid);
+    return sub == NULL || sub->ended ? NULL : sub;
+}
+
+static void gap(struct pubsub *client, const struct pubsub_gap *gap)
+{
+    const struct mps_sub_entry *sub = live_sub(client, gap->sid);
+    if (sub == NULL || sub->options.on_gap == NULL) return;
+    enter(client);
+    sub->options.on_gap(client, gap, sub->options.user);
+    leave(client);
+}
+
+static void refusal(struct pubsub *client, const struct pubsub_refusal *refusal)
+{
+    if (client->options.on_refusal == NULL) return;
+    enter(client);
+    client->options.on_refusal(client, refusal, client->options.user);
+    leave(client);
+}
+
+static void puback(struct pubsub *client, const struct pubsub_puback *ack)
+{
+    if (!mps_outbox_settle(&client->outbox, ack->last_pid)) {
+        mps_client_end(client, PUBSUB_EPROTO,
+                       "the broker broke the protocol: PUBACK: of a publish that was never sent");
+        return;
+    }
+    if (client->options.on_puback == NULL) return;
+    enter(client);
+    client->options.on_puback(client, ack, client->options.user);
+    leave(client);
+}
+
+static void suback(struct pubsub *client, const struct pubsub_suback *ack)
+{
+    const struct mps_sub_entry *sub = live_sub(client, ack->sid);
+    if (sub == NULL) return;
+    if (ack->code == MPS_OK) {
+        if (sub->options.on_granted == NULL) return;
+        enter(client);
+        sub->options.on_granted(client, ack->sid, sub->options.user);
+        leave(client);
+        return;
+    }
+    mps_subs_remove(&client->subs, ack->sid); /* the broker has none: nothing will come, nothing is to be asked again */
+    refusal(client, &(struct pubsub_refusal){ack->code, MPS_OP_SUB, ack->sid, ack->text});
+}
+
+static void mark(struct pubsub *client, const struct pubsub_mark_event *event)
+{
+    const struct mps_sub_entry *sub = client->closing ? NULL : mps_subs_find(&client->subs, event->sid);
+    bool over = event->mark == PUBSUB_MARK_ENDED;
+    if (sub == NULL || (sub->ended && !over) || event->mark < PUBSUB_MARK_RETAINED_DONE ||
+        event->mark > PUBSUB_MARK_ENDED)
+        return;
+    const struct pubsub_subscribe_options options = sub->options;
+    if (over) mps_subs_remove(&client->subs, event->sid);
+    if (options.on_mark == NULL) return;
+    enter(client);
+    options.on_mark(client, event->sid, (enum pubsub_mark)event->mark, options.user);
+    leave(client);
+}
+
+static void stat(struct pubsub *client, const struct pubsub_stat *stat)
+{
+    struct mps_sub_entry *sub = live_sub(client, stat->sid);
+    if (sub == NULL) return;
+    sub->stat_asked = false;
+    if (sub->options.on_stat == NULL) return;
+    enter(client);
+    sub->options.on_stat(client, stat, sub->options.user);
+    leave(client);
+}
+
+/* Everything but messages. */
+static void rare_event(struct pubsub *client, const struct pubsub_event *event)
+{
+    switch (event->type) {
+    case PUBSUB_EVENT_WELCOME: mps_client_welcomed(client, &event->as.welcome); break;
+    case PUBSUB_EVENT_GAP: gap(client, &event->as.gap); break;
+    case PUBSUB_EVENT_PUBACK: puback(client, &event->as.puback); break;
+    case PUBSUB_EVENT_SUBACK: suback(client, &event->as.suback); break;
+    case PUBSUB_EVENT_MARK: mark(client, &event->as.mark); break;
+    case PUBSUB_EVENT_STAT: stat(client, &event->as.stat); break;
+    case PUBSUB_EVENT_REFUSAL: refusal(client, &event->as.refusal); break;
+    case PUBSUB_EVENT_TOO_LARGE:
+        gap(client, &(struct pubsub_gap){event->as.too_large.sid, true, 1, MPS_GAP_TOO_LARGE,
+                                         mps_gap_reason_name(MPS_GAP_TOO_LARGE)});
+        break;
+    case PUBSUB_EVENT_BYE: mps_client_bye(client, event->as.ending.code, event->as.ending.text); break;
+    case PUBSUB_EVENT_FAILED:
+        mps_client_write(client); /* the BYE that tells the broker how */
+        mps_client_end(client, PUBSUB_EPROTO, event->as.ending.text);
+        break;
+    case PUBSUB_EVENT_BLOCKED: client->rx_blocked = true; break;
+    case PUBSUB_EVENT_NONE: case PUBSUB_EVENT_MESSAGE: case PUBSUB_EVENT_PONG: case PUBSUB_EVENT_INFO: break;
+    }
+}
+
+void mps_client_events(struct pubsub *client)
+{
+    struct pubsub_event event;
+    const struct mps_sub_entry *sub = NULL; /* of the last message: mostly that of the next one too */
+    client->rx_blocked = false;
+    client->core.terms.next_pid = client->outbox.terms.next_pid;
+    while (client->fd >= 0 && !client->rx_blocked) {
+        enum pubsub_event_type type = pubsub_core_next(&client->core, &event);
+        if (type == PUBSUB_EVENT_MESSAGE) {
+            if (sub == NULL || sub->sid != event.as.message.sid) sub = live_sub(client, event.as.message.sid);
+            if (sub == NULL || sub->ended || sub->options.on_message == NULL) continue;
+            enter(client);
+            sub->options.on_message(client, &event.as.message, sub->options.user);
+            leave(client);
+            continue;
+        }
+        if (type == PUBSUB_EVENT_NONE) return;
+        sub = NULL; /* what follows may remove it */
+        rare_event(client, &event);
+    }
+}
+
+void mps_client_subs_lost(struct pubsub *client)
+{
+    for (size_t i = client->subs.count; i-- > 0;) {
+        if (i >= client->subs.count || !client->subs.list[i]->ended) continue;
+        mark(client, &(struct pubsub_mark_event){client->subs.list[i]->sid, PUBSUB_MARK_ENDED});
+    }
+}

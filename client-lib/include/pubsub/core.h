@@ -1,0 +1,160 @@
+/* The client side of mps/1 without a system under it: bytes in, events out, bytes to send. For devices, for other
+ * languages, and what libpubsub itself is built on. No I/O, no allocation, no clock, no globals, no recursion; C99.
+ *
+ * One struct pubsub_core is one connection at a time. The caller moves the bytes:
+ *
+ *   pubsub_core_init(), pubsub_core_hello()
+ *   forever: write what pubsub_core_output() shows, say pubsub_core_written();
+ *            read into pubsub_core_input(), say pubsub_core_received();
+ *            call pubsub_core_next() until it says PUBSUB_EVENT_NONE
+ *   the connection broke: pubsub_core_restart(), pubsub_core_hello(); subscribe again, publish again what was not
+ *            settled
+ *
+ * Thread: one at a time per object. Memory: what the caller lends, for as long as the object is used.
+ * Functions that write a frame return 0; PUBSUB_EAGAIN when it does not fit into the output buffer at the moment
+ * (nothing was written: send what is there, try again); PUBSUB_ETOOBIG when it never will; PUBSUB_EINVAL for what the
+ * protocol does not allow; PUBSUB_ECLOSED after BYE in either direction. */
+#ifndef PUBSUB_CORE_H
+#define PUBSUB_CORE_H
+
+#include <pubsub/pubsub.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define PUBSUB_CORE_RX_MIN 512            /* least bytes of the input buffer: any control frame that says nothing odd */
+#define PUBSUB_CORE_TX_MIN 512            /* least bytes of the output buffer: HELLO, a SUB with the longest pattern */
+#define PUBSUB_CORE_TEXT_MAX 256          /* bytes of a sentence from the broker that are kept, its NUL counted */
+
+enum pubsub_event_type {
+    PUBSUB_EVENT_NONE = 0,     /* nothing more until further bytes come */
+    PUBSUB_EVENT_BLOCKED,      /* a PING can't be answered until some output is written: write, then call again */
+    PUBSUB_EVENT_WELCOME,
+    PUBSUB_EVENT_MESSAGE,
+    PUBSUB_EVENT_GAP,
+    PUBSUB_EVENT_PUBACK,
+    PUBSUB_EVENT_SUBACK,
+    PUBSUB_EVENT_MARK,
+    PUBSUB_EVENT_STAT,
+    PUBSUB_EVENT_PONG,
+    PUBSUB_EVENT_INFO,
+    PUBSUB_EVENT_REFUSAL,      /* ERR: the connection goes on */
+    PUBSUB_EVENT_TOO_LARGE,    /* a message larger than frame_max was skipped */
+    PUBSUB_EVENT_BYE,          /* the broker ends the connection */
+    PUBSUB_EVENT_FAILED,       /* the broker broke the protocol: a BYE that says how is in the output; close after it */
+};
+
+struct pubsub_welcome {
+    const char *client_id;     /* NUL-terminated */
+    uint32_t keepalive_s;      /* 0: not said */
+    uint64_t max_payload;      /* bytes; 0: not said */
+    uint64_t pub_window;       /* most publishes that may wait for their PUBACK; 0: not said */
+    uint64_t last_pid;
+    uint32_t best_ack;         /* enum pubsub_ack */
+    bool resumed;
+};
+struct pubsub_suback { uint32_t sid, code; const char *text; }; /* code 0: granted; text NUL-terminated */
+struct pubsub_mark_event { uint32_t sid, mark; };               /* mark: enum pubsub_mark; ignore others */
+struct pubsub_bytes { const void *ptr; size_t len; };
+struct pubsub_too_large { uint32_t sid; size_t payload_len; };
+struct pubsub_ending { uint32_t code; const char *text; };      /* code: PROTOCOL.md, "Codes"; text NUL-terminated */
+
+/* One thing that happened. Everything it points to is borrowed until the next call that takes the core. Text from the
+ * broker is cut to PUBSUB_CORE_TEXT_MAX, its control characters replaced by '?'. */
+struct pubsub_event {
+    enum pubsub_event_type type;
+    union {
+        struct pubsub_welcome welcome;
+        struct pubsub_message message;
+        struct pubsub_gap gap;
+        struct pubsub_puback puback;
+        struct pubsub_suback suback;
+        struct pubsub_mark_event mark;
+        struct pubsub_stat stat;
+        struct pubsub_refusal refusal;
+        struct pubsub_bytes pong;          /* its token */
+        struct pubsub_bytes info;          /* a raw msgpack map */
+        struct pubsub_too_large too_large;
+        struct pubsub_ending ending;       /* BYE, FAILED */
+    } as;
+};
+
+/* What publishing needs to remember: the terms that the broker applies to the next message. */
+struct pubsub_terms {
+    uint64_t next_pid;         /* of the next acknowledged message: 1, 2, 3, ... */
+    uint32_t flags;            /* PROTOCOL.md, PUB */
+    bool skips;                /* next_pid is not what this connection's broker expects: say it in a PUB of its own */
+};
+
+/* Private but for its size. */
+struct pubsub_core {
+    uint8_t *rx, *tx;
+    size_t rx_cap, rx_begin, rx_end, tx_cap, tx_begin, tx_end; /* bytes; begin..end are not consumed yet */
+    uint32_t frame_max;
+    uint32_t sid, for_flags;                /* the sticky FOR */
+    uint64_t stream, seq, time_ms;
+    struct pubsub_terms terms;
+    uint64_t settled_pid;
+    uint64_t broker_payload_max;            /* of what we may publish, bytes */
+    uint8_t state;
+    bool have_for, have_position, scanning, skipping;
+    uint64_t scan[10];                      /* of a frame that is not complete */
+    uint16_t topic_len;
+    uint8_t topic[PUBSUB_TOPIC_MAX];        /* the last one that was found valid */
+    char text[PUBSUB_CORE_TEXT_MAX];
+};
+
+/* Begins with empty buffers of the caller: rx_cap >= PUBSUB_CORE_RX_MIN bytes, tx_cap >= PUBSUB_CORE_TX_MIN.
+ * frame_max is the largest frame that is accepted, bytes: rx_cap until pubsub_core_set_input() says otherwise. */
+void pubsub_core_init(struct pubsub_core *core, void *rx, size_t rx_cap, void *tx, size_t tx_cap);
+
+/* A new connection: forgets input, output and terms of the old one. The next acknowledged publish gets first_pid, which
+ * is that of the first one that was not settled; publish those again, in order, before others. */
+void pubsub_core_restart(struct pubsub_core *core, uint64_t first_pid);
+
+/* Changes the input buffer (what is in the old one is moved) and frame_max, bytes, which may exceed rx_cap: then
+ * pubsub_core_input() returns 0 when a larger buffer is needed. rx may be the buffer that is in use, grown in place or
+ * by realloc(). rx_cap must hold what has been received but not consumed. */
+void pubsub_core_set_input(struct pubsub_core *core, void *rx, size_t rx_cap, size_t frame_max);
+
+/* Where to read to: sets *at, returns how many bytes fit there. 0 only while a frame is larger than the buffer, or
+ * events wait for pubsub_core_next(). */
+size_t pubsub_core_input(struct pubsub_core *core, void **at);
+void pubsub_core_received(struct pubsub_core *core, size_t len);
+
+/* The next event. Answers PINGs by itself. After BYE or FAILED: NONE. */
+enum pubsub_event_type pubsub_core_next(struct pubsub_core *core, struct pubsub_event *event);
+
+/* What is to be sent: sets *at, returns how many bytes. Then say how many of them were. */
+size_t pubsub_core_output(const struct pubsub_core *core, const void **at);
+void pubsub_core_written(struct pubsub_core *core, size_t len);
+
+/* All zero is valid. Strings are NUL-terminated; NULL: left out. */
+struct pubsub_core_hello {
+    const char *client_id;
+    const char *software;      /* name and version, for the operator */
+    uint32_t keepalive_s;      /* 0: not said */
+    uint32_t rx_max;           /* largest MSG frame that may be sent to us, bytes; 0: not said */
+    bool half;                 /* keep delivering after our end of the stream is shut down */
+};
+int pubsub_core_hello(struct pubsub_core *core, const struct pubsub_core_hello *hello);
+
+/* sid: 1..2^31-1, the caller's choice. The same sid and pattern again changes the options. Of options only max_msgs,
+ * max_bytes and retained are read; NULL: defaults. */
+int pubsub_core_subscribe(struct pubsub_core *core, uint32_t sid, const char *pattern,
+                          const struct pubsub_subscribe_options *options);
+int pubsub_core_unsubscribe(struct pubsub_core *core, uint32_t sid);
+int pubsub_core_ask_stat(struct pubsub_core *core, uint32_t sid);
+
+/* Parameters as of pubsub_publish(). *pid: see there. A PUB frame is written only when the terms change. */
+int pubsub_core_publish(struct pubsub_core *core, const char *topic, const void *payload, size_t len,
+                        const struct pubsub_publish_options *options, uint64_t *pid);
+
+int pubsub_core_ping(struct pubsub_core *core, const void *token, size_t len); /* len: 0..64 bytes */
+int pubsub_core_bye(struct pubsub_core *core, uint32_t code);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,104 @@
+#include "link.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+const char *mps_addresses_find(struct mps_addresses *addresses, const struct mps_url *url)
+{
+    *addresses = (struct mps_addresses){.left = 1};
+    if (url->kind != MPS_URL_TCP) return NULL;
+    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_family = AF_UNSPEC};
+    int rc = getaddrinfo(url->host, url->port, &hints, &addresses->list);
+    if (rc != 0) return rc == EAI_SYSTEM ? strerror(errno) : gai_strerror(rc);
+    addresses->next = addresses->list;
+    addresses->left = 0;
+    for (const struct addrinfo *a = addresses->list; a != NULL; a = a->ai_next) addresses->left++;
+    return NULL;
+}
+
+void mps_addresses_free(struct mps_addresses *addresses)
+{
+    if (addresses->list != NULL) freeaddrinfo(addresses->list);
+    *addresses = (struct mps_addresses){0};
+}
+
+static int start(int family, int protocol, const struct sockaddr *address, socklen_t len, int *fd)
+{
+    int s = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, protocol);
+    if (s < 0) return errno;
+    int on = 1;
+    if (family != AF_UNIX) {
+        (void)setsockopt(s, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* what is worth waiting for is collected here */
+        (void)setsockopt(s, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on); /* for when the protocol's does not apply */
+    }
+    if (connect(s, address, len) != 0 && errno != EINPROGRESS && errno != EINTR) {
+        int error = errno;
+        close(s);
+        return error;
+    }
+    *fd = s;
+    return 0;
+}
+
+int mps_link_open(const struct mps_url *url, struct mps_addresses *addresses, int *fd)
+{
+    addresses->left--;
+    if (url->kind == MPS_URL_UNIX) {
+        struct sockaddr_un address = {.sun_family = AF_UNIX};
+        memcpy(address.sun_path, url->path, strlen(url->path) + 1);
+        return start(AF_UNIX, 0, (const struct sockaddr *)&address, sizeof address, fd);
+    }
+    const struct addrinfo *a = addresses->next;
+    addresses->next = a->ai_next;
+    return start(a->ai_family, a->ai_protocol, a->ai_addr, a->ai_addrlen, fd);
+}
+
+int mps_link_connected(int fd)
+{
+    int error = 0;
+    socklen_t len = sizeof error;
+    return getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0 ? errno : error;
+}
+
+int mps_link_adopt(int fd)
+{
+    int type = 0;
+    socklen_t len = sizeof type;
+    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) != 0) return errno;
+    if (type != SOCK_STREAM) return EPROTOTYPE;
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) != 0) return errno;
+    return 0;
+}
+
+ssize_t mps_link_read(int fd, void *at, size_t len, int *error)
+{
+    for (;;) {
+        ssize_t n = recv(fd, at, len, 0);
+        if (n >= 0) return n;
+        if (errno == EINTR) continue;
+        if (errno == EAGAIN || errno == EWOULDBLOCK) return MPS_LINK_AGAIN;
+        *error = errno;
+        return MPS_LINK_ERROR;
+    }
+}
+
+ssize_t mps_link_write(int fd, struct iovec *pieces, int count, int *error)
+{
+    struct msghdr message = {.msg_iov = pieces, .msg_iovlen = (size_t)count};
+    for (;;) {
+        ssize_t n = sendmsg(fd, &message, MSG_NOSIGNAL);
+        if (n >= 0) return n;
+        if (errno == EINTR) continue;
+        if (errno == EAGAIN || errno == EWOULDBLOCK) return MPS_LINK_AGAIN;
+        *error = errno;
+        return MPS_LINK_ERROR;
+    }
+}

@@ -1,0 +1,39 @@
+/* A connected stream socket: opening one without blocking, reading, writing. All descriptors are non-blocking and
+ * close-on-exec; SIGPIPE is never raised. Errors are errno values, positive. */
+#ifndef PUBSUB_LINK_H
+#define PUBSUB_LINK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#include "url.h"
+
+struct addrinfo;
+
+/* The addresses of a broker, and which one is tried next. */
+struct mps_addresses {
+    struct addrinfo *list, *next; /* MPS_URL_TCP */
+    unsigned left;                /* not tried yet */
+};
+
+/* Looks up where url points to (asks the resolver, which may block). Returns NULL or a clause for a person. */
+const char *mps_addresses_find(struct mps_addresses *addresses, const struct mps_url *url);
+void mps_addresses_free(struct mps_addresses *addresses);
+
+/* Starts to connect to the next address. Returns 0 and the descriptor, which is connected when it becomes writable and
+ * mps_link_connected() says 0; or why not. */
+int mps_link_open(const struct mps_url *url, struct mps_addresses *addresses, int *fd);
+int mps_link_connected(int fd);
+
+/* Prepares a descriptor that is connected already. Returns 0, or why it can't be used (ENOTSOCK, EBADF, ...). */
+int mps_link_adopt(int fd);
+
+/* What a call moved: bytes >= 0; MPS_LINK_AGAIN nothing now; MPS_LINK_ERROR, *error says what. A read of 0 bytes is the
+ * end of the stream. */
+enum { MPS_LINK_AGAIN = -1, MPS_LINK_ERROR = -2 };
+ssize_t mps_link_read(int fd, void *at, size_t len, int *error);
+ssize_t mps_link_write(int fd, struct iovec *pieces, int count, int *error);
+
+#endif

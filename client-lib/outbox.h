@@ -1,0 +1,64 @@
+/* What waits to be sent, as the bytes that the connection will carry, and what was sent but is not yet acknowledged.
+ *
+ *   0 ... begin ............. sent .... whole ............ gate ........... end ... cap
+ *         | kept until          | written | rest of the     | may be written | has to wait: the broker's
+ *         | acknowledged        | so far  | frame at `sent` |                | publish window is full
+ *
+ * Frames: PUB, MSG, SUB, UNSUB, STAT, in the order of the calls. Acknowledged messages stay until a PUBACK settles
+ * them, and after them everything behind; all else is forgotten once it was written. Not thread-safe. */
+#ifndef PUBSUB_OUTBOX_H
+#define PUBSUB_OUTBOX_H
+
+#include <pubsub/core.h>
+
+#include "wire.h"
+
+/* A place in the buffer between two frames, and what holds there. */
+struct mps_place {
+    size_t at;
+    uint64_t pid;    /* of the first acknowledged message from here on */
+    uint32_t flags;  /* of the last PUB before */
+};
+
+struct mps_outbox {
+    uint8_t *buf;
+    size_t cap, limit;            /* bytes; limit is what publishing may fill */
+    struct mps_place begin, gate;
+    size_t sent, whole, end;
+    struct pubsub_terms terms;    /* at the end */
+    uint64_t settled_pid;
+    uint64_t window;              /* most acknowledged messages that may be unanswered */
+};
+
+void mps_outbox_init(struct mps_outbox *box, size_t limit);
+void mps_outbox_free(struct mps_outbox *box);
+
+/* Makes room for `need` bytes at the end. PUBSUB_EAGAIN if that would exceed the limit (a message of any size fits into
+ * an empty outbox; `forced`: no limit), PUBSUB_ENOMEM. */
+int mps_outbox_reserve(struct mps_outbox *box, size_t need, bool forced);
+
+/* Appends a message to an outbox with mps_request_bound() bytes of room. Returns its pid, 0 without ack. */
+uint64_t mps_outbox_publish(struct mps_outbox *box, const struct mps_msg *msg, uint32_t flags);
+
+/* The free room as a buffer, and taking over one frame (not MSG or PUB) that was written to it. */
+struct mps_out mps_outbox_open(struct mps_outbox *box);
+void mps_outbox_add(struct mps_outbox *box, const struct mps_out *frame);
+
+/* How many bytes may be written now, from box->buf + box->sent. Up to box->whole they must not be interrupted. */
+size_t mps_outbox_writable(const struct mps_outbox *box);
+void mps_outbox_written(struct mps_outbox *box, size_t len);
+
+/* Up to pid all is settled. False if some of it was never written: the broker cannot know of it. */
+bool mps_outbox_settle(struct mps_outbox *box, uint64_t pid);
+
+/* The connection is gone: keeps acknowledged messages that are not settled, and others that were not written whole.
+ * Nothing may be written until mps_outbox_connected(), which puts `len` bytes of whole frames before the rest. Returns
+ * 0 or PUBSUB_ENOMEM (nothing has changed). */
+void mps_outbox_lost(struct mps_outbox *box);
+int mps_outbox_connected(struct mps_outbox *box, uint64_t window, const uint8_t *frames, size_t len);
+
+bool mps_outbox_all_written(const struct mps_outbox *box);
+uint64_t mps_outbox_unacked(const struct mps_outbox *box);
+size_t mps_outbox_bytes(const struct mps_outbox *box);
+
+#endif

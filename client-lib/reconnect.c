@@ -1,0 +1,210 @@
+/* Connecting, losing a connection, trying again, ending. The only place where .state changes. */
+#include "client.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#define SOFTWARE "libpubsub " PUBSUB_VERSION
+#define BUSY_MS 10 /* until a Unix socket whose queue of connections is full is tried again */
+
+static void close_link(struct pubsub *client)
+{
+    if (client->fd >= 0) close(client->fd);
+    client->fd = -1;
+    client->state = LINK_DOWN;
+    client->rx_blocked = client->tx_broken = false;
+    client->ping_at_ms = 0;
+    mps_addresses_free(&client->addresses);
+}
+
+/* Full jitter: anything from 0 to the bound, so that clients that lost the same broker do not come back together. */
+static uint64_t back_off_ms(unsigned failures, uint64_t min_ms, uint64_t max_ms)
+{
+    uint64_t bound = min_ms, random = 0;
+    for (unsigned i = 1; i < failures && bound < max_ms; i++) bound *= 2;
+    if (bound > max_ms) bound = max_ms;
+    if (getrandom(&random, sizeof random, GRND_NONBLOCK) != sizeof random) random = mps_now_ms() * 2654435761u;
+    return random % (bound + 1);
+}
+
+static void try_later(struct pubsub *client)
+{
+    client->failures++;
+    client->attempt_until_ms = 0;
+    client->retry_at_ms = mps_now_ms() + back_off_ms(client->failures, client->options.reconnect_min_ms,
+                                                     client->options.reconnect_max_ms);
+}
+
+static bool may_reconnect(const struct pubsub *client)
+{
+    if (client->shut || client->closing || client->url.kind == MPS_URL_FD) return false;
+    return client->was_up ? !client->options.no_reconnect : client->options.retry_first;
+}
+
+void mps_client_end(struct pubsub *client, int error, const char *why)
+{
+    if (client->ended != 0) return;
+    bool was_up = client->state == LINK_UP;
+    char text[MPS_ERROR_MAX]; /* why may point into the core, or into what a callback changes */
+    snprintf(text, sizeof text, "%s", why);
+    close_link(client);
+    client->ended = error;
+    mps_client_error(client, error, "%s", text);
+    if (client->opening) return;
+    if (was_up && error != PUBSUB_ECLOSED) mps_client_state(client, PUBSUB_LOST, text);
+    mps_client_subs_lost(client);
+    mps_client_state(client, PUBSUB_ENDED, text);
+}
+
+void mps_client_lost(struct pubsub *client, int error, const char *why)
+{
+    if (!may_reconnect(client)) {
+        mps_client_end(client, error, why);
+        return;
+    }
+    bool was_up = client->state == LINK_UP;
+    char text[MPS_ERROR_MAX];
+    snprintf(text, sizeof text, "%s", why);
+    close_link(client);
+    mps_outbox_lost(&client->outbox);
+    if (was_up && mps_now_ms() - client->up_since_ms >= client->options.reconnect_max_ms) client->failures = 0;
+    try_later(client);
+    mps_client_error(client, error, "%s", text);
+    if (was_up) mps_client_state(client, PUBSUB_LOST, text);
+}
+
+/* What each way of saying BYE means for a client. */
+void mps_client_bye(struct pubsub *client, uint32_t code, const char *text)
+{
+    char why[MPS_ERROR_MAX];
+    snprintf(why, sizeof why, "the broker closed the connection: %s", text);
+    switch (code) {
+    case MPS_OK: case MPS_NOBODY_OR_WILL: /* here: bye, as an answer to ours or by itself */
+        if (client->closing || client->shut) mps_client_end(client, PUBSUB_ECLOSED, why);
+        else mps_client_lost(client, client->was_up ? PUBSUB_ELOST : PUBSUB_EREFUSED, why);
+        return;
+    case MPS_TAKEN_OVER: mps_client_end(client, PUBSUB_ETAKEN, why); return;
+    case MPS_AUTH: mps_client_end(client, PUBSUB_EAUTH, why); return;
+    case MPS_MALFORMED: case MPS_VERSION: case MPS_UNKNOWN_OP: case MPS_LIMIT: case MPS_STATE: case MPS_PID_ORDER:
+    case MPS_PUB_WINDOW: case MPS_BAD_CLIENT_ID: /* it would say the same again */
+        mps_client_end(client, PUBSUB_EREFUSED, why);
+        return;
+    }
+    mps_client_lost(client, client->was_up ? PUBSUB_ELOST : PUBSUB_EREFUSED, why);
+}
+
+/* ---- an attempt --------------------------------------------------------------------------------------------- */
+
+static void greet(struct pubsub *client)
+{
+    const struct pubsub_options *options = &client->options;
+    pubsub_core_restart(&client->core, client->outbox.settled_pid + 1);
+    int rc = pubsub_core_hello(&client->core, &(struct pubsub_core_hello){
+        .client_id = options->client_id, .software = SOFTWARE, .keepalive_s = options->keepalive_s,
+        .rx_max = options->rx_max, .half = options->half});
+    if (rc != PUBSUB_OK) { /* judged when it was opened */
+        mps_client_end(client, rc, "HELLO cannot be written");
+        return;
+    }
+    client->state = LINK_GREETING;
+    client->address_until_ms = client->attempt_until_ms;
+    client->last_rx_ms = client->last_tx_ms = mps_now_ms();
+    mps_client_write(client);
+}
+
+static void attempt_failed(struct pubsub *client, int error)
+{
+    char why[MPS_ERROR_MAX];
+    snprintf(why, sizeof why, "cannot connect to %s: %s", client->url_text, strerror(error));
+    mps_client_lost(client, PUBSUB_ECONNECT, why);
+}
+
+/* Tries the addresses that are left, each with its share of the time. */
+static void try_next(struct pubsub *client, int error)
+{
+    while (client->addresses.left > 0) {
+        uint64_t now = mps_now_ms(), left = client->attempt_until_ms > now ? client->attempt_until_ms - now : 0;
+        client->address_until_ms = now + left / client->addresses.left;
+        error = mps_link_open(&client->url, &client->addresses, &client->fd);
+        if (error == 0) {
+            client->state = LINK_CONNECTING;
+            return;
+        }
+        if (error == EAGAIN && client->url.kind == MPS_URL_UNIX && left > 0) { /* many connect at this moment */
+            close_link(client);
+            client->retry_at_ms = now + BUSY_MS;
+            return;
+        }
+    }
+    attempt_failed(client, error);
+}
+
+void mps_client_connect(struct pubsub *client)
+{
+    uint64_t now = mps_now_ms();
+    if (client->attempt_until_ms <= now) client->attempt_until_ms = now + client->options.connect_ms;
+    client->retry_at_ms = MPS_NEVER;
+    if (client->url.kind == MPS_URL_FD) {
+        int error = mps_link_adopt(client->url.fd);
+        if (error != 0) {
+            attempt_failed(client, error);
+            return;
+        }
+        client->fd = client->url.fd;
+        greet(client);
+        return;
+    }
+    const char *why = mps_addresses_find(&client->addresses, &client->url);
+    if (why == NULL) {
+        try_next(client, ECONNREFUSED);
+        return;
+    }
+    char text[MPS_ERROR_MAX];
+    snprintf(text, sizeof text, "cannot connect to %s: %s", client->url_text, why);
+    mps_client_lost(client, PUBSUB_ECONNECT, text);
+}
+
+void mps_client_connecting(struct pubsub *client, short revents)
+{
+    int error = revents == 0 ? ETIMEDOUT : mps_link_connected(client->fd);
+    if (error == 0) {
+        greet(client);
+        return;
+    }
+    close(client->fd);
+    client->fd = -1;
+    try_next(client, error);
+}
+
+void mps_client_welcomed(struct pubsub *client, const struct pubsub_welcome *welcome)
+{
+    uint8_t *frames;
+    size_t len;
+    uint64_t window = welcome->pub_window > 0 ? welcome->pub_window : UINT64_MAX;
+    int rc = mps_subs_encode(&client->subs, &frames, &len);
+    if (rc == PUBSUB_OK) rc = mps_outbox_connected(&client->outbox, window, frames, len);
+    free(frames);
+    if (rc != PUBSUB_OK) {
+        mps_client_lost(client, rc, "out of memory");
+        return;
+    }
+    mps_addresses_free(&client->addresses);
+    client->state = LINK_UP;
+    client->attempt_until_ms = 0;
+    client->up_since_ms = mps_now_ms();
+    client->max_payload = client->core.broker_payload_max;
+    if (client->options.rx_max == 0)
+        pubsub_core_set_input(&client->core, client->rx, client->rx_cap,
+                              (size_t)client->max_payload + MPS_HEAD_MAX);
+    uint64_t keepalive_s = welcome->keepalive_s > 0 ? welcome->keepalive_s : client->options.keepalive_s;
+    client->keepalive_ms = 1000 * keepalive_s;
+    client->write_at = MPS_GATHER_BYTES;
+    snprintf(client->client_id, sizeof client->client_id, "%s", welcome->client_id);
+    bool again = client->was_up;
+    client->was_up = true;
+    mps_client_state(client, again ? PUBSUB_CONNECTED_AGAIN : PUBSUB_CONNECTED, client->url_text);
+}

@@ -1,0 +1,327 @@
+/* The work that is done inside the calls that wait: timers, writing, polling, reading. */
+#include "client.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#define READS_MAX 16                 /* in a row, so that a fast broker does not keep a call from returning */
+#define RX_USUAL_BYTES (256 * 1024)  /* larger only for a frame that does not fit */
+
+uint64_t mps_now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* ---- writing -------------------------------------------------------------------------------------------------- */
+
+static bool wants_write(const struct pubsub *client)
+{
+    const void *control;
+    if (client->state != LINK_UP && client->state != LINK_GREETING) return false;
+    if (client->tx_broken) return false;
+    return pubsub_core_output(&client->core, &control) > 0 ||
+           (client->state == LINK_UP && mps_outbox_writable(&client->outbox) > 0);
+}
+
+/* What goes out next, in order: the rest of a frame that is half written; control frames; then further messages. */
+struct pieces {
+    struct iovec iov[3];
+    size_t rest, control;
+};
+
+static void gather(struct pubsub *client, struct pieces *out)
+{
+    struct mps_outbox *box = &client->outbox;
+    const void *control;
+    bool up = client->state == LINK_UP;
+    size_t writable = up ? mps_outbox_writable(box) : 0;
+    out->rest = up ? box->whole - box->sent : 0;
+    out->control = pubsub_core_output(&client->core, &control);
+    uint8_t *at = box->buf == NULL ? NULL : box->buf + box->sent;
+    out->iov[0] = (struct iovec){at, out->rest};
+    out->iov[1] = (struct iovec){(void *)(uintptr_t)control, out->control};
+    out->iov[2] = (struct iovec){at == NULL ? NULL : at + out->rest, writable - out->rest};
+}
+
+static void account(struct pubsub *client, const struct pieces *pieces, size_t len)
+{
+    size_t rest = len < pieces->rest ? len : pieces->rest;
+    size_t control = len - rest < pieces->control ? len - rest : pieces->control;
+    if (rest > 0) mps_outbox_written(&client->outbox, rest);
+    if (control > 0) pubsub_core_written(&client->core, control);
+    if (len > rest + control) mps_outbox_written(&client->outbox, len - rest - control);
+}
+
+void mps_client_write(struct pubsub *client)
+{
+    while (wants_write(client)) {
+        struct pieces pieces;
+        int error;
+        gather(client, &pieces);
+        size_t total = pieces.iov[0].iov_len + pieces.iov[1].iov_len + pieces.iov[2].iov_len;
+        ssize_t n = mps_link_write(client->fd, pieces.iov, 3, &error);
+        if (n == MPS_LINK_ERROR) {
+            client->tx_broken = true;
+            client->tx_error = error;
+            break;
+        }
+        if (n == MPS_LINK_AGAIN) break;
+        client->last_tx_ms = mps_now_ms();
+        account(client, &pieces, (size_t)n);
+        if ((size_t)n < total) break;
+    }
+    client->write_at = mps_outbox_writable(&client->outbox) + MPS_GATHER_BYTES;
+}
+
+bool mps_client_drained(const struct pubsub *client)
+{
+    return mps_outbox_all_written(&client->outbox) && mps_outbox_unacked(&client->outbox) == 0;
+}
+
+/* Closes our end of the stream once everything has left. */
+static void shut_if_due(struct pubsub *client)
+{
+    const void *control;
+    if (!client->shutting || client->shut || client->state != LINK_UP || client->closing) return;
+    if (!mps_client_drained(client) || pubsub_core_output(&client->core, &control) > 0) return;
+    shutdown(client->fd, SHUT_WR);
+    client->shut = true;
+}
+
+void mps_client_push(struct pubsub *client)
+{
+    mps_client_write(client);
+    shut_if_due(client);
+}
+
+/* ---- reading -------------------------------------------------------------------------------------------------- */
+
+/* Makes room for a frame that does not fit. By doubling, so that memory follows what came, not what was claimed. */
+static bool grow_input(struct pubsub *client)
+{
+    if (client->rx_cap > SIZE_MAX / 2) return false;
+    uint8_t *rx = realloc(client->rx, 2 * client->rx_cap);
+    if (rx == NULL) return false;
+    client->rx = rx;
+    client->rx_cap *= 2;
+    client->core.rx = rx; /* moved with what is in it */
+    pubsub_core_set_input(&client->core, rx, client->rx_cap, client->core.frame_max);
+    return true;
+}
+
+static void read_ended(struct pubsub *client, int error)
+{
+    char why[MPS_ERROR_MAX];
+    if (client->shut && error == 0) {
+        mps_client_end(client, PUBSUB_ECLOSED, "the broker has sent everything and closed the connection");
+        return;
+    }
+    if (error == 0 && client->tx_broken) error = client->tx_error;
+    if (error == 0 || error == EPIPE) snprintf(why, sizeof why, "the broker closed the connection");
+    else snprintf(why, sizeof why, "the connection broke: %s", strerror(error));
+    bool up = client->state == LINK_UP;
+    if (!up && !client->was_up) {
+        char text[2 * MPS_ERROR_MAX];
+        snprintf(text, sizeof text, "cannot connect to %s: %s without an answer", client->url_text, why);
+        mps_client_lost(client, PUBSUB_ECONNECT, text);
+        return;
+    }
+    mps_client_lost(client, client->closing ? PUBSUB_ECLOSED : PUBSUB_ELOST, why);
+}
+
+static void read_input(struct pubsub *client)
+{
+    for (int i = 0; i < READS_MAX && client->fd >= 0; i++) {
+        void *at;
+        size_t room = pubsub_core_input(&client->core, &at);
+        if (room == 0 && !grow_input(client)) {
+            mps_client_lost(client, PUBSUB_ENOMEM, "out of memory");
+            return;
+        }
+        if (room == 0) continue;
+        int error = 0;
+        ssize_t n = mps_link_read(client->fd, at, room, &error);
+        if (n == MPS_LINK_AGAIN) break;
+        if (n <= 0) {
+            read_ended(client, error);
+            return;
+        }
+        client->last_rx_ms = mps_now_ms();
+        client->ping_at_ms = 0;
+        pubsub_core_received(&client->core, (size_t)n);
+        mps_client_events(client);
+        if (client->rx_blocked) break;
+        if ((size_t)n < room) break;
+        if (client->fd >= 0 && client->rx_cap < RX_USUAL_BYTES) (void)grow_input(client);
+    }
+    if (client->fd >= 0 && client->tx_broken) read_ended(client, client->tx_error); /* nothing is left to be read */
+}
+
+/* ---- timers --------------------------------------------------------------------------------------------------- */
+
+/* When something is to be done although nothing arrives. */
+static uint64_t next_timer(const struct pubsub *client)
+{
+    switch (client->state) {
+    case LINK_DOWN: return client->retry_at_ms;
+    case LINK_CONNECTING: case LINK_GREETING: return client->address_until_ms;
+    case LINK_UP: break;
+    }
+    if (client->shut) return MPS_NEVER; /* nothing can be asked any more */
+    if (client->ping_at_ms != 0) return client->ping_at_ms + client->keepalive_ms;
+    uint64_t idle_since = client->last_rx_ms < client->last_tx_ms ? client->last_rx_ms : client->last_tx_ms;
+    return idle_since + client->keepalive_ms / 2;
+}
+
+static void timer_due(struct pubsub *client, uint64_t now)
+{
+    char why[MPS_ERROR_MAX];
+    switch (client->state) {
+    case LINK_DOWN: mps_client_connect(client); break;
+    case LINK_CONNECTING: mps_client_connecting(client, 0); break;
+    case LINK_GREETING:
+        snprintf(why, sizeof why, "cannot connect to %s: no answer within %u ms", client->url_text,
+                 (unsigned)client->options.connect_ms);
+        mps_client_lost(client, PUBSUB_ECONNECT, why);
+        break;
+    case LINK_UP:
+        if (client->ping_at_ms != 0) {
+            snprintf(why, sizeof why, "nothing was received for %llu ms",
+                     (unsigned long long)(now - client->last_rx_ms));
+            mps_client_lost(client, PUBSUB_ELOST, why);
+            break;
+        }
+        client->ping_at_ms = now; /* also if it does not fit: then nothing moves, which is what this is about */
+        (void)pubsub_core_ping(&client->core, NULL, 0);
+        mps_client_write(client);
+        break;
+    }
+}
+
+static int remaining_ms(uint64_t until, uint64_t now)
+{
+    if (until == MPS_NEVER) return -1;
+    if (until <= now) return 0;
+    return until - now > INT_MAX ? INT_MAX : (int)(until - now);
+}
+
+/* ---- steps ---------------------------------------------------------------------------------------------------- */
+
+short pubsub_poll_events(const pubsub *client)
+{
+    if (client->fd < 0) return 0;
+    if (client->state == LINK_CONNECTING) return POLLOUT;
+    int events = (client->rx_blocked ? 0 : POLLIN) | (wants_write(client) ? POLLOUT : 0);
+    return (short)events;
+}
+
+int pubsub_fd(const pubsub *client)
+{
+    return client->fd;
+}
+
+int pubsub_poll_timeout_ms(const pubsub *client)
+{
+    return client->ended != 0 ? 0 : remaining_ms(next_timer(client), mps_now_ms());
+}
+
+int mps_client_step(struct pubsub *client, int timeout_ms)
+{
+    if (client->state != LINK_UP) mps_client_subs_lost(client);
+    if (client->state == LINK_DOWN) {
+        if (mps_now_ms() >= client->retry_at_ms) mps_client_connect(client);
+        if (client->ended != 0) return PUBSUB_OK;
+    }
+    int timer_ms = pubsub_poll_timeout_ms(client);
+    if (client->callbacks > 0 && !client->closing) timeout_ms = 0;
+    int wait_ms = timer_ms >= 0 && (timeout_ms < 0 || timer_ms < timeout_ms) ? timer_ms : timeout_ms;
+    struct pollfd pfd = {.fd = client->fd, .events = pubsub_poll_events(client)};
+    int ready = poll(&pfd, 1, client->tx_broken ? 0 : wait_ms);
+    if (ready < 0) return errno == EINTR ? PUBSUB_EINTR : PUBSUB_OK;
+    if (client->state == LINK_CONNECTING) {
+        if (ready > 0) mps_client_connecting(client, pfd.revents);
+    } else if (client->fd >= 0) {
+        if (pfd.revents & POLLOUT) mps_client_write(client);
+        if (client->rx_blocked) mps_client_events(client);
+        if (client->rx_blocked && client->tx_broken) read_ended(client, client->tx_error);
+        if (!client->rx_blocked && client->fd >= 0 && (client->tx_broken || (pfd.revents & ~POLLOUT) != 0))
+            read_input(client);
+        mps_client_push(client); /* what the callbacks queued */
+    }
+    uint64_t now = mps_now_ms();
+    if (client->ended == 0 && next_timer(client) <= now) timer_due(client, now);
+    return PUBSUB_OK;
+}
+
+static uint64_t deadline(int timeout_ms)
+{
+    return timeout_ms < 0 ? MPS_NEVER : mps_now_ms() + (uint64_t)timeout_ms;
+}
+
+int mps_client_until(struct pubsub *client, bool (*done)(const struct pubsub *client), int timeout_ms)
+{
+    uint64_t until = deadline(timeout_ms);
+    for (;;) {
+        mps_client_push(client);
+        if (done(client)) return PUBSUB_OK;
+        if (client->ended != 0) return client->ended;
+        client->callbacks = 0;
+        int rc = mps_client_step(client, remaining_ms(until, mps_now_ms()));
+        if (rc != PUBSUB_OK) return rc;
+        if (mps_now_ms() >= until && !done(client)) return PUBSUB_ETIMEDOUT;
+    }
+}
+
+int pubsub_wait(pubsub *client, int timeout_ms)
+{
+    if (client->in_callback) return mps_client_error(client, PUBSUB_EINVAL, "called from a callback");
+    uint64_t until = deadline(timeout_ms);
+    client->callbacks = 0;
+    for (;;) {
+        if (client->ended != 0) return client->ended;
+        mps_client_push(client);
+        int rc = mps_client_step(client, remaining_ms(until, mps_now_ms()));
+        if (client->ended != 0) return client->ended;
+        if (client->callbacks > 0) return client->callbacks;
+        if (rc != PUBSUB_OK) return mps_client_error(client, rc, "interrupted by a signal");
+        if (timeout_ms >= 0 && mps_now_ms() >= until) return 0;
+    }
+}
+
+int pubsub_process(pubsub *client)
+{
+    return pubsub_wait(client, 0);
+}
+
+int pubsub_flush(pubsub *client, int timeout_ms)
+{
+    if (client->in_callback) return mps_client_error(client, PUBSUB_EINVAL, "called from a callback");
+    int rc = mps_client_until(client, mps_client_drained, timeout_ms);
+    if (rc == PUBSUB_ETIMEDOUT)
+        mps_client_error(client, rc, "%zu bytes and %llu acknowledgements were outstanding after %d ms",
+                         mps_outbox_bytes(&client->outbox), (unsigned long long)mps_outbox_unacked(&client->outbox),
+                         timeout_ms);
+    return rc;
+}
+
+static bool is_shut(const struct pubsub *client)
+{
+    return client->shut;
+}
+
+int pubsub_shutdown(pubsub *client, int timeout_ms)
+{
+    client->shutting = true;
+    if (client->in_callback) return PUBSUB_OK; /* done by the call that is running, as soon as all has left */
+    int rc = mps_client_until(client, is_shut, timeout_ms);
+    if (rc == PUBSUB_ETIMEDOUT) mps_client_error(client, rc, "not everything was written within %d ms", timeout_ms);
+    return rc;
+}

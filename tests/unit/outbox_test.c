@@ -1,0 +1,346 @@
+/* What waits to be sent: the publish window, what a PUBACK frees, what a lost connection keeps, and in which order. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../../client-lib/outbox.h"
+#include "../../client-lib/request.h"
+
+enum { NONE = 0, RETAIN = 1, ACKED = 2 };
+
+/* A broker that checks what it is sent, as PROTOCOL.md says for publishing. */
+struct broker {
+    uint8_t bytes[1 << 16];
+    size_t len;
+    char text[4096]; /* what came on this connection */
+    uint64_t next_pid;
+    uint32_t flags;
+    unsigned last_plain; /* of messages "u1", "u2", ... that are not acknowledged, over all connections */
+};
+
+static void publish(struct mps_outbox *box, const char *topic, uint32_t flags)
+{
+    struct mps_msg msg = {mps_text(topic), {NULL, 0}, mps_text("payload")};
+    assert_int_equal(mps_outbox_reserve(box, mps_request_bound(&msg), false), PUBSUB_OK);
+    mps_outbox_publish(box, &msg, flags);
+}
+
+static void unsubscribe(struct mps_outbox *box)
+{
+    assert_int_equal(mps_outbox_reserve(box, MPS_SMALL_FRAME_MAX, true), PUBSUB_OK);
+    struct mps_out out = mps_outbox_open(box);
+    mps_encode_unsub(&out, &(struct mps_unsub){1});
+    mps_outbox_add(box, &out);
+}
+
+__attribute__((format(printf, 2, 3))) static void note(struct broker *broker, const char *format, ...)
+{
+    size_t at = strlen(broker->text);
+    va_list args;
+    va_start(args, format);
+    vsnprintf(broker->text + at, sizeof broker->text - at, format, args);
+    va_end(args);
+}
+
+static void take_pub(struct broker *broker, mps_view frame)
+{
+    struct mps_pub pub;
+    const char *what;
+    assert_int_equal(mps_decode_pub(frame, &pub, &what), MPS_OK);
+    assert_int_equal(pub.pid != 0, mps_flags_acked(pub.flags));
+    if (pub.pid != 0) assert_int_equal(pub.pid, broker->next_pid);
+    broker->flags = pub.flags;
+}
+
+/* In topics that are numbered, the number is the pid, or goes up. */
+static void check_numbered(struct broker *broker, mps_view topic)
+{
+    char text[16];
+    snprintf(text, sizeof text, "%.*s", (int)topic.len, (const char *)topic.ptr);
+    unsigned number = (unsigned)strtoul(text + 1, NULL, 10);
+    if (number == 0) return;
+    if (text[0] == 'm') assert_int_equal(number, broker->next_pid);
+    if (text[0] == 'u') assert_true(number > broker->last_plain);
+    if (text[0] == 'u') broker->last_plain = number;
+}
+
+/* Takes the frames that are complete. */
+static void broker_read(struct broker *broker)
+{
+    static const struct mps_limits limits = {MPS_HEAD_MAX, MPS_VALUES_MAX, MPS_PAYLOAD_MAX};
+    size_t at = 0;
+    for (;;) {
+        struct mps_scan scan = {0};
+        if (mps_scan(&scan, broker->bytes + at, broker->len - at, &limits) != MPS_SCAN_FRAME) break;
+        mps_view frame = {broker->bytes + at, scan.pos};
+        struct mps_msg msg;
+        const char *what;
+        if (scan.op == MPS_OP_PUB) {
+            take_pub(broker, frame);
+        } else if (scan.op == MPS_OP_MSG) {
+            assert_int_equal(mps_decode_msg(frame, &msg, &what), MPS_OK);
+            check_numbered(broker, msg.topic);
+            note(broker, "%.*s", (int)msg.topic.len, (const char *)msg.topic.ptr);
+            if (mps_flags_acked(broker->flags)) note(broker, "%u", (unsigned)broker->next_pid++);
+            if (broker->flags & MPS_PUB_RETAIN) note(broker, "r");
+            note(broker, " ");
+        } else {
+            note(broker, "%s ", mps_op_name(scan.op));
+        }
+        at += scan.pos;
+    }
+    memmove(broker->bytes, broker->bytes + at, broker->len - at);
+    broker->len -= at;
+}
+
+/* It expects what the client has to begin with: the first publish that is not settled. */
+static void broker_new_connection(struct broker *broker, const struct mps_outbox *box)
+{
+    broker->len = 0;
+    broker->text[0] = '\0';
+    broker->flags = 0;
+    broker->next_pid = box->settled_pid + 1;
+}
+
+/* Writes at most `max` bytes of what may be written. */
+static void write_some(struct mps_outbox *box, struct broker *broker, size_t max)
+{
+    size_t n = mps_outbox_writable(box);
+    if (n > max) n = max;
+    assert_true(n <= sizeof broker->bytes - broker->len);
+    if (n > 0) memcpy(broker->bytes + broker->len, box->buf + box->sent, n);
+    broker->len += n;
+    mps_outbox_written(box, n);
+    broker_read(broker);
+}
+
+static void connect_to(struct mps_outbox *box, struct broker *broker, uint64_t window)
+{
+    broker_new_connection(broker, box);
+    assert_int_equal(mps_outbox_connected(box, window, NULL, 0), PUBSUB_OK);
+}
+
+static void nothing_is_kept_without_ack(void **state)
+{
+    (void)state;
+    struct mps_outbox box;
+    struct broker broker = {0};
+    mps_outbox_init(&box, 1000);
+    connect_to(&box, &broker, 10);
+    publish(&box, "a", NONE);
+    publish(&box, "b", RETAIN);
+    write_some(&box, &broker, SIZE_MAX);
+    assert_string_equal(broker.text, "a br ");
+    assert_int_equal(mps_outbox_bytes(&box), 0);
+    assert_true(mps_outbox_all_written(&box));
+    mps_outbox_lost(&box);
+    connect_to(&box, &broker, 10);
+    publish(&box, "c", RETAIN); /* the terms of the old connection do not hold any more */
+    write_some(&box, &broker, SIZE_MAX);
+    assert_string_equal(broker.text, "cr ");
+    mps_outbox_free(&box);
+}
+
+static void acknowledged_ones_are_kept_until_settled(void **state)
+{
+    (void)state;
+    struct mps_outbox box;
+    struct broker broker = {0};
+    mps_outbox_init(&box, 1000);
+    connect_to(&box, &broker, 10);
+    publish(&box, "a", ACKED);
+    publish(&box, "b", ACKED);
+    publish(&box, "c", NONE);
+    publish(&box, "d", ACKED | RETAIN);
+    write_some(&box, &broker, SIZE_MAX);
+    assert_string_equal(broker.text, "a1 b2 c d3r ");
+    assert_int_equal(mps_outbox_unacked(&box), 3);
+    assert_true(mps_outbox_settle(&box, 1));
+    assert_true(mps_outbox_settle(&box, 1));
+    assert_int_equal(mps_outbox_unacked(&box), 2);
+    assert_false(mps_outbox_settle(&box, 4));
+    mps_outbox_lost(&box);
+    connect_to(&box, &broker, 10);
+    publish(&box, "e", ACKED | RETAIN);
+    write_some(&box, &broker, SIZE_MAX);
+    assert_string_equal(broker.text, "b2 d3r e4r ");
+    assert_true(mps_outbox_settle(&box, 4));
+    assert_int_equal(mps_outbox_bytes(&box), 0);
+    mps_outbox_free(&box);
+}
+
+static void half_written_frames_are_sent_whole(void **state)
+{
+    (void)state;
+    for (size_t cut = 0; cut <= 4 * 14; cut++) {
+        struct mps_outbox box;
+        struct broker broker = {0}, again = {0};
+        char expected[64] = "";
+        mps_outbox_init(&box, 1000);
+        connect_to(&box, &broker, 10);
+        publish(&box, "a", NONE);
+        publish(&box, "b", ACKED);
+        publish(&box, "c", NONE);
+        publish(&box, "d", RETAIN);
+        write_some(&box, &broker, cut);
+        mps_outbox_lost(&box);
+        connect_to(&box, &again, 10);
+        write_some(&box, &again, SIZE_MAX);
+        if (strstr(broker.text, "a") == NULL) strcat(expected, "a ");
+        strcat(expected, "b1 ");
+        if (strstr(broker.text, "c") == NULL) strcat(expected, "c ");
+        if (strstr(broker.text, "d") == NULL) strcat(expected, "dr ");
+        assert_string_equal(again.text, expected);
+        mps_outbox_free(&box);
+    }
+}
+
+static void window_is_never_exceeded(void **state)
+{
+    (void)state;
+    struct mps_outbox box;
+    struct broker broker = {0};
+    mps_outbox_init(&box, 10000);
+    connect_to(&box, &broker, 2);
+    for (char topic[2] = "a"; topic[0] <= 'e'; topic[0]++) publish(&box, topic, ACKED);
+    publish(&box, "f", NONE);
+    write_some(&box, &broker, SIZE_MAX);
+    assert_string_equal(broker.text, "a1 b2 ");
+    assert_false(mps_outbox_settle(&box, 3)); /* not written: nobody can have seen it */
+    assert_int_equal(mps_outbox_unacked(&box), 3);
+    write_some(&box, &broker, SIZE_MAX);
+    assert_string_equal(broker.text, "a1 b2 ");
+    mps_outbox_free(&box);
+
+    mps_outbox_init(&box, 10000);
+    connect_to(&box, &broker, 2);
+    for (char topic[2] = "a"; topic[0] <= 'e'; topic[0]++) publish(&box, topic, ACKED);
+    publish(&box, "f", NONE);
+    write_some(&box, &broker, SIZE_MAX);
+    assert_true(mps_outbox_settle(&box, 1));
+    write_some(&box, &broker, SIZE_MAX);
+    assert_string_equal(broker.text, "a1 b2 c3 ");
+    mps_outbox_lost(&box);
+    connect_to(&box, &broker, 3); /* another broker, another window */
+    write_some(&box, &broker, SIZE_MAX);
+    assert_string_equal(broker.text, "b2 c3 d4 ");
+    assert_true(mps_outbox_settle(&box, 4));
+    write_some(&box, &broker, SIZE_MAX);
+    assert_string_equal(broker.text, "b2 c3 d4 e5 f ");
+    mps_outbox_free(&box);
+}
+
+static void requests_are_not_repeated_but_front_frames_are_sent(void **state)
+{
+    (void)state;
+    struct mps_outbox box;
+    struct broker broker = {0};
+    uint8_t sub[64];
+    struct mps_out out = mps_out_open(sub, sizeof sub);
+    mps_encode_sub(&out, &(struct mps_sub){.sid = 1, .pattern = mps_text("#")});
+    mps_outbox_init(&box, 1000);
+    publish(&box, "a", NONE); /* before there is a connection */
+    publish(&box, "b", ACKED);
+    broker_new_connection(&broker, &box);
+    assert_int_equal(mps_outbox_connected(&box, 10, sub, out.len), PUBSUB_OK);
+    unsubscribe(&box);
+    write_some(&box, &broker, SIZE_MAX);
+    assert_string_equal(broker.text, "SUB a b1 UNSUB ");
+    for (int i = 0; i < 3; i++) { /* also when nothing of it could be written the last time */
+        mps_outbox_lost(&box);
+        broker_new_connection(&broker, &box);
+        assert_int_equal(mps_outbox_connected(&box, 10, sub, out.len), PUBSUB_OK);
+    }
+    size_t bytes = mps_outbox_bytes(&box);
+    mps_outbox_lost(&box);
+    assert_int_equal(mps_outbox_connected(&box, 10, sub, out.len), PUBSUB_OK);
+    assert_int_equal(mps_outbox_bytes(&box), bytes); /* terms do not pile up */
+    write_some(&box, &broker, SIZE_MAX);
+    assert_string_equal(broker.text, "SUB b1 ");
+    mps_outbox_free(&box);
+}
+
+static void limit_holds_but_any_message_fits_an_empty_one(void **state)
+{
+    (void)state;
+    struct mps_outbox box;
+    struct broker broker = {0};
+    mps_outbox_init(&box, 2000);
+    connect_to(&box, &broker, 1000);
+    assert_int_equal(mps_outbox_reserve(&box, 5000, false), PUBSUB_OK);
+    publish(&box, "a", ACKED);
+    assert_int_equal(mps_outbox_reserve(&box, 5000, false), PUBSUB_EAGAIN);
+    assert_int_equal(mps_outbox_reserve(&box, 5000, true), PUBSUB_OK);
+    int count = 1;
+    while (mps_outbox_reserve(&box, 300, false) == PUBSUB_OK) {
+        publish(&box, "a", ACKED);
+        count++;
+    }
+    assert_true(count > 50 && mps_outbox_bytes(&box) <= 2000);
+    write_some(&box, &broker, SIZE_MAX);
+    assert_int_equal(mps_outbox_reserve(&box, 300, false), PUBSUB_EAGAIN); /* written, not acknowledged */
+    assert_true(mps_outbox_settle(&box, (uint64_t)count));
+    assert_int_equal(mps_outbox_reserve(&box, 300, false), PUBSUB_OK);
+    mps_outbox_free(&box);
+}
+
+/* Random publishes, writes, acknowledgements and losses: each acknowledged message arrives under its pid, in order,
+ * others at most once and in order, and the window holds. */
+static void random_life(unsigned seed)
+{
+    enum { COUNT = 300 };
+    struct mps_outbox box;
+    struct broker broker = {0};
+    unsigned acked = 0, plain = 0;
+    char topic[16];
+    srand(seed);
+    mps_outbox_init(&box, 700);
+    connect_to(&box, &broker, 1 + (uint64_t)rand() % 8);
+    while (acked < COUNT || mps_outbox_unacked(&box) > 0) {
+        int dice = rand() % 32;
+        uint64_t answerable = broker.next_pid - 1 - box.settled_pid;
+        uint32_t flags = (uint32_t)(rand() % 4);
+        assert_true(answerable <= box.window);
+        broker.text[0] = '\0';
+        if (dice < 12 && acked < COUNT && mps_outbox_reserve(&box, 330, false) == PUBSUB_OK) {
+            if (mps_flags_acked(flags)) snprintf(topic, sizeof topic, "m%u", ++acked);
+            else snprintf(topic, sizeof topic, "u%u", ++plain);
+            publish(&box, topic, flags);
+        } else if (dice < 22) {
+            write_some(&box, &broker, (size_t)rand() % 60);
+        } else if (dice < 31 && answerable > 0) {
+            assert_true(mps_outbox_settle(&box, box.settled_pid + 1 + (uint64_t)rand() % answerable));
+        } else if (dice == 31) {
+            mps_outbox_lost(&box);
+            connect_to(&box, &broker, 1 + (uint64_t)rand() % 8);
+        }
+    }
+    assert_int_equal(box.settled_pid, COUNT);
+    mps_outbox_free(&box);
+}
+
+static void random_lives(void **state)
+{
+    (void)state;
+    for (unsigned seed = 1; seed <= 200; seed++) random_life(seed);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(nothing_is_kept_without_ack),
+        cmocka_unit_test(acknowledged_ones_are_kept_until_settled),
+        cmocka_unit_test(half_written_frames_are_sent_whole),
+        cmocka_unit_test(window_is_never_exceeded),
+        cmocka_unit_test(requests_are_not_repeated_but_front_frames_are_sent),
+        cmocka_unit_test(limit_holds_but_any_message_fits_an_empty_one),
+        cmocka_unit_test(random_lives),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -50,11 +50,13 @@ static bool retain(struct session *session, const struct publish *publish)
 static void count_ack(struct session *session, uint64_t first_pid, uint32_t count, uint64_t matched, uint64_t dropped)
 {
     struct ack_pending *acks = &session->acks;
+    bool alone = session->terms.flags & MPS_PUB_EACH;
+    if (alone) reply_acks(session);
     if (acks->count == 0 || matched < acks->matched_least) acks->matched_least = matched;
     acks->count += count;
     acks->last_pid = first_pid + count - 1;
     acks->dropped += dropped;
-    if (session->terms.flags & MPS_PUB_EACH) reply_acks(session);
+    if (alone) reply_acks(session);
     else session_dirty(session); /* answered together when the turn is flushed */
 }
 

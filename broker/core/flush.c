@@ -166,7 +166,7 @@ static bool plan_snapshot(struct flush_plan *plan, struct subscription *sub)
             piece->value = value;
             passing = false;
         } else if (passing) {
-            snapshot_advance(&sub->snapshot, only);
+            snapshot_pass(&sub->snapshot, value, only);
         }
         value = next;
     }
@@ -241,7 +241,7 @@ static void note_retained(struct session *session, const struct piece *piece, ui
     sub->snapshot_matched++;
     sub->sent++;
     session->broker->figures.copies_out++;
-    snapshot_advance(&sub->snapshot, !mps_topic_is_wild(subscription_pattern(sub)));
+    snapshot_pass(&sub->snapshot, piece->value, !mps_topic_is_wild(subscription_pattern(sub)));
 }
 
 static void note_cut(struct session *session, uint32_t taken)

@@ -125,11 +125,10 @@ struct retained_value *snapshot_value(const struct snapshot *snapshot)
     return snapshot->at != NULL && snapshot->at->version <= snapshot->until ? snapshot->at : NULL;
 }
 
-void snapshot_advance(struct snapshot *snapshot, bool only)
+void snapshot_pass(struct snapshot *snapshot, struct retained_value *value, bool only)
 {
-    struct retained_value *next = only ? NULL : snapshot->at->next;
     unpark(snapshot);
-    park(snapshot, next);
+    park(snapshot, only ? NULL : value->next);
 }
 
 void snapshot_skip(struct snapshot *snapshot)

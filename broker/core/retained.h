@@ -48,8 +48,8 @@ void retained_clear(struct retained *retained, mps_view topic);
 void snapshot_begin(struct snapshot *snapshot, struct retained *retained, mps_view pattern);
 /* The value to look at now, or NULL: done. */
 struct retained_value *snapshot_value(const struct snapshot *snapshot);
-/* On to the next. `only`: there was but one to look at. */
-void snapshot_advance(struct snapshot *snapshot, bool only);
+/* On to what stands behind this value, which is the one to look at or a later one. `only`: there was but one. */
+void snapshot_pass(struct snapshot *snapshot, struct retained_value *value, bool only);
 void snapshot_skip(struct snapshot *snapshot); /* to the end: no value is wanted */
 void snapshot_end(struct snapshot *snapshot);
 

@@ -219,7 +219,7 @@ static const char *walked(struct snapshot *snapshot)
 {
     static char text[200];
     text[0] = '\0';
-    for (struct retained_value *value; (value = snapshot_value(snapshot)) != NULL; snapshot_advance(snapshot, false)) {
+    for (struct retained_value *value; (value = snapshot_value(snapshot)) != NULL; snapshot_pass(snapshot, value, false)) {
         strncat(text, (const char *)value->run->bytes, value->run->len);
         strcat(text, " ");
     }
@@ -253,8 +253,8 @@ static void snapshot_survives_that_its_place_goes(void **state)
     set(s, "c", "3");
     snapshot_begin(&first, &s->retained, mps_text("#"));
     snapshot_begin(&second, &s->retained, mps_text("#"));
-    snapshot_advance(&first, false);
-    snapshot_advance(&second, false);
+    snapshot_pass(&first, snapshot_value(&first), false);
+    snapshot_pass(&second, snapshot_value(&second), false);
     retained_clear(&s->retained, mps_text("b"));      /* both stood there */
     assert_string_equal(walked(&first), "3 ");
     snapshot_end(&second);

@@ -291,9 +291,13 @@ void handle_SUB(struct session *session, mps_view frame)
     struct mps_suback suback = {.sid = in.sid};
     grant_limits(sub, &in.options, &suback.granted);
     reply_suback(session, &suback);
-    if (in.options.retained == 2) return;
-    subscription_begin_snapshot(sub);
-    if (in.options.retained == 1 && !is_new) snapshot_skip(&sub->snapshot); /* only the MARK */
+    bool wants_values = in.options.retained == 0 || (in.options.retained == 1 && is_new);
+    if (wants_values) {
+        subscription_begin_snapshot(sub);
+    } else if (in.options.retained == 1 && !sub->snapshot.active) { /* one that is under way answers this SUB, too */
+        subscription_begin_snapshot(sub);
+        snapshot_skip(&sub->snapshot); /* only the MARK */
+    }
 }
 
 void handle_UNSUB(struct session *session, mps_view frame)

@@ -1,0 +1,68 @@
+#include <pubsub/pubsub.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cli.h"
+#include "output.h"
+#include "progress.h"
+
+void complain(const char *format, ...)
+{
+    char text[4096], line[4096];
+    va_list arguments;
+    va_start(arguments, format);
+    int len = vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    if (len < 0) return;
+    if ((size_t)len >= sizeof text) len = (int)sizeof text - 1;
+
+    struct output out;
+    output_open_on(&out, STDERR_FILENO, line, sizeof line);
+    out.terminal = true; /* wherever it goes, it is a line, and a log is looked at on a terminal in the end */
+    progress_clear(&out);
+    output_text(&out, "pubsub: ");
+    output_escaped(&out, text, (size_t)len, true);
+    output_char(&out, '\n');
+    output_flush(&out);
+}
+
+int exit_code_of_error(int error)
+{
+    switch (error) {
+    case PUBSUB_ECONNECT:
+        return CLI_EXIT_CONNECT;
+    case PUBSUB_EAUTH:
+        return CLI_EXIT_AUTH;
+    case PUBSUB_EREFUSED:
+    case PUBSUB_ETOOBIG:
+        return CLI_EXIT_REFUSED;
+    case PUBSUB_ELOST:
+    case PUBSUB_ETAKEN:
+    case PUBSUB_ECLOSED:
+        return CLI_EXIT_LOST;
+    default:
+        return CLI_EXIT_ERROR;
+    }
+}
+
+int exit_code_of_refusal(uint32_t code)
+{
+    enum { NOT_AUTHORISED = 211, NOBODY = 217 }; /* PROTOCOL.md, codes */
+    return code == NOT_AUTHORISED ? CLI_EXIT_AUTH : code == NOBODY ? CLI_EXIT_NOBODY : CLI_EXIT_REFUSED;
+}
+
+uint64_t now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+uint64_t start_ns(void)
+{
+    static uint64_t start;
+    if (start == 0) start = now_ns();
+    return start;
+}

@@ -1,0 +1,110 @@
+#include "connect.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "cli.h"
+#include "signals.h"
+
+static bool set_url(void *into, const char *value)
+{
+    ((struct connection_options *)into)->url = value;
+    return true;
+}
+
+static bool set_id(void *into, const char *value)
+{
+    ((struct connection_options *)into)->client_id = value;
+    return true;
+}
+
+const struct option_row connection_option_rows[] = {
+    {'s', NULL, "URL", set_url,
+     "the broker: unix:/path or tcp://host:port; default $PUBSUB_URL,\n"
+     "else the default Unix socket if it is there, else\n" PUBSUB_DEFAULT_TCP},
+    {0, "id", "ID", set_id, "name of this client; default: the broker gives one"},
+    {0, NULL, NULL, NULL, NULL},
+};
+
+static void say_state(pubsub *client, enum pubsub_state state, const char *text, void *user)
+{
+    (void)client;
+    struct link *link = user;
+    switch (state) {
+    case PUBSUB_CONNECTED:
+        break;
+    case PUBSUB_LOST:
+        link->lost_said = true;
+        complain(text && *text ? "lost connection: %s" : "lost connection%s", text ? text : "");
+        break;
+    case PUBSUB_CONNECTED_AGAIN:
+        link->lost_said = false;
+        complain("connected again");
+        break;
+    case PUBSUB_ENDED:
+        break; /* the call that finds it returns an error, which is told by whoever made it */
+    }
+}
+
+int link_open(struct link *link, const struct connection_options *connection, struct pubsub_options *options)
+{
+    char text[512] = "";
+    options->url = connection->url;
+    options->client_id = connection->client_id;
+    options->on_state = say_state;
+    options->user = link;
+    int error = pubsub_open(&link->client, options, text, sizeof text);
+    if (error) {
+        complain("%s", *text ? text : pubsub_strerror(error));
+        /* What is wrong with the arguments is a matter of usage; whoever answers but isn't a broker is no broker found.
+         */
+        if (error == PUBSUB_EINVAL) return CLI_EXIT_USAGE;
+        return error == PUBSUB_EPROTO ? CLI_EXIT_CONNECT : exit_code_of_error(error);
+    }
+    signals_install();
+    return CLI_EXIT_DONE;
+}
+
+int link_process(struct link *link)
+{
+    int result = pubsub_process(link->client);
+    if (signal_caught()) return CLI_EXIT_SIGNAL + signal_caught();
+    if (result >= 0 || result == PUBSUB_EINTR) return CLI_EXIT_DONE;
+    if (result == PUBSUB_ECLOSED) return LINK_OVER;
+    const char *text = pubsub_error(link->client);
+    if (!link->lost_said) complain("%s", *text ? text : pubsub_strerror(result));
+    return exit_code_of_error(result);
+}
+
+int link_step(struct link *link, struct pollfd *extra, nfds_t extra_count, int64_t timeout_ms)
+{
+    struct pollfd fds[2 + LINK_EXTRA_MAX] = {
+        {.fd = signal_wake_fd(), .events = POLLIN},
+        {.fd = pubsub_fd(link->client), .events = pubsub_poll_events(link->client)},
+    };
+    for (nfds_t i = 0; i < extra_count; i++) {
+        extra[i].revents = 0;
+        fds[2 + i] = extra[i];
+    }
+    int64_t wait_ms = pubsub_poll_timeout_ms(link->client);
+    if (wait_ms < 0 || (timeout_ms >= 0 && timeout_ms < wait_ms)) wait_ms = timeout_ms;
+    if (wait_ms > INT32_MAX) wait_ms = INT32_MAX;
+    if (poll(fds, 2 + extra_count, (int)wait_ms) < 0 && errno != EINTR) {
+        complain("cannot wait for input: %s", strerror(errno));
+        return CLI_EXIT_ERROR;
+    }
+    for (nfds_t i = 0; i < extra_count; i++) extra[i].revents = fds[2 + i].revents;
+    return link_process(link);
+}
+
+void link_close(struct link *link, int timeout_ms)
+{
+    pubsub_close(link->client, timeout_ms);
+    link->client = NULL;
+}
+
+int64_t ms_until(uint64_t moment_ns)
+{
+    uint64_t now = now_ns();
+    return now >= moment_ns ? 0 : (int64_t)((moment_ns - now + 999999) / 1000000);
+}

@@ -1,0 +1,44 @@
+/* The connection of a command, and its options. */
+#ifndef CLI_CONNECT_H
+#define CLI_CONNECT_H
+
+#include <poll.h>
+#include <pubsub/pubsub.h>
+
+#include "options.h"
+
+struct connection_options {
+    const char *url;       /* NULL: as the library chooses */
+    const char *client_id; /* NULL: the broker gives one */
+};
+extern const struct option_row connection_option_rows[];
+
+struct link {
+    pubsub *client;
+    void *owner;    /* the command's own; the user pointer of the client's callbacks is the link */
+    bool lost_said; /* the last that was said of the connection is that it is lost */
+};
+
+/* Opens it and installs the handlers of signals. options are the command's own; URL, id, user and on_state (which says
+ * on stderr what happens to the connection) are filled in here. Returns CLI_EXIT_DONE, or complains and returns another
+ * exit code. */
+int link_open(struct link *link, const struct connection_options *connection, struct pubsub_options *options);
+
+/* Waits until something happens on the connection, on one of the other descriptors (at most LINK_EXTRA_MAX, revents are
+ * set), or timeout_ms have passed (-1: no limit), and lets the library do its work.
+ * Returns CLI_EXIT_DONE to go on, 128 + number after a signal, or complains and returns an exit code when the
+ * connection has ended for good. LINK_OVER: it ended as it should, after pubsub_shutdown(). */
+#define LINK_EXTRA_MAX 2
+#define LINK_OVER (-1)
+int link_step(struct link *link, struct pollfd *extra, nfds_t extra_count, int64_t timeout_ms);
+
+/* Lets the library write and read what it can, now. Returns as link_step(). */
+int link_process(struct link *link);
+
+/* Says good-bye and frees. timeout_ms as in pubsub_close(). NULL client is allowed. */
+void link_close(struct link *link, int timeout_ms);
+
+/* Until a moment of now_ns(), for link_step(): never negative, rounded up. */
+int64_t ms_until(uint64_t moment_ns);
+
+#endif

@@ -1,0 +1,225 @@
+#include "options.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli.h"
+
+#define NAME_MAX_LEN 32
+
+static const struct option_row *row_of_letter(const struct usage *usage, char letter, void **into)
+{
+    for (size_t t = 0; usage->tables[t]; t++) {
+        for (const struct option_row *row = usage->tables[t]->rows; row->set; row++) {
+            if (row->letter == letter) {
+                *into = usage->tables[t]->into;
+                return row;
+            }
+        }
+    }
+    return NULL;
+}
+
+static const struct option_row *row_of_name(const struct usage *usage, const char *name, size_t len, void **into)
+{
+    for (size_t t = 0; usage->tables[t]; t++) {
+        for (const struct option_row *row = usage->tables[t]->rows; row->set; row++) {
+            if (row->name && strlen(row->name) == len && memcmp(row->name, name, len) == 0) {
+                *into = usage->tables[t]->into;
+                return row;
+            }
+        }
+    }
+    return NULL;
+}
+
+/* The edits (a letter put in, left out, changed, or two swapped) that lead from a to b. Both at most NAME_MAX_LEN. */
+static unsigned edits_between(const char *a, const char *b)
+{
+    size_t a_len = strlen(a), b_len = strlen(b);
+    unsigned d[NAME_MAX_LEN + 1][NAME_MAX_LEN + 1];
+    for (size_t i = 0; i <= a_len; i++) d[i][0] = (unsigned)i;
+    for (size_t j = 0; j <= b_len; j++) d[0][j] = (unsigned)j;
+    for (size_t i = 1; i <= a_len; i++) {
+        for (size_t j = 1; j <= b_len; j++) {
+            unsigned best = d[i - 1][j - 1] + (a[i - 1] != b[j - 1]);
+            if (d[i - 1][j] + 1 < best) best = d[i - 1][j] + 1;
+            if (d[i][j - 1] + 1 < best) best = d[i][j - 1] + 1;
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && d[i - 2][j - 2] + 1 < best) {
+                best = d[i - 2][j - 2] + 1;
+            }
+            d[i][j] = best;
+        }
+    }
+    return d[a_len][b_len];
+}
+
+const char *nearest_name(const char *typed, const char *const *names)
+{
+    const char *nearest = NULL;
+    unsigned least = 3; /* three edits or more is another word */
+    if (strlen(typed) > NAME_MAX_LEN) return NULL;
+    for (; *names; names++) {
+        unsigned edits = edits_between(typed, *names);
+        /* As many edits as letters is another word, too. */
+        if (edits < least && edits < strlen(*names)) {
+            least = edits;
+            nearest = *names;
+        }
+    }
+    return nearest;
+}
+
+static enum options_result unknown_name(const struct usage *usage, const char *name, size_t len)
+{
+    const char *names[64] = {"help"};
+    size_t count = 1;
+    for (size_t t = 0; usage->tables[t]; t++) {
+        for (const struct option_row *row = usage->tables[t]->rows; row->set; row++) {
+            if (row->name && count < sizeof names / sizeof *names - 1) names[count++] = row->name;
+        }
+    }
+    char typed[NAME_MAX_LEN + 1] = "";
+    if (len < sizeof typed) memcpy(typed, name, len);
+    const char *nearest = nearest_name(typed, names);
+    if (nearest) {
+        complain("unknown option '--%.*s'; did you mean '--%s'?", (int)len, name, nearest);
+    } else {
+        complain("unknown option '--%.*s'; see '%s --help'", (int)len, name, usage->command);
+    }
+    return OPTIONS_WRONG;
+}
+
+static enum options_result take_long(const struct usage *usage, const char *name, int argc, char **argv, int *at)
+{
+    size_t len = strcspn(name, "=");
+    const char *value = name[len] == '=' ? name + len + 1 : NULL;
+    if (len == 4 && memcmp(name, "help", 4) == 0 && !value) return OPTIONS_HELP;
+    void *into = NULL;
+    const struct option_row *row = row_of_name(usage, name, len, &into);
+    if (!row) return unknown_name(usage, name, len);
+    if (!row->value && value) {
+        complain("option '--%s' takes no value", row->name);
+        return OPTIONS_WRONG;
+    }
+    if (row->value && !value) {
+        if (*at + 1 >= argc) {
+            complain("option '--%s' needs a value: %s", row->name, row->value);
+            return OPTIONS_WRONG;
+        }
+        value = argv[++*at];
+    }
+    return row->set(into, value) ? OPTIONS_OK : OPTIONS_WRONG;
+}
+
+static enum options_result take_letters(const struct usage *usage, const char *letters, int argc, char **argv, int *at)
+{
+    for (; *letters; letters++) {
+        void *into = NULL;
+        const struct option_row *row = row_of_letter(usage, *letters, &into);
+        if (!row) {
+            complain("unknown option '-%c'; see '%s --help' (before an argument that starts with '-' put '--')",
+                     *letters, usage->command);
+            return OPTIONS_WRONG;
+        }
+        const char *value = NULL;
+        if (row->value) {
+            value = letters[1] ? letters + 1 : *at + 1 < argc ? argv[++*at] : NULL;
+            if (!value) {
+                complain("option '-%c' needs a value: %s", *letters, row->value);
+                return OPTIONS_WRONG;
+            }
+        }
+        if (!row->set(into, value)) return OPTIONS_WRONG;
+        if (value) break;
+    }
+    return OPTIONS_OK;
+}
+
+enum options_result options_parse(const struct usage *usage, int argc, char **argv, bool stop_at_argument,
+                                  int *argument_count)
+{
+    int arguments = 0, at = 0;
+    for (; at < argc; at++) {
+        char *word = argv[at];
+        enum options_result result = OPTIONS_OK;
+        if (strcmp(word, "--") == 0) {
+            at++;
+            break;
+        }
+        if (word[0] != '-' || word[1] == '\0') {
+            if (stop_at_argument) break;
+            argv[arguments++] = word;
+        } else if (word[1] == '-') {
+            result = take_long(usage, word + 2, argc, argv, &at);
+        } else {
+            result = take_letters(usage, word + 1, argc, argv, &at);
+        }
+        if (result != OPTIONS_OK) return result;
+    }
+    for (; at < argc; at++) argv[arguments++] = argv[at];
+    *argument_count = arguments;
+    return OPTIONS_OK;
+}
+
+/* ---- help ---- */
+
+#define HELP_COLUMN 24
+
+static void print_row(const struct option_row *row)
+{
+    char left[80];
+    int len;
+    if (row->letter && row->name) {
+        len = snprintf(left, sizeof left, "  -%c, --%s", row->letter, row->name);
+    } else if (row->letter) {
+        len = snprintf(left, sizeof left, "  -%c", row->letter);
+    } else {
+        len = snprintf(left, sizeof left, "      --%s", row->name);
+    }
+    if (row->value) len += snprintf(left + len, sizeof left - (size_t)len, " %s", row->value);
+    printf("%-*s", HELP_COLUMN, left);
+    if (len >= HELP_COLUMN) printf("\n%*s", HELP_COLUMN, "");
+    for (const char *p = row->help; *p; p++) {
+        putchar(*p);
+        if (*p == '\n') printf("%*s", HELP_COLUMN, "");
+    }
+    putchar('\n');
+}
+
+void options_help(const struct usage *usage)
+{
+    printf("Usage: %s [OPTION]... %s\n\n%s\n", usage->command, usage->arguments, usage->summary);
+    for (size_t t = 0; usage->tables[t]; t++) {
+        printf("\n%s\n", usage->tables[t]->title);
+        for (const struct option_row *row = usage->tables[t]->rows; row->set; row++) print_row(row);
+    }
+    printf("%-*s%s\n", HELP_COLUMN, "      --help", "print this and end");
+    if (usage->notes) printf("\n%s\n", usage->notes);
+    printf("\nExamples\n");
+    for (const char *const *example = usage->examples; *example; example++) printf("  %s\n", *example);
+    printf("\nExit codes\n");
+    for (const int *wanted = usage->exit_codes; *wanted >= 0; wanted++) {
+#define EXIT(number, NAME, text) \
+    if (*wanted == (number)) printf("  %3d  %s\n", (number), (text));
+        EXIT_CODES(EXIT)
+#undef EXIT
+    }
+    printf("  128 + N  ended by signal N\n");
+}
+
+bool option_number(const char *option, const char *value, unsigned long long least, unsigned long long *number)
+{
+    char *end = NULL;
+    unsigned long long n = 0;
+    errno = 0;
+    if (value[0] >= '0' && value[0] <= '9') n = strtoull(value, &end, 10); /* strtoull would take "-1" and " 1" */
+    if (!end || *end != '\0' || errno == ERANGE || n < least) {
+        complain("%s %s: not a whole number of at least %llu", option, value, least);
+        return false;
+    }
+    *number = n;
+    return true;
+}

@@ -1,0 +1,55 @@
+/* Options of a command as a table, from which both the parser and the help are made, so that the help can't lie.
+ * Limits: OPTION_TABLES_MAX tables a command. Nothing is allocated; values point into argv. */
+#ifndef CLI_OPTIONS_H
+#define CLI_OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#define OPTION_TABLES_MAX 4
+
+/* Takes an option's value (NULL if it has none). False: complained, the usage is wrong. */
+typedef bool (*option_setter)(void *into, const char *value);
+
+struct option_row {
+    char letter;       /* 0: none */
+    const char *name;  /* long name without the dashes; NULL: none */
+    const char *value; /* name of its value for the help; NULL: it has none */
+    option_setter set;
+    const char *help; /* "; default ..." included where there is one */
+};
+
+/* Some rows and where their setters store. A row without setter ends the table. */
+struct option_table {
+    const char *title; /* over its rows in the help */
+    const struct option_row *rows;
+    void *into;
+};
+
+struct usage {
+    const char *command;                                      /* "pubsub pub" */
+    const char *arguments;                                    /* "TOPIC [MSG]" */
+    const char *summary;                                      /* what it does, a sentence or a few lines */
+    const struct option_table *tables[OPTION_TABLES_MAX + 1]; /* ended by NULL */
+    const char *notes;                                        /* after the options; NULL: none */
+    const char *const *examples;                              /* ended by NULL */
+    const int *exit_codes;                                    /* those that can happen, ended by a negative number */
+};
+
+enum options_result { OPTIONS_OK, OPTIONS_HELP, OPTIONS_WRONG };
+
+/* Parses argv[0..argc). What isn't an option is moved to the front of argv, *argument_count of them; with
+ * stop_at_argument parsing ends at the first such, and all from there on is moved.
+ * "--" ends the options, a lone "-" is an argument. OPTIONS_HELP: --help was there. OPTIONS_WRONG: complained. */
+enum options_result options_parse(const struct usage *usage, int argc, char **argv, bool stop_at_argument,
+                                  int *argument_count);
+
+void options_help(const struct usage *usage);
+
+/* The nearest name, near enough to have been meant, or NULL. names is ended by NULL. */
+const char *nearest_name(const char *typed, const char *const *names);
+
+/* A whole number of at least `least`, decimal. False: complained, naming the option. */
+bool option_number(const char *option, const char *value, unsigned long long least, unsigned long long *number);
+
+#endif

@@ -1,0 +1,318 @@
+#include "print.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cli.h"
+#include "json_out.h"
+#include "value.h"
+
+static bool set_form(void *into, const char *value)
+{
+    static const struct {
+        const char *name;
+        enum print_form form;
+    } forms[] = {
+        {"line", PRINT_LINE},       {"payload", PRINT_PAYLOAD}, {"json", PRINT_JSON}, {"raw", PRINT_RAW},
+        {"msgpack", PRINT_MSGPACK}, {"topic", PRINT_TOPIC},     {"none", PRINT_NONE},
+    };
+    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
+        if (strcmp(value, forms[i].name) == 0) {
+            *(struct print_options *)into = (struct print_options){.form = forms[i].form};
+            return true;
+        }
+    }
+    complain("-o %s: not one of line, payload, json, raw, msgpack, topic, none", value);
+    return false;
+}
+
+static bool set_format(void *into, const char *value)
+{
+    *(struct print_options *)into = (struct print_options){.form = PRINT_FORMAT, .format = value};
+    return true;
+}
+
+const struct option_row print_option_rows[] = {
+    {'o', NULL, "FORM", set_form,
+     "line     topic, tab, payload: text as it is, other values as JSON;\n"
+     "         newline and NUL are escaped\n"
+     "payload  only the payload, likewise\n"
+     "json     everything, one object a line\n"
+     "raw      the bytes of a text or bin and nothing else\n"
+     "msgpack  the documents, one after the other\n"
+     "topic    only the topic\n"
+     "none     nothing\n"
+     "default: payload for one topic, line for wildcards or several"},
+    {'F', NULL, "FORMAT", set_format,
+     "%t topic, %p payload, %j payload as JSON, %r its raw bytes,\n"
+     "%T time (ISO 8601), %q position in the stream, %{a.b} a field,\n"
+     "%n newline, %% a percent sign; each message ends with a newline"},
+    {0, NULL, NULL, NULL, NULL},
+};
+
+bool printer_open(struct printer *printer, const struct print_options *options, char *const *patterns,
+                  int pattern_count)
+{
+    *printer = (struct printer){.form = options->form, .second = UINT64_MAX};
+    char why[128];
+    if (options->form == PRINT_FORMAT && !format_parse(&printer->format, options->format, why, sizeof why)) {
+        complain("-F '%s': %s", options->format, why);
+        return false;
+    }
+    if (options->form == PRINT_AUTO) {
+        bool several = pattern_count > 1 || mps_topic_is_wild(mps_text(patterns[0]));
+        printer->form = several ? PRINT_LINE : PRINT_PAYLOAD;
+    }
+    output_open(&printer->out, STDOUT_FILENO);
+    return true;
+}
+
+void printer_close(struct printer *printer)
+{
+    output_close(&printer->out);
+    format_free(&printer->format);
+}
+
+/* ---- payloads ---- */
+
+/* Whether the payload is by its properties a msgpack document. What it is in truth is another question. */
+static bool says_document(const struct pubsub_message *message)
+{
+    if (!message->props) return true;
+    return !mps_props_find((mps_view){message->props, (uint32_t)message->props_len}, MPS_PROP_CONTENT_TYPE).ptr;
+}
+
+static mps_view payload_of(const struct pubsub_message *message)
+{
+    return (mps_view){message->payload, (uint32_t)message->payload_len};
+}
+
+/* True if bytes are exactly one str (or, if bin_too, bin): its body. */
+static bool as_text(mps_view bytes, bool bin_too, mps_view *body)
+{
+    struct mps_head head;
+    if (bytes.len == 0 || mps_head_read(bytes.ptr, bytes.len, &head) != 1) return false;
+    if (head.type != MPS_STR && !(bin_too && head.type == MPS_BIN)) return false;
+    if ((uint64_t)head.head_len + head.count != bytes.len) return false;
+    *body = (mps_view){bytes.ptr + head.head_len, head.count};
+    return true;
+}
+
+static bool is_document(mps_view bytes)
+{
+    return mps_document_check(bytes, 0, UINT32_MAX) == NULL;
+}
+
+static void put_json(struct output *out, bool document, mps_view bytes)
+{
+    if (document && is_document(bytes)) {
+        json_out_document(out, bytes);
+    } else {
+        json_out_bytes(out, bytes);
+    }
+}
+
+/* For a line: text bare, anything else as JSON. */
+static void put_bare(struct output *out, bool document, mps_view bytes)
+{
+    mps_view text;
+    if (document && as_text(bytes, false, &text)) {
+        output_escaped(out, (const char *)text.ptr, text.len, false);
+    } else {
+        put_json(out, document, bytes);
+    }
+}
+
+static void put_raw(struct output *out, bool document, mps_view bytes)
+{
+    if (document) as_text(bytes, true, &bytes);
+    output_put(out, bytes.ptr, bytes.len);
+}
+
+/* Bytes that are no document become a bin, so that what comes out is documents throughout. */
+static void put_msgpack(struct output *out, bool document, mps_view bytes)
+{
+    if (!document || !is_document(bytes)) {
+        uint8_t head[8];
+        struct mps_out encoded = mps_out_open(head, sizeof head);
+        mps_put_bin_head(&encoded, bytes.len);
+        output_put(out, head, encoded.len);
+    }
+    output_put(out, bytes.ptr, bytes.len);
+}
+
+static void put_field(struct output *out, bool document, mps_view bytes, const struct format_item *item)
+{
+    if (!document || !is_document(bytes)) return;
+    mps_view value = mps_document_find(bytes, item->text, item->len);
+    if (value.ptr) put_bare(out, true, value);
+}
+
+/* ---- messages ---- */
+
+/* ISO 8601 in UTC. A live message that doesn't say its time has that of its arrival here; of an old one nobody knows.
+ */
+static bool time_text(struct printer *printer, const struct pubsub_message *message, char *text, size_t cap)
+{
+    uint64_t ms = message->time_ms;
+    if (ms == 0) {
+        if (message->retained || message->replayed) return false;
+        struct timespec now;
+        clock_gettime(CLOCK_REALTIME, &now);
+        ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+    }
+    if (ms / 1000 != printer->second) {
+        time_t second = (time_t)(ms / 1000);
+        struct tm calendar;
+        if (!gmtime_r(&second, &calendar)) return false;
+        if (strftime(printer->date, sizeof printer->date, "%Y-%m-%dT%H:%M:%S", &calendar) == 0) return false;
+        printer->second = ms / 1000;
+    }
+    snprintf(text, cap, "%s.%03uZ", printer->date, (unsigned)(ms % 1000));
+    return true;
+}
+
+static void put_headers(struct output *out, const struct pubsub_message *message)
+{
+    mps_view props = {message->props, (uint32_t)message->props_len};
+    if (message->props && is_document(props)) {
+        json_out_document(out, props);
+    } else {
+        output_text(out, "{}");
+    }
+}
+
+static void print_json(struct printer *printer, const struct pubsub_message *message)
+{
+    struct output *out = &printer->out;
+    char time[48];
+    output_text(out, "{\"topic\":");
+    json_out_text(out, (mps_view){(const uint8_t *)message->topic, (uint32_t)message->topic_len});
+    output_text(out, ",\"payload\":");
+    put_json(out, says_document(message), payload_of(message));
+    if (time_text(printer, message, time, sizeof time)) {
+        output_format(out, ",\"time\":\"%s\"", time);
+    } else {
+        output_text(out, ",\"time\":null");
+    }
+    if (message->stream) {
+        output_format(out, ",\"stream\":%" PRIu64 ",\"seq\":%" PRIu64, message->stream, message->seq);
+    } else {
+        output_text(out, ",\"stream\":null,\"seq\":null");
+    }
+    output_text(out, message->retained ? ",\"retained\":true,\"headers\":" : ",\"retained\":false,\"headers\":");
+    put_headers(out, message);
+    output_text(out, "}\n");
+}
+
+static void print_format(struct printer *printer, const struct pubsub_message *message)
+{
+    struct output *out = &printer->out;
+    bool document = says_document(message);
+    mps_view payload = payload_of(message);
+    char time[48];
+    for (size_t i = 0; i < printer->format.count; i++) {
+        const struct format_item *item = &printer->format.items[i];
+        switch (item->what) {
+        case FORMAT_LITERAL:
+            output_put(out, item->text, item->len);
+            break;
+        case FORMAT_TOPIC:
+            output_escaped(out, message->topic, message->topic_len, true);
+            break;
+        case FORMAT_PAYLOAD:
+            put_bare(out, document, payload);
+            break;
+        case FORMAT_JSON:
+            put_json(out, document, payload);
+            break;
+        case FORMAT_RAW:
+            put_raw(out, document, payload);
+            break;
+        case FORMAT_TIME:
+            output_text(out, time_text(printer, message, time, sizeof time) ? time : "-");
+            break;
+        case FORMAT_SEQ:
+            if (message->stream) {
+                output_format(out, "%" PRIu64, message->seq);
+            } else {
+                output_char(out, '-');
+            }
+            break;
+        case FORMAT_FIELD:
+            put_field(out, document, payload, item);
+            break;
+        }
+    }
+}
+
+void printer_message(struct printer *printer, const struct pubsub_message *message)
+{
+    struct output *out = &printer->out;
+    mps_view payload = payload_of(message);
+    switch (printer->form) {
+    case PRINT_AUTO:
+        break; /* printer_open() has chosen */
+    case PRINT_LINE:
+        output_escaped(out, message->topic, message->topic_len, true);
+        output_char(out, '\t');
+        put_bare(out, says_document(message), payload);
+        output_char(out, '\n');
+        break;
+    case PRINT_PAYLOAD:
+        put_bare(out, says_document(message), payload);
+        output_char(out, '\n');
+        break;
+    case PRINT_JSON:
+        print_json(printer, message);
+        break;
+    case PRINT_RAW:
+        put_raw(out, says_document(message), payload);
+        break;
+    case PRINT_MSGPACK:
+        put_msgpack(out, says_document(message), payload);
+        break;
+    case PRINT_TOPIC:
+        output_escaped(out, message->topic, message->topic_len, true);
+        output_char(out, '\n');
+        break;
+    case PRINT_NONE:
+        break;
+    case PRINT_FORMAT:
+        print_format(printer, message);
+        break;
+    }
+}
+
+void printer_gap(struct printer *printer, const char *pattern, const struct pubsub_gap *gap)
+{
+    struct output *out = &printer->out;
+    if (printer->form == PRINT_JSON) {
+        char count[24] = "null";
+        if (gap->exact) snprintf(count, sizeof count, "%" PRIu64, gap->count);
+        output_format(out, "{\"gap\":{\"count\":%s,\"reason\":\"%s\"}}\n", count, gap->reason_name);
+        return;
+    }
+    output_flush(out);
+    if (!gap->exact) {
+        complain("lost an unknown number of messages of '%s' (%s)", pattern, gap->reason_name);
+    } else {
+        complain("lost %" PRIu64 " message%s of '%s' (%s)", gap->count, gap->count == 1 ? "" : "s", pattern,
+                 gap->reason_name);
+    }
+}
+
+int printer_flush(struct printer *printer)
+{
+    if (output_flush(&printer->out)) return CLI_EXIT_DONE;
+    int error = printer->out.error;
+    /* An interrupted write was ended by a signal, which the caller finds by itself. */
+    if (error == EPIPE || error == EINTR) return PRINTER_CLOSED;
+    if (!printer->error_said) complain("cannot write to standard output: %s", strerror(error));
+    printer->error_said = true;
+    return CLI_EXIT_ERROR;
+}

@@ -1,0 +1,15 @@
+/* A line on stderr that says how far a long work is, if stderr is a terminal. It comes after a second, and a few times
+ * a second then. One at a time. */
+#ifndef CLI_PROGRESS_H
+#define CLI_PROGRESS_H
+
+#include <stdint.h>
+
+struct output;
+
+void progress_show(uint64_t messages,
+                   uint64_t total);      /* total 0: not known. Cheap enough to be called for each block */
+void progress_clear(struct output *err); /* wipes the line away, if there is one */
+void progress_end(void);
+
+#endif

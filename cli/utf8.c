@@ -1,0 +1,21 @@
+#include "utf8.h"
+
+size_t utf8_read(const char *text, size_t len, uint32_t *code)
+{
+    const uint8_t *p = (const uint8_t *)text;
+    if (p[0] < 0x80) {
+        *code = p[0];
+        return 1;
+    }
+    size_t size = p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : 2;
+    if (p[0] < 0xc2 || p[0] > 0xf4 || len < size) return 0;
+    uint32_t c = p[0] & (0x7fu >> size);
+    for (size_t i = 1; i < size; i++) {
+        if ((p[i] & 0xc0) != 0x80) return 0;
+        c = c << 6 | (p[i] & 0x3fu);
+    }
+    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+    if (c < least[size] || c > 0x10ffff || (c >= 0xd800 && c < 0xe000)) return 0;
+    *code = c;
+    return size;
+}

@@ -1,0 +1,12 @@
+/* Reading UTF-8 for printing. */
+#ifndef CLI_UTF8_H
+#define CLI_UTF8_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* The character at text, of which len > 0 bytes are there. Returns how many bytes it takes and sets *code, or 0 if the
+ * first byte begins no well-formed character. */
+size_t utf8_read(const char *text, size_t len, uint32_t *code);
+
+#endif

@@ -1,0 +1,128 @@
+"""A real broker for the tests of the programs: on a free port and a Unix socket of its own, ready when returned."""
+import contextlib
+import os
+import resource
+import select
+import shutil
+import signal
+import subprocess
+import tempfile
+
+PUBSUBD = os.environ.get("PUBSUBD", "pubsubd")
+READY_S = 60  # a sanitized broker on a busy machine takes its time
+STOP_S = 30
+
+
+class Broker:
+    """One pubsubd. `unix` and `tcp` are its URLs, `dir` is a directory that goes away with it.
+
+    descriptors: how many it may open; None: as many as we may.
+    arguments: more for its command line.
+    """
+
+    def __init__(self, descriptors=None, arguments=()):
+        self.dir = tempfile.mkdtemp(prefix="pubsub-test-")
+        self.unix = "unix:" + os.path.join(self.dir, "s")
+        self.tcp = "tcp://127.0.0.1:0"
+        self.descriptor_limit = descriptors
+        self.arguments = list(arguments)
+        self.process = None
+        self.stderr_path = os.path.join(self.dir, "stderr")
+        try:
+            self.start()
+        except BaseException:
+            self.kill()
+            shutil.rmtree(self.dir, ignore_errors=True)
+            raise
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+    def start(self):
+        """Starts it, again if it was killed, on the addresses it had before."""
+        ready, ready_end = os.pipe()
+        environment = {**os.environ, "HOME": self.dir, "XDG_RUNTIME_DIR": self.dir, "XDG_STATE_HOME": self.dir}
+        try:
+            with open(self.stderr_path, "ab") as stderr:
+                self.process = subprocess.Popen(
+                    [PUBSUBD, "--listen", self.unix, "--listen", self.tcp, "--ready-fd", str(ready_end),
+                     *self.arguments],
+                    stdin=subprocess.DEVNULL, stderr=stderr, pass_fds=(ready_end,), env=environment,
+                    preexec_fn=self._limit if self.descriptor_limit else None)
+        finally:
+            os.close(ready_end)
+        with open(ready, "rb", buffering=0) as pipe:
+            self.ready_line = self._read_line(pipe)
+        urls = self.ready_line.split()
+        self.tcp = next((url for url in urls if url.startswith("tcp:")), self.tcp)
+
+    def _limit(self):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (self.descriptor_limit, self.descriptor_limit))
+
+    def _read_line(self, pipe):
+        line = b""
+        while not line.endswith(b"\n"):
+            readable, _, _ = select.select([pipe], [], [], READY_S)
+            if not readable:
+                raise AssertionError(f"pubsubd was not ready within {READY_S} s; it said: {self.said()}")
+            byte = pipe.read(4096)
+            if not byte:
+                raise AssertionError(f"pubsubd ended before it was ready; it said: {self.said()}")
+            line += byte
+        return line.decode().rstrip("\n")
+
+    def said(self):
+        """What it wrote to stderr."""
+        with open(self.stderr_path, errors="replace") as file:
+            return file.read()
+
+    def kill(self):
+        """Ends it without warning. start() brings it back."""
+        if self.process and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(STOP_S)
+
+    def stop(self):
+        """Ends it as it wishes to be ended, and complains if it did not end well: so every test looks for crashes."""
+        if not self.process:
+            return
+        process, self.process = self.process, None
+        try:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+            try:
+                code = process.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait(STOP_S)
+                raise AssertionError(f"pubsubd did not end {STOP_S} s after SIGTERM; it said: {self.said()}") from None
+            if code not in (0, -signal.SIGKILL):
+                raise AssertionError(f"pubsubd ended with {code}; it said: {self.said()}")
+        finally:
+            shutil.rmtree(self.dir, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def stopped(self):
+        """Holds the broker still (SIGSTOP) meanwhile."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+
+    def cpu_s(self):
+        """Processor time that it has used, in seconds."""
+        with open(f"/proc/{self.process.pid}/stat") as file:
+            fields = file.read().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def resident_bytes(self):
+        with open(f"/proc/{self.process.pid}/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    def descriptors(self):
+        """How many it has open."""
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))

@@ -1,0 +1,118 @@
+"""Running the command line in tests: for its result, or as a subscriber that goes on meanwhile."""
+import collections
+import itertools
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+import unittest
+
+import brokers
+
+PUBSUB = os.environ.get("PUBSUB", "pubsub")
+# How large the large inputs are; 1 is what the programs are meant for.
+SCALE = float(os.environ.get("PUBSUB_TEST_SCALE", "1.0"))
+SANITIZED = os.environ.get("PUBSUB_SANITIZED") == "1"
+if SANITIZED and "PUBSUB_TEST_SCALE" not in os.environ:
+    SCALE = 0.05
+PATIENCE_S = 120  # whatever has not happened by then won't
+
+Done = collections.namedtuple("Done", "stdout stderr code")
+fresh = itertools.count(1)
+
+
+def scaled(count, least=1):
+    return max(least, int(count * SCALE))
+
+
+def fresh_topic():
+    return f"test/{next(fresh)}"
+
+
+def run_without_broker(*arguments, stdin=b"", **environment):
+    command = subprocess.run([PUBSUB, *arguments], input=stdin, capture_output=True, timeout=PATIENCE_S,
+                             env={**os.environ, "LC_ALL": "C.UTF-8", **environment})
+    return Done(command.stdout, command.stderr.decode(errors="replace"), command.returncode)
+
+
+class Subscriber:
+    """A running `pubsub sub`. When it is returned its subscriptions are in force, and it has received one message,
+    READY, on the topic `ready` (its last argument, where that is a topic)."""
+    READY = b"ready\n"
+
+    def __init__(self, url, *arguments, ready=None, stdout=None, probe=True):
+        self.dir = tempfile.mkdtemp(prefix="pubsub-test-")
+        self.out_path, self.err_path = os.path.join(self.dir, "out"), os.path.join(self.dir, "err")
+        with open(self.out_path, "wb") as out, open(self.err_path, "wb") as err:
+            self.process = subprocess.Popen([PUBSUB, "sub", "-s", url, *arguments], stdin=subprocess.DEVNULL,
+                                            stdout=out if stdout is None else stdout, stderr=err)
+        topic = ready or arguments[-1]
+        if probe and not eventually(lambda: self.process.poll() is not None or self.reached(url, topic)):
+            said = self.stderr()
+            self.stop()
+            raise AssertionError(f"no subscription came about: {said}")
+
+    @staticmethod
+    def reached(url, topic):
+        return run_without_broker("pub", "-s", url, "--require", "1", topic, "ready").code == 0
+
+    def stdout(self):
+        with open(self.out_path, "rb") as file:
+            return file.read()
+
+    def stderr(self):
+        with open(self.err_path, errors="replace") as file:
+            return file.read()
+
+    def lines(self):
+        """What was printed after the first message."""
+        out = self.stdout()
+        if not out.startswith(self.READY):
+            raise AssertionError(f"the first line is {out[:80]!r}")
+        return out[len(self.READY):]
+
+    def wait(self):
+        return self.process.wait(PATIENCE_S)
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(PATIENCE_S)
+        if self.process.stdout:
+            self.process.stdout.close()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+
+def eventually(condition):
+    """Waits for something that happens in another process and makes itself known only by being so."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.005)
+    return True
+
+
+class CliTest(unittest.TestCase):
+    """One broker for all tests of a class; each has topics of its own."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.broker = brokers.Broker()
+        cls.addClassCleanup(cls.broker.stop)
+        cls.url = cls.broker.unix
+
+    def run_cli(self, *arguments, stdin=b""):
+        return run_without_broker(*arguments, stdin=stdin, PUBSUB_URL=self.url)
+
+    def ok(self, *arguments, stdin=b""):
+        """Runs it, must be silent on stderr and end with 0. Returns its output."""
+        done = self.run_cli(*arguments, stdin=stdin)
+        self.assertEqual((done.stderr, done.code), ("", 0), arguments)
+        return done.stdout
+
+    def subscriber(self, *arguments, **options):
+        subscriber = Subscriber(self.url, *arguments, **options)
+        self.addCleanup(subscriber.stop)
+        return subscriber

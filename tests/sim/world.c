@@ -1,0 +1,266 @@
+#include "world.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TURNS_MAX 100000 /* more without any input: the core never comes to rest */
+
+static struct world *world_of(struct env *env)
+{
+    return (struct world *)(void *)((char *)env - offsetof(struct world, env));
+}
+
+void world_fail(struct world *world, const char *format, ...)
+{
+    if (world->failed) return; /* what follows a first failure is seldom its own */
+    world->failed = true;
+    va_list args;
+    va_start(args, format);
+    vsnprintf(world->failure, sizeof world->failure, format, args);
+    va_end(args);
+}
+
+static uint64_t env_now(struct env *env)
+{
+    return world_of(env)->now_ms;
+}
+
+static uint64_t env_wall(struct env *env)
+{
+    return UINT64_C(1700000000000) + world_of(env)->now_ms;
+}
+
+static void env_random(struct env *env, void *bytes, size_t len)
+{
+    for (size_t i = 0; i < len; i++) ((uint8_t *)bytes)[i] = (uint8_t)(rng_next(&world_of(env)->rng) >> 32);
+}
+
+/* Whether the core may still use this link for sending. */
+static bool may_send(struct link *link, const char *call)
+{
+    struct world *world = link->world;
+    if (link->closed || !link->in_use) world_fail(world, "%s on a link that is closed", call);
+    else if (link->session == NULL) world_fail(world, "%s on a link that is gone", call);
+    else if (link->ended) world_fail(world, "%s after send_end", call);
+    else return true;
+    return false;
+}
+
+static size_t appetite(struct link *link, size_t offered)
+{
+    size_t most = offered < link->room ? offered : link->room;
+    if (link->choosy && most > 0 && rng_percent(&link->world->rng, 30)) most = rng_below(&link->world->rng, (uint32_t)most);
+    return most;
+}
+
+static ssize_t env_send(struct env *env, struct link *link, const struct iovec *pieces, int count)
+{
+    struct world *world = world_of(env);
+    if (!may_send(link, "send")) return -1;
+    if (link->broken) return -1;
+    size_t offered = 0, taken = 0;
+    for (int i = 0; i < count; i++) offered += pieces[i].iov_len;
+    size_t most = appetite(link, offered);
+    for (int i = 0; i < count && taken < most; i++) {
+        size_t len = pieces[i].iov_len < most - taken ? pieces[i].iov_len : most - taken;
+        link->taken += len;
+        taken += len;
+        if (world->on_bytes != NULL && link->owner != NULL) world->on_bytes(link, pieces[i].iov_base, len);
+    }
+    link->room -= taken;
+    if (taken < offered) link->refused = true;
+    return (ssize_t)taken;
+}
+
+static void env_send_end(struct env *env, struct link *link)
+{
+    (void)env;
+    if (may_send(link, "send_end")) link->ended = true;
+}
+
+static void env_reading(struct env *env, struct link *link, int on)
+{
+    if (link->closed || !link->in_use) world_fail(world_of(env), "reading(%d) on a link that is closed", on);
+    link->reading = on != 0;
+}
+
+static void env_close(struct env *env, struct link *link)
+{
+    if (link->closed || link->session == NULL) world_fail(world_of(env), "close on a link that is gone");
+    link->closed = true;
+    link->session = NULL;
+}
+
+static void env_log(struct env *env, enum log_level level, const char *line)
+{
+    (void)level;
+    for (const char *p = line; *p != '\0'; p++) {
+        if ((unsigned char)*p < ' ') world_fail(world_of(env), "a control character in a log line: %s", line);
+    }
+}
+
+void world_open(struct world *world, uint64_t seed, const struct broker_limits *limits)
+{
+    *world = (struct world){.env = {env_now, env_wall, env_random, env_send, env_send_end, env_reading, env_close, env_log}};
+    world->rng.state = seed;
+    world->now_ms = 1000 + rng_below(&world->rng, 100000);
+    world->broker = broker_new(&world->env, limits);
+}
+
+void world_close(struct world *world)
+{
+    for (int i = 0; i < WORLD_LINKS_MAX; i++) {
+        struct link *link = &world->links[i];
+        if (!link->in_use) continue;
+        if (link->session != NULL) world_cut(link, false);
+        world_release(link);
+    }
+    world_turn(world);
+    struct broker_figures left;
+    broker_figures(world->broker, &left);
+    if (left.sessions != 0 || broker_sessions(world->broker) != 0)
+        world_fail(world, "%llu sessions are left at the end", (unsigned long long)left.sessions);
+    else if (left.subscriptions != 0)
+        world_fail(world, "%llu subscriptions are left at the end", (unsigned long long)left.subscriptions);
+    else if (left.runs != left.retained)
+        world_fail(world, "%llu runs are left at the end, for %llu retained values", (unsigned long long)left.runs,
+                   (unsigned long long)left.retained);
+    if (left.sessions == 0) broker_free(world->broker);
+    world->broker = NULL;
+}
+
+struct link *world_connect(struct world *world, size_t room_max, void *owner)
+{
+    struct link *link = NULL;
+    for (int i = 0; i < WORLD_LINKS_MAX && link == NULL; i++) {
+        if (!world->links[i].in_use) link = &world->links[i];
+    }
+    if (link == NULL) return NULL;
+    *link = (struct link){.world = world, .owner = owner, .in_use = true, .reading = true, .room = room_max,
+                          .room_max = room_max};
+    link->session = session_new(world->broker, link);
+    if (link->session == NULL) link->closed = true;
+    return link;
+}
+
+void world_push(struct link *link, const void *bytes, size_t len)
+{
+    if (link->closed || len == 0) return; /* closed: as a write to a socket that the peer has closed */
+    if (link->in_len + len > link->in_cap) {
+        if (link->in_off > 0) memmove(link->in, link->in + link->in_off, link->in_len - link->in_off);
+        link->in_len -= link->in_off;
+        link->in_off = 0;
+        if (link->in_len + len > link->in_cap) link->in_cap = 2 * (link->in_len + len);
+        link->in = realloc(link->in, link->in_cap);
+        if (link->in == NULL) abort();
+    }
+    memcpy(link->in + link->in_len, bytes, len);
+    link->in_len += len;
+    link->pushed += len;
+}
+
+void world_push_end(struct link *link)
+{
+    link->end_pushed = true;
+}
+
+size_t world_deliverable(const struct link *link)
+{
+    return link->session != NULL && link->reading ? link->in_len - link->in_off : 0;
+}
+
+static void tell_delivery(struct link *link)
+{
+    if (link->world->on_deliver != NULL && link->owner != NULL) link->world->on_deliver(link);
+}
+
+size_t world_deliver(struct link *link, size_t most)
+{
+    size_t len = world_deliverable(link);
+    if (len > most) len = most;
+    if (len == 0) return 0;
+    uint8_t *buf = NULL;
+    size_t cap = 0;
+    session_read_buffer(link->session, &buf, &cap);
+    if (buf == NULL || cap == 0) {
+        world_fail(link->world, "session_read_buffer() offers no room");
+        return 0;
+    }
+    if (len > cap) len = cap;
+    memcpy(buf, link->in + link->in_off, len);
+    link->in_off += len;
+    link->delivered += len;
+    tell_delivery(link);
+    session_read(link->session, len);
+    return len;
+}
+
+bool world_deliver_end(struct link *link)
+{
+    if (!link->end_pushed || link->end_delivered || link->session == NULL || link->in_off < link->in_len || !link->reading)
+        return false;
+    link->end_delivered = true;
+    tell_delivery(link);
+    session_read_end(link->session);
+    return true;
+}
+
+void world_drain(struct link *link, size_t most)
+{
+    size_t waiting = link->room_max - link->room;
+    link->room += waiting < most ? waiting : most;
+}
+
+void world_cut(struct link *link, bool announced)
+{
+    if (link->session == NULL) return;
+    if (announced) {
+        link->broken = true;
+        if (link->refused) {
+            link->refused = false;
+            session_writable(link->session); /* as poll() reports a broken socket: it seems ready for everything */
+        }
+        world_turn(link->world);
+        if (link->session == NULL) return; /* the core may close it by itself */
+    }
+    struct session *session = link->session;
+    link->session = NULL;
+    session_closed(session);
+}
+
+void world_release(struct link *link)
+{
+    free(link->in);
+    *link = (struct link){0};
+}
+
+static void tell_writable(struct world *world)
+{
+    for (int i = 0; i < WORLD_LINKS_MAX; i++) {
+        struct link *link = &world->links[i];
+        if (!link->in_use || link->session == NULL || !link->refused || link->room == 0) continue;
+        link->refused = false;
+        session_writable(link->session);
+    }
+}
+
+static bool owes_writable(const struct world *world)
+{
+    for (int i = 0; i < WORLD_LINKS_MAX; i++) {
+        const struct link *link = &world->links[i];
+        if (link->in_use && link->session != NULL && link->refused && link->room > 0) return true;
+    }
+    return false;
+}
+
+void world_turn(struct world *world)
+{
+    for (int turns = 0; turns < TURNS_MAX; turns++) {
+        tell_writable(world);
+        world->next_ms = broker_turn(world->broker);
+        if (world->next_ms > world->now_ms && !owes_writable(world)) return;
+    }
+    world_fail(world, "the core never comes to rest: it wants to be called again at once, forever");
+}

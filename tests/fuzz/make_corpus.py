@@ -1,0 +1,144 @@
+#!/usr/bin/python3
+"""Writes the fuzzers' seed corpora, corpus/{frame,session,client}: meaningful frames and streams of them.
+
+Each file begins with two bytes for the fuzzer itself (how the input is cut, options; see fuzz_*.c)."""
+import os
+
+import msgpack
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+HELLO = [1, "mps", 1, {"id": "dev-7", "ka": 60, "rx_max": 4096, "half": True}]
+
+
+def pack(*frames):
+    return b"".join(f if isinstance(f, bytes) else msgpack.packb(f, use_bin_type=True) for f in frames)
+
+
+def nested(depth):
+    value = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+PROPS = {1: "$inbox/0123456789abcdef01234567/1", 2: 7, 3: 0, 4: 1000, 5: bytes(25), 6: "k", 7: b"id", 8: 1700000000000, "unit": ["m", 1, 2.5, None, True]}
+DOCUMENT = msgpack.packb({"a": {"b": [1, 2, {"c": "x"}]}, "odd key": -1.5, "t": [None, True, b"bin"]}, use_bin_type=True)
+
+TO_BROKER = {
+    "hello": [HELLO],
+    "hello-all": [[1, "mps", 3, {"id": "x", "auth": "none", "data": b"t", "ka": 1, "sess": 0, "clean": True, "rx_max": 64,
+                                 "boot": 1, "will": ["w", b"gone", 0, 0], "half": False, "vmin": 1, "sw": "s/1", "odd": [1]}]],
+    "msg": [[2, "site/a/temp", None, bytes.fromhex("81a17415")]],
+    "msg-props": [[2, "a/b", PROPS, DOCUMENT]],
+    "msg-empty": [[2, "a", None, b""]],
+    "msg-wide": [bytes.fromhex("dc0004cd0002d90161c0c500017b")],
+    "msg-widest": [bytes.fromhex("dd00000005ce00000002db0000000161dec60000000178a178".replace("de", "c0", 1))],
+    "msg-more-fields": [[2, "a", None, b"x", "later", {"k": 1}]],
+    "msg-bad-props": [[2, "a", {4: "soon"}, b"x"], [2, "a", {5: b"short"}, b"x"], bytes.fromhex("9402a16182070107020c40178".replace("0c40178", "c40178"))],
+    "msg-bad-topic": [[2, "", None, b"x"], [2, "a/+", None, b"x"], [2, "a#", None, b"x"], [2, "/".join("a" * 40), None, b"x"], [2, "t" * 256, None, b"x"]],
+    "msg-reserved": [[2, "$SYS/x", None, b"x"], [2, "$inbox/a/1", None, b"x"]],
+    "msg-run": [[2, "a/b", None, b"%d" % i] for i in range(40)],
+    "msg-run-mixed": [[2, "a/" + "bc"[i % 2], None, b"x" * i] for i in range(40)],
+    "msg-large": [[2, "a", None, b"L" * 6000], [2, "a", None, b"after"]],
+    "msg-oversized": [[2, "a", None, b"o" * 100], [2, "a", None, b"after"]],
+    "msg-far-too-large": [bytes.fromhex("9402a161c0c6ffffffff")],
+    "pub": [[3, 1, 2], [2, "a", None, b"x"], [2, "a", None, b"y"], [3, 0, 0], [2, "a", None, b"z"]],
+    "pub-each": [[3, 5, 18], [2, "a", None, b"x"], [2, "b", None, b"y"], [2, "$x", None, b""]],
+    "pub-retain": [[3, 1, 3], [2, "a/r", None, b"x"], [9, 1, "a/#", {}], [2, "a/r", None, b""], [9, 1, "a/#", {}]],
+    "pub-must-route": [[3, 1, 10], [2, "no/body", None, b"x"], [3, 0, 8], [2, "no/body", None, b"x"]],
+    "pub-stored": [[3, 1, 4], [2, "a", None, b"x"]],
+    "pub-order": [[3, 1, 2], [2, "a", None, b"x"], [3, 7, 2]],
+    "pub-no-level": [[3, 1, 0]],
+    "sub": [[9, 1, "site/+/temp", {}], [2, "site/a/temp", None, b"x"], [11, 1]],
+    "sub-options": [[9, 2, "#", {"max_msgs": 2, "max_bytes": 100, "policy": "drop_old", "ack": "none", "from": "new", "retained": 1}]],
+    "sub-unavailable": [[9, 3, "a", {o: v}] for o, v in (("policy", "latest"), ("ack", "each"), ("credit", 0), ("group", "g"),
+                        ("filter", "a > 1"), ("from", "all"), ("no_local", True), ("durable", True), ("then", "spill"), ("block_ms", 5))],
+    "sub-bad": [[9, 0, "a", {}], [9, 2**31, "a", {}], [9, 1, "a/#/b", {}], [9, 1, "a+", {}], [9, 1, "$inbox/x", {}], [9, 1, "a", {"max_msgs": 0}]],
+    "sub-overlap": [[9, i, p, {"retained": i % 3}] for i, p in enumerate(["#", "+", "a/#", "a/+", "+/b", "a/b", "+/+/#", "/"], 1)] + [[2, "a/b", None, b"x"]] * 3,
+    "sub-in-use": [[9, 1, "a", {}], [9, 1, "b", {}], [9, 1, "a", {"max_msgs": 1}]],
+    "sub-unsub-loop": [[9, 1, "#", {}], [2, "q", None, b"1"], [11, 1]] * 6,
+    "unsub-unknown": [[11, 77]],
+    "ping": [[13, b"token"], [13, b""], [14, b"unasked"]],
+    "stat": [[9, 1, "a", {}], [2, "a", None, b"x"], [15, 1], [15, 9]],
+    "ack-credit-auth": [[5, 1, 64, 5], [5, 1, 64, 5, 2, 100], [6, 1, 10], [6, 1, 10, True], [18, b"token"]],
+    "bye": [[9, 1, "#", {}], [2, "a", None, b"x"], [21, 0]],
+    "bye-will": [[21, 1, "text"]],
+    "unknown-op": [[70, 1, {2: 3}], [127], [40, 1]],
+    "wrong-way": [[4, 1]],
+    "hello-twice": [HELLO],
+    "everything": [[9, 1, "#", {"max_msgs": 3}], [3, 1, 2], [2, "a", PROPS, DOCUMENT], [13, b"1"], [15, 1], [3, 0, 1], [2, "r", None, b"v"], [9, 2, "r", {}], [11, 1], [21, 0]],
+}
+TO_CLIENT = {
+    "welcome": [[19, 1, {"id": "dev-7", "epoch": 5, "resumed": False, "last_pid": 0, "inbox": "$inbox/abc", "ka": 60,
+                         "max_payload": 1048576, "max_topic": 255, "max_subs": 10, "pub_window": 100, "ack": 1, "sw": "b/1"}]],
+    "for-msg": [[4, 1], [2, "a", None, b"x"], [2, "a", PROPS, DOCUMENT], [4, 1, 1], [2, "r", None, b"v"]],
+    "for-position": [[4, 1, 2, 64, 100, 1700000000000, 3], [2, "a", None, b"x"], [2, "a", None, b"y"], [4, 1, None, 64, 200], [2, "a", None, b"z"]],
+    "msg-without-for": [[2, "a", None, b"x"]],
+    "gap": [[7, 1, 318, 1], [7, 1, None, 9], [7, 1, 5, 2, 64, 10, 14], [7, 1, 1, 99]],
+    "puback": [[8, 3, 0, 2, 0], [8, 4, 1, 0, 0], [8, 5, 217, 0, 0, None, None, "nobody is subscribed to 't'"]],
+    "puback-wrong": [[8, 900, 0, 1, 0]],
+    "puback-stored": [[8, 2, 0, 1, 0, 64, 7]],
+    "suback": [[10, 1, 0, {}], [10, 1, 0, {"max_msgs": 5, "max_bytes": 6}], [10, 1, 210, "bad pattern"]],
+    "mark": [[12, 1, 1], [12, 1, 2], [12, 1, 3, {}], [12, 1, 4, {"sent": 5, "lost": 1}], [12, 1, 77]],
+    "ping": [[13, b"are you there"], [13, b""], [14, b"t"]],
+    "ping-many": [[13, bytes(60)]] * 60,
+    "stat": [[15, 1, 10, 5, 2, 3, 300]],
+    "err": [[20, 211, "may not", 2, "$SYS/x"], [20, 219, "bad option", 9, 1], [20, 213, "too large"], [20, 210, "control \x1b[2J \x00".replace("\x00", "") + "x" * 400]],
+    "bye": [[21, 0]],
+    "bye-text": [[21, 113, "the broker is shutting down", {"after": 1}], [2, "a", None, b"x"]],
+    "info": [[22, {"lame_duck": True, "max_payload": 100, "other": ["tcp://h:1"]}]],
+    "unknown": [[70, {1: 2}], [100, b"x"], [30, 1]],
+    "wrong-way": [[9, 1, "a", {}]],
+    "too-large": [[4, 1], [2, "a", None, b"x" * 5000], [2, "a", None, b"after"]],
+    "stream": [[10, 1, 0, {}], [4, 1, 1], [2, "r", None, b"v"], [12, 1, 1], [4, 1], [2, "a", None, b"x"], [7, 1, 3, 1], [2, "a", None, b"y"], [8, 5, 0, 1, 0], [22, {}], [21, 113, "bye"]],
+}
+RAW = {
+    "c1": b"\xc1",
+    "array32": b"\xdd\xff\xff\xff\xff", "array32-256m": b"\xdd\x10\x00\x00\x00", "map32": b"\xdf\xff\xff\xff\xff",
+    "str32": b"\x94\x02\xdb\xff\xff\xff\xff", "bin32": b"\x92\x0d\xc6\xff\xff\xff\xff", "ext32": b"\x92\x46\xc9\xff\xff\xff\xff\xff",
+    "array16-many": b"\xdc\xff\xff" * 20, "nested-4": pack([70, nested(3)]), "nested-5": pack([70, nested(4)]), "nested-40": pack([70, nested(40)]),
+    "nils": pack([70] + [None] * 200), "nils-too-many": pack([70] + [None] * 300),
+    "numbers": pack([70, 127, 128, 255, 256, 65535, 65536, 2**32, 2**63, 2**64 - 1, -1, -33, -129, -32769, -2**31 - 1, 1.5]),
+    "exts": b"\x97\x46\xd4\x01x\xd5\x01xx\xd6\x01xxxx\xd7\x01xxxxxxxx\xd8\x01" + b"x" * 16 + b"\xc7\x03\x01xxx",
+    "negative-sid": b"\x92\x0b\xff", "float-sid": b"\x92\x0b\xcb\x3f\xf0\x00\x00\x00\x00\x00\x00",
+    "op-wide": b"\x92\xcd\x00\x0d\xc4\x00", "op-128": b"\x91\xcc\x80", "op-text": b"\x91\xa1a", "empty": b"\x90", "no-array": b"\x05",
+    "duplicate-key": b"\x94\x09\x01\xa1a\x82\xa8max_msgs\x01\xa8max_msgs\x02",
+    "bad-utf8": b"\x94\x02\xa2\xc3\x28\xc0\xc4\x00", "nul": b"\x94\x02\xa2a\x00\xc0\xc4\x00",
+    "http": b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "mqtt": bytes.fromhex("100c00044d5154540402003c0000"), "tls": bytes.fromhex("16030100a5"),
+}
+
+
+def write(corpus, name, options, data, cut=0):
+    directory = os.path.join(HERE, "corpus", corpus)
+    os.makedirs(directory, exist_ok=True)
+    with open(os.path.join(directory, name), "wb") as file:
+        file.write(bytes([cut, options]) + data)
+
+
+def main():
+    frames = {**{"b-" + k: pack(*v) for k, v in TO_BROKER.items()}, **{"c-" + k: pack(*v) for k, v in TO_CLIENT.items()}, **RAW}
+    for name, data in frames.items():
+        write("frame", name, 0, data)
+    for name in ("b-msg-oversized", "b-msg-props", "numbers", "b-everything"):
+        write("frame", name + "-small", 1, frames[name], cut=7)
+    write("frame", "document", 0, DOCUMENT)
+    write("frame", "document-deep", 0, pack(nested(31)))
+
+    for name, items in TO_BROKER.items():
+        write("session", name, 1, pack(*items))
+    for name, options, cut in (("msg-oversized", 3, 0), ("msg-run", 3, 9), ("sub-overlap", 7, 3), ("everything", 63 - 8, 5), ("everything", 63, 0),
+                               ("pub-retain", 33, 1), ("sub-unsub-loop", 5, 2), ("msg-large", 1, 77), ("bye", 13, 4), ("pub-each", 17, 8)):
+        write("session", f"{name}-{options}-{cut}", options, pack(*TO_BROKER[name]), cut)
+    write("session", "no-hello-then-all", 0, pack(HELLO, *TO_BROKER["everything"]), 11)
+    for name, data in RAW.items():
+        write("session", "raw-" + name, 0 if name in ("http", "mqtt", "tls", "c1", "array32") else 1, data)
+
+    for name, items in TO_CLIENT.items():
+        write("client", name, 0 if name == "welcome" else 3, pack(*items))
+    for name, options in (("ping-many", 1), ("stream", 7), ("too-large", 11), ("bye-text", 1), ("puback", 3), ("welcome", 4)):
+        write("client", f"{name}-{options}", options, pack(*TO_CLIENT[name]), 21)
+    for name, data in RAW.items():
+        write("client", "raw-" + name, 1, data)
+
+
+main()

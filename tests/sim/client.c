@@ -8,80 +8,6 @@
 /* Answers not read yet; so the broker never stops reading because of them, but where main.c wants it to. */
 #define UNANSWERED_MAX 100
 
-/* ---- the scene ---- */
-
-static struct name name_of(const char *text)
-{
-    struct name name = {.len = (uint32_t)strlen(text)};
-    memcpy(name.text, text, name.len + 1);
-    return name;
-}
-
-static struct name random_topic(struct rng *rng)
-{
-    static const char *const levels[] = {"a", "b", "c", "a", "", "site", "\xc3\xa9t\xc3\xa9", "$x", "temperature-of-the-north-wing"};
-    char text[256] = "";
-    uint32_t depth = rng_between(rng, 1, 4);
-    for (uint32_t i = 0; i < depth; i++) {
-        const char *level = levels[rng_below(rng, sizeof levels / sizeof *levels)];
-        if (i == 0 && (level[0] == '$' || (level[0] == '\0' && depth == 1))) level = "a";
-        if (i > 0) strcat(text, "/");
-        strcat(text, level);
-    }
-    return name_of(text);
-}
-
-/* A topic with some of its levels made wildcards. */
-static struct name random_pattern(struct rng *rng, const struct name *topic)
-{
-    char text[300] = "";
-    const char *p = topic->text;
-    for (bool first = true;; first = false) {
-        size_t len = strcspn(p, "/");
-        if (!first) strcat(text, "/");
-        if (rng_percent(rng, 15)) {
-            strcat(text, "#");
-            break;
-        }
-        if (rng_percent(rng, 30)) strcat(text, "+");
-        else strncat(text, p, len);
-        if (p[len] == '\0') break;
-        p += len + 1;
-    }
-    if (rng_percent(rng, 10) && strlen(text) < 200 && text[strlen(text) - 1] != '#') strcat(text, "/#");
-    return name_of(text[0] ? text : "#");
-}
-
-/* The longest that is allowed, in bytes and in levels. */
-static struct name longest_topic(bool in_levels)
-{
-    char text[256];
-    memset(text, in_levels ? '/' : 'x', sizeof text);
-    text[in_levels ? 31 : 255] = '\0';
-    return name_of(text);
-}
-
-void scene_open(struct scene *scene, struct model *model, struct rng *rng)
-{
-    *scene = (struct scene){.model = model, .rng = rng};
-    scene->topics_count = rng_between(rng, 1, SCENE_NAMES_MAX);
-    for (uint32_t i = 0; i < scene->topics_count; i++) {
-        scene->topics[i] = random_topic(rng);
-        if (rng_percent(rng, 2)) scene->topics[i] = longest_topic(rng_percent(rng, 50));
-    }
-    scene->patterns_count = rng_between(rng, 1, SCENE_NAMES_MAX);
-    for (uint32_t i = 0; i < scene->patterns_count; i++) {
-        const struct name *topic = &scene->topics[rng_below(rng, scene->topics_count)];
-        scene->patterns[i] = rng_percent(rng, 25) ? *topic : random_pattern(rng, topic);
-    }
-    scene->sids_count = rng_percent(rng, 20) ? 200 : rng_between(rng, 1, 8);
-    scene->payload_usual = rng_percent(rng, 15) ? 20000 : rng_between(rng, 1, 300);
-    scene->retain_percent = rng_percent(rng, 30) ? 0 : rng_between(rng, 1, 60);
-    scene->ack_percent = rng_between(rng, 0, 100);
-    scene->trouble_permille = rng_percent(rng, 50) ? 0 : rng_between(rng, 1, 20);
-    scene->small_queues = rng_percent(rng, 70);
-}
-
 /* ---- writing frames ---- */
 
 static void push(struct client *client, const struct mps_out *out, struct action *action)
@@ -92,14 +18,16 @@ static void push(struct client *client, const struct mps_out *out, struct action
     model_act(client->conn, action);
 }
 
-static void push_bytes(struct client *client, const char *bytes, size_t len, enum action_kind kind, uint32_t code, uint32_t op)
+static void push_bytes(struct client *client, const char *bytes, size_t len, enum action_kind kind, uint32_t code,
+                       uint32_t op)
 {
     world_push(client->conn->link, bytes, len);
     model_act(client->conn, &(struct action){.kind = kind, .code = code, .op = op, .due = client->conn->link->pushed});
 }
 
 /* A head of str, bin, array or a number in a random one of its widths. */
-static void put_wide(struct rng *rng, struct mps_out *out, unsigned byte8, unsigned byte16, unsigned byte32, uint32_t number)
+static void put_wide(struct rng *rng, struct mps_out *out, unsigned byte8, unsigned byte16, unsigned byte32,
+                     uint32_t number)
 {
     uint8_t head[5];
     uint32_t choice = rng_below(rng, 3);
@@ -138,8 +66,8 @@ static void put_props(struct client *client, struct mps_out *out, bool bad)
 }
 
 /* A MSG frame up to its payload's body: the shortest form as a rule, else anything that means the same. */
-static void put_msg_head(struct client *client, struct mps_out *out, const struct name *topic, bool bad_props, uint32_t payload_len,
-                         uint32_t extra)
+static void put_msg_head(struct client *client, struct mps_out *out, const struct name *topic, bool bad_props,
+                         uint32_t payload_len, uint32_t extra)
 {
     struct rng *rng = client->scene->rng;
     mps_view text = {(const uint8_t *)topic->text, topic->len};
@@ -163,7 +91,8 @@ static uint32_t random_payload_len(struct client *client)
 {
     struct scene *scene = client->scene;
     uint32_t most = scene->model->limits.max_payload < PAYLOAD_MAX ? scene->model->limits.max_payload : PAYLOAD_MAX;
-    uint32_t len = rng_percent(scene->rng, 2) ? most - rng_below(scene->rng, most < 3 ? most : 3) : rng_skewed(scene->rng, scene->payload_usual);
+    uint32_t len = rng_percent(scene->rng, 2) ? most - rng_below(scene->rng, most < 3 ? most : 3)
+                                              : rng_skewed(scene->rng, scene->payload_usual);
     return len < most ? len : most;
 }
 
@@ -204,7 +133,8 @@ static void write_oversized(struct client *client)
     struct mps_out out = mps_out_open(room, sizeof room);
     put_msg_head(client, &out, &scene->topics[rng_below(scene->rng, scene->topics_count)], false, len, 0);
     world_push(client->conn->link, out.buf, out.len);
-    model_act(client->conn, &(struct action){.kind = ACT_MSG, .code = MPS_TOO_LARGE, .due = client->conn->link->pushed});
+    model_act(client->conn,
+              &(struct action){.kind = ACT_MSG, .code = MPS_TOO_LARGE, .due = client->conn->link->pushed});
     memset(room, 0xc1, len);
     world_push(client->conn->link, room, len);
     if (client->flags & MPS_PUB_LEVEL_MASK) client->next_pid++;
@@ -234,7 +164,8 @@ static void write_hello(struct client *client)
         hello.id = (mps_view){(const uint8_t *)action.name.text, action.name.len};
     }
     if (rng_percent(rng, 30)) hello.auth = action.code ? hello.auth : mps_text("none");
-    hello.rx_max = action.rx_max = rng_percent(rng, 20) ? rng_between(rng, 20, 1 + 2 * client->scene->payload_usual + 60) : 0;
+    hello.rx_max = action.rx_max =
+        rng_percent(rng, 20) ? rng_between(rng, 20, 1 + 2 * client->scene->payload_usual + 60) : 0;
     hello.ka_s = action.ka_s = rng_percent(rng, 40) ? rng_between(rng, 1, 20) : 0;
     hello.half = action.half = rng_percent(rng, 30);
     hello.sess_s = rng_percent(rng, 10) ? 60 : 0;
@@ -436,7 +367,9 @@ static void write_odd(struct client *client)
     case 1: push_bytes(client, BYTES("\x93\x06\x01\x05"), ACT_REFUSED, MPS_BAD_OPTION, MPS_OP_CREDIT); break;
     case 2: push_bytes(client, BYTES("\x92\x12\xc4\x01t"), ACT_REFUSED, MPS_AUTH_REFRESH, MPS_OP_AUTH); break;
     case 3: push_bytes(client, BYTES("\x93\x41\x01\x82\x01\x02\x03\x04"), ACT_IGNORED, 0, 0); return;
-    case 4: push_bytes(client, BYTES("\x92\x0e\xc4\x01t"), ACT_IGNORED, 0, 0); return; /* a PONG that nobody asked for */
+    case 4:
+        push_bytes(client, BYTES("\x92\x0e\xc4\x01t"), ACT_IGNORED, 0, 0);
+        return; /* a PONG that nobody asked for */
     }
     client->asked++;
 }
@@ -501,7 +434,9 @@ void client_leave(struct client *client)
 void client_open(struct client *client, struct scene *scene, struct conn *conn)
 {
     *client = (struct client){.scene = scene, .conn = conn};
-    client->appetite = rng_percent(scene->rng, 25) ? 0 : rng_percent(scene->rng, 30) ? rng_between(scene->rng, 1, 30) : 100;
+    client->appetite = rng_percent(scene->rng, 25)   ? 0
+                       : rng_percent(scene->rng, 30) ? rng_between(scene->rng, 1, 30)
+                                                     : 100;
     client->lingers = rng_percent(scene->rng, 10);
 }
 
@@ -536,12 +471,12 @@ void client_read(struct client *client)
     struct link *link = conn->link;
     struct rng *rng = client->scene->rng;
     if (client->appetite >= 100) world_drain(link, SIZE_MAX);
-    else if (rng_percent(rng, client->appetite == 0 ? 5 : 50)) world_drain(link, 1 + (size_t)rng_skewed(rng, 1000) * client->appetite / 10);
+    else if (rng_percent(rng, client->appetite == 0 ? 5 : 50))
+        world_drain(link, 1 + (size_t)rng_skewed(rng, 1000) * client->appetite / 10);
     uint64_t read = link->taken - (link->room_max - link->room);
     for (; conn->notes_next < conn->notes_count && conn->notes[conn->notes_next].at <= read; conn->notes_next++) {
         const struct note *note = &conn->notes[conn->notes_next];
         switch (note->kind) {
-        case NOTE_WELCOME: client->welcomed = true; break;
         case NOTE_PUBACK: client->acked_pid = note->number; break;
         case NOTE_ANSWER: client->answered++; break;
         case NOTE_BYE: client->bye_read = true; break;

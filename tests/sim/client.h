@@ -22,7 +22,7 @@ struct scene {
 struct client {
     struct scene *scene;
     struct conn *conn;         /* NULL: this place is free */
-    bool hello_sent, welcomed, bye_read, over; /* over: writes nothing any more */
+    bool hello_sent, bye_read, over; /* over: writes nothing any more */
     bool lingers;              /* does not close when the broker has said BYE */
     uint32_t flags;            /* of PUB, as last written */
     uint64_t next_pid;         /* of the next acknowledged MSG; 0: none was written */
@@ -31,7 +31,10 @@ struct client {
     uint32_t appetite;         /* how much it reads, 0..100; 0: hardly ever */
 };
 
+/* scene.c */
+struct name name_of(const char *text); /* at most NAME_MAX_BYTES */
 void scene_open(struct scene *scene, struct model *model, struct rng *rng);
+/* client.c */
 void client_open(struct client *client, struct scene *scene, struct conn *conn);
 void client_act(struct client *client);  /* writes a few frames */
 void client_read(struct client *client); /* takes some bytes off its link */

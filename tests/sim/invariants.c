@@ -14,16 +14,19 @@ static void check_loss(const struct model_sub *sub, const struct subscription_fi
     uint64_t lost = f->lost - sub->before.lost, sent = f->sent - sub->before.sent;
     if (f->lost < sub->before.lost || f->sent < sub->before.sent)
         CONN_FAIL(conn, "sid %u: counts went back, lost from %llu to %llu, sent from %llu to %llu", sub->sid,
-                  (unsigned long long)sub->before.lost, (unsigned long long)f->lost, (unsigned long long)sub->before.sent,
-                  (unsigned long long)f->sent);
+                  (unsigned long long)sub->before.lost, (unsigned long long)f->lost,
+                  (unsigned long long)sub->before.sent, (unsigned long long)f->sent);
     if (lost <= sub->too_large || sub->limits_changed || conn->model->tight_session) return;
     bool msgs_full = f->queued + sent >= sub->max_msgs;
     bool bytes_full = sub->before.queued_bytes + sub->bytes_matched > sub->max_bytes;
     if (!msgs_full && !bytes_full)
-        CONN_FAIL(conn, "sid %u: %llu messages were lost, but the queue was not full: %llu sent, %llu queued of %llu, "
-                  "at most %llu bytes of %llu", sub->sid, (unsigned long long)lost, (unsigned long long)sent,
-                  (unsigned long long)f->queued, (unsigned long long)sub->max_msgs,
-                  (unsigned long long)(sub->before.queued_bytes + sub->bytes_matched), (unsigned long long)sub->max_bytes);
+        CONN_FAIL(conn,
+                  "sid %u: %llu messages were lost, but the queue was not full: %llu sent, %llu queued of %llu, "
+                  "at most %llu bytes of %llu",
+                  sub->sid, (unsigned long long)lost, (unsigned long long)sent, (unsigned long long)f->queued,
+                  (unsigned long long)sub->max_msgs,
+                  (unsigned long long)(sub->before.queued_bytes + sub->bytes_matched),
+                  (unsigned long long)sub->max_bytes);
 }
 
 /* Drop_old keeps the newest: unless some message can't be queued at all, the queue is the end of the list. */
@@ -38,9 +41,9 @@ static void check_queue(const struct model_sub *sub, const struct subscription_f
         too_large += (conn->rx_max > 0 && len > conn->rx_max) || len > sub->max_bytes;
     }
     if (too_large == 0 && bytes != f->queued_bytes && !conn->model->tight_session)
-        CONN_FAIL(conn, "sid %u: %llu messages of %llu bytes are queued, the newest %llu that matched have %llu", sub->sid,
-                  (unsigned long long)f->queued, (unsigned long long)f->queued_bytes, (unsigned long long)f->queued,
-                  (unsigned long long)bytes);
+        CONN_FAIL(conn, "sid %u: %llu messages of %llu bytes are queued, the newest %llu that matched have %llu",
+                  sub->sid, (unsigned long long)f->queued, (unsigned long long)f->queued_bytes,
+                  (unsigned long long)f->queued, (unsigned long long)bytes);
     if (f->queued > sub->max_msgs || f->queued_bytes > sub->max_bytes)
         CONN_FAIL(conn, "sid %u: the queue holds %llu messages of %llu bytes, its limits are %llu and %llu", sub->sid,
                   (unsigned long long)f->queued, (unsigned long long)f->queued_bytes, (unsigned long long)sub->max_msgs,
@@ -64,15 +67,16 @@ static bool check_subscription(const struct subscription_figures *f, void *arg)
     uint64_t sent = sub->got_live + sub->got_retained + cut;
     uint64_t matched = sub->count + sub->got_retained + cut_retained;
     if (f->matched != f->sent + f->lost + f->queued || f->sent != sent || f->matched != matched || f->lost < sub->gaps)
-        CONN_FAIL(conn, "sid %u: matched %llu = sent %llu + lost %llu + queued %llu; %llu matched, %llu came, gaps of %llu",
+        CONN_FAIL(conn,
+                  "sid %u: matched %llu = sent %llu + lost %llu + queued %llu; %llu matched, %llu came, gaps of %llu",
                   f->sid, (unsigned long long)f->matched, (unsigned long long)f->sent, (unsigned long long)f->lost,
                   (unsigned long long)f->queued, (unsigned long long)matched, (unsigned long long)sent,
                   (unsigned long long)sub->gaps);
     check_loss(sub, f);
     check_queue(sub, f);
     if (!conn->link->refused && (f->queued != 0 || f->lost != sub->gaps || sub->snapshots != NULL))
-        CONN_FAIL(conn, "sid %u: the link takes more, but %llu messages are queued and %llu of %llu lost are told%s", f->sid,
-                  (unsigned long long)f->queued, (unsigned long long)sub->gaps, (unsigned long long)f->lost,
+        CONN_FAIL(conn, "sid %u: the link takes more, but %llu messages are queued and %llu of %llu lost are told%s",
+                  f->sid, (unsigned long long)f->queued, (unsigned long long)sub->gaps, (unsigned long long)f->lost,
                   sub->snapshots != NULL ? ", and retained values are due" : "");
     sub->before = *f;
     sub->limits_changed = false;
@@ -87,7 +91,8 @@ static void check_gone(struct model_sub *sub)
     struct conn *conn = sub->conn;
     uint64_t told = sub->cursor + sub->gap;
     enum cut at_end = stream_cut_retained(conn) ? CUT_NONE : stream_cut_message(sub);
-    bool all = at_end == CUT_MESSAGE ? told + 1 == sub->count : told == sub->count || (at_end == CUT_MAYBE && told + 1 == sub->count);
+    bool all = at_end == CUT_MESSAGE ? told + 1 == sub->count
+                                     : told == sub->count || (at_end == CUT_MAYBE && told + 1 == sub->count);
     if (conn->state != CONN_ENDING) CONN_FAIL(conn, "sid %u: the broker has lost this subscription", sub->sid);
     else if (conn->all_due && !all)
         CONN_FAIL(conn, "sid %u: the connection was ended when %llu of %u messages were told of", sub->sid,
@@ -111,14 +116,16 @@ static void check_answers(const struct conn *conn)
 {
     const struct link *link = conn->link;
     if (link->refused || conn->state == CONN_NEW) return;
-    if (link->closed && conn->model->world->now_ms - conn->ending_ms >= conn->model->limits.closing_ms) return; /* its time was up */
+    if (link->closed && conn->model->world->now_ms - conn->ending_ms >= conn->model->limits.closing_ms)
+        return; /* its time was up */
     if (conn->partial_len > 0) CONN_FAIL(conn, "%u bytes of a frame were sent and not the rest", conn->partial_len);
     if (conn->wants_next < conn->wants_count)
         CONN_FAIL(conn, "%u answers are due and do not come, the first of kind %d for sid %u",
-                  conn->wants_count - conn->wants_next, (int)conn->wants[conn->wants_next].kind, conn->wants[conn->wants_next].sid);
+                  conn->wants_count - conn->wants_next, (int)conn->wants[conn->wants_next].kind,
+                  conn->wants[conn->wants_next].sid);
     if (conn->pubacks_next < conn->pubacks_count)
-        CONN_FAIL(conn, "%u PUBACKs are due and do not come, the first of pid %llu", conn->pubacks_count - conn->pubacks_next,
-                  (unsigned long long)conn->pubacks[conn->pubacks_next].pid);
+        CONN_FAIL(conn, "%u PUBACKs are due and do not come, the first of pid %llu",
+                  conn->pubacks_count - conn->pubacks_next, (unsigned long long)conn->pubacks[conn->pubacks_next].pid);
 }
 
 /* A connection that is over: BYE, the end of the stream, and a close in good time. */
@@ -147,12 +154,14 @@ static void check_figures(struct model *model)
     broker_figures(model->world->broker, &figures);
     uint64_t retained = 0, sessions = 0;
     for (uint32_t i = 0; i < model->retained_count; i++) retained += model->retained[i].set;
-    for (int i = 0; i < WORLD_LINKS_MAX; i++) sessions += model->world->links[i].in_use && model->world->links[i].session != NULL;
+    for (int i = 0; i < WORLD_LINKS_MAX; i++)
+        sessions += model->world->links[i].in_use && model->world->links[i].session != NULL;
     if (figures.retained != retained || figures.sessions != sessions || figures.subscriptions != model->live_subs)
-        world_fail(model->world, "the broker has %llu retained values, %llu sessions, %llu subscriptions; due are %llu, %llu, %u",
+        world_fail(model->world,
+                   "the broker has %llu retained values, %llu sessions, %llu subscriptions; due are %llu, %llu, %u",
                    (unsigned long long)figures.retained, (unsigned long long)figures.sessions,
-                   (unsigned long long)figures.subscriptions, (unsigned long long)retained, (unsigned long long)sessions,
-                   model->live_subs);
+                   (unsigned long long)figures.subscriptions, (unsigned long long)retained,
+                   (unsigned long long)sessions, model->live_subs);
     for (const struct model_sub *sub = model->subs; sub != NULL; sub = sub->next) {
         if (!sub->live || figures.run_bytes >= sub->before.queued_bytes) continue;
         CONN_FAIL(sub->conn, "sid %u: %llu bytes are queued, the runs have only %llu bytes of their own", sub->sid,

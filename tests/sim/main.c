@@ -50,7 +50,8 @@ static volatile uint32_t now_step;
 static void on_signal(int number)
 {
     char text[96];
-    int len = snprintf(text, sizeof text, "\nsim: seed %llu, step %u: crashed or hangs\n", (unsigned long long)now_seed, now_step);
+    int len = snprintf(text, sizeof text, "\nsim: seed %llu, step %u: crashed or hangs\n", (unsigned long long)now_seed,
+                       now_step);
     signal(number, SIG_DFL);
     if (write(STDERR_FILENO, text, (size_t)len) > 0) raise(number);
 }
@@ -80,7 +81,8 @@ static void choose_limits(struct rng *rng, struct broker_limits *limits)
     if (rng_percent(rng, 10)) limits->session_queue_bytes = rng_between(rng, 100, 5000);
     if (rng_percent(rng, 30)) limits->pub_window_count = rng_between(rng, 1, 50);
     if (rng_percent(rng, 20)) limits->keepalive_max_s = rng_between(rng, 1, 10);
-    if (limits->queue_msgs_cap_count < limits->queue_msgs_count) limits->queue_msgs_cap_count = limits->queue_msgs_count;
+    if (limits->queue_msgs_cap_count < limits->queue_msgs_count)
+        limits->queue_msgs_cap_count = limits->queue_msgs_count;
 }
 
 static void run_open(struct run *run, uint64_t seed, bool trace)
@@ -135,7 +137,8 @@ static void check_refusal(struct conn *conn)
     size_t len;
     const uint8_t *frame = broker_full_frame(&len);
     stream_bytes(conn->link, frame, len);
-    if (!conn->bye_seen || conn->bye_code != MPS_TOO_MANY) CONN_FAIL(conn, "broker_full_frame() is no BYE %d", MPS_TOO_MANY);
+    if (!conn->bye_seen || conn->bye_code != MPS_TOO_MANY)
+        CONN_FAIL(conn, "broker_full_frame() is no BYE %d", MPS_TOO_MANY);
 }
 
 static void connect_client(struct run *run, struct client *client)
@@ -309,7 +312,8 @@ static bool read_options(int argc, char **argv, struct options *options)
             i += 2;
         } else if (strcmp(argv[i], "--seconds") == 0 && i + 1 < argc && read_number(argv[i + 1], &options->seconds)) {
             i += 1;
-        } else if (strcmp(argv[i], "--steps") == 0 && i + 1 < argc && read_number(argv[i + 1], &steps) && steps < UINT32_MAX) {
+        } else if (strcmp(argv[i], "--steps") == 0 && i + 1 < argc && read_number(argv[i + 1], &steps) &&
+                   steps < UINT32_MAX) {
             options->steps = (uint32_t)steps;
             i += 1;
         } else if (strcmp(argv[i], "--trace") == 0) {

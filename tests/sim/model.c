@@ -19,7 +19,8 @@ void model_grow(void *items, uint32_t *cap, uint32_t count, size_t size)
 
 /* ---- messages and retained values ---- */
 
-uint32_t model_message(struct model *model, const uint8_t *bytes, uint32_t len, uint32_t payload_len, const struct name *topic)
+uint32_t model_message(struct model *model, const uint8_t *bytes, uint32_t len, uint32_t payload_len,
+                       const struct name *topic)
 {
     GROW(model->messages, model->messages_count, model->messages_cap);
     struct message *message = &model->messages[model->messages_count];
@@ -86,7 +87,8 @@ static void begin_snapshot(struct model_sub *sub, bool with_values)
     for (uint32_t i = 0; i < model->retained_count && with_values; i++) {
         if (!model->retained[i].set || !name_matches(&sub->pattern, &model->retained[i].topic)) continue;
         GROW(snapshot->entries, snapshot->count, cap);
-        snapshot->entries[snapshot->count++] = (struct snapshot_entry){.topic = i, .message = model->retained[i].message};
+        snapshot->entries[snapshot->count++] =
+            (struct snapshot_entry){.topic = i, .message = model->retained[i].message};
     }
     for (struct model_snapshot *s = sub->snapshots; s != NULL && with_values; s = s->next) s->superseded = true;
     snapshot->next = sub->snapshots;
@@ -113,7 +115,8 @@ static struct want_puback *want_puback(struct conn *conn, uint32_t code)
 {
     GROW(conn->pubacks, conn->pubacks_count, conn->pubacks_cap);
     struct want_puback *puback = &conn->pubacks[conn->pubacks_count++];
-    *puback = (struct want_puback){.pid = conn->pid++, .code = code, .alone = code != 0 || (conn->flags & MPS_PUB_EACH)};
+    *puback =
+        (struct want_puback){.pid = conn->pid++, .code = code, .alone = code != 0 || (conn->flags & MPS_PUB_EACH)};
     conn->next_pid = conn->pid;
     return puback;
 }
@@ -183,7 +186,8 @@ void model_time(struct model *model)
     for (int i = 0; i < WORLD_LINKS_MAX; i++) {
         struct conn *conn = &model->conns[i];
         if (conn->link == NULL || conn->link->session == NULL) continue;
-        if (conn->state == CONN_NEW && now_ms - conn->opened_ms >= model->limits.handshake_ms) die(conn, MPS_HANDSHAKE_TIMEOUT);
+        if (conn->state == CONN_NEW && now_ms - conn->opened_ms >= model->limits.handshake_ms)
+            die(conn, MPS_HANDSHAKE_TIMEOUT);
         if (conn->state == CONN_READY && conn->ka_ms > 0 && !conn->read_ended &&
             now_ms - conn->last_read_ms >= conn->ka_ms + conn->ka_ms / 2)
             die(conn, MPS_KEEPALIVE);
@@ -298,7 +302,8 @@ static uint64_t grant(uint64_t asked, uint64_t by_default, uint64_t cap)
 static uint32_t count_subs(const struct conn *conn)
 {
     uint32_t count = 0;
-    for (const struct model_sub *sub = conn->model->subs; sub != NULL; sub = sub->next) count += sub->conn == conn && sub->live;
+    for (const struct model_sub *sub = conn->model->subs; sub != NULL; sub = sub->next)
+        count += sub->conn == conn && sub->live;
     return count;
 }
 
@@ -310,13 +315,19 @@ static void do_sub(struct conn *conn, const struct action *action)
     answer->sid = action->sid;
     answer->code = action->code;
     if (answer->code == 0 && sub != NULL && !name_equal(&sub->pattern, &action->name)) answer->code = MPS_SID_IN_USE;
-    if (answer->code == 0 && sub == NULL && count_subs(conn) >= model->limits.max_subs_count) answer->code = MPS_TOO_MANY_SUBS;
+    if (answer->code == 0 && sub == NULL && count_subs(conn) >= model->limits.max_subs_count)
+        answer->code = MPS_TOO_MANY_SUBS;
     if (answer->code != 0) return;
     bool is_new = sub == NULL;
     if (is_new) {
         sub = calloc(1, sizeof *sub);
         if (sub == NULL) abort();
-        *sub = (struct model_sub){.conn = conn, .sid = action->sid, .pattern = action->name, .live = true, .matches = true, .next = model->subs};
+        *sub = (struct model_sub){.conn = conn,
+                                  .sid = action->sid,
+                                  .pattern = action->name,
+                                  .live = true,
+                                  .matches = true,
+                                  .next = model->subs};
         model->subs = sub;
         model->live_subs++;
     }
@@ -361,10 +372,12 @@ static void do_ping(struct conn *conn, const struct action *action)
 
 static void perform(struct conn *conn, const struct action *action)
 {
-    static const char *const names[] = {"HELLO", "MSG", "PUB", "SUB", "UNSUB", "PING", "STAT", "BYE", "refused", "ignored", "fatal"};
+    static const char *const names[] = {"HELLO", "MSG", "PUB",     "SUB",     "UNSUB", "PING",
+                                        "STAT",  "BYE", "refused", "ignored", "fatal"};
     if (conn->model->trace)
         fprintf(stderr, "  client %u >> %s sid %u %s retained %u%s\n", conn->number, names[action->kind], action->sid,
-                action->kind == ACT_MSG && action->code == 0 ? conn->model->messages[action->message].topic.text : action->name.text,
+                action->kind == ACT_MSG && action->code == 0 ? conn->model->messages[action->message].topic.text
+                                                             : action->name.text,
                 action->retained, conn->state > CONN_READY ? " (too late)" : "");
     if (conn->state == CONN_ENDING || conn->state == CONN_DEAD) return; /* what it says now comes too late */
     conn->model->frames_in++;
@@ -392,7 +405,6 @@ static void on_deliver(struct link *link)
         if (conn->state == CONN_READY && !conn->half) begin_ending(conn, NO_BYE);
         return;
     }
-    conn->model->deliveries++;
     conn->last_read_ms = conn->model->world->now_ms;
     while (conn->actions_next < conn->actions_count && conn->actions[conn->actions_next].due <= link->delivered)
         perform(conn, &conn->actions[conn->actions_next++]);
@@ -420,15 +432,21 @@ struct conn *model_connect(struct model *model, uint32_t number, size_t room_max
     if (i == WORLD_LINKS_MAX) return NULL;
     struct conn *conn = &model->conns[i];
     uint64_t now_ms = model->world->now_ms;
-    *conn = (struct conn){.model = model, .number = number, .bye_due = NO_BYE, .bye_or = NO_BYE, .opened_ms = now_ms, .last_read_ms = now_ms};
+    *conn = (struct conn){.model = model,
+                          .number = number,
+                          .bye_due = NO_BYE,
+                          .bye_or = NO_BYE,
+                          .opened_ms = now_ms,
+                          .last_read_ms = now_ms};
     uint32_t alive = 0;
-    for (i = 0; i < WORLD_LINKS_MAX; i++) alive += model->conns[i].link != NULL && model->conns[i].link->session != NULL;
+    for (i = 0; i < WORLD_LINKS_MAX; i++)
+        alive += model->conns[i].link != NULL && model->conns[i].link->session != NULL;
     conn->link = world_connect(model->world, room_max, conn);
     if (conn->link == NULL) return NULL;
     conn->refused = conn->link->session == NULL;
     if (conn->refused != (alive >= model->limits.max_sessions_count))
-        CONN_FAIL(conn, "a session was %s while %u are there, the limit is %u", conn->refused ? "refused" : "accepted", alive,
-                  model->limits.max_sessions_count);
+        CONN_FAIL(conn, "a session was %s while %u are there, the limit is %u", conn->refused ? "refused" : "accepted",
+                  alive, model->limits.max_sessions_count);
     if (conn->refused) conn->state = CONN_DEAD;
     return conn;
 }

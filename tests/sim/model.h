@@ -86,7 +86,6 @@ struct model_sub {
     /* as of the last check */
     bool listed;
     struct subscription_figures before;
-    uint32_t before_count;
     bool limits_changed;
     uint64_t too_large, bytes_matched; /* since then: messages that can't be queued; bytes of all */
 };
@@ -108,7 +107,7 @@ struct want_puback {
 };
 
 /* Something in the stream that a client reacts to once it has read that far. */
-enum note_kind { NOTE_WELCOME, NOTE_PUBACK, NOTE_ANSWER, NOTE_BYE };
+enum note_kind { NOTE_PUBACK, NOTE_ANSWER, NOTE_BYE };
 struct note {
     uint64_t at;               /* bytes of the stream up to its end */
     enum note_kind kind;
@@ -181,7 +180,7 @@ struct model {
     uint32_t live_subs;
     bool trace;                /* tell everything on stderr */
     bool tight_session;        /* session_queue_bytes is so small that it matters */
-    uint64_t deliveries, frames_in, frames_out, gaps_out, lost_out, snapshots_out; /* how much was exercised */
+    uint64_t frames_in, frames_out, gaps_out, lost_out, snapshots_out; /* how much was exercised */
 };
 
 void model_open(struct model *model, struct world *world, const struct broker_limits *limits);
@@ -192,7 +191,8 @@ void model_grow(void *items, uint32_t *cap, uint32_t count, size_t size);
 
 struct conn *model_connect(struct model *model, uint32_t number, size_t room_max);
 void model_forget(struct conn *conn); /* its link is closed or cut, and everybody is through with it */
-uint32_t model_message(struct model *model, const uint8_t *bytes, uint32_t len, uint32_t payload_len, const struct name *topic);
+uint32_t model_message(struct model *model, const uint8_t *bytes, uint32_t len, uint32_t payload_len,
+                       const struct name *topic);
 void model_act(struct conn *conn, const struct action *action); /* the client pushed this frame; .due is set here */
 void model_time(struct model *model); /* the clock moved: whose time is up */
 void model_cut(struct conn *conn);    /* before the link is cut */
@@ -203,7 +203,8 @@ struct model_sub *model_find_sub(const struct conn *conn, uint32_t sid);
 
 /* stream.c */
 void stream_bytes(struct link *link, const uint8_t *bytes, size_t len);
-/* Whether the stream stops in the middle of a message for this subscription; MAYBE: the operation is not to be seen yet. */
+/* Whether the stream stops in the middle of a message for this subscription; MAYBE: the operation is not to be seen
+ * yet. */
 enum cut { CUT_NONE, CUT_MESSAGE, CUT_MAYBE };
 enum cut stream_cut_message(const struct model_sub *sub);
 bool stream_cut_retained(const struct conn *conn); /* that message is a retained value */

@@ -52,12 +52,14 @@ static void on_live(struct conn *conn, struct model_sub *sub, mps_view frame)
 {
     uint64_t next = sub->cursor + sub->gap;
     if (next >= sub->count) {
-        CONN_FAIL(conn, "sid %u: a message came that did not match, or came before, or more were said lost than matched", sub->sid);
+        CONN_FAIL(conn,
+                  "sid %u: a message came that did not match, or came before, or more were said lost than matched",
+                  sub->sid);
         return;
     }
     if (!same_bytes(&conn->model->messages[sub->list[next]], frame)) {
-        CONN_FAIL(conn, "sid %u: message %llu in the order of matching was due (topic '%s'), another frame came", sub->sid,
-                  (unsigned long long)next, conn->model->messages[sub->list[next]].topic.text);
+        CONN_FAIL(conn, "sid %u: message %llu in the order of matching was due (topic '%s'), another frame came",
+                  sub->sid, (unsigned long long)next, conn->model->messages[sub->list[next]].topic.text);
         return;
     }
     if (sub->snapshots != NULL && next >= sub->snapshots->live_from)
@@ -133,7 +135,8 @@ static void on_gap(struct conn *conn, mps_view frame)
         return;
     }
     if (!gap.has_count || gap.count == 0 || (gap.reason != MPS_GAP_DROP_OLD && gap.reason != MPS_GAP_TOO_LARGE))
-        CONN_FAIL(conn, "sid %u: GAP with count %llu and reason %u", gap.sid, (unsigned long long)gap.count, gap.reason);
+        CONN_FAIL(conn, "sid %u: GAP with count %llu and reason %u", gap.sid, (unsigned long long)gap.count,
+                  gap.reason);
     conn->model->gaps_out++;
     conn->model->lost_out += gap.count;
     sub->gap += gap.count;
@@ -203,7 +206,8 @@ static const struct want *take_want(struct conn *conn, enum want_kind kind, cons
         CONN_FAIL(conn, "%s came, %s is due", name, names[want->kind]);
         return NULL;
     }
-    bool unasked = kind == WANT_WELCOME || kind == WANT_INFO || (kind == WANT_ERR && (want->op == MPS_OP_MSG || want->op == MPS_OP_HELLO));
+    bool unasked = kind == WANT_WELCOME || kind == WANT_INFO ||
+                   (kind == WANT_ERR && (want->op == MPS_OP_MSG || want->op == MPS_OP_HELLO));
     if (!unasked) note(conn, NOTE_ANSWER, 0);
     return want;
 }
@@ -216,8 +220,10 @@ static void on_welcome(struct conn *conn, mps_view frame)
     if (want == NULL || !decoded(conn, mps_decode_welcome(frame, &welcome, &what), &what)) return;
     const struct broker_limits *limits = &conn->model->limits;
     mps_view asked = {(const uint8_t *)conn->id.text, conn->id.len};
-    if (conn->frame_at != 0) CONN_FAIL(conn, "WELCOME is not the first frame, it begins at byte %llu", (unsigned long long)conn->frame_at);
-    if (welcome.version != MPS_PROTOCOL_VERSION) CONN_FAIL(conn, "WELCOME with version %llu", (unsigned long long)welcome.version);
+    if (conn->frame_at != 0)
+        CONN_FAIL(conn, "WELCOME is not the first frame, it begins at byte %llu", (unsigned long long)conn->frame_at);
+    if (welcome.version != MPS_PROTOCOL_VERSION)
+        CONN_FAIL(conn, "WELCOME with version %llu", (unsigned long long)welcome.version);
     if (asked.len > 0 ? !mps_view_equal(welcome.id, asked) : mps_id_error(welcome.id) != NULL)
         CONN_FAIL(conn, "WELCOME with id '%.*s'", (int)welcome.id.len, (const char *)welcome.id.ptr);
     if (welcome.max_payload != limits->max_payload || welcome.pub_window != limits->pub_window_count ||
@@ -229,7 +235,6 @@ static void on_welcome(struct conn *conn, mps_view frame)
         CONN_FAIL(conn, "WELCOME promises a session or ack level %u", welcome.ack);
     if (welcome.ka_s != 0 && welcome.ka_s != want->max_msgs)
         CONN_FAIL(conn, "WELCOME with ka %u, asked for %llu", welcome.ka_s, (unsigned long long)want->matched);
-    note(conn, NOTE_WELCOME, 0);
 }
 
 static void on_suback(struct conn *conn, mps_view frame)
@@ -248,7 +253,8 @@ static void on_suback(struct conn *conn, mps_view frame)
         return;
     }
     uint32_t given = (want->max_msgs > 0 ? MPS_SUB_MAX_MSGS : 0u) | (want->max_bytes > 0 ? MPS_SUB_MAX_BYTES : 0u);
-    if (suback.granted.given != given || suback.granted.max_msgs != want->max_msgs || suback.granted.max_bytes != want->max_bytes)
+    if (suback.granted.given != given || suback.granted.max_msgs != want->max_msgs ||
+        suback.granted.max_bytes != want->max_bytes)
         CONN_FAIL(conn, "SUBACK %u grants options %x, max_msgs %llu, max_bytes %llu; due: %x, %llu, %llu", suback.sid,
                   suback.granted.given, (unsigned long long)suback.granted.max_msgs,
                   (unsigned long long)suback.granted.max_bytes, given, (unsigned long long)want->max_msgs,
@@ -288,7 +294,8 @@ static void on_pong(struct conn *conn, mps_view frame)
     const char *what;
     const struct want *want = take_want(conn, WANT_PONG, "PONG");
     if (want == NULL || !decoded(conn, mps_decode_token(frame, &pong, &what), &what)) return;
-    if (!mps_view_equal(pong.token, (mps_view){want->token, want->token_len})) CONN_FAIL(conn, "PONG with another token%s", "");
+    if (!mps_view_equal(pong.token, (mps_view){want->token, want->token_len}))
+        CONN_FAIL(conn, "PONG with another token%s", "");
 }
 
 static void on_stat(struct conn *conn, mps_view frame)
@@ -299,14 +306,17 @@ static void on_stat(struct conn *conn, mps_view frame)
     if (want == NULL || !decoded(conn, mps_decode_stat(frame, &stat, &what), &what)) return;
     const struct model_sub *sub = want->sub;
     bool right = stat.has_counts && stat.sid == want->sid && stat.sent == sub->got_live + sub->got_retained &&
-                 stat.matched == want->matched + sub->got_retained && stat.matched == stat.sent + stat.lost + stat.queued &&
-                 stat.lost >= sub->gaps && (stat.queued == 0) == (stat.queued_bytes == 0);
+                 stat.matched == want->matched + sub->got_retained &&
+                 stat.matched == stat.sent + stat.lost + stat.queued && stat.lost >= sub->gaps &&
+                 (stat.queued == 0) == (stat.queued_bytes == 0);
     if (!right)
-        CONN_FAIL(conn, "STAT of sid %u: matched %llu = sent %llu + lost %llu + queued %llu (%llu bytes); so far %llu messages"
-                  " matched, %llu came, %llu more as retained, gaps of %llu", stat.sid, (unsigned long long)stat.matched,
-                  (unsigned long long)stat.sent, (unsigned long long)stat.lost, (unsigned long long)stat.queued,
-                  (unsigned long long)stat.queued_bytes, (unsigned long long)want->matched,
-                  (unsigned long long)sub->got_live, (unsigned long long)sub->got_retained, (unsigned long long)sub->gaps);
+        CONN_FAIL(
+            conn,
+            "STAT of sid %u: matched %llu = sent %llu + lost %llu + queued %llu (%llu bytes); so far %llu messages"
+            " matched, %llu came, %llu more as retained, gaps of %llu",
+            stat.sid, (unsigned long long)stat.matched, (unsigned long long)stat.sent, (unsigned long long)stat.lost,
+            (unsigned long long)stat.queued, (unsigned long long)stat.queued_bytes, (unsigned long long)want->matched,
+            (unsigned long long)sub->got_live, (unsigned long long)sub->got_retained, (unsigned long long)sub->gaps);
 }
 
 static void on_err(struct conn *conn, mps_view frame)
@@ -324,10 +334,11 @@ static void on_puback_error(struct conn *conn, const struct mps_puback *puback)
 {
     const struct want_puback *want = &conn->pubacks[conn->pubacks_next];
     if (conn->pubacks_next == conn->pubacks_count || want->pid != puback->pid || want->code != puback->code)
-        CONN_FAIL(conn, "PUBACK %llu code %u (%.*s) is not what is due next", (unsigned long long)puback->pid, puback->code,
-                  (int)puback->text.len, (const char *)puback->text.ptr);
+        CONN_FAIL(conn, "PUBACK %llu code %u (%.*s) is not what is due next", (unsigned long long)puback->pid,
+                  puback->code, (int)puback->text.len, (const char *)puback->text.ptr);
     else conn->pubacks_next++;
-    if (puback->text.len == 0) CONN_FAIL(conn, "PUBACK %llu code %u without a text", (unsigned long long)puback->pid, puback->code);
+    if (puback->text.len == 0)
+        CONN_FAIL(conn, "PUBACK %llu code %u without a text", (unsigned long long)puback->pid, puback->code);
 }
 
 static void on_puback(struct conn *conn, mps_view frame)
@@ -345,8 +356,9 @@ static void on_puback(struct conn *conn, mps_view frame)
     for (; conn->pubacks_next < conn->pubacks_count; conn->pubacks_next++, covered++) {
         const struct want_puback *want = &conn->pubacks[conn->pubacks_next];
         if (want->pid > puback.pid) break;
-        if (want->code != 0) CONN_FAIL(conn, "PUBACK %llu covers pid %llu, which is due code %u", (unsigned long long)puback.pid,
-                                       (unsigned long long)want->pid, want->code);
+        if (want->code != 0)
+            CONN_FAIL(conn, "PUBACK %llu covers pid %llu, which is due code %u", (unsigned long long)puback.pid,
+                      (unsigned long long)want->pid, want->code);
         if (want->matched < least) least = want->matched;
         dropped_least += want->dropped_least;
         dropped_most += want->dropped_most;
@@ -375,19 +387,23 @@ static void on_bye(struct conn *conn, mps_view frame)
     conn->bye_code = bye.code;
     if (conn->refused) return;
     if (bye.code != conn->bye_due && bye.code != conn->bye_or)
-        CONN_FAIL(conn, "BYE %u (%.*s), due is %d", bye.code, (int)bye.text.len, (const char *)bye.text.ptr, (int)conn->bye_due);
+        CONN_FAIL(conn, "BYE %u (%.*s), due is %d", bye.code, (int)bye.text.len, (const char *)bye.text.ptr,
+                  (int)conn->bye_due);
     if (bye.code >= 100 && bye.text.len == 0) CONN_FAIL(conn, "BYE %u without a text", bye.code);
     if (conn->all_due) stream_check_all_told(conn, "BYE");
     if (conn->wants_next < conn->wants_count)
         CONN_FAIL(conn, "BYE %u came before %u answers that are due", bye.code, conn->wants_count - conn->wants_next);
     if (conn->pubacks_next < conn->pubacks_count)
-        CONN_FAIL(conn, "BYE %u came before %u PUBACKs that are due", bye.code, conn->pubacks_count - conn->pubacks_next);
+        CONN_FAIL(conn, "BYE %u came before %u PUBACKs that are due", bye.code,
+                  conn->pubacks_count - conn->pubacks_next);
 }
 
 static void on_frame(struct conn *conn, mps_view frame)
 {
     unsigned op = mps_frame_op(frame);
-    if (conn->model->trace) fprintf(stderr, "  client %u << %s, %u bytes (FOR %u flags %u)\n", conn->number, mps_op_name(op), frame.len, conn->for_sid, conn->for_flags);
+    if (conn->model->trace)
+        fprintf(stderr, "  client %u << %s, %u bytes (FOR %u flags %u)\n", conn->number, mps_op_name(op), frame.len,
+                conn->for_sid, conn->for_flags);
     if (conn->bye_seen) CONN_FAIL(conn, "%s after BYE", mps_op_name(op));
     switch (op) {
     case MPS_OP_MSG: on_msg(conn, frame); break;
@@ -415,8 +431,8 @@ static uint32_t take_frame(struct conn *conn, const uint8_t *bytes, uint32_t len
     enum mps_scan_result result = mps_scan(&conn->scan, bytes, len, &wide);
     if (result == MPS_SCAN_MORE) return 0;
     if (result != MPS_SCAN_FRAME) {
-        CONN_FAIL(conn, "the broker's stream breaks at byte %llu: %s", (unsigned long long)(conn->frame_at + conn->scan.pos),
-                  conn->scan.error);
+        CONN_FAIL(conn, "the broker's stream breaks at byte %llu: %s",
+                  (unsigned long long)(conn->frame_at + conn->scan.pos), conn->scan.error);
         conn->scan = (struct mps_scan){0};
         return len;
     }

@@ -51,7 +51,8 @@ static bool may_send(struct link *link, const char *call)
 static size_t appetite(struct link *link, size_t offered)
 {
     size_t most = offered < link->room ? offered : link->room;
-    if (link->choosy && most > 0 && rng_percent(&link->world->rng, 30)) most = rng_below(&link->world->rng, (uint32_t)most);
+    if (link->choosy && most > 0 && rng_percent(&link->world->rng, 30))
+        most = rng_below(&link->world->rng, (uint32_t)most);
     return most;
 }
 
@@ -103,7 +104,8 @@ static void env_log(struct env *env, enum log_level level, const char *line)
 
 void world_open(struct world *world, uint64_t seed, const struct broker_limits *limits)
 {
-    *world = (struct world){.env = {env_now, env_wall, env_random, env_send, env_send_end, env_reading, env_close, env_log}};
+    *world =
+        (struct world){.env = {env_now, env_wall, env_random, env_send, env_send_end, env_reading, env_close, env_log}};
     world->rng.state = seed;
     world->now_ms = 1000 + rng_below(&world->rng, 100000);
     world->broker = broker_new(&world->env, limits);
@@ -199,7 +201,8 @@ size_t world_deliver(struct link *link, size_t most)
 
 bool world_deliver_end(struct link *link)
 {
-    if (!link->end_pushed || link->end_delivered || link->session == NULL || link->in_off < link->in_len || !link->reading)
+    if (!link->end_pushed || link->end_delivered || link->session == NULL || link->in_off < link->in_len ||
+        !link->reading)
         return false;
     link->end_delivered = true;
     tell_delivery(link);

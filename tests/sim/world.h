@@ -2,8 +2,9 @@
  * numbers from a seed, and links that are byte pipes of finite room. One thread, no system calls.
  *
  * A link's way to the broker is a buffer (world_push) from which pieces are delivered (world_deliver). Its way to the
- * client holds no bytes: what the broker's send() took is shown to on_bytes at once, in order, and only its length waits
- * in the pipe until world_drain() makes room. So an observer sees the whole stream before the slowest reader does.
+ * client holds no bytes: what the broker's send() took is shown to on_bytes at once, in order, and only its length
+ * waits in the pipe until world_drain() makes room. So an observer sees the whole stream before the slowest reader
+ * does.
  *
  * Every breach of the seam's contract ends in world_fail(): the first one is kept, and the run goes on to its end. */
 #ifndef SIM_WORLD_H

@@ -1,0 +1,170 @@
+"""The README's tour, as a reader would follow it: every command in it is run, and what it prints compared.
+
+A block that begins with three backticks and `console` is one terminal: a line that begins with `$ ` is a command, the
+others are what it prints, on stdout and stderr together. A block of `console waits N` is another terminal: its one
+command, which makes N subscriptions, goes on while the next block is run; what it printed is compared after that.
+"""
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import tempfile
+import threading
+import unittest
+
+import brokers
+import msgpack
+import raw
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
+TOUR = "## A five-minute tour"
+COMMAND_S = 60
+
+
+def blocks(text):
+    """The fenced blocks of a Markdown text, as (info string, lines)."""
+    found, info, lines = [], None, []
+    for line in text.splitlines():
+        if info is None and line.startswith("```"):
+            info, lines = line[3:].strip(), []
+        elif info is not None and line == "```":
+            found.append((info, lines))
+            info = None
+        elif info is not None:
+            lines.append(line)
+    return found
+
+
+def commands(lines):
+    """The commands of a console block, each with the lines that it prints."""
+    found = []
+    for line in lines:
+        if line.startswith("$ "):
+            found.append((line[2:], []))
+        else:
+            found[-1][1].append(line)
+    return found
+
+
+class Relay:
+    """Stands between the commands and the broker, to see when a subscription holds: so nothing has to sleep."""
+
+    def __init__(self, url, path):
+        self.url = url
+        self.subscribed = threading.Semaphore(0)
+        self.listener = raw.socket.socket(raw.socket.AF_UNIX)
+        self.listener.bind(path)
+        self.listener.listen()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client):
+        with client, raw.open_socket(self.url) as server:
+            server.settimeout(None)
+            unpacker = msgpack.Unpacker(raw=True, strict_map_key=False)
+            back = threading.Thread(target=self._carry, args=(server, client, unpacker), daemon=True)
+            back.start()
+            self._carry(client, server, None)
+            back.join()
+
+    def _carry(self, source, sink, unpacker):
+        try:
+            while data := source.recv(1 << 16):
+                sink.sendall(data)
+                if unpacker:
+                    unpacker.feed(data)
+                    for frame in unpacker:
+                        if frame[0] == raw.SUBACK and frame[2] == 0:
+                            self.subscribed.release()
+            sink.shutdown(raw.socket.SHUT_WR)
+        except OSError:
+            pass  # one side has gone: the other finds out by itself
+
+    def close(self):
+        self.listener.close()
+
+
+class Readme(unittest.TestCase):
+    def setUp(self):
+        self.readme = (TOP / "README.md").read_text()
+        directory = tempfile.TemporaryDirectory(prefix="pubsub-test-")
+        self.addCleanup(directory.cleanup)
+        self.dir = directory.name
+        self.broker = brokers.Broker()
+        self.addCleanup(self.broker.stop)
+        relay = os.path.join(self.dir, "relay")
+        self.relay = Relay(self.broker.unix, relay)
+        self.addCleanup(self.relay.close)
+        programs = os.path.dirname(os.environ["PUBSUB"])
+        self.environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}", "PUBSUB_URL": f"unix:{relay}",
+                            "LC_ALL": "C.UTF-8"}
+
+    def start(self, command):
+        process = subprocess.Popen(["bash", "-c", command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                   stderr=subprocess.STDOUT, text=True, env=self.environment, cwd=self.dir,
+                                   start_new_session=True)
+        self.addCleanup(self.end, process)
+        return process
+
+    @staticmethod
+    def end(process):
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+    def finish(self, process, command, expected):
+        try:
+            printed, _ = process.communicate(timeout=COMMAND_S)
+        except subprocess.TimeoutExpired as error:
+            self.fail(f"'{command}' did not end; it printed: {error.stdout}")
+        self.assertEqual(printed.splitlines(), expected, f"of '{command}'")
+
+    def test_tour(self):
+        start = self.readme.index(TOUR)
+        tour = self.readme[start:self.readme.index("\n## ", start + 1)]
+        run, waiting = 0, None
+        for info, lines in blocks(tour):
+            if info.startswith("console waits "):
+                (command, expected), = commands(lines)
+                waiting = self.start(command), command, expected
+                for _ in range(int(info.split()[2])):
+                    self.assertTrue(self.relay.subscribed.acquire(timeout=COMMAND_S), f"'{command}' never subscribed")
+                run += 1
+            elif info == "console":
+                for command, expected in commands(lines):
+                    with self.subTest(command):
+                        self.finish(self.start(command), command, expected)
+                    run += 1
+                if waiting:
+                    with self.subTest(waiting[1]):
+                        self.finish(*waiting)
+                waiting = None
+            else:
+                self.assertEqual(info, "c", "a block of the tour that nothing checks")
+        self.assertIsNone(waiting)
+        self.assertGreater(run, 10)
+
+    def test_code_is_a_file_that_is_compiled(self):
+        found = re.findall(r"```c\n(.*?)```", self.readme, re.DOTALL)
+        self.assertTrue(found and all(found))
+        examples = [path.read_text() for path in (TOP / "client-lib" / "examples").glob("*.c")]
+        for code in found:
+            self.assertTrue(any(code in example for example in examples), f"not in any example:\n{code}")
+
+    def test_links_lead_somewhere(self):
+        targets = re.findall(r"\]\(([^)#]+)\)", self.readme)
+        self.assertTrue(targets)
+        for target in targets:
+            self.assertTrue((TOP / target).exists(), target)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

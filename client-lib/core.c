@@ -424,6 +424,12 @@ enum pubsub_event_type pubsub_core_next(struct pubsub_core *core, struct pubsub_
         }
         mps_view frame = {core->rx + core->rx_begin, (uint32_t)(core->rx_end - core->rx_begin)};
         result = mps_scan(&scan, frame.ptr, frame.len, &limits);
+        if (result >= MPS_SCAN_MORE && scan.payload_at > 0 && (uint64_t)scan.payload_at + scan.payload_len > core->frame_max) {
+            scan.oversized = true; /* its payload alone would be allowed, with its head it is not */
+            result = MPS_SCAN_TOO_LARGE;
+        } else if (result == MPS_SCAN_FRAME && scan.pos > core->frame_max) {
+            result = MPS_SCAN_MORE; /* not a message: incomplete() refuses it, as it does when it comes in pieces */
+        }
         if (result != MPS_SCAN_FRAME) {
             core->skipping = result == MPS_SCAN_TOO_LARGE;
             enum pubsub_event_type type = incomplete(core, &scan, result, event);

@@ -105,57 +105,53 @@ static uint64_t lose_oldest(struct subscription *sub, uint64_t max_msgs, uint64_
     return lost;
 }
 
-/* Frames in this part of a run that are longer than limit. */
-static uint64_t count_longer(const struct run *run, uint32_t off, uint32_t len, uint64_t limit)
+/* Queues a part of a run; the oldest make room. */
+static void push_part(struct subscription *sub, struct run *run, uint32_t off, uint32_t len, uint32_t count, uint64_t allowed)
 {
-    if (run->longest <= limit) return 0;
-    uint64_t longer = 0;
-    for (uint32_t at = off, end, one; at < off + len; at = end) {
-        end = run_frame_end(run, at, at, &one);
-        if (end - at > limit) longer++;
-    }
-    return longer;
-}
-
-/* Queues a part of a run whose frames the subscriber takes. Returns how many of them could not stay at all: frames
- * that are larger than the whole queue. Making room by dropping older ones is not refusing. */
-static uint64_t push_part(struct subscription *sub, struct run *run, uint32_t off, uint32_t len, uint32_t count)
-{
-    struct queue *queue = &sub->queue;
-    uint64_t before = queue->bytes, allowed = bytes_allowed(sub);
-    queue_push(queue, run, off, len, count);
+    uint64_t before = sub->queue.bytes;
+    queue_push(&sub->queue, run, off, len, count);
     lose_oldest(sub, sub->max_msgs, allowed);
-    sub->session->queued_bytes += queue->bytes - before;
-    return count_longer(run, off, len, allowed);
+    sub->session->queued_bytes += sub->queue.bytes - before;
 }
 
-/* Frames over the subscriber's rx_max become gaps where they stood; the stretches between them are queued. */
-static uint64_t push_fitting(struct subscription *sub, struct run *run)
+/* A frame that can't be queued becomes a gap where it stood. */
+static void lose_here(struct subscription *sub, enum mps_gap_reason reason)
 {
-    uint32_t rx_max = sub->session->rx_max, start = 0, at = 0, count = 0;
+    queue_push_gap(&sub->queue, reason, 1);
+    sub->lost++;
+    sub->session->broker->figures.copies_lost++;
+}
+
+/* Queues the frames of a run that the subscriber takes (rx_max) and that its whole queue could hold (allowed). Returns
+ * how many the queue refused: one that is too large for it doesn't drive out all others only to be lost itself. */
+static uint64_t push_fitting(struct subscription *sub, struct run *run, uint32_t rx_max, uint64_t allowed)
+{
+    uint32_t start = 0, count = 0;
     uint64_t refused = 0;
-    for (uint32_t end, one; at < run->len; at = end) {
+    for (uint32_t at = 0, end, one; at < run->len; at = end) {
         end = run_frame_end(run, at, at, &one);
-        if (end - at <= rx_max) {
+        uint32_t len = end - at;
+        if (len <= rx_max && len <= allowed) {
             count++;
             continue;
         }
-        if (count > 0) refused += push_part(sub, run, start, at - start, count);
-        queue_push_gap(&sub->queue, MPS_GAP_TOO_LARGE, 1);
-        sub->lost++;
-        sub->session->broker->figures.copies_lost++;
+        if (count > 0) push_part(sub, run, start, at - start, count, allowed);
+        lose_here(sub, len > rx_max ? MPS_GAP_TOO_LARGE : MPS_GAP_DROP_OLD);
+        if (len <= rx_max) refused++;
         start = end;
         count = 0;
     }
-    if (count > 0) refused += push_part(sub, run, start, at - start, count);
+    if (count > 0) push_part(sub, run, start, run->len - start, count, allowed);
     return refused;
 }
 
 uint64_t subscription_push(struct subscription *sub, struct run *run)
 {
+    uint32_t rx_max = sub->session->rx_max > 0 ? sub->session->rx_max : UINT32_MAX;
+    uint64_t allowed = bytes_allowed(sub), refused = 0;
     sub->matched += run->count;
-    uint32_t rx_max = sub->session->rx_max;
-    uint64_t refused = rx_max > 0 && run->longest > rx_max ? push_fitting(sub, run) : push_part(sub, run, 0, run->len, run->count);
+    if (run->longest <= rx_max && run->longest <= allowed) push_part(sub, run, 0, run->len, run->count, allowed);
+    else refused = push_fitting(sub, run, rx_max, allowed);
     subscription_activate(sub);
     return refused;
 }

@@ -29,18 +29,19 @@ static void check_loss(const struct model_sub *sub, const struct subscription_fi
                   (unsigned long long)sub->max_bytes);
 }
 
-/* Drop_old keeps the newest: unless some message can't be queued at all, the queue is the end of the list. */
+/* Drop_old keeps the newest: without those that can't be queued at all, the queue is the end of the list. */
 static void check_queue(const struct model_sub *sub, const struct subscription_figures *f)
 {
     const struct conn *conn = sub->conn;
-    uint64_t bytes = 0, too_large = 0;
+    uint64_t bytes = 0;
     uint32_t i = sub->count;
-    for (uint64_t n = 0; n < f->queued && i > 0; n++) {
+    for (uint64_t n = 0; n < f->queued && i > 0;) {
         uint32_t len = conn->model->messages[sub->list[--i]].len;
+        if ((conn->rx_max > 0 && len > conn->rx_max) || len > sub->max_bytes) continue;
         bytes += len;
-        too_large += (conn->rx_max > 0 && len > conn->rx_max) || len > sub->max_bytes;
+        n++;
     }
-    if (too_large == 0 && bytes != f->queued_bytes && !conn->model->tight_session)
+    if (!sub->max_bytes_varied && bytes != f->queued_bytes && !conn->model->tight_session)
         CONN_FAIL(conn, "sid %u: %llu messages of %llu bytes are queued, the newest %llu that matched have %llu",
                   sub->sid, (unsigned long long)f->queued, (unsigned long long)f->queued_bytes,
                   (unsigned long long)f->queued, (unsigned long long)bytes);

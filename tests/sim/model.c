@@ -333,10 +333,12 @@ static void do_sub(struct conn *conn, const struct action *action)
     }
     answer->sub = sub;
     sub->max_msgs = grant(action->max_msgs, model->limits.queue_msgs_count, model->limits.queue_msgs_cap_count);
+    uint64_t max_bytes_before = sub->max_bytes;
     sub->max_bytes = grant(action->max_bytes, model->limits.queue_bytes, model->limits.queue_bytes_cap);
     if (action->max_msgs > sub->max_msgs) answer->max_msgs = sub->max_msgs;
     if (action->max_bytes > sub->max_bytes) answer->max_bytes = sub->max_bytes;
     sub->limits_changed = true;
+    sub->max_bytes_varied |= max_bytes_before > 0 && max_bytes_before != sub->max_bytes;
     if (action->retained < 2) begin_snapshot(sub, action->retained == 0 || is_new);
 }
 

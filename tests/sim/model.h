@@ -86,7 +86,8 @@ struct model_sub {
     /* as of the last check */
     bool listed;
     struct subscription_figures before;
-    bool limits_changed;
+    bool limits_changed;          /* since the last check */
+    bool max_bytes_varied;        /* ever: what could not be queued then might be now */
     uint64_t too_large, bytes_matched; /* since then: messages that can't be queued; bytes of all */
 };
 

@@ -12,10 +12,19 @@
 #define SCRATCH_BYTES (64u * 1024)
 /* What one session may write in one turn before others have theirs. */
 #define TURN_BYTES (1024u * 1024)
-/* Retained values that one snapshot may look at for one write. */
-#define LOOKS_MAX 256
+/* Retained values that the snapshots of a session may look at for one write: about 0.3 ms. */
+#define LOOKS_MAX 4096
 
-enum piece_kind { PIECE_CUT, PIECE_CONTROL, PIECE_FOR, PIECE_GAP, PIECE_MARK, PIECE_MSGS, PIECE_RETAINED };
+enum piece_kind {
+    PIECE_CUT,
+    PIECE_CONTROL,
+    PIECE_FOR,
+    PIECE_GAP,
+    PIECE_MARK,
+    PIECE_MSGS,
+    PIECE_RETAINED,
+    PIECE_RETAINED_GAP,
+};
 
 /* One thing that is written, and what has to be noted once the link has taken it. */
 struct piece {
@@ -23,7 +32,7 @@ struct piece {
     uint32_t len;
     const uint8_t *bytes;
     struct subscription *sub;
-    struct retained_value *value; /* RETAINED */
+    struct retained_value *value; /* RETAINED, RETAINED_GAP */
     uint32_t for_flags;           /* FOR */
 };
 
@@ -35,7 +44,9 @@ struct flush_plan {
     uint32_t scratch_used;
     uint32_t for_sid, for_flags; /* the terms that the peer will hold then */
     size_t bytes;
-    bool unfinished;             /* a snapshot has looked at enough values for one write */
+    int looks;                   /* at retained values */
+    struct subscription *last;   /* the last one that the plan came to, or NULL */
+    bool unfinished;             /* snapshots have looked at enough values for one write */
     uint8_t scratch[SCRATCH_BYTES];
 };
 
@@ -108,12 +119,18 @@ static void plan_for(struct flush_plan *plan, struct subscription *sub, uint32_t
     plan->for_flags = flags;
 }
 
+static struct piece *plan_gap(struct flush_plan *plan, enum piece_kind kind, struct subscription *sub, uint32_t reason,
+                              uint64_t count)
+{
+    struct mps_out out = open_scratch(plan);
+    mps_encode_gap(&out, &(struct mps_gap){.sid = sub->sid, .has_count = true, .count = count, .reason = reason});
+    return add_frame(plan, kind, sub, &out);
+}
+
 static void plan_entry(struct flush_plan *plan, struct subscription *sub, const struct queue_entry *entry)
 {
     if (entry->run == NULL) {
-        struct mps_out out = open_scratch(plan);
-        mps_encode_gap(&out, &(struct mps_gap){.sid = sub->sid, .has_count = true, .count = entry->count, .reason = entry->off});
-        add_frame(plan, PIECE_GAP, sub, &out);
+        plan_gap(plan, PIECE_GAP, sub, entry->off, entry->count);
         return;
     }
     plan_for(plan, sub, 0);
@@ -145,6 +162,19 @@ static void plan_mark(struct flush_plan *plan, struct subscription *sub)
     add_frame(plan, PIECE_MARK, sub, &out);
 }
 
+static void plan_retained(struct flush_plan *plan, struct subscription *sub, struct retained_value *value)
+{
+    uint32_t rx_max = sub->session->rx_max;
+    if (rx_max > 0 && value->run->len > rx_max) {
+        plan_gap(plan, PIECE_RETAINED_GAP, sub, MPS_GAP_TOO_LARGE, 1)->value = value;
+        return;
+    }
+    plan_for(plan, sub, MPS_FOR_RETAINED);
+    struct piece *piece = add_piece(plan, PIECE_RETAINED, value->run->bytes, value->run->len);
+    piece->sub = sub;
+    piece->value = value;
+}
+
 /* Plans retained values and the MARK behind them. Returns whether the snapshot is planned to its end. */
 static bool plan_snapshot(struct flush_plan *plan, struct subscription *sub)
 {
@@ -152,18 +182,15 @@ static bool plan_snapshot(struct flush_plan *plan, struct subscription *sub)
     bool only = !mps_topic_is_wild(pattern);
     struct retained_value *value = snapshot_value(&sub->snapshot);
     bool passing = true; /* nothing is planned yet: what doesn't match can be passed for good */
-    for (int looks = 0; value != NULL && value->version <= sub->snapshot.until; looks++) {
+    for (; value != NULL && value->version <= sub->snapshot.until; plan->looks++) {
         if (!has_room(plan)) return false;
-        if (looks == LOOKS_MAX) {
+        if (plan->looks >= LOOKS_MAX) {
             plan->unfinished = true;
             return false;
         }
         struct retained_value *next = only ? NULL : value->next;
         if (mps_topic_matches(pattern, (mps_view){value->topic, value->len})) {
-            plan_for(plan, sub, MPS_FOR_RETAINED);
-            struct piece *piece = add_piece(plan, PIECE_RETAINED, value->run->bytes, value->run->len);
-            piece->sub = sub;
-            piece->value = value;
+            plan_retained(plan, sub, value);
             passing = false;
         } else if (passing) {
             snapshot_pass(&sub->snapshot, value, only);
@@ -196,13 +223,18 @@ static void make_plan(struct flush_plan *plan, const struct session *session)
     plan->scratch_used = 0;
     plan->bytes = 0;
     plan->unfinished = false;
+    plan->looks = 0;
+    plan->last = NULL;
     plan->for_sid = session->for_sid;
     plan->for_flags = session->for_flags;
     if (session->cut != NULL) add_piece(plan, PIECE_CUT, session->cut->bytes + session->cut_off, session->cut_len);
     if (buffer_len(&session->control) > 0)
         add_piece(plan, PIECE_CONTROL, session->control.bytes + session->control.off, buffer_len(&session->control));
-    for (struct subscription *sub = session->active; sub != NULL && has_room(plan); sub = sub->next_active)
+    struct subscription *sub = session->active;
+    for (; sub != NULL && has_room(plan) && !plan->unfinished; sub = sub->next_active) {
         plan_subscription(plan, sub);
+        plan->last = sub;
+    }
 }
 
 /* The link took the first `taken` bytes of a stretch of a run: the frame that was cut is finished before all else. */
@@ -233,14 +265,14 @@ static void note_msgs(struct session *session, struct subscription *sub, uint32_
     broker->figures.copies_out += count;
 }
 
-static void note_retained(struct session *session, const struct piece *piece, uint32_t taken)
+/* A retained value counts when it goes out, as sent or, if it was too large for its reader, as lost. */
+static void note_retained(const struct piece *piece, uint64_t *count, uint64_t *total)
 {
     struct subscription *sub = piece->sub;
-    if (taken < piece->len) keep_cut(session, piece->value->run, taken, piece->len - taken);
     sub->matched++;
     sub->snapshot_matched++;
-    sub->sent++;
-    session->broker->figures.copies_out++;
+    ++*count;
+    ++*total;
     snapshot_pass(&sub->snapshot, piece->value, !mps_topic_is_wild(subscription_pattern(sub)));
 }
 
@@ -256,11 +288,16 @@ static void note_cut(struct session *session, uint32_t taken)
 /* A piece of which the link took `taken` bytes, at least 1. */
 static void note_piece(struct session *session, const struct piece *piece, uint32_t taken)
 {
+    struct broker_figures *figures = &session->broker->figures;
     switch (piece->kind) {
     case PIECE_CUT: note_cut(session, taken); return;
     case PIECE_CONTROL: buffer_take(&session->control, taken); return;
     case PIECE_MSGS: note_msgs(session, piece->sub, taken); return;
-    case PIECE_RETAINED: note_retained(session, piece, taken); return;
+    case PIECE_RETAINED:
+        if (taken < piece->len) keep_cut(session, piece->value->run, taken, piece->len - taken);
+        note_retained(piece, &piece->sub->sent, &figures->copies_out);
+        return;
+    case PIECE_RETAINED_GAP: note_retained(piece, &piece->sub->lost, &figures->copies_lost); break;
     case PIECE_FOR:
         session->for_sid = piece->sub->sid;
         session->for_flags = piece->for_flags;
@@ -282,17 +319,14 @@ static void note_taken(struct session *session, const struct flush_plan *plan, s
     }
 }
 
-/* Takes those that have nothing to send off the list; who still has something goes behind the others. */
-static void rotate_active(struct session *session)
+/* Of those that this write came to: who has nothing more to send leaves the list, the others go behind the rest. */
+static void rotate_active(struct session *session, const struct subscription *last)
 {
-    struct subscription *sub = session->active, *last = session->active_last;
-    session->active = session->active_last = NULL;
-    for (bool over = sub == NULL; !over;) {
-        struct subscription *next = sub->next_active;
+    for (bool over = last == NULL; !over;) {
+        struct subscription *sub = session->active;
         over = sub == last;
-        sub->is_active = false;
+        subscription_deactivate(sub);
         if (sub->queue.entries > 0 || sub->snapshot.active) subscription_activate(sub);
-        sub = next;
     }
 }
 
@@ -318,14 +352,14 @@ void flush_session(struct session *session)
     for (size_t written = 0; written < TURN_BYTES; written += plan->bytes) {
         make_plan(plan, session);
         if (plan->pieces_count == 0) {
-            rotate_active(session);
+            rotate_active(session, plan->last);
             if (plan->unfinished) break;
             all_written(session);
             return;
         }
         ssize_t taken = broker->env->send(broker->env, session->link, plan->iovecs, plan->iovecs_count);
         note_taken(session, plan, taken > 0 ? (size_t)taken : 0);
-        rotate_active(session);
+        rotate_active(session, plan->last);
         if (taken < (ssize_t)plan->bytes) {
             session->blocked = true;
             return;

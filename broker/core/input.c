@@ -1,3 +1,4 @@
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,8 +10,10 @@
 /* Frames of which more than this is known to be missing get a buffer of their own: then each byte is copied once,
  * however small the pieces are that it comes in. */
 #define LARGE_FRAME 4096u
-/* Frames (runs of messages count as one) that one session may cost the others in one turn: about 5 ms. */
+/* What one session may cost the others in one turn, about 5 ms each: frames, a run of messages being one, and steps of
+ * routing: nodes of the trie that are visited and subscriptions that are reached. */
 #define FRAMES_A_TURN 8192
+#define WORK_A_TURN 65536
 /* Replies that the peer doesn't read: beyond this much, nothing more is taken from it. */
 #define CONTROL_MAX (64u * 1024)
 
@@ -205,7 +208,7 @@ static bool step(struct input *in)
     } else {
         if (scan->pos == 0 && !check_first(session, in->p, left)) return true;
         result = mps_scan(scan, in->p, left, &limits);
-        if (session->state == SESSION_NEW && scan->elements > 0 && scan->op != MPS_OP_HELLO) {
+        if (session->state == SESSION_NEW && result != MPS_SCAN_MALFORMED && scan->elements > 0 && scan->op != MPS_OP_HELLO) {
             session_byef(session, MPS_STATE, "the first frame must be HELLO, this is %s (%u)", mps_op_name(scan->op), scan->op);
             return true;
         }
@@ -257,8 +260,10 @@ static void work(struct session *session, struct slab *slab, const uint8_t *byte
 {
     struct input in = {.session = session, .slab = slab, .p = bytes, .end = bytes + len};
     bool more = true;
+    struct broker *broker = session->broker;
+    uint64_t work_end = broker->work + WORK_A_TURN;
     while (in.p < in.end && takes_input(session) && more) {
-        if (in.frames >= FRAMES_A_TURN || buffer_len(&session->control) > CONTROL_MAX) break;
+        if (in.frames >= FRAMES_A_TURN || broker->work >= work_end || buffer_len(&session->control) > CONTROL_MAX) break;
         if (!grow_run(&in)) more = step(&in);
     }
     finish_run(&in);
@@ -274,6 +279,7 @@ static void work(struct session *session, struct slab *slab, const uint8_t *byte
 
 void session_read_buffer(struct session *session, uint8_t **buf, size_t *cap)
 {
+    assert(!session->paused);
     struct slab *slab = session->large;
     uint32_t kept = 0;
     if (slab == NULL) {

@@ -27,7 +27,7 @@ struct subscription {
     struct topic_entry entry;         /* its place in the trie; in none once its session is ending */
     struct hash_node in_subs;         /* of its session, by sid */
     struct session *session;
-    struct subscription *next_active; /* in session.active */
+    struct subscription *prev_active, *next_active; /* in session.active */
     struct queue queue;
     struct snapshot snapshot;         /* retained values still to be sent; queued messages wait behind them */
     uint64_t snapshot_matched;        /* .matched when the snapshot began: what is queued from before goes before it */
@@ -136,6 +136,7 @@ struct broker {
     struct session *dead;
     struct flush_plan *plan;          /* room for one write */
     bool stopping;
+    uint64_t work;                    /* steps of routing so far: what a session may cost in a turn is counted in them */
     uint64_t log_second;              /* at most a few lines a second about peers */
     uint32_t log_count, log_unsaid;
     struct broker_figures figures;    /* the counters; the rest is filled when asked */

@@ -8,15 +8,18 @@ static unsigned ack_level(const struct session *session)
     return (session->terms.flags & MPS_PUB_LEVEL_MASK) >> MPS_PUB_LEVEL_SHIFT;
 }
 
-/* Uses up the next publish id, if these MSGs are acknowledged. 0: they are not. */
-static uint64_t take_pids(struct session *session, uint64_t count)
+/* Uses up the next publish ids, if these MSGs are acknowledged; else *first is 0. False: there are no more, BYE is said. */
+static bool take_pids(struct session *session, uint32_t count, uint64_t *first)
 {
-    uint64_t first = session->terms.pid;
-    if (first > 0) {
-        session->terms.pid += count;
-        session->next_pid = session->terms.pid;
+    *first = session->terms.pid;
+    if (*first == 0) return true;
+    if (*first > MPS_NUMBER_MAX - count) {
+        session_bye(session, MPS_PID_ORDER, "the publish ids are used up, the limit is 2^53 - 1");
+        return false;
     }
-    return first;
+    session->terms.pid += count;
+    session->next_pid = session->terms.pid;
+    return true;
 }
 
 static void refuse_one(struct session *session, uint64_t pid, mps_view topic, uint32_t code, const char *text)
@@ -27,7 +30,8 @@ static void refuse_one(struct session *session, uint64_t pid, mps_view topic, ui
 
 void publish_refuse(struct session *session, mps_view topic, uint32_t code, const char *text)
 {
-    refuse_one(session, take_pids(session, 1), topic, code, text);
+    uint64_t pid;
+    if (take_pids(session, 1, &pid)) refuse_one(session, pid, topic, code, text);
 }
 
 static void refuse_run(struct session *session, const struct publish *publish, uint64_t pid, uint32_t code, const char *text)
@@ -73,9 +77,11 @@ void publish_run(struct session *session, const struct publish *publish)
     struct run *run = publish->run;
     char text[400];
     const char *wrong;
-    uint64_t pid = take_pids(session, run->count);
+    uint64_t pid;
+    if (!take_pids(session, run->count, &pid)) return;
     broker->figures.messages_in += run->count;
     broker->figures.bytes_in += run->len;
+    broker->work += (uint64_t)publish->props.len * publish->props.len / 64; /* its keys are compared with each other */
     if (publish->props.ptr != NULL && mps_props_check(publish->props, &wrong) != MPS_OK) {
         snprintf(text, sizeof text, "bad properties: %s", wrong);
         refuse_run(session, publish, pid, MPS_BAD_PROPS, text);
@@ -108,6 +114,7 @@ void publish_run(struct session *session, const struct publish *publish)
         refuse_run(session, publish, pid, MPS_QUOTA, "the memory for retained values is used up");
         return;
     }
+    broker->work += route->count;
     uint64_t dropped = router_fan_out(route, run);
     if (pid > 0) count_ack(session, pid, run->count, route->count, dropped);
 }

@@ -53,8 +53,9 @@ static void fill(struct broker *broker, struct route *route)
 {
     broker->router.bytes -= route_bytes(route);
     route->count = 0;
-    topics_match(&broker->topics, (mps_view){route->topic, route->topic_len}, add_match, route);
+    broker->work += topics_match(&broker->topics, (mps_view){route->topic, route->topic_len}, add_match, route);
     route->wild_generation = broker->topics.wild_generation;
+    broker->work += route->count;
     broker->router.bytes += route_bytes(route);
 }
 

@@ -8,15 +8,14 @@ static bool has_sid(const struct hash_node *node, const void *key)
     return container_of(node, struct subscription, in_subs)->sid == *(const uint32_t *)key;
 }
 
-/* sids are the client's own: what it does to its own table hurts only itself, so they need no keyed hash. */
-static uint64_t sid_hash(uint32_t sid)
+static uint64_t sid_hash(const struct session *session, uint32_t sid)
 {
-    return sid * UINT64_C(0x9e3779b97f4a7c15) >> 20;
+    return hash_number(session->broker->seed, sid);
 }
 
 struct subscription *subscription_find(const struct session *session, uint32_t sid)
 {
-    struct hash_node *node = hash_find(&session->subs, sid_hash(sid), has_sid, &sid);
+    struct hash_node *node = hash_find(&session->subs, sid_hash(session, sid), has_sid, &sid);
     return node ? container_of(node, struct subscription, in_subs) : NULL;
 }
 
@@ -28,7 +27,7 @@ struct subscription *subscription_new(struct session *session, uint32_t sid, mps
     sub->sid = sid;
     sub->pattern_len = (uint8_t)pattern.len;
     memcpy(sub->pattern, pattern.ptr, pattern.len);
-    hash_add(&session->subs, &sub->in_subs, sid_hash(sid));
+    hash_add(&session->subs, &sub->in_subs, sid_hash(session, sid));
     topics_add(&session->broker->topics, pattern, &sub->entry);
     router_pattern_changed(session->broker, pattern);
     session->broker->subscriptions_count++;
@@ -69,6 +68,7 @@ void subscription_activate(struct subscription *sub)
     struct session *session = sub->session;
     sub->is_active = true;
     sub->next_active = NULL;
+    sub->prev_active = session->active_last;
     if (session->active_last != NULL) session->active_last->next_active = sub;
     else session->active = sub;
     session->active_last = sub;
@@ -79,11 +79,10 @@ void subscription_deactivate(struct subscription *sub)
 {
     if (!sub->is_active) return;
     struct session *session = sub->session;
-    struct subscription *before = NULL;
-    for (struct subscription *s = session->active; s != sub; s = s->next_active) before = s;
-    if (before != NULL) before->next_active = sub->next_active;
+    if (sub->prev_active != NULL) sub->prev_active->next_active = sub->next_active;
     else session->active = sub->next_active;
-    if (session->active_last == sub) session->active_last = before;
+    if (sub->next_active != NULL) sub->next_active->prev_active = sub->prev_active;
+    else session->active_last = sub->prev_active;
     sub->is_active = false;
 }
 
@@ -119,6 +118,7 @@ static void lose_here(struct subscription *sub, enum mps_gap_reason reason)
 {
     queue_push_gap(&sub->queue, reason, 1);
     sub->lost++;
+    if (sub->snapshot.active) sub->snapshot_matched++; /* matched since, but it doesn't stand in the queue */
     sub->session->broker->figures.copies_lost++;
 }
 

@@ -117,7 +117,7 @@ static void each_entry(const struct topic_node *node, void (*fn)(struct topic_en
     for (struct topic_entry *entry = node ? node->first : NULL; entry != NULL; entry = entry->next) fn(entry, arg);
 }
 
-void topics_match(const struct topics *topics, mps_view topic, void (*fn)(struct topic_entry *, void *), void *arg)
+uint64_t topics_match(const struct topics *topics, mps_view topic, void (*fn)(struct topic_entry *, void *), void *arg)
 {
     /* Each step takes one node off and puts at most two on, one level deeper: never more than the levels plus one. */
     struct {
@@ -125,10 +125,12 @@ void topics_match(const struct topics *topics, mps_view topic, void (*fn)(struct
         uint32_t at; /* where the level that follows the node begins; beyond the end: the topic is over */
     } todo[MPS_TOPIC_LEVELS_MAX + 2];
     uint32_t count = 0;
+    uint64_t visited = 0;
     todo[count].node = topics->root;
     todo[count++].at = 0;
     bool reserved = topic.ptr[0] == '$';
     while (count > 0) {
+        visited++;
         const struct topic_node *node = todo[--count].node;
         uint32_t at = todo[count].at;
         bool wild = !(reserved && node == topics->root); /* $... is never matched by a leading wildcard */
@@ -148,4 +150,5 @@ void topics_match(const struct topics *topics, mps_view topic, void (*fn)(struct
             todo[count++].at = at;
         }
     }
+    return visited;
 }

@@ -32,7 +32,8 @@ void topics_init(struct topics *topics, uint64_t seed);
 void topics_free(struct topics *topics); /* must hold no entry */
 void topics_add(struct topics *topics, mps_view pattern, struct topic_entry *entry);
 void topics_remove(struct topics *topics, struct topic_entry *entry);
-/* Calls fn for each entry whose pattern matches. Time: at most the nodes that match a beginning of the topic. */
-void topics_match(const struct topics *topics, mps_view topic, void (*fn)(struct topic_entry *entry, void *arg), void *arg);
+/* Calls fn for each entry whose pattern matches. Returns how many nodes it visited: those that match a beginning of the
+ * topic, which a peer can make many. */
+uint64_t topics_match(const struct topics *topics, mps_view topic, void (*fn)(struct topic_entry *entry, void *arg), void *arg);
 
 #endif

@@ -67,8 +67,8 @@ void listener_resume(struct server *server)
     }
 }
 
-/* Begins to accept on a socket that is bound and listening. Takes fd. */
-static struct listener *start(struct server *server, int fd)
+/* Begins to accept on a socket that is bound and listening. Takes fd. NULL: libuv doesn't want it, *error says why. */
+static struct listener *start(struct server *server, int fd, int *error)
 {
     struct listener *listener = calloc(1, sizeof *listener);
     if (listener == NULL) abort(); /* at the start, once a listener */
@@ -77,7 +77,11 @@ static struct listener *start(struct server *server, int fd)
     listener->server = server;
     listener->fd = fd;
     address_of_socket(fd, listener->url);
-    uv_poll_init(&server->loop, &listener->poll, fd);
+    *error = uv_poll_init(&server->loop, &listener->poll, fd);
+    if (*error != 0) {
+        free(listener);
+        return NULL;
+    }
     listener->poll.data = listener;
     uv_poll_start(&listener->poll, UV_READABLE, on_connection);
     listener->next = server->listeners;
@@ -119,7 +123,13 @@ static int open_unix(struct server *server, const struct address *address, char 
         if (fd >= 0) close(fd);
         return -1;
     }
-    struct listener *listener = start(server, fd);
+    int error;
+    struct listener *listener = start(server, fd, &error);
+    if (listener == NULL) {
+        snprintf(text, text_cap, "cannot listen on 'unix:%s': %s", address->path, uv_strerror(error));
+        close(fd);
+        return -1;
+    }
     strcpy(listener->path, address->path);
     listener->device = st.st_dev;
     listener->inode = st.st_ino;
@@ -148,9 +158,10 @@ static int open_tcp(struct server *server, const struct address *address, char *
         int fd = bind_tcp(info);
         why = strerror(errno);
         freeaddrinfo(info);
+        if (fd >= 0 && start(server, fd, &error) != NULL) return 0;
         if (fd >= 0) {
-            start(server, fd);
-            return 0;
+            why = uv_strerror(error);
+            close(fd);
         }
     } else {
         why = gai_strerror(error);
@@ -169,8 +180,10 @@ int listener_adopt(struct server *server, int fd, char *text, size_t text_cap)
         return -1;
     }
     if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) == 0 && listening) {
-        start(server, fd);
-        return 0;
+        int error;
+        if (start(server, fd, &error) != NULL) return 0;
+        snprintf(text, text_cap, "cannot serve 'fd:%d': %s", fd, uv_strerror(error));
+        return -1;
     }
     snprintf(url, sizeof url, "fd:%d", fd);
     if (conn_open(server, fd) != 0) {

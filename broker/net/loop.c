@@ -54,6 +54,7 @@ static void on_turn(uv_check_t *check)
 {
     struct server *server = check->data;
     uint64_t next_ms = broker_turn(server->broker);
+    if (server->broken != NULL) next_ms = 0; /* what their sessions leave behind is for the next turn */
     conn_forget_broken(server);
     if (next_ms == 0) uv_idle_start(&server->again, on_again);
     else uv_idle_stop(&server->again);

@@ -125,13 +125,15 @@ class CommandLine(ServerTest):
         self.assert_default_addresses(self.dir / "pubsub.sock", {})
 
     def test_addresses_of_a_user_without_a_runtime_directory(self):
-        environment = {"XDG_RUNTIME_DIR": None, "TMPDIR": str(self.dir)}
-        user, how = os.getuid(), {}
-        if user == 0:  # root's place is elsewhere: be somebody else
+        user, directory, how = os.getuid(), self.dir, {}
+        if user == 0:  # root's place is elsewhere: be somebody else, in a directory that everybody can reach
             user = pwd.getpwnam("nobody").pw_uid
-            os.chown(self.dir, user, -1)
-            how = {"user": user}
-        private = self.dir / f"pubsub-{user}"
+            public = tempfile.TemporaryDirectory(prefix="pubsub-test-", dir="/tmp")
+            self.addCleanup(public.cleanup)
+            directory, how = pathlib.Path(public.name), {"user": user}
+            os.chown(directory, user, -1)
+        environment = {"XDG_RUNTIME_DIR": None, "TMPDIR": str(directory)}
+        private = directory / f"pubsub-{user}"
         try:
             self.assert_default_addresses(private / "pubsub.sock", environment, **how)
         except PermissionError:

@@ -27,6 +27,7 @@ struct client {
     uint32_t flags;            /* of PUB, as last written */
     uint64_t next_pid;         /* of the next acknowledged MSG; 0: none was written */
     uint64_t acked_pid;        /* read */
+    uint32_t rx_max;           /* what its HELLO said */
     uint64_t asked, answered;  /* requests written, answers read */
     uint32_t appetite;         /* how much it reads, 0..100; 0: hardly ever */
 };

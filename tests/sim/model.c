@@ -89,6 +89,8 @@ static void begin_snapshot(struct model_sub *sub, bool with_values)
         GROW(snapshot->entries, snapshot->count, cap);
         snapshot->entries[snapshot->count++] =
             (struct snapshot_entry){.topic = i, .message = model->retained[i].message};
+        uint32_t rx_max = sub->conn->rx_max;
+        sub->snapshot_too_large += rx_max > 0 && model->messages[model->retained[i].message].len > rx_max;
     }
     for (struct model_snapshot *s = sub->snapshots; s != NULL && with_values; s = s->next) s->superseded = true;
     snapshot->next = sub->snapshots;

@@ -81,6 +81,8 @@ struct model_sub {
     uint64_t gap, gap_too_large; /* told since the last message: of all reasons, of reason 7 */
     uint64_t gaps;             /* told in all */
     uint64_t got_live, got_retained; /* complete frames in the stream */
+    uint64_t gap_retained;           /* retained values that were told as too large */
+    uint64_t snapshot_too_large;     /* values of its snapshots, ever, that are over rx_max */
     struct model_snapshot *snapshots; /* not marked as done yet, the newest first */
 
     /* as of the last check */

@@ -124,6 +124,28 @@ static void on_for(struct conn *conn, mps_view frame)
     conn->for_at = conn->frame_at;
 }
 
+/* A retained value of the subscription that is due and too large; one that was changed since may be due as well. */
+static struct snapshot_entry *find_too_large(const struct conn *conn, const struct model_sub *sub, bool changed)
+{
+    for (struct model_snapshot *s = sub->snapshots; s != NULL; s = s->next) {
+        for (uint32_t i = 0; i < s->count; i++) {
+            struct snapshot_entry *entry = &s->entries[i];
+            bool due = !entry->sent && entry->changed == changed;
+            if (due && conn->model->messages[entry->message].len > conn->rx_max) return entry;
+        }
+    }
+    return NULL;
+}
+
+/* Whether a GAP of one that is too large is a retained value's: it is if one is due. */
+static bool is_retained_gap(const struct conn *conn, struct model_sub *sub)
+{
+    struct snapshot_entry *entry = find_too_large(conn, sub, false);
+    if (entry == NULL) entry = find_too_large(conn, sub, true);
+    if (entry != NULL) entry->sent = true;
+    return entry != NULL;
+}
+
 static void on_gap(struct conn *conn, mps_view frame)
 {
     struct mps_gap gap;
@@ -139,9 +161,13 @@ static void on_gap(struct conn *conn, mps_view frame)
                   gap.reason);
     conn->model->gaps_out++;
     conn->model->lost_out += gap.count;
+    sub->gaps += gap.count;
+    if (gap.reason == MPS_GAP_TOO_LARGE && gap.count == 1 && conn->rx_max > 0 && is_retained_gap(conn, sub)) {
+        sub->gap_retained++;
+        return;
+    }
     sub->gap += gap.count;
     if (gap.reason == MPS_GAP_TOO_LARGE) sub->gap_too_large += gap.count;
-    sub->gaps += gap.count;
     if (sub->cursor + sub->gap > sub->count)
         CONN_FAIL(conn, "sid %u: GAP says %llu are lost, only %u matched", gap.sid, (unsigned long long)gap.count,
                   sub->count - sub->cursor);
@@ -269,7 +295,7 @@ static void on_ended(struct conn *conn, const struct mps_mark *mark)
     if (want == NULL) return;
     struct model_sub *sub = want->sub;
     uint64_t sent = sub ? sub->got_live + sub->got_retained : 0;
-    uint64_t lost = sub ? want->matched - sub->got_live : 0;
+    uint64_t lost = sub ? want->matched - sub->got_live + sub->gap_retained : 0;
     if (mark->sid != want->sid || mark->sent != sent || mark->lost != lost || !mark->has_counts)
         CONN_FAIL(conn, "MARK 4 for sid %u, sent %llu, lost %llu; due: sid %u, sent %llu, lost %llu", mark->sid,
                   (unsigned long long)mark->sent, (unsigned long long)mark->lost, want->sid, (unsigned long long)sent,
@@ -306,7 +332,7 @@ static void on_stat(struct conn *conn, mps_view frame)
     if (want == NULL || !decoded(conn, mps_decode_stat(frame, &stat, &what), &what)) return;
     const struct model_sub *sub = want->sub;
     bool right = stat.has_counts && stat.sid == want->sid && stat.sent == sub->got_live + sub->got_retained &&
-                 stat.matched == want->matched + sub->got_retained &&
+                 stat.matched == want->matched + sub->got_retained + sub->gap_retained &&
                  stat.matched == stat.sent + stat.lost + stat.queued && stat.lost >= sub->gaps &&
                  (stat.queued == 0) == (stat.queued_bytes == 0);
     if (!right)

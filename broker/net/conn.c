@@ -36,6 +36,7 @@ static void on_closed(uv_handle_t *handle)
     close(link->fd);
     free(link);
     server->links_count--;
+    server_trim_soon(server);
     listener_resume(server);
     if (server->links_count == 0 && server->serves_descriptors_only) server_stop(server);
 }

@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +9,8 @@
 
 #include "log.h"
 #include "net.h"
+
+#define TRIM_MS 1000
 
 static struct server *server_of(struct env *env)
 {
@@ -70,6 +73,18 @@ static void on_signal(uv_signal_t *handle, int signum)
     server_stop(handle->data);
 }
 
+static void on_trim(uv_timer_t *timer)
+{
+    (void)timer;
+    malloc_trim(0); /* small pieces stay in the allocator's bins otherwise, however many there are */
+}
+
+void server_trim_soon(struct server *server)
+{
+    if (!uv_is_active((uv_handle_t *)&server->trim) && !server->stopping)
+        uv_timer_start(&server->trim, on_trim, TRIM_MS, 0);
+}
+
 void server_stop(struct server *server)
 {
     if (server->stopping) return;
@@ -92,6 +107,7 @@ struct server *server_new(void)
     uv_idle_init(&server->loop, &server->again);
     uv_timer_init(&server->loop, &server->wake);
     uv_timer_init(&server->loop, &server->accept_again);
+    uv_timer_init(&server->loop, &server->trim);
     uv_signal_init(&server->loop, &server->sigint);
     uv_signal_init(&server->loop, &server->sigterm);
     server->turn.data = server->accept_again.data = server->sigint.data = server->sigterm.data = server;

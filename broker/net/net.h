@@ -39,7 +39,7 @@ struct server {
     uv_loop_t loop;
     uv_check_t turn;
     uv_idle_t again;         /* active while there is more to do at once */
-    uv_timer_t wake, accept_again;
+    uv_timer_t wake, accept_again, trim;
     uv_signal_t sigint, sigterm;
     struct broker *broker;
     struct listener *listeners;
@@ -55,6 +55,7 @@ struct server *server_new(void);
 int server_run(struct server *server); /* until it is told to stop; returns the exit code */
 void server_free(struct server *server);
 void server_stop(struct server *server);
+void server_trim_soon(struct server *server); /* a connection has gone: its memory goes back to the system */
 void server_add_ready(struct server *server, const char *url);
 
 /* listener.c: 0, or -1 and one sentence in text */

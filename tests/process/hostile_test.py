@@ -3,6 +3,7 @@ back, and two bystanders' messages complete and in order all the while."""
 import os
 import random
 import resource
+import select
 import socket
 import time
 import unittest
@@ -486,6 +487,47 @@ class Frames(HostileTest):
         self.assertEqual({f[0] for f in frames}, {PUBACK})
         self.assertEqual(frames[-1][1], count)
         self.assertLess(self.broker.resident_bytes(), self.memory_bytes + MEMORY_SLACK_BYTES)
+
+    def test_a_flood_whose_answers_are_not_read_then_a_reset(self):
+        pings = {"many": frame(PING, b"") * 65536, "long": frame(PING, b"x" * 60) * 60}
+        for name, url in (("unix", self.broker.unix), ("tcp", self.broker.tcp)):
+            for size, flood in pings.items():
+                with self.subTest(socket=name, pings=size):
+                    peer = raw.Peer(url)
+                    peer.send(hello(ka=1))
+                    peer.sock.setblocking(False)
+                    rest = flood
+                    while select.select([], [peer.sock], [], 0.5)[1]:  # until the broker takes no more from it
+                        rest = rest[peer.sock.send(rest):] or flood
+                    peer.reset() if name == "tcp" else peer.close()
+                    self.assertTrue(raw.eventually(lambda: self.broker.descriptors() == self.descriptors))
+
+    def test_sids_and_patterns_that_are_many(self):
+        """All of it at once: subscribing, a message for each, ending them oldest first while they wait."""
+        count = 20000
+        with self.welcomed() as peer:
+            peer.send(b"".join(frame(SUB, sid, "many/+", {"retained": 2}) for sid in range(1, count + 1)))
+            peer.ping()
+            before = self.broker.cpu_s()
+            peer.send(frame(MSG, "many/1", None, b"x") + b"".join(frame(UNSUB, sid) for sid in range(1, count + 1)))
+            peer.ping()
+            self.assertLess(self.broker.cpu_s() - before, 2 * SLOWNESS)
+
+    def test_patterns_that_cost_the_most(self):
+        """Every pattern of a and + over 12 levels, and topics that go through all of them: others are served in between."""
+        levels = 12
+        patterns = ["/".join("+" if bits >> i & 1 else "a" for i in range(levels)) + "/z" for bits in range(1 << levels)]
+        with self.welcomed() as peer, self.welcomed() as other:
+            peer.send(b"".join(frame(SUB, sid, pattern, {"retained": 2}) for sid, pattern in enumerate(patterns, 1)))
+            peer.ping()
+            other.tell(SUB, 1, "a/#", {"retained": 2, "max_msgs": 100000})
+            other.answer(SUBACK)
+            count = 500
+            with self.broker.stopped():
+                peer.send(b"".join(frame(MSG, "/".join(["a"] * levels + [str(i)]), None, b"") for i in range(count)))
+                other.tell(STAT, 1)
+            seen = other.answer(STAT)
+            self.assertLess(seen[2], count, "all topics were looked up before anybody else was served")
 
     def test_noise(self):
         rng = random.Random(3)

@@ -214,6 +214,12 @@ class Handed(ServerTest):
         other.close()
         self.assert_stops(process)
 
+    def test_a_listening_descriptor_given_twice(self):
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            fd = listener.fileno()
+            process = self.spawn("--listen", f"fd:{fd}", "--listen", f"fd:{fd}", pass_fds=(fd,))
+            self.assert_refuses(process, 1, f"fd:{fd}")
+
     def test_sockets_from_systemd(self):
         """As systemd does it: LISTEN_FDS from descriptor 3 on, LISTEN_PID the process itself."""
         listener = socket.create_server(("127.0.0.1", 0))

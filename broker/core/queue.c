@@ -5,6 +5,7 @@
 
 #define FIRST_CAP 4u
 #define KEPT_CAP 16u
+#define PINNED_MIN 4096u
 
 static void set_cap(struct queue *queue, uint32_t cap)
 {
@@ -138,6 +139,19 @@ uint64_t queue_drop_oldest(struct queue *queue, struct run_pool *runs, uint64_t 
     return dropped;
 }
 
+/* What is left of a run must not keep much more memory than it needs: less than half of a large one, which nobody else
+ * holds, gets memory of its own. */
+static void unpin(struct queue_entry *entry, struct run_pool *runs)
+{
+    struct run *run = entry->run;
+    if (run->len < PINNED_MIN || entry->len >= run->len / 2 || !run_has_one_holder(run)) return;
+    struct run *part = run_copy(runs, run->bytes + entry->off, entry->len, (uint32_t)entry->count);
+    part->stride = run->stride;
+    run_unref(runs, run);
+    entry->run = part;
+    entry->off = 0;
+}
+
 void queue_pop(struct queue *queue, struct run_pool *runs, uint32_t len, uint64_t count)
 {
     struct queue_entry *entry = queue_at(queue, 0);
@@ -147,7 +161,10 @@ void queue_pop(struct queue *queue, struct run_pool *runs, uint32_t len, uint64_
     entry->off += len;
     entry->len -= len;
     entry->count -= count;
-    if (entry->count > 0) return;
+    if (entry->count > 0) {
+        unpin(entry, runs);
+        return;
+    }
     run_unref(runs, entry->run);
     remove_first(queue);
 }
@@ -156,6 +173,18 @@ void queue_pop_gap(struct queue *queue)
 {
     assert(queue_at(queue, 0)->run == NULL);
     remove_first(queue);
+}
+
+uint64_t queue_msgs_over(const struct queue *queue, uint64_t max_memory_bytes)
+{
+    uint64_t memory = queue->bytes + (uint64_t)queue->entries * QUEUE_ENTRY_BYTES, msgs = 0;
+    for (uint32_t i = 0; i < queue->entries && memory > max_memory_bytes; i++) {
+        const struct queue_entry *entry = queue_at(queue, i);
+        if (entry->run == NULL) continue;
+        msgs += entry->count;
+        memory -= entry->len + QUEUE_ENTRY_BYTES;
+    }
+    return msgs;
 }
 
 void queue_clear(struct queue *queue, struct run_pool *runs)

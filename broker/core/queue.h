@@ -12,6 +12,9 @@ struct queue_entry {
     uint32_t off, len; /* bytes in the run. Of a gap, .off is the reason (enum mps_gap_reason) */
 };
 
+/* What an entry costs besides its bytes, at most: itself, its run, and the allocator's own. */
+#define QUEUE_ENTRY_BYTES (sizeof(struct queue_entry) + sizeof(struct run) + 32)
+
 struct queue {
     struct queue_entry *ring;
     uint32_t cap, head, entries; /* cap is 0 or a power of two */
@@ -26,6 +29,8 @@ void queue_push_gap(struct queue *queue, enum mps_gap_reason reason, uint64_t co
 /* Drops the oldest messages until at most these many are left, and puts the gap where they stood. Returns how many. */
 uint64_t queue_drop_oldest(struct queue *queue, struct run_pool *runs, uint64_t max_msgs, uint64_t max_bytes,
                            enum mps_gap_reason reason);
+/* How many of the oldest messages have to go for the queue to cost at most this much memory. O(1) if none have to. */
+uint64_t queue_msgs_over(const struct queue *queue, uint64_t max_memory_bytes);
 /* The entry at position i from the front; i < queue->entries. Borrowed until the queue changes. */
 static inline struct queue_entry *queue_at(const struct queue *queue, uint32_t i)
 {

@@ -65,6 +65,11 @@ static inline struct run *run_ref(struct run *run)
     return run;
 }
 void run_unref(struct run_pool *pool, struct run *run);
+/* Whether only one holder besides the pool is left. */
+static inline bool run_has_one_holder(const struct run *run)
+{
+    return run->refs == (run->own_bytes > 0 ? 1u : 2u);
+}
 /* End of the turn: whatever is still queued gets memory of its own, once for all its readers, and the slabs go. So
  * that 89 bytes don't pin 256 KiB and a thousand stalled readers share one copy. */
 void run_settle_all(struct run_pool *pool);

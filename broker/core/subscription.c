@@ -3,6 +3,9 @@
 
 #include "model.h"
 
+/* Small messages of many topics cost more to keep than they are long: a queue may take twice its max_bytes, and this. */
+#define OVERHEAD_BYTES (1024u * 1024)
+
 static bool has_sid(const struct hash_node *node, const void *key)
 {
     return container_of(node, struct subscription, in_subs)->sid == *(const uint32_t *)key;
@@ -96,9 +99,9 @@ static uint64_t bytes_allowed(const struct subscription *sub)
     return left < sub->max_bytes ? left : sub->max_bytes;
 }
 
-static uint64_t lose_oldest(struct subscription *sub, uint64_t max_msgs, uint64_t max_bytes)
+static uint64_t lose_oldest(struct subscription *sub, uint64_t max_msgs, uint64_t max_bytes, enum mps_gap_reason reason)
 {
-    uint64_t lost = queue_drop_oldest(&sub->queue, &sub->session->broker->runs, max_msgs, max_bytes, MPS_GAP_DROP_OLD);
+    uint64_t lost = queue_drop_oldest(&sub->queue, &sub->session->broker->runs, max_msgs, max_bytes, reason);
     sub->lost += lost;
     sub->session->broker->figures.copies_lost += lost;
     return lost;
@@ -109,7 +112,9 @@ static void push_part(struct subscription *sub, struct run *run, uint32_t off, u
 {
     uint64_t before = sub->queue.bytes;
     queue_push(&sub->queue, run, off, len, count);
-    lose_oldest(sub, sub->max_msgs, allowed);
+    lose_oldest(sub, sub->max_msgs, allowed, MPS_GAP_DROP_OLD);
+    uint64_t over = queue_msgs_over(&sub->queue, 2 * allowed + OVERHEAD_BYTES);
+    if (over > 0) lose_oldest(sub, sub->queue.msgs - over, allowed, MPS_GAP_MEMORY);
     sub->session->queued_bytes += sub->queue.bytes - before;
 }
 
@@ -161,6 +166,6 @@ void subscription_set_limits(struct subscription *sub, uint64_t max_msgs, uint64
     sub->max_msgs = max_msgs;
     sub->max_bytes = max_bytes;
     uint64_t before = sub->queue.bytes;
-    if (lose_oldest(sub, max_msgs, max_bytes) > 0) subscription_activate(sub);
+    if (lose_oldest(sub, max_msgs, max_bytes, MPS_GAP_DROP_OLD) > 0) subscription_activate(sub);
     sub->session->queued_bytes -= before - sub->queue.bytes;
 }

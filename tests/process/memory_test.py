@@ -6,7 +6,7 @@ import unittest
 
 import brokers
 import raw
-from raw import MSG, STAT, SUB, SUBACK, frame, hello, welcomed
+from raw import GAP, MSG, STAT, SUB, SUBACK, frame, hello, welcomed
 
 CONNECTIONS = 5000
 IDLE_BYTES_EACH = 1536
@@ -67,6 +67,34 @@ class MemoryTest(unittest.TestCase):
         self.assertEqual((matched, sent + lost + queued), (batch * batches, batch * batches))
         self.assertLessEqual(queued_size, queue_bytes)
         self.assertGreater(lost, 0)
+
+    def test_small_messages_of_many_topics_that_are_not_read(self):
+        """What they cost besides their bytes is bounded as well, and told like everything that is lost."""
+        queue_bytes = 4 << 20
+        stalled = self.welcomed()
+        stalled.tell(SUB, 1, "#", {"max_bytes": queue_bytes, "max_msgs": 10_000_000, "retained": 2})
+        stalled.answer(SUBACK)
+        publisher = self.welcomed()
+        batch, batches = 20000, 25
+        data = (frame(MSG, "a", None, b"") + frame(MSG, "b", None, b"")) * (batch // 2)
+        publisher.ping()
+        before = self.broker.resident_bytes()
+        for _ in range(batches):
+            publisher.send(data)
+            publisher.ping()
+        grown = self.broker.resident_bytes() - before
+        print(f"{batch * batches} tiny messages past a stalled subscriber: the broker grew by {grown >> 10} KiB")
+        self.assertLessEqual(grown, 2 * queue_bytes + (6 << 20))
+
+        got = gaps = 0
+        for fields in iter(stalled.next, None):
+            got += fields[0] == MSG
+            gaps += fields[2] if fields[0] == GAP else 0
+            if fields[0] == GAP:
+                self.assertEqual(fields[3], 11)
+            if got + gaps == batch * batches:
+                break
+        self.assertGreater(gaps, 0)
 
 
 if __name__ == "__main__":

@@ -220,6 +220,38 @@ static void a_stalled_run_lets_the_slab_go(void **state)
     assert_int_equal(f->runs.own_bytes, run->len);
 }
 
+static void what_is_left_of_a_run_does_not_keep_all_of_it(void **state)
+{
+    struct fixture *f = *state;
+    struct queue second = {0};
+    struct run *run = make_run(f, 1000, 20);
+    uint32_t stride = run->stride, all = run->len;
+    queue_push(&f->queue, run, 0, run->len, run->count);
+    queue_push(&second, run, 0, run->len, run->count);
+    run_settle_all(&f->runs);
+    queue_pop(&f->queue, &f->runs, 900 * stride, 900);
+    assert_int_equal(f->runs.own_bytes, all);            /* the other queue has all of it: one copy for both */
+    queue_clear(&second, &f->runs);
+    queue_pop(&f->queue, &f->runs, stride, 1);
+    assert_int_equal(f->runs.own_bytes, 99 * stride);
+    assert_int_equal(queue_drop_oldest(&f->queue, &f->runs, 1, UINT64_MAX, MPS_GAP_DROP_OLD), 98);
+    assert_int_equal(f->queue.bytes, stride);
+}
+
+static void memory_beside_the_bytes_is_counted(void **state)
+{
+    struct fixture *f = *state;
+    for (int i = 0; i < 100; i++) {
+        struct run *run = make_run(f, 2, 20);
+        queue_push(&f->queue, run, 0, run->len, run->count);
+    }
+    uint64_t memory = f->queue.bytes + 100 * QUEUE_ENTRY_BYTES, entry = f->queue.bytes / 100 + QUEUE_ENTRY_BYTES;
+    assert_int_equal(queue_msgs_over(&f->queue, memory), 0);
+    assert_int_equal(queue_msgs_over(&f->queue, memory - 1), 2);
+    assert_int_equal(queue_msgs_over(&f->queue, memory - 10 * entry), 20);
+    assert_int_equal(queue_msgs_over(&f->queue, 0), 200);
+}
+
 static void a_large_frames_slab_is_kept_not_copied(void **state)
 {
     struct fixture *f = *state;
@@ -241,6 +273,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(behaves_like_the_model, set_up, tear_down),
         cmocka_unit_test_setup_teardown(parts_of_one_run_are_one_entry, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_stalled_run_lets_the_slab_go, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_is_left_of_a_run_does_not_keep_all_of_it, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(memory_beside_the_bytes_is_counted, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_large_frames_slab_is_kept_not_copied, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -25,7 +25,6 @@
 #define MPS_VALUES_MAX 256                /* msgpack values in a frame, each counted */
 #define MPS_PAYLOAD_MAX (1024 * 1024)     /* bytes */
 #define MPS_HELLO_FRAME_MAX 4096          /* bytes of one frame before WELCOME */
-#define MPS_HELLO_TOTAL_MAX 16384         /* bytes of all frames before WELCOME */
 #define MPS_HELLO_MS 5000
 #define MPS_SMALL_FRAME_MAX (32 + MPS_TOKEN_MAX) /* bytes: enough for any frame without text, map or topic */
 

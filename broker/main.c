@@ -27,7 +27,8 @@ static int open_default(struct server *server, char *text, size_t text_cap)
 {
     struct address address = {.kind = ADDRESS_UNIX};
     if (address_default_unix(address.path, sizeof address.path, text, text_cap) != 0 ||
-        listener_open(server, &address, text, text_cap) != 0 || address_parse(&address, DEFAULT_TCP, text, text_cap) != 0)
+        listener_open(server, &address, text, text_cap) != 0 ||
+        address_parse(&address, DEFAULT_TCP, text, text_cap) != 0)
         return -1;
     return listener_open(server, &address, text, text_cap);
 }

@@ -5,28 +5,27 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static const char help[] =
-    "Usage: pubsubd [--listen URL]... [--ready-fd N]\n"
-    "\n"
-    "The broker. Without --listen it serves a Unix socket ($XDG_RUNTIME_DIR/pubsub.sock;\n"
-    "without that variable /run/pubsub/pubsub.sock for root, else pubsub-UID/pubsub.sock in\n"
-    "the temporary directory) and tcp://127.0.0.1:7717. When it accepts connections it\n"
-    "prints 'ready' and the URLs, as one line, to stderr.\n"
-    "\n"
-    "  -l, --listen URL   serve here; may be given several times:\n"
-    "                       unix:/path        a Unix socket\n"
-    "                       tcp://host:port   port 0 picks a free one\n"
-    "                       fd:N              a descriptor that was inherited, connected or\n"
-    "                                         listening; when connected descriptors are all\n"
-    "                                         there is and they have closed, it exits\n"
-    "      --ready-fd N   also write the ready line to descriptor N, then close it\n"
-    "  -h, --help         show this\n"
-    "  -V, --version      show the version\n"
-    "\n"
-    "Sockets handed over by systemd (LISTEN_FDS) are served, too, instead of the default.\n"
-    "SIGTERM and SIGINT stop it: clients are told, what they have in their queues is written.\n"
-    "\n"
-    "Exit codes: 0 stopped; 1 a listener can't be opened; 2 wrong option.\n";
+static const char help[] = "Usage: pubsubd [--listen URL]... [--ready-fd N]\n"
+                           "\n"
+                           "The broker. Without --listen it serves a Unix socket ($XDG_RUNTIME_DIR/pubsub.sock;\n"
+                           "without that variable /run/pubsub/pubsub.sock for root, else pubsub-UID/pubsub.sock in\n"
+                           "the temporary directory) and tcp://127.0.0.1:7717. When it accepts connections it\n"
+                           "prints 'ready' and the URLs, as one line, to stderr.\n"
+                           "\n"
+                           "  -l, --listen URL   serve here; may be given several times:\n"
+                           "                       unix:/path        a Unix socket\n"
+                           "                       tcp://host:port   port 0 picks a free one\n"
+                           "                       fd:N              a descriptor that was inherited, connected or\n"
+                           "                                         listening; when connected descriptors are all\n"
+                           "                                         there is and they have closed, it exits\n"
+                           "      --ready-fd N   also write the ready line to descriptor N, then close it\n"
+                           "  -h, --help         show this\n"
+                           "  -V, --version      show the version\n"
+                           "\n"
+                           "Sockets handed over by systemd (LISTEN_FDS) are served, too, instead of the default.\n"
+                           "SIGTERM and SIGINT stop it: clients are told, what they have in their queues is written.\n"
+                           "\n"
+                           "Exit codes: 0 stopped; 1 a listener can't be opened; 2 wrong option.\n";
 
 static int wrong(const char *text)
 {
@@ -58,8 +57,10 @@ static int set_ready_fd(struct options *options, const char *digits)
 int options_parse(struct options *options, int argc, char **argv)
 {
     static const struct option known[] = {
-        {"listen", required_argument, NULL, 'l'}, {"ready-fd", required_argument, NULL, 'r'},
-        {"help", no_argument, NULL, 'h'},         {"version", no_argument, NULL, 'V'},
+        {"listen", required_argument, NULL, 'l'},
+        {"ready-fd", required_argument, NULL, 'r'},
+        {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'V'},
         {NULL, 0, NULL, 0},
     };
     *options = (struct options){.ready_fd = -1};

@@ -73,11 +73,8 @@ bool body_encode(const struct body_form *form, uint8_t *bytes, size_t len, struc
     const uint8_t *begin = bytes;
     const char *why;
     switch (form->kind) {
-    case BODY_TEXT:
-        begin = put_head_before(bytes, (uint32_t)len, form->hex);
-        break;
-    case BODY_RAW:
-        break;
+    case BODY_TEXT: begin = put_head_before(bytes, (uint32_t)len, form->hex); break;
+    case BODY_RAW: break;
     case BODY_MSGPACK:
         why = mps_document_check((mps_view){bytes, (uint32_t)len}, 0, UINT32_MAX);
         if (why) {

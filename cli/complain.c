@@ -31,19 +31,14 @@ void complain(const char *format, ...)
 int exit_code_of_error(int error)
 {
     switch (error) {
-    case PUBSUB_ECONNECT:
-        return CLI_EXIT_CONNECT;
-    case PUBSUB_EAUTH:
-        return CLI_EXIT_AUTH;
+    case PUBSUB_ECONNECT: return CLI_EXIT_CONNECT;
+    case PUBSUB_EAUTH: return CLI_EXIT_AUTH;
     case PUBSUB_EREFUSED:
-    case PUBSUB_ETOOBIG:
-        return CLI_EXIT_REFUSED;
+    case PUBSUB_ETOOBIG: return CLI_EXIT_REFUSED;
     case PUBSUB_ELOST:
     case PUBSUB_ETAKEN:
-    case PUBSUB_ECLOSED:
-        return CLI_EXIT_LOST;
-    default:
-        return CLI_EXIT_ERROR;
+    case PUBSUB_ECLOSED: return CLI_EXIT_LOST;
+    default: return CLI_EXIT_ERROR;
     }
 }
 

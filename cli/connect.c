@@ -31,8 +31,7 @@ static void say_state(pubsub *client, enum pubsub_state state, const char *text,
     (void)client;
     struct link *link = user;
     switch (state) {
-    case PUBSUB_CONNECTED:
-        break;
+    case PUBSUB_CONNECTED: break;
     case PUBSUB_LOST:
         link->lost_said = true;
         complain(text && *text ? "lost connection: %s" : "lost connection%s", text ? text : "");
@@ -41,8 +40,7 @@ static void say_state(pubsub *client, enum pubsub_state state, const char *text,
         link->lost_said = false;
         complain("connected again");
         break;
-    case PUBSUB_ENDED:
-        break; /* the call that finds it returns an error, which is told by whoever made it */
+    case PUBSUB_ENDED: break; /* the call that finds it returns an error, which is told by whoever made it */
     }
 }
 

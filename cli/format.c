@@ -16,32 +16,15 @@ static void add(struct buffer *items, enum format_what what, const char *text, s
 static bool add_letter(struct buffer *items, char letter)
 {
     switch (letter) {
-    case 't':
-        add(items, FORMAT_TOPIC, "", 0);
-        return true;
-    case 'p':
-        add(items, FORMAT_PAYLOAD, "", 0);
-        return true;
-    case 'j':
-        add(items, FORMAT_JSON, "", 0);
-        return true;
-    case 'r':
-        add(items, FORMAT_RAW, "", 0);
-        return true;
-    case 'T':
-        add(items, FORMAT_TIME, "", 0);
-        return true;
-    case 'q':
-        add(items, FORMAT_SEQ, "", 0);
-        return true;
-    case 'n':
-        add(items, FORMAT_LITERAL, "\n", 1);
-        return true;
-    case '%':
-        add(items, FORMAT_LITERAL, "%", 1);
-        return true;
-    default:
-        return false;
+    case 't': add(items, FORMAT_TOPIC, "", 0); return true;
+    case 'p': add(items, FORMAT_PAYLOAD, "", 0); return true;
+    case 'j': add(items, FORMAT_JSON, "", 0); return true;
+    case 'r': add(items, FORMAT_RAW, "", 0); return true;
+    case 'T': add(items, FORMAT_TIME, "", 0); return true;
+    case 'q': add(items, FORMAT_SEQ, "", 0); return true;
+    case 'n': add(items, FORMAT_LITERAL, "\n", 1); return true;
+    case '%': add(items, FORMAT_LITERAL, "%", 1); return true;
+    default: return false;
     }
 }
 

@@ -47,25 +47,15 @@ static bool pack(struct conversion *c, json_t *value, unsigned depth)
 {
     if ((json_is_array(value) || json_is_object(value)) && depth == MPS_DOCUMENT_DEPTH_MAX) return false;
     switch (json_typeof(value)) {
-    case JSON_NULL:
-        msgpack_pack_nil(&c->packer);
-        break;
-    case JSON_TRUE:
-        msgpack_pack_true(&c->packer);
-        break;
-    case JSON_FALSE:
-        msgpack_pack_false(&c->packer);
-        break;
-    case JSON_INTEGER:
-        pack_integer(c, value);
-        break;
+    case JSON_NULL: msgpack_pack_nil(&c->packer); break;
+    case JSON_TRUE: msgpack_pack_true(&c->packer); break;
+    case JSON_FALSE: msgpack_pack_false(&c->packer); break;
+    case JSON_INTEGER: pack_integer(c, value); break;
     case JSON_REAL:
         c->numbers++;
         msgpack_pack_double(&c->packer, json_real_value(value));
         break;
-    case JSON_STRING:
-        pack_text(c, json_string_value(value), json_string_length(value));
-        break;
+    case JSON_STRING: pack_text(c, json_string_value(value), json_string_length(value)); break;
     case JSON_ARRAY: {
         msgpack_pack_array(&c->packer, json_array_size(value));
         size_t i;

@@ -31,30 +31,14 @@ static bool is_utf8(mps_view text)
 static void put_json_escape(struct output *out, uint32_t code)
 {
     switch (code) {
-    case '"':
-        output_text(out, "\\\"");
-        break;
-    case '\\':
-        output_text(out, "\\\\");
-        break;
-    case '\b':
-        output_text(out, "\\b");
-        break;
-    case '\f':
-        output_text(out, "\\f");
-        break;
-    case '\n':
-        output_text(out, "\\n");
-        break;
-    case '\r':
-        output_text(out, "\\r");
-        break;
-    case '\t':
-        output_text(out, "\\t");
-        break;
-    default:
-        output_format(out, "\\u%04x", (unsigned)code);
-        break;
+    case '"': output_text(out, "\\\""); break;
+    case '\\': output_text(out, "\\\\"); break;
+    case '\b': output_text(out, "\\b"); break;
+    case '\f': output_text(out, "\\f"); break;
+    case '\n': output_text(out, "\\n"); break;
+    case '\r': output_text(out, "\\r"); break;
+    case '\t': output_text(out, "\\t"); break;
+    default: output_format(out, "\\u%04x", (unsigned)code); break;
     }
 }
 
@@ -116,27 +100,16 @@ static void put_float(struct output *out, double real)
 static void put_plain(struct output *out, const struct mps_head *head)
 {
     switch (head->type) {
-    case MPS_NIL:
-        output_text(out, "null");
-        break;
-    case MPS_BOOL:
-        output_text(out, head->boolean ? "true" : "false");
-        break;
-    case MPS_UINT:
-        output_format(out, "%" PRIu64, head->number);
-        break;
-    case MPS_INT:
-        output_format(out, "%" PRId64, (int64_t)head->number);
-        break;
-    case MPS_FLOAT:
-        put_float(out, head->real);
-        break;
+    case MPS_NIL: output_text(out, "null"); break;
+    case MPS_BOOL: output_text(out, head->boolean ? "true" : "false"); break;
+    case MPS_UINT: output_format(out, "%" PRIu64, head->number); break;
+    case MPS_INT: output_format(out, "%" PRId64, (int64_t)head->number); break;
+    case MPS_FLOAT: put_float(out, head->real); break;
     case MPS_STR:
     case MPS_BIN:
     case MPS_EXT:
     case MPS_ARRAY:
-    case MPS_MAP:
-        break;
+    case MPS_MAP: break;
     }
 }
 

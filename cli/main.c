@@ -90,13 +90,9 @@ int main(int argc, char **argv)
     };
     int arguments = 0;
     switch (options_parse(&usage, argc > 0 ? argc - 1 : 0, argv + 1, true, &arguments)) {
-    case OPTIONS_OK:
-        break;
-    case OPTIONS_HELP:
-        options_help(&usage);
-        return end_output(CLI_EXIT_DONE);
-    case OPTIONS_WRONG:
-        return CLI_EXIT_USAGE;
+    case OPTIONS_OK: break;
+    case OPTIONS_HELP: options_help(&usage); return end_output(CLI_EXIT_DONE);
+    case OPTIONS_WRONG: return CLI_EXIT_USAGE;
     }
     if (options.version) {
         printf("pubsub %s\n", pubsub_version());

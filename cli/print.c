@@ -218,24 +218,12 @@ static void print_format(struct printer *printer, const struct pubsub_message *m
     for (size_t i = 0; i < printer->format.count; i++) {
         const struct format_item *item = &printer->format.items[i];
         switch (item->what) {
-        case FORMAT_LITERAL:
-            output_put(out, item->text, item->len);
-            break;
-        case FORMAT_TOPIC:
-            output_escaped(out, message->topic, message->topic_len, true);
-            break;
-        case FORMAT_PAYLOAD:
-            put_bare(out, document, payload);
-            break;
-        case FORMAT_JSON:
-            put_json(out, document, payload);
-            break;
-        case FORMAT_RAW:
-            put_raw(out, document, payload);
-            break;
-        case FORMAT_TIME:
-            output_text(out, time_text(printer, message, time, sizeof time) ? time : "-");
-            break;
+        case FORMAT_LITERAL: output_put(out, item->text, item->len); break;
+        case FORMAT_TOPIC: output_escaped(out, message->topic, message->topic_len, true); break;
+        case FORMAT_PAYLOAD: put_bare(out, document, payload); break;
+        case FORMAT_JSON: put_json(out, document, payload); break;
+        case FORMAT_RAW: put_raw(out, document, payload); break;
+        case FORMAT_TIME: output_text(out, time_text(printer, message, time, sizeof time) ? time : "-"); break;
         case FORMAT_SEQ:
             if (message->stream) {
                 output_format(out, "%" PRIu64, message->seq);
@@ -243,9 +231,7 @@ static void print_format(struct printer *printer, const struct pubsub_message *m
                 output_char(out, '-');
             }
             break;
-        case FORMAT_FIELD:
-            put_field(out, document, payload, item);
-            break;
+        case FORMAT_FIELD: put_field(out, document, payload, item); break;
         }
     }
 }
@@ -255,8 +241,7 @@ void printer_message(struct printer *printer, const struct pubsub_message *messa
     struct output *out = &printer->out;
     mps_view payload = payload_of(message);
     switch (printer->form) {
-    case PRINT_AUTO:
-        break; /* printer_open() has chosen */
+    case PRINT_AUTO: break; /* printer_open() has chosen */
     case PRINT_LINE:
         output_escaped(out, message->topic, message->topic_len, true);
         output_char(out, '\t');
@@ -267,24 +252,15 @@ void printer_message(struct printer *printer, const struct pubsub_message *messa
         put_bare(out, says_document(message), payload);
         output_char(out, '\n');
         break;
-    case PRINT_JSON:
-        print_json(printer, message);
-        break;
-    case PRINT_RAW:
-        put_raw(out, says_document(message), payload);
-        break;
-    case PRINT_MSGPACK:
-        put_msgpack(out, says_document(message), payload);
-        break;
+    case PRINT_JSON: print_json(printer, message); break;
+    case PRINT_RAW: put_raw(out, says_document(message), payload); break;
+    case PRINT_MSGPACK: put_msgpack(out, says_document(message), payload); break;
     case PRINT_TOPIC:
         output_escaped(out, message->topic, message->topic_len, true);
         output_char(out, '\n');
         break;
-    case PRINT_NONE:
-        break;
-    case PRINT_FORMAT:
-        print_format(printer, message);
-        break;
+    case PRINT_NONE: break;
+    case PRINT_FORMAT: print_format(printer, message); break;
     }
 }
 

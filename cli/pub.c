@@ -217,14 +217,9 @@ static int run(int argc, char **argv, const struct connection_options *connectio
     struct pub_options options = {.connection = *connection, .ack = PUBSUB_ACK_ROUTED};
     int result = CLI_EXIT_DONE;
     switch (pub_options_read(&options, argc, argv)) {
-    case OPTIONS_OK:
-        result = pub_with(&options);
-        break;
-    case OPTIONS_HELP:
-        break;
-    case OPTIONS_WRONG:
-        result = CLI_EXIT_USAGE;
-        break;
+    case OPTIONS_OK: result = pub_with(&options); break;
+    case OPTIONS_HELP: break;
+    case OPTIONS_WRONG: result = CLI_EXIT_USAGE; break;
     }
     pub_options_free(&options);
     return result;

@@ -174,12 +174,9 @@ static int run(int argc, char **argv, const struct connection_options *connectio
     };
     int arguments;
     switch (parse(&options, argc, argv, &arguments)) {
-    case OPTIONS_OK:
-        return sub_with(&options, argv, arguments);
-    case OPTIONS_HELP:
-        return CLI_EXIT_DONE;
-    case OPTIONS_WRONG:
-        break;
+    case OPTIONS_OK: return sub_with(&options, argv, arguments);
+    case OPTIONS_HELP: return CLI_EXIT_DONE;
+    case OPTIONS_WRONG: break;
     }
     return CLI_EXIT_USAGE;
 }

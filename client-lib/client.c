@@ -182,8 +182,7 @@ static int make_room(struct pubsub *client, size_t need, int rc)
     if (rc == PUBSUB_EAGAIN)
         mps_client_error(client, rc, "the outbox is full: %zu bytes wait, the limit is %zu",
                          mps_outbox_bytes(&client->outbox), client->options.outbox_bytes);
-    else if (rc != PUBSUB_OK)
-        mps_client_error(client, rc, "out of memory");
+    else if (rc != PUBSUB_OK) mps_client_error(client, rc, "out of memory");
     return rc;
 }
 
@@ -217,8 +216,7 @@ int pubsub_publish(pubsub *client, const char *topic, const void *payload, size_
 
 /* ---- subscribing ------------------------------------------------------------------------------------------------ */
 
-int pubsub_subscribe(pubsub *client, const char *pattern, const struct pubsub_subscribe_options *options,
-                     uint32_t *sid)
+int pubsub_subscribe(pubsub *client, const char *pattern, const struct pubsub_subscribe_options *options, uint32_t *sid)
 {
     struct mps_sub frame;
     const char *why;
@@ -312,7 +310,9 @@ const char *pubsub_strerror(int error)
 {
     switch (error) {
     case PUBSUB_OK: return "ok";
-#define ERROR(NAME, number, text) case number: return text;
+#define ERROR(NAME, number, text) \
+    case number:                  \
+        return text;
 #include <pubsub/errors.def>
 #undef ERROR
     }

@@ -9,9 +9,9 @@
 
 /* What a frame handler says. */
 enum outcome {
-    HANDLED,  /* no event comes of it */
+    HANDLED, /* no event comes of it */
     EVENT,
-    LATER,    /* there is no room to answer it: offer it again */
+    LATER, /* there is no room to answer it: offer it again */
     FAILED,
 };
 
@@ -185,8 +185,11 @@ static enum outcome on_gap(struct pubsub_core *core, mps_view frame, struct pubs
     enum mps_code code = mps_decode_gap(frame, &gap, &what);
     if (code != MPS_OK) return fail(core, event, code, "GAP", what);
     event->type = PUBSUB_EVENT_GAP;
-    event->as.gap = (struct pubsub_gap){.sid = gap.sid, .exact = gap.has_count, .count = gap.count,
-                                        .reason = gap.reason, .reason_name = mps_gap_reason_name(gap.reason)};
+    event->as.gap = (struct pubsub_gap){.sid = gap.sid,
+                                        .exact = gap.has_count,
+                                        .count = gap.count,
+                                        .reason = gap.reason,
+                                        .reason_name = mps_gap_reason_name(gap.reason)};
     return EVENT;
 }
 
@@ -202,8 +205,11 @@ static enum outcome on_puback(struct pubsub_core *core, mps_view frame, struct p
     if (ack.code >= MPS_BAD_TOPIC && ack.pid != core->settled_pid + 1)
         return fail(core, event, MPS_PID_ORDER, "PUBACK", "a refusal before the publishes ahead of it were settled");
     event->type = PUBSUB_EVENT_PUBACK;
-    event->as.puback = (struct pubsub_puback){.first_pid = core->settled_pid + 1, .last_pid = ack.pid, .code = ack.code,
-                                              .matched = ack.matched, .dropped = ack.dropped,
+    event->as.puback = (struct pubsub_puback){.first_pid = core->settled_pid + 1,
+                                              .last_pid = ack.pid,
+                                              .code = ack.code,
+                                              .matched = ack.matched,
+                                              .dropped = ack.dropped,
                                               .text = set_text(core, ack.text)};
     core->settled_pid = ack.pid;
     return EVENT;
@@ -260,8 +266,12 @@ static enum outcome on_stat(struct pubsub_core *core, mps_view frame, struct pub
     if (code != MPS_OK) return fail(core, event, code, "STAT", what);
     if (!stat.has_counts) return fail(core, event, MPS_MALFORMED, "STAT", "number of fields");
     event->type = PUBSUB_EVENT_STAT;
-    event->as.stat = (struct pubsub_stat){.sid = stat.sid, .matched = stat.matched, .sent = stat.sent,
-                                          .lost = stat.lost, .queued = stat.queued, .queued_bytes = stat.queued_bytes};
+    event->as.stat = (struct pubsub_stat){.sid = stat.sid,
+                                          .matched = stat.matched,
+                                          .sent = stat.sent,
+                                          .lost = stat.lost,
+                                          .queued = stat.queued,
+                                          .queued_bytes = stat.queued_bytes};
     return EVENT;
 }
 
@@ -354,21 +364,25 @@ static enum outcome handle(struct pubsub_core *core, unsigned op, mps_view frame
     case MPS_OP_BYE: return on_bye(core, frame, event);
     case MPS_OP_INFO: return on_info(core, frame, event);
     case MPS_OP_AUTH: /* goes both ways, but only to a client that began it */
-    case MPS_OP_HELLO: case MPS_OP_PUB: case MPS_OP_ACK: case MPS_OP_CREDIT: case MPS_OP_SUB: case MPS_OP_UNSUB:
-        return fail(core, event, MPS_STATE, mps_op_name(op), "only a broker may receive it");
+    case MPS_OP_HELLO:
+    case MPS_OP_PUB:
+    case MPS_OP_ACK:
+    case MPS_OP_CREDIT:
+    case MPS_OP_SUB:
+    case MPS_OP_UNSUB: return fail(core, event, MPS_STATE, mps_op_name(op), "only a broker may receive it");
     }
     return fail(core, event, MPS_UNKNOWN_OP, "an operation that mps/1 does not have", NULL);
 }
 
 /* ---- frames ------------------------------------------------------------------------------------------------- */
 
-enum { SCAN_FITS = 1 / (sizeof(struct mps_scan) <= sizeof ((struct pubsub_core *)0)->scan) };
+enum { SCAN_FITS = 1 / (sizeof(struct mps_scan) <= sizeof((struct pubsub_core *)0)->scan) };
 
 static struct mps_limits limits_of(const struct pubsub_core *core)
 {
     uint32_t max = core->frame_max;
-    return (struct mps_limits){.head_max = max < MPS_HEAD_MAX ? max : MPS_HEAD_MAX, .values_max = MPS_VALUES_MAX,
-                               .payload_max = max};
+    return (struct mps_limits){
+        .head_max = max < MPS_HEAD_MAX ? max : MPS_HEAD_MAX, .values_max = MPS_VALUES_MAX, .payload_max = max};
 }
 
 /* Takes further bytes of a message that is too large. True when it is over. */
@@ -424,7 +438,8 @@ enum pubsub_event_type pubsub_core_next(struct pubsub_core *core, struct pubsub_
         }
         mps_view frame = {core->rx + core->rx_begin, (uint32_t)(core->rx_end - core->rx_begin)};
         result = mps_scan(&scan, frame.ptr, frame.len, &limits);
-        if (result >= MPS_SCAN_MORE && scan.payload_at > 0 && (uint64_t)scan.payload_at + scan.payload_len > core->frame_max) {
+        if (result >= MPS_SCAN_MORE && scan.payload_at > 0 &&
+            (uint64_t)scan.payload_at + scan.payload_len > core->frame_max) {
             scan.oversized = true; /* its payload alone would be allowed, with its head it is not */
             result = MPS_SCAN_TOO_LARGE;
         } else if (result == MPS_SCAN_FRAME && scan.pos > core->frame_max) {

@@ -1,9 +1,8 @@
 /* The sending half of the core: every function writes whole frames into the output buffer, or nothing. */
 #include <string.h>
 
-#include "request.h"
 #include "core_state.h"
-
+#include "request.h"
 
 size_t pubsub_core_output(const struct pubsub_core *core, const void **at)
 {
@@ -94,8 +93,7 @@ int pubsub_core_publish(struct pubsub_core *core, const char *topic, const void 
     struct mps_msg msg;
     const char *why;
     if (!may_send(core)) return PUBSUB_ECLOSED;
-    int rc = mps_request_message(&msg, topic, payload, len, options,
-                                 core->broker_payload_max, &why);
+    int rc = mps_request_message(&msg, topic, payload, len, options, core->broker_payload_max, &why);
     if (rc != PUBSUB_OK) return rc;
     struct mps_out out = output(core);
     uint64_t id = mps_request_publish(&out, &core->terms, &msg, mps_request_flags(options));

@@ -122,7 +122,10 @@ static void rare_event(struct pubsub *client, const struct pubsub_event *event)
         mps_client_end(client, PUBSUB_EPROTO, event->as.ending.text);
         break;
     case PUBSUB_EVENT_BLOCKED: client->rx_blocked = true; break;
-    case PUBSUB_EVENT_NONE: case PUBSUB_EVENT_MESSAGE: case PUBSUB_EVENT_PONG: case PUBSUB_EVENT_INFO: break;
+    case PUBSUB_EVENT_NONE:
+    case PUBSUB_EVENT_MESSAGE:
+    case PUBSUB_EVENT_PONG:
+    case PUBSUB_EVENT_INFO: break;
     }
 }
 

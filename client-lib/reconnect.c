@@ -83,16 +83,21 @@ void mps_client_bye(struct pubsub *client, uint32_t code, const char *text)
     char why[MPS_ERROR_MAX];
     snprintf(why, sizeof why, "the broker closed the connection: %s", text);
     switch (code) {
-    case MPS_OK: case MPS_NOBODY_OR_WILL: /* here: bye, as an answer to ours or by itself */
+    case MPS_OK:
+    case MPS_NOBODY_OR_WILL: /* here: bye, as an answer to ours or by itself */
         if (client->closing || client->shut) mps_client_end(client, PUBSUB_ECLOSED, why);
         else mps_client_lost(client, client->was_up ? PUBSUB_ELOST : PUBSUB_EREFUSED, why);
         return;
     case MPS_TAKEN_OVER: mps_client_end(client, PUBSUB_ETAKEN, why); return;
     case MPS_AUTH: mps_client_end(client, PUBSUB_EAUTH, why); return;
-    case MPS_MALFORMED: case MPS_VERSION: case MPS_UNKNOWN_OP: case MPS_LIMIT: case MPS_STATE: case MPS_PID_ORDER:
-    case MPS_PUB_WINDOW: case MPS_BAD_CLIENT_ID: /* it would say the same again */
-        mps_client_end(client, PUBSUB_EREFUSED, why);
-        return;
+    case MPS_MALFORMED:
+    case MPS_VERSION:
+    case MPS_UNKNOWN_OP:
+    case MPS_LIMIT:
+    case MPS_STATE:
+    case MPS_PID_ORDER:
+    case MPS_PUB_WINDOW:
+    case MPS_BAD_CLIENT_ID: /* it would say the same again */ mps_client_end(client, PUBSUB_EREFUSED, why); return;
     }
     mps_client_lost(client, client->was_up ? PUBSUB_ELOST : PUBSUB_EREFUSED, why);
 }
@@ -103,9 +108,11 @@ static void greet(struct pubsub *client)
 {
     const struct pubsub_options *options = &client->options;
     pubsub_core_restart(&client->core, client->outbox.settled_pid + 1);
-    int rc = pubsub_core_hello(&client->core, &(struct pubsub_core_hello){
-        .client_id = options->client_id, .software = SOFTWARE, .keepalive_s = options->keepalive_s,
-        .rx_max = options->rx_max, .half = options->half});
+    int rc = pubsub_core_hello(&client->core, &(struct pubsub_core_hello){.client_id = options->client_id,
+                                                                          .software = SOFTWARE,
+                                                                          .keepalive_s = options->keepalive_s,
+                                                                          .rx_max = options->rx_max,
+                                                                          .half = options->half});
     if (rc != PUBSUB_OK) { /* judged when it was opened */
         mps_client_end(client, rc, "HELLO cannot be written");
         return;
@@ -198,8 +205,7 @@ void mps_client_welcomed(struct pubsub *client, const struct pubsub_welcome *wel
     client->up_since_ms = mps_now_ms();
     client->max_payload = client->core.broker_payload_max;
     if (client->options.rx_max == 0)
-        pubsub_core_set_input(&client->core, client->rx, client->rx_cap,
-                              (size_t)client->max_payload + MPS_HEAD_MAX);
+        pubsub_core_set_input(&client->core, client->rx, client->rx_cap, (size_t)client->max_payload + MPS_HEAD_MAX);
     uint64_t keepalive_s = welcome->keepalive_s > 0 ? welcome->keepalive_s : client->options.keepalive_s;
     client->keepalive_ms = 1000 * keepalive_s;
     client->write_at = MPS_GATHER_BYTES;

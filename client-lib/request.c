@@ -61,8 +61,7 @@ static bool put_terms(struct mps_out *out, struct pubsub_terms *terms, uint32_t 
 {
     bool acked = mps_flags_acked(flags);
     /* Only the first PUB of a connection may skip pids, so it has to be one that carries a pid. */
-    if (terms->skips && !acked &&
-        !mps_encode_pub(out, &(struct mps_pub){terms->next_pid, 1u << MPS_PUB_LEVEL_SHIFT}))
+    if (terms->skips && !acked && !mps_encode_pub(out, &(struct mps_pub){terms->next_pid, 1u << MPS_PUB_LEVEL_SHIFT}))
         return false;
     if (!mps_encode_pub(out, &(struct mps_pub){acked ? terms->next_pid : 0, flags})) return false;
     terms->skips = false;

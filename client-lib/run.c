@@ -10,8 +10,8 @@
 #include <sys/socket.h>
 #include <time.h>
 
-#define READS_MAX 16                 /* in a row, so that a fast broker does not keep a call from returning */
-#define RX_USUAL_BYTES (256 * 1024)  /* larger only for a frame that does not fit */
+#define READS_MAX 16                /* in a row, so that a fast broker does not keep a call from returning */
+#define RX_USUAL_BYTES (256 * 1024) /* larger only for a frame that does not fit */
 
 uint64_t mps_now_ms(void)
 {
@@ -172,7 +172,8 @@ static uint64_t next_timer(const struct pubsub *client)
 {
     switch (client->state) {
     case LINK_DOWN: return client->retry_at_ms;
-    case LINK_CONNECTING: case LINK_GREETING: return client->address_until_ms;
+    case LINK_CONNECTING:
+    case LINK_GREETING: return client->address_until_ms;
     case LINK_UP: break;
     }
     if (client->shut) return MPS_NEVER; /* nothing can be asked any more */

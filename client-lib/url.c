@@ -110,7 +110,7 @@ static bool default_socket(char *path, size_t cap)
 
 int pubsub_default_url(char *url, size_t cap)
 {
-    char found[MPS_URL_MAX], path[sizeof ((struct mps_url *)0)->path];
+    char found[MPS_URL_MAX], path[sizeof((struct mps_url *)0)->path];
     const char *given = getenv("PUBSUB_URL"), *result = PUBSUB_DEFAULT_TCP;
     if (given != NULL && given[0] != '\0') {
         result = given;

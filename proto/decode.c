@@ -241,7 +241,8 @@ enum mps_code mps_decode_puback(mps_view frame, struct mps_puback *out, const ch
 static enum mps_policy read_policy(struct mps_reader *r, const char *what)
 {
     mps_view name = mps_read_text(r, what);
-#define POLICY(number, NAME, text) if (is(name, text)) return MPS_POLICY_##NAME;
+#define POLICY(number, NAME, text) \
+    if (is(name, text)) return MPS_POLICY_##NAME;
 #include "codes.def"
     if (r->bad == NULL) r->bad = what;
     return MPS_POLICY_DROP_OLD;
@@ -250,7 +251,8 @@ static enum mps_policy read_policy(struct mps_reader *r, const char *what)
 static enum mps_ack_mode read_ack_mode(struct mps_reader *r, const char *what)
 {
     mps_view name = mps_read_text(r, what);
-#define ACK_MODE(number, NAME, text) if (is(name, text)) return MPS_ACK_##NAME;
+#define ACK_MODE(number, NAME, text) \
+    if (is(name, text)) return MPS_ACK_##NAME;
 #include "codes.def"
     if (r->bad == NULL) r->bad = what;
     return MPS_ACK_NONE;
@@ -305,7 +307,8 @@ enum mps_code mps_decode_sub(mps_view frame, struct mps_sub *out, const char **w
     out->sid = (uint32_t)mps_read_uint(next(&f), UINT32_MAX, "sid"); /* 0 and too large ones are answered with 219 */
     struct mps_head head;
     mps_view pattern = mps_read_any(next(&f), "pattern");
-    if (f.r.bad == NULL && (mps_head_read(pattern.ptr, pattern.len, &head) != 1 || head.type != MPS_STR)) f.r.bad = "pattern";
+    if (f.r.bad == NULL && (mps_head_read(pattern.ptr, pattern.len, &head) != 1 || head.type != MPS_STR))
+        f.r.bad = "pattern";
     if (f.r.bad == NULL) out->pattern = (mps_view){pattern.ptr + head.head_len, head.count};
     mps_view map = read_map_raw(next(&f), "options");
     if (f.r.bad != NULL) return done(&f, what);

@@ -161,8 +161,8 @@ bool mps_encode_hello(struct mps_out *out, const struct mps_hello *in)
     mps_put_text(out, in->magic);
     mps_put_uint(out, in->version);
     int options = (in->id.ptr != NULL) + (in->auth.ptr != NULL) + (in->data.ptr != NULL) + (in->ka_s > 0) +
-                       (in->sess_s > 0) + in->clean + (in->rx_max > 0) + (in->boot > 0) + (in->will.ptr != NULL) +
-                       in->half + (in->vmin > 0) + (in->sw.ptr != NULL);
+                  (in->sess_s > 0) + in->clean + (in->rx_max > 0) + (in->boot > 0) + (in->will.ptr != NULL) + in->half +
+                  (in->vmin > 0) + (in->sw.ptr != NULL);
     mps_put_map(out, (uint32_t)options);
     put_text_option(out, "id", in->id);
     put_text_option(out, "auth", in->auth);
@@ -405,8 +405,8 @@ bool mps_encode_welcome(struct mps_out *out, const struct mps_welcome *in)
 {
     uint32_t start = begin(out, 2, MPS_OP_WELCOME);
     mps_put_uint(out, in->version);
-    mps_put_map(out, (uint32_t)(9 + (in->id.ptr != NULL) + (in->inbox.ptr != NULL) + in->has_sess +
-                                (in->sw.ptr != NULL)));
+    mps_put_map(out,
+                (uint32_t)(9 + (in->id.ptr != NULL) + (in->inbox.ptr != NULL) + in->has_sess + (in->sw.ptr != NULL)));
     put_text_option(out, "id", in->id);
     put_given_uint(out, 1, "epoch", in->epoch);
     put_given_bool(out, 1, "resumed", in->resumed);

@@ -105,8 +105,12 @@ enum mps_scan_result mps_scan(struct mps_scan *scan, const uint8_t *frame, size_
     if (scan->values == 0) { /* the common shape needs no step by step: 5 ns instead of 40 */
         uint32_t payload_len, at = common_head(frame, len, &payload_len);
         if (at > 0 && payload_len <= limits->payload_max && at <= limits->head_max && limits->values_max >= 5) {
-            *scan = (struct mps_scan){.pos = at + payload_len, .payload_at = at, .payload_len = payload_len,
-                                      .values = 5, .elements = 4, .op = MPS_OP_MSG};
+            *scan = (struct mps_scan){.pos = at + payload_len,
+                                      .payload_at = at,
+                                      .payload_len = payload_len,
+                                      .values = 5,
+                                      .elements = 4,
+                                      .op = MPS_OP_MSG};
             return scan->pos <= len ? MPS_SCAN_FRAME : MPS_SCAN_MORE;
         }
     }

@@ -12,6 +12,8 @@ bool mps_view_equal(mps_view a, mps_view b)
     return a.len == b.len && (a.len == 0 || memcmp(a.ptr, b.ptr, a.len) == 0);
 }
 
+/* clang-format off: it takes what follows a macro for a part of it */
+
 const char *mps_op_name(unsigned op)
 {
     switch (op) {

@@ -38,7 +38,9 @@ static const char *reserved_error(uint64_t key, mps_view raw)
     case MPS_PROP_TRACE:
         if (mps_read_bin(&r, "trace (5) must be 25 bytes").len != 25) return "trace (5) must be 25 bytes";
         break;
-    case MPS_PROP_CORRELATION: case MPS_PROP_KEY: case MPS_PROP_MESSAGE_ID:
+    case MPS_PROP_CORRELATION:
+    case MPS_PROP_KEY:
+    case MPS_PROP_MESSAGE_ID:
         if (head.type == MPS_ARRAY) return "correlation (2), key (6) and message id (7) must be scalars";
         break;
     case MPS_PROP_SOURCE_TIME_MS: mps_read_uint(&r, MPS_NUMBER_MAX, "source time (8) must be milliseconds"); break;

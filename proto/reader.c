@@ -150,10 +150,14 @@ static bool same_key(mps_view a, mps_view b)
     switch (head_a.type) {
     case MPS_NIL: return true;
     case MPS_BOOL: return head_a.boolean == head_b.boolean;
-    case MPS_UINT: case MPS_INT: return head_a.number == head_b.number;
-    case MPS_STR: case MPS_BIN: return mps_view_equal(body_a, body_b);
+    case MPS_UINT:
+    case MPS_INT: return head_a.number == head_b.number;
+    case MPS_STR:
+    case MPS_BIN: return mps_view_equal(body_a, body_b);
     case MPS_EXT: return head_a.ext_type == head_b.ext_type && mps_view_equal(body_a, body_b);
-    case MPS_FLOAT: case MPS_ARRAY: case MPS_MAP: return mps_view_equal(a, b);
+    case MPS_FLOAT:
+    case MPS_ARRAY:
+    case MPS_MAP: return mps_view_equal(a, b);
     }
     return false;
 }

@@ -155,8 +155,8 @@ enum mps_scan_result mps_scan(struct mps_scan *scan, const uint8_t *frame, size_
  * Sets *used to how many of them belong to it. Returns MPS_SCAN_MORE, MPS_SCAN_FRAME when it is over, or an error.
  * Keep bytes beyond *used; when MORE is returned and *used < len, they are the beginning of a value that isn't
  * complete: offer them again with more behind. */
-enum mps_scan_result mps_scan_skip(struct mps_scan *scan, const uint8_t *bytes, size_t len, const struct mps_limits *limits,
-                                   size_t *used);
+enum mps_scan_result mps_scan_skip(struct mps_scan *scan, const uint8_t *bytes, size_t len,
+                                   const struct mps_limits *limits, size_t *used);
 
 /* Length in bytes of the complete, already accepted MSG frame at p, of which every element is known to be whole.
  * For walking the frames of a run; costs a few nanoseconds and checks nothing. */
@@ -323,7 +323,8 @@ void mps_put_raw(struct mps_out *out, mps_view bytes);    /* already encoded */
 /* Encoders: the shortest form of each frame. Return true, or false if it did not fit (nothing was written). */
 bool mps_encode_hello(struct mps_out *out, const struct mps_hello *in);
 bool mps_encode_msg(struct mps_out *out, const struct mps_msg *in);
-bool mps_encode_msg_head(struct mps_out *out, mps_view topic, mps_view props, uint32_t payload_len); /* all but the payload's body */
+/* All but the payload's body. */
+bool mps_encode_msg_head(struct mps_out *out, mps_view topic, mps_view props, uint32_t payload_len);
 bool mps_encode_pub(struct mps_out *out, const struct mps_pub *in);
 bool mps_encode_for(struct mps_out *out, const struct mps_for *in);
 bool mps_encode_ack(struct mps_out *out, const struct mps_ack *in);

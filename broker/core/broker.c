@@ -166,8 +166,12 @@ void broker_each_subscription(const struct broker *broker, bool (*fn)(const stru
     for (const struct session *session = broker->sessions; session != NULL; session = session->next) {
         for (struct hash_node *n = hash_first(&session->subs); n != NULL; n = hash_next(&session->subs, n)) {
             const struct subscription *sub = container_of(n, struct subscription, in_subs);
-            struct subscription_figures figures = {.link = session->link, .sid = sub->sid, .matched = sub->matched,
-                                                   .sent = sub->sent, .lost = sub->lost, .queued = sub->queue.msgs,
+            struct subscription_figures figures = {.link = session->link,
+                                                   .sid = sub->sid,
+                                                   .matched = sub->matched,
+                                                   .sent = sub->sent,
+                                                   .lost = sub->lost,
+                                                   .queued = sub->queue.msgs,
                                                    .queued_bytes = sub->queue.bytes};
             if (!fn(&figures, arg)) return;
         }

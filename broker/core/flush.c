@@ -44,9 +44,9 @@ struct flush_plan {
     uint32_t scratch_used;
     uint32_t for_sid, for_flags; /* the terms that the peer will hold then */
     size_t bytes;
-    int looks;                   /* at retained values */
-    struct subscription *last;   /* the last one that the plan came to, or NULL */
-    bool unfinished;             /* snapshots have looked at enough values for one write */
+    int looks;                 /* at retained values */
+    struct subscription *last; /* the last one that the plan came to, or NULL */
+    bool unfinished;           /* snapshots have looked at enough values for one write */
     uint8_t scratch[SCRATCH_BYTES];
 };
 
@@ -82,24 +82,21 @@ static struct piece *add_piece(struct flush_plan *plan, enum piece_kind kind, co
         memcpy(plan->scratch + plan->scratch_used, bytes, len);
         plan->scratch_used += len;
     }
-    if (from == last_end(plan))
-        plan->iovecs[plan->iovecs_count - 1].iov_len += len;
-    else
-        plan->iovecs[plan->iovecs_count++] = (struct iovec){(void *)from, len};
+    if (from == last_end(plan)) plan->iovecs[plan->iovecs_count - 1].iov_len += len;
+    else plan->iovecs[plan->iovecs_count++] = (struct iovec){(void *)from, len};
     return piece;
 }
 
 /* A small frame that exists only in the scratch memory. */
-static struct piece *add_frame(struct flush_plan *plan, enum piece_kind kind, struct subscription *sub, struct mps_out *out)
+static struct piece *add_frame(struct flush_plan *plan, enum piece_kind kind, struct subscription *sub,
+                               struct mps_out *out)
 {
     plan->scratch_used += out->len;
     struct piece *piece = &plan->pieces[plan->pieces_count++];
     *piece = (struct piece){.kind = kind, .len = out->len, .bytes = out->buf, .sub = sub};
     plan->bytes += out->len;
-    if (out->buf == last_end(plan))
-        plan->iovecs[plan->iovecs_count - 1].iov_len += out->len;
-    else
-        plan->iovecs[plan->iovecs_count++] = (struct iovec){out->buf, out->len};
+    if (out->buf == last_end(plan)) plan->iovecs[plan->iovecs_count - 1].iov_len += out->len;
+    else plan->iovecs[plan->iovecs_count++] = (struct iovec){out->buf, out->len};
     return piece;
 }
 

@@ -7,7 +7,7 @@
 
 #define SOFTWARE "pubsubd/" PUBSUB_VERSION
 
-/* Whether the frame was well-formed; if not, says BYE. what: where the decoder, called for `code`, put its complaint. */
+/* Whether the frame was well-formed; if not, says BYE. what: where the decoder that gave `code` put its complaint. */
 static bool decoded(struct session *session, enum mps_op op, enum mps_code code, const char **what)
 {
     if (code == MPS_OK) return true;
@@ -56,11 +56,17 @@ static void reply_welcome(struct session *session, const struct mps_hello *hello
     const struct broker *broker = session->broker;
     uint8_t room[512];
     struct mps_out out = mps_out_open(room, sizeof room);
-    mps_encode_welcome(&out, &(struct mps_welcome){
-                                 .version = MPS_PROTOCOL_VERSION, .id = session->id, .epoch = broker->epoch,
-                                 .ka_s = session->ka_ms / 1000, .has_sess = hello->sess_s > 0, .max_payload = broker->limits.max_payload,
-                                 .max_topic = MPS_TOPIC_MAX, .max_subs = broker->limits.max_subs_count,
-                                 .pub_window = broker->limits.pub_window_count, .ack = 1, .sw = mps_text(SOFTWARE)});
+    mps_encode_welcome(&out, &(struct mps_welcome){.version = MPS_PROTOCOL_VERSION,
+                                                   .id = session->id,
+                                                   .epoch = broker->epoch,
+                                                   .ka_s = session->ka_ms / 1000,
+                                                   .has_sess = hello->sess_s > 0,
+                                                   .max_payload = broker->limits.max_payload,
+                                                   .max_topic = MPS_TOPIC_MAX,
+                                                   .max_subs = broker->limits.max_subs_count,
+                                                   .pub_window = broker->limits.pub_window_count,
+                                                   .ack = 1,
+                                                   .sw = mps_text(SOFTWARE)});
     reply_frame(session, &out);
 }
 
@@ -68,13 +74,16 @@ static void reply_welcome(struct session *session, const struct mps_hello *hello
 static bool admits(struct session *session, const struct mps_hello *hello)
 {
     if (!mps_view_equal(hello->magic, mps_text("mps"))) {
-        session_byef(session, MPS_MALFORMED, "malformed HELLO: the protocol is '%s', not 'mps'", printable(hello->magic));
+        session_byef(session, MPS_MALFORMED, "malformed HELLO: the protocol is '%s', not 'mps'",
+                     printable(hello->magic));
     } else if (hello->version < MPS_PROTOCOL_VERSION || hello->vmin > MPS_PROTOCOL_VERSION) {
         session_byef(session, MPS_VERSION, "version %u is spoken here", MPS_PROTOCOL_VERSION);
     } else if (hello->auth.ptr != NULL && !mps_view_equal(hello->auth, mps_text("none"))) {
-        session_byef(session, MPS_AUTH, "authentication by '%s' is not available, only 'none' is", printable(hello->auth));
+        session_byef(session, MPS_AUTH, "authentication by '%s' is not available, only 'none' is",
+                     printable(hello->auth));
     } else if (hello->id.ptr != NULL && mps_id_error(hello->id) != NULL) {
-        session_byef(session, MPS_BAD_CLIENT_ID, "bad client id '%s': %s", printable(hello->id), mps_id_error(hello->id));
+        session_byef(session, MPS_BAD_CLIENT_ID, "bad client id '%s': %s", printable(hello->id),
+                     mps_id_error(hello->id));
     } else {
         return true;
     }
@@ -89,7 +98,8 @@ void handle_HELLO(struct session *session, mps_view frame)
         session_bye(session, MPS_STATE, "HELLO came a second time");
         return;
     }
-    if (!decoded(session, MPS_OP_HELLO, mps_decode_hello(frame, &hello, &what), &what) || !admits(session, &hello)) return;
+    if (!decoded(session, MPS_OP_HELLO, mps_decode_hello(frame, &hello, &what), &what) || !admits(session, &hello))
+        return;
     const struct broker_limits *limits = &session->broker->limits;
     uint32_t ka_s = hello.ka_s < limits->keepalive_max_s ? hello.ka_s : limits->keepalive_max_s;
     session->ka_ms = ka_s * 1000;
@@ -136,7 +146,8 @@ void handle_PONG(struct session *session, mps_view frame)
 {
     struct mps_token pong;
     const char *what;
-    decoded(session, MPS_OP_PONG, mps_decode_token(frame, &pong, &what), &what); /* that something came is all it says */
+    /* That something came is all it says. */
+    decoded(session, MPS_OP_PONG, mps_decode_token(frame, &pong, &what), &what);
 }
 
 /* ---- publishing -------------------------------------------------------------------------------------------- */
@@ -148,8 +159,9 @@ void handle_PUB(struct session *session, mps_view frame)
     if (!decoded(session, MPS_OP_PUB, mps_decode_pub(frame, &pub, &what), &what)) return;
     bool acknowledged = (pub.flags & MPS_PUB_LEVEL_MASK) != 0;
     if (acknowledged != (pub.pid > 0)) {
-        session_byef(session, MPS_PID_ORDER, acknowledged ? "PUB asks for an acknowledgement without a pid"
-                                                          : "PUB has a pid without asking for an acknowledgement");
+        session_byef(session, MPS_PID_ORDER,
+                     acknowledged ? "PUB asks for an acknowledgement without a pid"
+                                  : "PUB has a pid without asking for an acknowledgement");
         return;
     }
     if (acknowledged && session->next_pid > 0 && pub.pid != session->next_pid) {
@@ -232,7 +244,8 @@ static bool is_inbox(mps_view pattern)
 {
     static const char inbox[] = "$inbox";
     size_t len = sizeof inbox - 1;
-    return pattern.len >= len && memcmp(pattern.ptr, inbox, len) == 0 && (pattern.len == len || pattern.ptr[len] == '/');
+    return pattern.len >= len && memcmp(pattern.ptr, inbox, len) == 0 &&
+           (pattern.len == len || pattern.ptr[len] == '/');
 }
 
 /* Whether the SUB can be granted; if not, answers why. */
@@ -247,20 +260,20 @@ static bool grants(struct session *session, const struct mps_sub *in, enum mps_c
         refuse_sub(session, in->sid, MPS_BAD_OPTION, "subscription id %u is not from 1 to %u", in->sid, MPS_SID_MAX);
     else if (wrong != NULL)
         refuse_sub(session, in->sid, MPS_BAD_TOPIC, "bad pattern '%s': %s", printable(in->pattern), wrong);
-    else if (code != MPS_OK)
-        refuse_sub(session, in->sid, code, "option '%s' has a value that is not allowed", what);
+    else if (code != MPS_OK) refuse_sub(session, in->sid, code, "option '%s' has a value that is not allowed", what);
     else if (is_inbox(in->pattern))
         refuse_sub(session, in->sid, MPS_NOT_AUTHORISED, "may not subscribe to '%s': inboxes belong to their clients",
                    printable(in->pattern));
     else if (unavailable != NULL)
-        refuse_sub(session, in->sid, unavailable_code, "option '%s' asks for something that is not available", unavailable);
+        refuse_sub(session, in->sid, unavailable_code, "option '%s' asks for something that is not available",
+                   unavailable);
     else if (sub != NULL && !mps_view_equal(subscription_pattern(sub), in->pattern))
         refuse_sub(session, in->sid, MPS_SID_IN_USE, "subscription id %u is in use with the pattern '%s'", in->sid,
                    printable(subscription_pattern(sub)));
     else if (sub == NULL && session->subs.count >= max_subs)
-        refuse_sub(session, in->sid, MPS_TOO_MANY_SUBS, "the limit of %u subscriptions of a connection is reached", max_subs);
-    else
-        return true;
+        refuse_sub(session, in->sid, MPS_TOO_MANY_SUBS, "the limit of %u subscriptions of a connection is reached",
+                   max_subs);
+    else return true;
     return false;
 }
 
@@ -332,8 +345,12 @@ void handle_STAT(struct session *session, mps_view frame)
     }
     uint8_t room[MPS_SMALL_FRAME_MAX];
     struct mps_out out = mps_out_open(room, sizeof room);
-    mps_encode_stat(&out, &(struct mps_stat){.sid = sub->sid, .has_counts = true, .matched = sub->matched, .sent = sub->sent,
-                                             .lost = sub->lost, .queued = sub->queue.msgs,
+    mps_encode_stat(&out, &(struct mps_stat){.sid = sub->sid,
+                                             .has_counts = true,
+                                             .matched = sub->matched,
+                                             .sent = sub->sent,
+                                             .lost = sub->lost,
+                                             .queued = sub->queue.msgs,
                                              .queued_bytes = sub->queue.bytes});
     reply_frame(session, &out);
 }

@@ -110,7 +110,8 @@ void hash_remove(struct hash *table, struct hash_node *node)
     *at = node->next;
     table->count--;
     if (table->count == 0) hash_free(table);
-    else if (table->mask >= 2 * FIRST_BUCKETS && table->count < table->mask / 8) set_buckets(table, (table->mask + 1) / 4);
+    else if (table->mask >= 2 * FIRST_BUCKETS && table->count < table->mask / 8)
+        set_buckets(table, (table->mask + 1) / 4);
 }
 
 struct hash_node *hash_find(const struct hash *table, uint64_t hash, hash_equal_fn equal, const void *key)

@@ -23,8 +23,8 @@ struct input {
     struct slab *slab;
     const uint8_t *p, *end;
     uint32_t frames;
-    struct publish publish;  /* .run NULL: none is growing */
-    uint32_t head_len;       /* of its frames, up to the payload's first byte; 0: it can't grow */
+    struct publish publish; /* .run NULL: none is growing */
+    uint32_t head_len;      /* of its frames, up to the payload's first byte; 0: it can't grow */
 };
 
 static struct mps_limits limits_of(const struct session *session)
@@ -99,8 +99,8 @@ static void take_msg(struct input *in, const struct mps_scan *scan)
         session_byef(session, MPS_MALFORMED, "malformed MSG: %s", what);
         return;
     }
-    in->publish = (struct publish){.run = run_new(&session->broker->runs, in->slab, in->p),
-                                   .topic = msg.topic, .props = msg.props};
+    in->publish = (struct publish){
+        .run = run_new(&session->broker->runs, in->slab, in->p), .topic = msg.topic, .props = msg.props};
     bool plain = scan->elements == 4 && !(session->terms.flags & MPS_PUB_EACH);
     in->head_len = plain ? scan->payload_at - bin_head_len(in->p, scan) : 0;
     add_frame(in, scan->pos, scan->payload_len);
@@ -109,10 +109,18 @@ static void take_msg(struct input *in, const struct mps_scan *scan)
 static void dispatch(struct session *session, unsigned op, mps_view frame)
 {
     switch (op) {
-#define TO_BROKER(number, NAME) case number: handle_##NAME(session, frame); break;
-#define BOTH(number, NAME) case number: handle_##NAME(session, frame); break;
-#define TO_CLIENT(number, NAME)                                                                                      \
-    case number: session_bye(session, MPS_STATE, "only a broker may send " #NAME); break;
+#define TO_BROKER(number, NAME)        \
+    case number:                       \
+        handle_##NAME(session, frame); \
+        break;
+#define BOTH(number, NAME)             \
+    case number:                       \
+        handle_##NAME(session, frame); \
+        break;
+#define TO_CLIENT(number, NAME)                                           \
+    case number:                                                          \
+        session_bye(session, MPS_STATE, "only a broker may send " #NAME); \
+        break;
 #define OP(number, NAME, way, fields) way(number, NAME)
 #include "ops.def"
 #undef OP
@@ -141,9 +149,12 @@ static void take_frame(struct input *in, const struct mps_scan *scan)
 /* What the first bytes look like when they aren't ours. */
 static const char *guess(const uint8_t *p, size_t len)
 {
-    static const struct { const char *start, *name; } known[] = {
-        {"GET ", "HTTP"}, {"POST ", "HTTP"}, {"HEAD ", "HTTP"}, {"PUT ", "HTTP"}, {"OPTIONS ", "HTTP"},
-        {"PRI ", "HTTP/2"}, {"SSH-", "SSH"}, {"CONNECT ", "NATS or an HTTP proxy"}, {"*", "Redis"},
+    static const struct {
+        const char *start, *name;
+    } known[] = {
+        {"GET ", "HTTP"},     {"POST ", "HTTP"},  {"HEAD ", "HTTP"}, {"PUT ", "HTTP"},
+        {"OPTIONS ", "HTTP"}, {"PRI ", "HTTP/2"}, {"SSH-", "SSH"},   {"CONNECT ", "NATS or an HTTP proxy"},
+        {"*", "Redis"},
     };
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
         size_t start_len = strlen(known[i].start);
@@ -161,8 +172,7 @@ static bool check_first(struct session *session, const uint8_t *p, size_t len)
     const char *looks = guess(p, len);
     if (looks != NULL)
         session_byef(session, MPS_MALFORMED, "this listener serves mps/1, the first bytes look like %s", looks);
-    else
-        session_byef(session, MPS_MALFORMED, "the first byte is %02x, a HELLO begins with 94 to 9f", p[0]);
+    else session_byef(session, MPS_MALFORMED, "the first byte is %02x, a HELLO begins with 94 to 9f", p[0]);
     return false;
 }
 
@@ -181,8 +191,8 @@ static void refuse_large(struct input *in)
         return;
     }
     mps_view topic = {r.p + head.head_len, head.count};
-    snprintf(text, sizeof text, "the payload of %u bytes for '%s' is over the limit of %u bytes", session->scan.payload_len,
-             printable(topic), session->broker->limits.max_payload);
+    snprintf(text, sizeof text, "the payload of %u bytes for '%s' is over the limit of %u bytes",
+             session->scan.payload_len, printable(topic), session->broker->limits.max_payload);
     publish_refuse(session, topic, MPS_TOO_LARGE, text);
 }
 
@@ -208,8 +218,10 @@ static bool step(struct input *in)
     } else {
         if (scan->pos == 0 && !check_first(session, in->p, left)) return true;
         result = mps_scan(scan, in->p, left, &limits);
-        if (session->state == SESSION_NEW && result != MPS_SCAN_MALFORMED && scan->elements > 0 && scan->op != MPS_OP_HELLO) {
-            session_byef(session, MPS_STATE, "the first frame must be HELLO, this is %s (%u)", mps_op_name(scan->op), scan->op);
+        if (session->state == SESSION_NEW && result != MPS_SCAN_MALFORMED && scan->elements > 0 &&
+            scan->op != MPS_OP_HELLO) {
+            session_byef(session, MPS_STATE, "the first frame must be HELLO, this is %s (%u)", mps_op_name(scan->op),
+                         scan->op);
             return true;
         }
         if (result == MPS_SCAN_FRAME) {
@@ -263,7 +275,8 @@ static void work(struct session *session, struct slab *slab, const uint8_t *byte
     struct broker *broker = session->broker;
     uint64_t work_end = broker->work + WORK_A_TURN;
     while (in.p < in.end && takes_input(session) && more) {
-        if (in.frames >= FRAMES_A_TURN || broker->work >= work_end || buffer_len(&session->control) > CONTROL_MAX) break;
+        if (in.frames >= FRAMES_A_TURN || broker->work >= work_end || buffer_len(&session->control) > CONTROL_MAX)
+            break;
         if (!grow_run(&in)) more = step(&in);
     }
     finish_run(&in);

@@ -136,7 +136,7 @@ struct broker {
     struct session *dead;
     struct flush_plan *plan;          /* room for one write */
     bool stopping;
-    uint64_t work;                    /* steps of routing so far: what a session may cost in a turn is counted in them */
+    uint64_t work;                    /* steps of routing so far; what a session may cost a turn is counted so */
     uint64_t log_second;              /* at most a few lines a second about peers */
     uint32_t log_count, log_unsaid;
     struct broker_figures figures;    /* the counters; the rest is filled when asked */
@@ -163,7 +163,8 @@ void session_end_gently(struct session *session, uint32_t code, const char *text
 void session_finish_ending(struct session *session); /* everything queued is written: BYE, or close */
 /* Says BYE at once; queued messages are gone. text: one sentence. Later calls change nothing. */
 void session_bye(struct session *session, uint32_t code, const char *text) __attribute__((nonnull));
-void session_byef(struct session *session, uint32_t code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void session_byef(struct session *session, uint32_t code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 void session_keepalive(struct session *session);   /* sets its timer anew */
 
 /* input.c: bytes to frames */
@@ -190,7 +191,8 @@ void reply_puback_error(struct session *session, uint64_t pid, uint32_t code, co
 void reply_acks(struct session *session);          /* answers what gathered in .acks */
 /* Peers' bytes as printable text for messages and logs: at most 80 characters. Static memory, two calls' worth. */
 const char *printable(mps_view text);
-void log_peer(struct broker *broker, enum log_level level, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void log_peer(struct broker *broker, enum log_level level, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /* publish.c: messages coming in */
 struct publish {
@@ -205,7 +207,7 @@ void publish_run(struct session *session, const struct publish *publish);
 void publish_refuse(struct session *session, mps_view topic, uint32_t code, const char *text);
 
 /* router.c */
-/* Who gets what is published to a topic. NULL and *error if the topic is no good. Valid until a subscription changes. */
+/* Who gets what is published to a topic, until a subscription changes; NULL and *error if the topic is no good. */
 const struct route *router_route(struct broker *broker, mps_view topic, const char **error);
 /* Queues the run for all of them. Returns how many copies queues refused. */
 uint64_t router_fan_out(const struct route *route, struct run *run);

@@ -8,7 +8,8 @@ static unsigned ack_level(const struct session *session)
     return (session->terms.flags & MPS_PUB_LEVEL_MASK) >> MPS_PUB_LEVEL_SHIFT;
 }
 
-/* Uses up the next publish ids, if these MSGs are acknowledged; else *first is 0. False: there are no more, BYE is said. */
+/* Uses up the next publish ids, if these MSGs are acknowledged; else *first is 0. False: there are no more, BYE is
+ * said. */
 static bool take_pids(struct session *session, uint32_t count, uint64_t *first)
 {
     *first = session->terms.pid;
@@ -34,7 +35,8 @@ void publish_refuse(struct session *session, mps_view topic, uint32_t code, cons
     if (take_pids(session, 1, &pid)) refuse_one(session, pid, topic, code, text);
 }
 
-static void refuse_run(struct session *session, const struct publish *publish, uint64_t pid, uint32_t code, const char *text)
+static void refuse_run(struct session *session, const struct publish *publish, uint64_t pid, uint32_t code,
+                       const char *text)
 {
     for (uint32_t i = 0; i < publish->run->count; i++)
         refuse_one(session, pid ? pid + i : 0, publish->topic, code, text);

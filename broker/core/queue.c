@@ -101,7 +101,8 @@ static uint32_t lift_gaps(struct queue *queue, struct queue_entry *kept, uint32_
 }
 
 /* Bytes and messages of the first entry that have to go. */
-static void first_excess(const struct queue *queue, uint64_t max_msgs, uint64_t max_bytes, uint32_t *len, uint64_t *count)
+static void first_excess(const struct queue *queue, uint64_t max_msgs, uint64_t max_bytes, uint32_t *len,
+                         uint64_t *count)
 {
     const struct queue_entry *entry = queue_at(queue, 0);
     *len = entry->len;

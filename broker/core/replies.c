@@ -110,6 +110,7 @@ void reply_acks(struct session *session)
     if (acks->count == 0) return;
     reply_puback(session, &(struct mps_puback){.pid = acks->last_pid,
                                                .code = acks->matched_least == 0 ? MPS_NOBODY_OR_WILL : MPS_OK,
-                                               .matched = acks->matched_least, .dropped = acks->dropped});
+                                               .matched = acks->matched_least,
+                                               .dropped = acks->dropped});
     *acks = (struct ack_pending){0};
 }

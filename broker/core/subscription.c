@@ -3,7 +3,7 @@
 
 #include "model.h"
 
-/* Small messages of many topics cost more to keep than they are long: a queue may take twice its max_bytes, and this. */
+/* Small messages of many topics cost more to keep than they are long: a queue may take twice its max_bytes and this. */
 #define OVERHEAD_BYTES (1024u * 1024)
 
 static bool has_sid(const struct hash_node *node, const void *key)
@@ -108,7 +108,8 @@ static uint64_t lose_oldest(struct subscription *sub, uint64_t max_msgs, uint64_
 }
 
 /* Queues a part of a run; the oldest make room. */
-static void push_part(struct subscription *sub, struct run *run, uint32_t off, uint32_t len, uint32_t count, uint64_t allowed)
+static void push_part(struct subscription *sub, struct run *run, uint32_t off, uint32_t len, uint32_t count,
+                      uint64_t allowed)
 {
     uint64_t before = sub->queue.bytes;
     queue_push(&sub->queue, run, off, len, count);

@@ -34,6 +34,7 @@ void topics_add(struct topics *topics, mps_view pattern, struct topic_entry *ent
 void topics_remove(struct topics *topics, struct topic_entry *entry);
 /* Calls fn for each entry whose pattern matches. Returns how many nodes it visited: those that match a beginning of the
  * topic, which a peer can make many. */
-uint64_t topics_match(const struct topics *topics, mps_view topic, void (*fn)(struct topic_entry *entry, void *arg), void *arg);
+uint64_t topics_match(const struct topics *topics, mps_view topic, void (*fn)(struct topic_entry *entry, void *arg),
+                      void *arg);
 
 #endif

@@ -16,7 +16,8 @@ static int parse_unix(struct address *address, const char *path, const char *url
     if (path[0] == '\0') {
         snprintf(text, text_cap, "'%s' has no path", url);
     } else if (strlen(path) >= sizeof address->path) {
-        snprintf(text, text_cap, "the path of '%s' has %zu bytes, the limit is %zu", url, strlen(path), sizeof address->path - 1);
+        snprintf(text, text_cap, "the path of '%s' has %zu bytes, the limit is %zu", url, strlen(path),
+                 sizeof address->path - 1);
     } else {
         strcpy(address->path, path);
         return 0;

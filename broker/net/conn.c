@@ -89,8 +89,8 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 {
     struct link *link = poll->data;
     if (status < 0) {
-        /* An error is pending, and libuv has stopped polling. What came before the error is still read, but not of a peer
-         * that is paused and polled: it doesn't read what it is sent, and now never will. */
+        /* An error is pending, and libuv has stopped polling. What came before the error is still read, but not of a
+         * peer that is paused and polled: it doesn't read what it is sent, and now never will. */
         bool blocked = link->events & UV_WRITABLE;
         link->events = 0;
         if (link->read_ended || link->paused || !read_once(link) || (link->paused && blocked)) break_link(link);

@@ -106,7 +106,8 @@ static int clear_path(const char *path, char *text, size_t text_cap)
     bool refused = fd >= 0 && connect(fd, (struct sockaddr *)&name, sizeof name) != 0 && errno == ECONNREFUSED;
     close(fd);
     if (refused && unlink(path) == 0) return 0;
-    snprintf(text, text_cap, "cannot listen on 'unix:%s': %s", path, refused ? strerror(errno) : "somebody else serves there");
+    snprintf(text, text_cap, "cannot listen on 'unix:%s': %s", path,
+             refused ? strerror(errno) : "somebody else serves there");
     return -1;
 }
 

@@ -238,8 +238,7 @@ static bool bench_close(struct stage *stage, char *error, size_t cap)
     if (!clean)
         snprintf(error, cap, "left in the broker: %zu sessions, %llu subscriptions", broker_sessions(bench->broker),
                  (unsigned long long)left.subscriptions);
-    else
-        broker_free(bench->broker);
+    else broker_free(bench->broker);
     for (int i = 0; i < STAGE_CONNS_COUNT; i++) {
         free(bench->links[i].waiting);
         free(stage->inbox[i].at);
@@ -271,10 +270,8 @@ static bool read_limits(struct broker_limits *limits, const char *text)
         size_t i = 0;
         while (i < sizeof known / sizeof *known && strcmp(name, known[i].name) != 0) i++;
         if (i == sizeof known / sizeof *known) return false;
-        if (known[i].size == sizeof(uint32_t))
-            *(uint32_t *)known[i].field = (uint32_t)number;
-        else
-            *(uint64_t *)known[i].field = number;
+        if (known[i].size == sizeof(uint32_t)) *(uint32_t *)known[i].field = (uint32_t)number;
+        else *(uint64_t *)known[i].field = number;
         text += len;
     }
     return true;

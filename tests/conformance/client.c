@@ -66,10 +66,8 @@ static void put_gap(struct mps_out *out, const struct pubsub_gap *gap)
 {
     put_name(out, 3, "gap");
     mps_put_uint(out, gap->sid);
-    if (gap->exact)
-        mps_put_uint(out, gap->count);
-    else
-        mps_put_nil(out);
+    if (gap->exact) mps_put_uint(out, gap->count);
+    else mps_put_nil(out);
     mps_put_uint(out, gap->reason);
 }
 
@@ -77,29 +75,20 @@ static void put_event(struct mps_out *out, const struct pubsub_event *event)
 {
     switch (event->type) {
     case PUBSUB_EVENT_NONE:
-    case PUBSUB_EVENT_BLOCKED:
-        break;
+    case PUBSUB_EVENT_BLOCKED: break;
     case PUBSUB_EVENT_WELCOME:
         put_name(out, 2, "welcome");
         mps_put_text(out, mps_text(event->as.welcome.client_id));
         mps_put_uint(out, event->as.welcome.keepalive_s);
         break;
-    case PUBSUB_EVENT_MESSAGE:
-        put_message(out, &event->as.message);
-        break;
-    case PUBSUB_EVENT_GAP:
-        put_gap(out, &event->as.gap);
-        break;
+    case PUBSUB_EVENT_MESSAGE: put_message(out, &event->as.message); break;
+    case PUBSUB_EVENT_GAP: put_gap(out, &event->as.gap); break;
     case PUBSUB_EVENT_PUBACK:
         NUMBERS("puback", event->as.puback.first_pid, event->as.puback.last_pid, event->as.puback.code,
                 event->as.puback.matched, event->as.puback.dropped);
         break;
-    case PUBSUB_EVENT_SUBACK:
-        NUMBERS("suback", event->as.suback.sid, event->as.suback.code);
-        break;
-    case PUBSUB_EVENT_MARK:
-        NUMBERS("mark", event->as.mark.sid, event->as.mark.mark);
-        break;
+    case PUBSUB_EVENT_SUBACK: NUMBERS("suback", event->as.suback.sid, event->as.suback.code); break;
+    case PUBSUB_EVENT_MARK: NUMBERS("mark", event->as.mark.sid, event->as.mark.mark); break;
     case PUBSUB_EVENT_STAT:
         NUMBERS("stat", event->as.stat.sid, event->as.stat.matched, event->as.stat.sent, event->as.stat.lost,
                 event->as.stat.queued, event->as.stat.queued_bytes);
@@ -108,21 +97,11 @@ static void put_event(struct mps_out *out, const struct pubsub_event *event)
         put_name(out, 1, "pong");
         put_bytes(out, event->as.pong.ptr, event->as.pong.len);
         break;
-    case PUBSUB_EVENT_INFO:
-        put_name(out, 0, "info");
-        break;
-    case PUBSUB_EVENT_REFUSAL:
-        NUMBERS("refusal", event->as.refusal.code, event->as.refusal.op);
-        break;
-    case PUBSUB_EVENT_TOO_LARGE:
-        NUMBERS("too_large", event->as.too_large.sid, event->as.too_large.payload_len);
-        break;
-    case PUBSUB_EVENT_BYE:
-        NUMBERS("bye", event->as.ending.code);
-        break;
-    case PUBSUB_EVENT_FAILED:
-        NUMBERS("failed", event->as.ending.code);
-        break;
+    case PUBSUB_EVENT_INFO: put_name(out, 0, "info"); break;
+    case PUBSUB_EVENT_REFUSAL: NUMBERS("refusal", event->as.refusal.code, event->as.refusal.op); break;
+    case PUBSUB_EVENT_TOO_LARGE: NUMBERS("too_large", event->as.too_large.sid, event->as.too_large.payload_len); break;
+    case PUBSUB_EVENT_BYE: NUMBERS("bye", event->as.ending.code); break;
+    case PUBSUB_EVENT_FAILED: NUMBERS("failed", event->as.ending.code); break;
     }
 }
 

@@ -139,22 +139,15 @@ static void judge(const uint8_t *frame, size_t len, size_t cut, struct verdict *
     }
     v->what = scan.error;
     switch (result) {
-    case MPS_SCAN_MORE:
-        v->more = true;
-        return;
-    case MPS_SCAN_MALFORMED:
-        v->code = MPS_MALFORMED;
-        return;
-    case MPS_SCAN_LIMIT:
-        v->code = MPS_LIMIT;
-        return;
+    case MPS_SCAN_MORE: v->more = true; return;
+    case MPS_SCAN_MALFORMED: v->code = MPS_MALFORMED; return;
+    case MPS_SCAN_LIMIT: v->code = MPS_LIMIT; return;
     case MPS_SCAN_TOO_LARGE:
         result = skip_oversized(&scan, frame, there, len, cut);
         v->code = result == MPS_SCAN_FRAME ? MPS_TOO_LARGE : MPS_INTERNAL;
         v->what = "an oversized frame was not passed over to its end";
         return;
-    case MPS_SCAN_FRAME:
-        break;
+    case MPS_SCAN_FRAME: break;
     }
     if (scan.pos != len) {
         v->code = MPS_INTERNAL;
@@ -185,14 +178,10 @@ static bool cuts_are_incomplete(const uint8_t *frame, size_t len, size_t *where)
 
 static void describe(const struct verdict *v, char *text, size_t cap)
 {
-    if (v->more)
-        snprintf(text, cap, "more");
-    else if (v->ignored)
-        snprintf(text, cap, "ignore");
-    else if (v->code != MPS_OK)
-        snprintf(text, cap, "reject %u", v->code);
-    else
-        snprintf(text, cap, "ok %s%s", mps_op_name(v->op), v->same ? " same" : "");
+    if (v->more) snprintf(text, cap, "more");
+    else if (v->ignored) snprintf(text, cap, "ignore");
+    else if (v->code != MPS_OK) snprintf(text, cap, "reject %u", v->code);
+    else snprintf(text, cap, "ok %s%s", mps_op_name(v->op), v->same ? " same" : "");
 }
 
 static bool check_verdict(const struct step *frame, const struct step *wanted, size_t cut,
@@ -213,10 +202,8 @@ static bool check_verdict(const struct step *frame, const struct step *wanted, s
         return false;
     }
     if (coverage == NULL || v.more || v.op > MPS_OP_MAX) return true;
-    if (v.code == MPS_OK)
-        coverage->accepted[v.op]++;
-    else
-        coverage->rejected[v.op]++;
+    if (v.code == MPS_OK) coverage->accepted[v.op]++;
+    else coverage->rejected[v.op]++;
     return true;
 }
 

@@ -55,10 +55,8 @@ static int connect_tcp(const char *host_port)
 static bool live_connect(struct stage *stage, int conn)
 {
     struct live *live = (struct live *)stage;
-    if (strncmp(live->url, "unix:", 5) == 0)
-        live->fds[conn] = connect_unix(live->url + 5);
-    else
-        live->fds[conn] = connect_tcp(live->url + strlen("tcp://"));
+    if (strncmp(live->url, "unix:", 5) == 0) live->fds[conn] = connect_unix(live->url + 5);
+    else live->fds[conn] = connect_tcp(live->url + strlen("tcp://"));
     return live->fds[conn] >= 0;
 }
 
@@ -70,10 +68,8 @@ static bool take_in(struct live *live, int conn, int timeout_ms)
     if (inbox->ended || poll(&fd, 1, timeout_ms) != 1) return false;
     uint8_t buf[16384];
     ssize_t len = recv(fd.fd, buf, sizeof buf, MSG_DONTWAIT);
-    if (len > 0)
-        inbox_add(inbox, buf, (size_t)len);
-    else
-        inbox->ended = len == 0 || errno != EAGAIN; /* a reset is an end too */
+    if (len > 0) inbox_add(inbox, buf, (size_t)len);
+    else inbox->ended = len == 0 || errno != EAGAIN; /* a reset is an end too */
     return true;
 }
 

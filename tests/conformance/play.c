@@ -170,42 +170,25 @@ static bool play_step(struct play *play)
     if (step->kind != STEP_AT && (step->conn == 0 || !stage->open[conn]))
         return wrong(play, "needs an open connection");
     switch (step->kind) {
-    case STEP_SEND:
-        send_cut(play, conn);
-        return true;
-    case STEP_BYTES:
-        return play->skip[conn] ? expect_frame(play, conn) : expect_bytes(play, conn);
-    case STEP_MATCH:
-        return expect_frame(play, conn);
+    case STEP_SEND: send_cut(play, conn); return true;
+    case STEP_BYTES: return play->skip[conn] ? expect_frame(play, conn) : expect_bytes(play, conn);
+    case STEP_MATCH: return expect_frame(play, conn);
     case STEP_SKIP:
         if (play->skip[conn] != NULL) return wrong(play, "one <* only may stand before what is expected");
         play->skip[conn] = step->text;
         return true;
-    case STEP_QUIET:
-        return expect_quiet(play, conn);
-    case STEP_CLOSED:
-        return expect_close(play, conn);
-    case STEP_END:
-        stage->end(stage, conn);
-        return true;
-    case STEP_DROP:
-        stage->drop(stage, conn);
-        return true;
-    case STEP_ROOM:
-        stage->room(stage, conn, step->number);
-        return true;
-    case STEP_AT:
-        stage->pass(stage, step->number);
-        return true;
-    case STEP_DO:
-        return stage->act(stage, conn, step->text) || wrong(play, "the client can't do this");
-    case STEP_EVENT:
-        return expect_event(play, conn);
+    case STEP_QUIET: return expect_quiet(play, conn);
+    case STEP_CLOSED: return expect_close(play, conn);
+    case STEP_END: stage->end(stage, conn); return true;
+    case STEP_DROP: stage->drop(stage, conn); return true;
+    case STEP_ROOM: stage->room(stage, conn, step->number); return true;
+    case STEP_AT: stage->pass(stage, step->number); return true;
+    case STEP_DO: return stage->act(stage, conn, step->text) || wrong(play, "the client can't do this");
+    case STEP_EVENT: return expect_event(play, conn);
     case STEP_CONN:
     case STEP_FRAME:
     case STEP_IS:
-    case STEP_VERDICT:
-        break;
+    case STEP_VERDICT: break;
     }
     return wrong(play, "does not belong into a conversation");
 }

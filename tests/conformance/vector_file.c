@@ -213,14 +213,10 @@ static bool parse_header(struct vector_file *file, struct vector_case *c, const 
     const char *arg;
     *known = true;
     if ((arg = after(text, "role:"))) {
-        if (strcmp(arg, "codec") == 0)
-            c->role = ROLE_CODEC;
-        else if (strcmp(arg, "broker") == 0)
-            c->role = ROLE_BROKER;
-        else if (strcmp(arg, "client") == 0)
-            c->role = ROLE_CLIENT;
-        else
-            return fail(file, line, "the role is codec, broker or client");
+        if (strcmp(arg, "codec") == 0) c->role = ROLE_CODEC;
+        else if (strcmp(arg, "broker") == 0) c->role = ROLE_BROKER;
+        else if (strcmp(arg, "client") == 0) c->role = ROLE_CLIENT;
+        else return fail(file, line, "the role is codec, broker or client");
         return true;
     }
     if ((arg = after(text, "cut:"))) {
@@ -301,12 +297,9 @@ static bool read_lines(struct vector_file *file, FILE *in, bool markdown)
         if (!well || (markdown && !fenced)) continue;
         char *text = trim(buf);
         if (text[0] == '\0') continue;
-        if (headed)
-            well = parse_line(file, text, line, fenced);
-        else if (strcmp(text, "mps-vector 1") == 0)
-            headed = true;
-        else
-            well = fail(file, line, "the first line must be: mps-vector 1");
+        if (headed) well = parse_line(file, text, line, fenced);
+        else if (strcmp(text, "mps-vector 1") == 0) headed = true;
+        else well = fail(file, line, "the first line must be: mps-vector 1");
     }
     free(buf);
     return well;

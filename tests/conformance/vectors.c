@@ -26,10 +26,8 @@ struct tally {
 
 static void report(struct tally *tally, bool good, const char *file, const char *name, const char *how, const char *why)
 {
-    if (good)
-        tally->passed++;
-    else
-        tally->failed++;
+    if (good) tally->passed++;
+    else tally->failed++;
     printf("%s - %s %s%s%s", good ? "ok" : "not ok", file, name, *how ? ", " : "", how);
     if (!good) printf(": %s", why);
     printf("\n");
@@ -110,12 +108,9 @@ int main(int argc, char **argv)
     int at = 1;
     for (; at < argc && strncmp(argv[at], "--", 2) == 0; at += 2) {
         if (at + 1 == argc) return usage();
-        if (strcmp(argv[at], "--connect") == 0)
-            options.url = argv[at + 1];
-        else if (strcmp(argv[at], "--only") == 0)
-            options.only = argv[at + 1];
-        else if (strcmp(argv[at], "--role") != 0 || !choose_role(&options, argv[at + 1]))
-            return usage();
+        if (strcmp(argv[at], "--connect") == 0) options.url = argv[at + 1];
+        else if (strcmp(argv[at], "--only") == 0) options.only = argv[at + 1];
+        else if (strcmp(argv[at], "--role") != 0 || !choose_role(&options, argv[at + 1])) return usage();
     }
     if (options.url != NULL && strncmp(options.url, "unix:", 5) != 0 && strncmp(options.url, "tcp://", 6) != 0)
         return usage();

@@ -9,16 +9,16 @@
 #define RX_BYTES 4096
 
 enum {
-    OPTION_WELCOMED = 1,  /* the input comes after a WELCOME */
-    OPTION_BUSY = 2,      /* with a subscription and publishes that wait for their answers */
-    OPTION_LEAVING = 4,   /* our BYE is written */
-    OPTION_NARROW = 8,    /* frame_max is smaller than the buffer */
+    OPTION_WELCOMED = 1, /* the input comes after a WELCOME */
+    OPTION_BUSY = 2,     /* with a subscription and publishes that wait for their answers */
+    OPTION_LEAVING = 4,  /* our BYE is written */
+    OPTION_NARROW = 8,   /* frame_max is smaller than the buffer */
 };
 
 struct client {
     struct pubsub_core core;
     uint8_t rx[RX_BYTES], tx[RX_BYTES];
-    uint64_t digest;      /* of all events */
+    uint64_t digest; /* of all events */
     uint64_t events;
     struct mps_scan scan; /* of what it writes */
     uint8_t written[2 * RX_BYTES];
@@ -66,7 +66,8 @@ static void take_event(struct client *client, const struct pubsub_event *e)
     client->events++;
     digest_number(client, e->type);
     switch (e->type) {
-    case PUBSUB_EVENT_NONE: case PUBSUB_EVENT_BLOCKED: break;
+    case PUBSUB_EVENT_NONE:
+    case PUBSUB_EVENT_BLOCKED: break;
     case PUBSUB_EVENT_WELCOME: digest_text(client, e->as.welcome.client_id); break;
     case PUBSUB_EVENT_MESSAGE: digest_message(client, &e->as.message); break;
     case PUBSUB_EVENT_GAP: digest_number(client, e->as.gap.sid + e->as.gap.count); break;
@@ -142,7 +143,11 @@ static void feed(struct client *client, const uint8_t *bytes, size_t len, uint32
 
 static void run(struct client *client, unsigned options, const uint8_t *bytes, size_t len, uint32_t cut)
 {
-    static const uint8_t welcome[] = "\x93\x13\x01\x82\xa2" "id" "\xa1" "a" "\xaapub_window\x64";
+    static const uint8_t welcome[] = "\x93\x13\x01\x82\xa2"
+                                     "id"
+                                     "\xa1"
+                                     "a"
+                                     "\xaapub_window\x64";
     memset(client, 0, sizeof *client);
     pubsub_core_init(&client->core, client->rx, sizeof client->rx, client->tx, sizeof client->tx);
     if (options & OPTION_NARROW) pubsub_core_set_input(&client->core, client->rx, sizeof client->rx, 64);

@@ -109,21 +109,32 @@ static void check_msg(mps_view frame)
     if (!mps_encode_msg(&out, &msg)) return;
     REQUIRE(mps_decode_msg(mps_out_view(&out), &again, &what) == MPS_OK, "what was encoded does not decode: %s", what);
     REQUIRE(mps_view_equal(again.topic, msg.topic) && mps_view_equal(again.props, msg.props) &&
-                mps_view_equal(again.payload, msg.payload), "what was encoded decodes to something else");
+                mps_view_equal(again.payload, msg.payload),
+            "what was encoded decodes to something else");
 }
 
 /* Every decoder on every frame: the wrong ones have to complain, no more. */
 static void decode(mps_view frame)
 {
     union {
-        struct mps_hello hello; struct mps_pub pub; struct mps_for terms; struct mps_ack ack; struct mps_credit credit;
+        struct mps_hello hello;
+        struct mps_pub pub;
+        struct mps_for terms;
+        struct mps_ack ack;
+        struct mps_credit credit;
         struct mps_gap gap;
         struct mps_puback puback;
         struct mps_sub sub;
         struct mps_suback suback;
         struct mps_unsub unsub;
-        struct mps_mark mark; struct mps_token token; struct mps_stat stat; struct mps_auth auth;
-        struct mps_welcome welcome; struct mps_err err; struct mps_bye bye; struct mps_info info;
+        struct mps_mark mark;
+        struct mps_token token;
+        struct mps_stat stat;
+        struct mps_auth auth;
+        struct mps_welcome welcome;
+        struct mps_err err;
+        struct mps_bye bye;
+        struct mps_info info;
     } out;
     const char *what;
     uint8_t room[256];

@@ -8,18 +8,18 @@
 #include "world.h"
 
 enum {
-    OPTION_HELLO = 1,     /* the input comes after a HELLO of ours */
-    OPTION_SMALL = 2,     /* small limits */
-    OPTION_NARROW = 4,    /* the attacker's pipe is narrow and is read a little at a time */
-    OPTION_CUT = 8,       /* the connection breaks at the end, instead of ending */
-    OPTION_TIME = 16,     /* time passes between the pieces */
-    OPTION_TWO = 32,      /* a second attacker gets the same bytes, uncut, at the same time */
+    OPTION_HELLO = 1,  /* the input comes after a HELLO of ours */
+    OPTION_SMALL = 2,  /* small limits */
+    OPTION_NARROW = 4, /* the attacker's pipe is narrow and is read a little at a time */
+    OPTION_CUT = 8,    /* the connection breaks at the end, instead of ending */
+    OPTION_TIME = 16,  /* time passes between the pieces */
+    OPTION_TWO = 32,   /* a second attacker gets the same bytes, uncut, at the same time */
 };
 
 struct peer {
     const char *name;
     struct link *link;
-    uint8_t *bytes;       /* the beginning of a frame */
+    uint8_t *bytes; /* the beginning of a frame */
     size_t len, cap;
     struct mps_scan scan;
     uint64_t messages, gaps, welcomes;
@@ -51,7 +51,11 @@ static void check_frame(struct peer *peer, mps_view frame)
         struct mps_puback puback;
         struct mps_suback suback;
         struct mps_mark mark;
-        struct mps_token pong; struct mps_stat stat; struct mps_welcome welcome; struct mps_err err; struct mps_bye bye;
+        struct mps_token pong;
+        struct mps_stat stat;
+        struct mps_welcome welcome;
+        struct mps_err err;
+        struct mps_bye bye;
     } f;
     const char *what = "";
     unsigned op = mps_frame_op(frame);
@@ -59,16 +63,28 @@ static void check_frame(struct peer *peer, mps_view frame)
     REQUIRE(!peer->bye, "%s gets %s after BYE", peer->name, mps_op_name(op));
     switch (op) {
     case MPS_OP_MSG: check_message(peer, frame); return;
-    case MPS_OP_FOR: code = mps_decode_for(frame, &f.terms, &what); peer->sid = f.terms.sid; break;
-    case MPS_OP_GAP: code = mps_decode_gap(frame, &f.gap, &what); peer->gaps += f.gap.count; break;
+    case MPS_OP_FOR:
+        code = mps_decode_for(frame, &f.terms, &what);
+        peer->sid = f.terms.sid;
+        break;
+    case MPS_OP_GAP:
+        code = mps_decode_gap(frame, &f.gap, &what);
+        peer->gaps += f.gap.count;
+        break;
     case MPS_OP_PUBACK: code = mps_decode_puback(frame, &f.puback, &what); break;
     case MPS_OP_SUBACK: code = mps_decode_suback(frame, &f.suback, &what); break;
     case MPS_OP_MARK: code = mps_decode_mark(frame, &f.mark, &what); break;
     case MPS_OP_PONG: code = mps_decode_token(frame, &f.pong, &what); break;
     case MPS_OP_STAT: code = mps_decode_stat(frame, &f.stat, &what); break;
-    case MPS_OP_WELCOME: code = mps_decode_welcome(frame, &f.welcome, &what); peer->welcomes++; break;
+    case MPS_OP_WELCOME:
+        code = mps_decode_welcome(frame, &f.welcome, &what);
+        peer->welcomes++;
+        break;
     case MPS_OP_ERR: code = mps_decode_err(frame, &f.err, &what); break;
-    case MPS_OP_BYE: code = mps_decode_bye(frame, &f.bye, &what); peer->bye = true; break;
+    case MPS_OP_BYE:
+        code = mps_decode_bye(frame, &f.bye, &what);
+        peer->bye = true;
+        break;
     default: REQUIRE(false, "%s gets operation %u", peer->name, op);
     }
     REQUIRE(code == MPS_OK, "%s gets a bad %s: %s", peer->name, mps_op_name(op), what);

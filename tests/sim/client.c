@@ -142,8 +142,14 @@ static void write_oversized(struct client *client)
 
 static void write_hello(struct client *client)
 {
-    static const struct { const char *id, *auth; uint64_t version; uint32_t code; } wrong[] = {
-        {"bad/id", NULL, 1, MPS_BAD_CLIENT_ID}, {"", NULL, 1, MPS_BAD_CLIENT_ID}, {NULL, "token", 1, MPS_AUTH},
+    static const struct {
+        const char *id, *auth;
+        uint64_t version;
+        uint32_t code;
+    } wrong[] = {
+        {"bad/id", NULL, 1, MPS_BAD_CLIENT_ID},
+        {"", NULL, 1, MPS_BAD_CLIENT_ID},
+        {NULL, "token", 1, MPS_AUTH},
         {NULL, NULL, 0, MPS_VERSION},
     };
     struct rng *rng = client->scene->rng;
@@ -262,10 +268,23 @@ static uint32_t spoil_sub(struct rng *rng, struct mps_sub *sub)
     case 2: sub->pattern = mps_text("a/#/b"); return MPS_BAD_TOPIC;
     case 3: sub->pattern = mps_text(""); return MPS_BAD_TOPIC;
     case 4: sub->pattern = mps_text("$inbox/someone/else"); return MPS_NOT_AUTHORISED;
-    case 5: o->given |= MPS_SUB_POLICY; o->policy = MPS_POLICY_LATEST; return MPS_BAD_OPTION;
-    case 6: o->given |= MPS_SUB_GROUP; o->group = mps_text("g"); return MPS_BAD_OPTION;
-    case 7: o->given |= MPS_SUB_FILTER; o->filter = mps_text("a > 1"); return MPS_BAD_FILTER;
-    default: o->given |= MPS_SUB_FROM; o->from = mps_text("\xa3" "all"); return MPS_NO_HISTORY;
+    case 5:
+        o->given |= MPS_SUB_POLICY;
+        o->policy = MPS_POLICY_LATEST;
+        return MPS_BAD_OPTION;
+    case 6:
+        o->given |= MPS_SUB_GROUP;
+        o->group = mps_text("g");
+        return MPS_BAD_OPTION;
+    case 7:
+        o->given |= MPS_SUB_FILTER;
+        o->filter = mps_text("a > 1");
+        return MPS_BAD_FILTER;
+    default:
+        o->given |= MPS_SUB_FROM;
+        o->from = mps_text("\xa3"
+                           "all");
+        return MPS_NO_HISTORY;
     }
 }
 
@@ -301,7 +320,8 @@ static void write_sub(struct client *client)
     if (client->rx_max > 0 && action.retained != 2) action.sid = sub.sid = 100000 + (uint32_t)client->asked;
     if (rng_percent(rng, 10)) {
         o->given |= MPS_SUB_FROM;
-        o->from = mps_text("\xa3" "new");
+        o->from = mps_text("\xa3"
+                           "new");
     }
     if (rng_percent(rng, 4)) action.code = spoil_sub(rng, &sub);
     action.sid = sub.sid;

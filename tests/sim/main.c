@@ -16,11 +16,11 @@
 #include "world.h"
 
 #define CLIENTS_MAX 32
-#define SEED_SECONDS 300   /* of real time: a seed that takes longer hangs */
+#define SEED_SECONDS 300 /* of real time: a seed that takes longer hangs */
 #define FAILURES_SHOWN 20
-#define PIECE_MAX 65536    /* bytes of one read */
-#define HALF_ROUNDS 30     /* for what is still written when all have left */
-#define SMALL_PIECE 2000   /* one of several reads in a turn: surely worked on at once */
+#define PIECE_MAX 65536  /* bytes of one read */
+#define HALF_ROUNDS 30   /* for what is still written when all have left */
+#define SMALL_PIECE 2000 /* one of several reads in a turn: surely worked on at once */
 
 struct options {
     uint64_t first, count;
@@ -36,11 +36,11 @@ struct run {
     struct scene scene;
     struct client clients[CLIENTS_MAX];
     uint32_t clients_max;
-    uint32_t numbers;        /* clients so far */
-    uint32_t piece_max;      /* bytes of a read, as a rule */
-    uint32_t room_max;       /* bytes of a pipe, at most */
+    uint32_t numbers;   /* clients so far */
+    uint32_t piece_max; /* bytes of a read, as a rule */
+    uint32_t room_max;  /* bytes of a pipe, at most */
     uint32_t cut_percent, hurry_percent;
-    bool exclusive;          /* a session has input that waits: nobody else's is delivered before it */
+    bool exclusive; /* a session has input that waits: nobody else's is delivered before it */
 };
 
 /* For the handlers of a crash, which must say where it happened. */
@@ -319,8 +319,10 @@ static bool read_options(int argc, char **argv, struct options *options)
         } else if (strcmp(argv[i], "--trace") == 0) {
             options->trace = true;
         } else {
-            fprintf(stderr, "sim: do not understand '%s'\n"
-                    "usage: sim [--seed N] [--seeds FROM COUNT] [--seconds S] [--steps N] [--trace]\n", argv[i]);
+            fprintf(stderr,
+                    "sim: do not understand '%s'\n"
+                    "usage: sim [--seed N] [--seeds FROM COUNT] [--seconds S] [--steps N] [--trace]\n",
+                    argv[i]);
             return false;
         }
     }

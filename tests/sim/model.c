@@ -229,8 +229,8 @@ static void do_hello(struct conn *conn, const struct action *action)
 static void do_pub(struct conn *conn, const struct action *action)
 {
     uint32_t level = (action->flags & MPS_PUB_LEVEL_MASK) >> MPS_PUB_LEVEL_SHIFT;
-    bool wrong = (action->pid == 0) != (level == 0) ||
-                 (action->pid > 0 && conn->next_pid > 0 && action->pid != conn->next_pid);
+    bool wrong =
+        (action->pid == 0) != (level == 0) || (action->pid > 0 && conn->next_pid > 0 && action->pid != conn->next_pid);
     if (wrong) {
         die(conn, MPS_PID_ORDER);
         return;

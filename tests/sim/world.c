@@ -140,8 +140,8 @@ struct link *world_connect(struct world *world, size_t room_max, void *owner)
         if (!world->links[i].in_use) link = &world->links[i];
     }
     if (link == NULL) return NULL;
-    *link = (struct link){.world = world, .owner = owner, .in_use = true, .reading = true, .room = room_max,
-                          .room_max = room_max};
+    *link = (struct link){
+        .world = world, .owner = owner, .in_use = true, .reading = true, .room = room_max, .room_max = room_max};
     link->session = session_new(world->broker, link);
     if (link->session == NULL) link->closed = true;
     return link;

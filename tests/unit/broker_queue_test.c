@@ -58,7 +58,8 @@ static struct run *make_run(struct fixture *f, uint32_t count, uint32_t payload_
     struct run *run = run_new(&f->runs, slab, out.buf);
     for (uint32_t i = 0; i < count; i++) {
         static const uint8_t zeros[400];
-        struct mps_msg msg = {.topic = mps_text("t"), .payload = {zeros, payload_len ? payload_len : (uint32_t)rand() % 300}};
+        struct mps_msg msg = {.topic = mps_text("t"),
+                              .payload = {zeros, payload_len ? payload_len : (uint32_t)rand() % 300}};
         uint32_t before = out.len;
         assert_true(mps_encode_msg(&out, &msg));
         uint32_t len = out.len - before;
@@ -113,7 +114,8 @@ static uint64_t model_drop(struct model *model, uint64_t max_msgs, uint64_t max_
 static void gaps_at(const struct model *model, size_t *i, uint64_t sums[16])
 {
     memset(sums, 0, 16 * sizeof sums[0]);
-    for (; *i < model->count && model->items[*i].len == 0; ++*i) sums[model->items[*i].reason] += model->items[*i].count;
+    for (; *i < model->count && model->items[*i].len == 0; ++*i)
+        sums[model->items[*i].reason] += model->items[*i].count;
 }
 
 static void check(const struct fixture *f)
@@ -213,8 +215,8 @@ static void a_stalled_run_lets_the_slab_go(void **state)
     queue_push(&second, run, 0, run->len, run->count);
     assert_int_equal(f->slabs.shared->refs, 2);
     run_settle_all(&f->runs);
-    assert_int_equal(f->slabs.shared->refs, 1);          /* 100 bytes don't pin 256 KiB */
-    assert_int_equal(f->runs.own_bytes, run->len);       /* and two readers share one copy */
+    assert_int_equal(f->slabs.shared->refs, 1);    /* 100 bytes don't pin 256 KiB */
+    assert_int_equal(f->runs.own_bytes, run->len); /* and two readers share one copy */
     assert_ptr_equal(queue_at(&second, 0)->run, run);
     queue_clear(&second, &f->runs);
     assert_int_equal(f->runs.own_bytes, run->len);
@@ -230,7 +232,7 @@ static void what_is_left_of_a_run_does_not_keep_all_of_it(void **state)
     queue_push(&second, run, 0, run->len, run->count);
     run_settle_all(&f->runs);
     queue_pop(&f->queue, &f->runs, 900 * stride, 900);
-    assert_int_equal(f->runs.own_bytes, all);            /* the other queue has all of it: one copy for both */
+    assert_int_equal(f->runs.own_bytes, all); /* the other queue has all of it: one copy for both */
     queue_clear(&second, &f->runs);
     queue_pop(&f->queue, &f->runs, stride, 1);
     assert_int_equal(f->runs.own_bytes, 99 * stride);

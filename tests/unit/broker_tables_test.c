@@ -219,7 +219,8 @@ static const char *walked(struct snapshot *snapshot)
 {
     static char text[200];
     text[0] = '\0';
-    for (struct retained_value *value; (value = snapshot_value(snapshot)) != NULL; snapshot_pass(snapshot, value, false)) {
+    for (struct retained_value *value; (value = snapshot_value(snapshot)) != NULL;
+         snapshot_pass(snapshot, value, false)) {
         strncat(text, (const char *)value->run->bytes, value->run->len);
         strcat(text, " ");
     }
@@ -234,7 +235,7 @@ static void snapshot_shows_the_values_of_its_beginning(void **state)
     set(s, "b", "2");
     set(s, "c", "3");
     snapshot_begin(&snapshot, &s->retained, mps_text("#"));
-    set(s, "a", "4");                                 /* comes live, not in the snapshot */
+    set(s, "a", "4"); /* comes live, not in the snapshot */
     set(s, "d", "5");
     retained_clear(&s->retained, mps_text("b"));
     assert_string_equal(walked(&snapshot), "3 ");
@@ -255,7 +256,7 @@ static void snapshot_survives_that_its_place_goes(void **state)
     snapshot_begin(&second, &s->retained, mps_text("#"));
     snapshot_pass(&first, snapshot_value(&first), false);
     snapshot_pass(&second, snapshot_value(&second), false);
-    retained_clear(&s->retained, mps_text("b"));      /* both stood there */
+    retained_clear(&s->retained, mps_text("b")); /* both stood there */
     assert_string_equal(walked(&first), "3 ");
     snapshot_end(&second);
     retained_clear(&s->retained, mps_text("c"));

@@ -19,7 +19,7 @@ struct peer {
     uint8_t rx[RX_BYTES], tx[RX_BYTES];
     uint8_t sent[4096]; /* all that the core wrote */
     size_t sent_len;
-    char log[8192];     /* one line per event */
+    char log[8192]; /* one line per event */
 };
 
 __attribute__((format(printf, 2, 3))) static void note(struct peer *peer, const char *format, ...)
@@ -47,8 +47,7 @@ static void note_event(struct peer *peer, const struct pubsub_event *event)
     case PUBSUB_EVENT_NONE: break;
     case PUBSUB_EVENT_BLOCKED: note(peer, "blocked\n"); break;
     case PUBSUB_EVENT_WELCOME:
-        note(peer, "welcome %s %llu\n", event->as.welcome.client_id,
-             (unsigned long long)event->as.welcome.pub_window);
+        note(peer, "welcome %s %llu\n", event->as.welcome.client_id, (unsigned long long)event->as.welcome.pub_window);
         break;
     case PUBSUB_EVENT_MESSAGE: {
         const struct pubsub_message *m = &event->as.message;
@@ -185,31 +184,29 @@ static uint32_t build_session(uint8_t *buf, size_t cap)
     return out.len;
 }
 
-static const char session_log[] =
-    "welcome dev-7 9\n"
-    "suback 1 0 ''\n"
-    "suback 2 221 'too many?[2J'\n"
-    "message 1 a/b 4 byte 107 flags 100 at 0:0 props 0\n"
-    "mark 1 1\n"
-    "message 1 a/b 1 byte 120 flags 000 at 0:0 props 0\n"
-    "message 1 a/c 0 byte -1 flags 000 at 0:0 props 0\n"
-    "message 1 a/c 1 byte 122 flags 000 at 0:0 props 3\n"
-    "gap 1 1 318 drop_old\n"
-    "message 3 s 1 byte 49 flags 011 at 64:10 props 0\n"
-    "message 3 s 1 byte 50 flags 011 at 64:11 props 0\n"
-    "puback 1..2 code 0 matched 3 dropped 0 ''\n"
-    "puback 3..3 code 210 matched 0 dropped 0 'bad topic'\n"
-    "stat 1 5\n"
-    "pong 0\n"
-    "info 1\n"
-    "refusal 211 op 2 sid 0 'not yours'\n"
-    "bye 113 'the broker is shutting down'\n";
+static const char session_log[] = "welcome dev-7 9\n"
+                                  "suback 1 0 ''\n"
+                                  "suback 2 221 'too many?[2J'\n"
+                                  "message 1 a/b 4 byte 107 flags 100 at 0:0 props 0\n"
+                                  "mark 1 1\n"
+                                  "message 1 a/b 1 byte 120 flags 000 at 0:0 props 0\n"
+                                  "message 1 a/c 0 byte -1 flags 000 at 0:0 props 0\n"
+                                  "message 1 a/c 1 byte 122 flags 000 at 0:0 props 3\n"
+                                  "gap 1 1 318 drop_old\n"
+                                  "message 3 s 1 byte 49 flags 011 at 64:10 props 0\n"
+                                  "message 3 s 1 byte 50 flags 011 at 64:11 props 0\n"
+                                  "puback 1..2 code 0 matched 3 dropped 0 ''\n"
+                                  "puback 3..3 code 210 matched 0 dropped 0 'bad topic'\n"
+                                  "stat 1 5\n"
+                                  "pong 0\n"
+                                  "info 1\n"
+                                  "refusal 211 op 2 sid 0 'not yours'\n"
+                                  "bye 113 'the broker is shutting down'\n";
 
 static void publish_acked(struct peer *peer, int count)
 {
     const struct pubsub_publish_options acked = {.ack = PUBSUB_ACK_ROUTED};
-    for (int i = 0; i < count; i++)
-        assert_int_equal(pubsub_core_publish(&peer->core, "t", "x", 1, &acked, NULL), 0);
+    for (int i = 0; i < count; i++) assert_int_equal(pubsub_core_publish(&peer->core, "t", "x", 1, &acked, NULL), 0);
     drain_output(peer);
 }
 
@@ -233,7 +230,10 @@ static void session_is_the_same_in_pieces(void **state)
 }
 
 /* Frames that no broker may send, after WELCOME and FOR 1, and the code of the BYE that they earn. */
-static const struct { const char *name, *hex; unsigned code; } broken[] = {
+static const struct {
+    const char *name, *hex;
+    unsigned code;
+} broken[] = {
     {"c1", "c1", 101},
     {"not an array", "01", 101},
     {"empty array", "90", 101},
@@ -465,7 +465,11 @@ static void ping_waits_for_room(void **state)
     feed_welcome(&peer);
     while (pubsub_core_ping(&peer.core, "0123456789", 10) == PUBSUB_OK) continue;
     pubsub_core_input(&peer.core, &at);
-    memcpy(at, "\x92\x0d\xc4\x08" "12345678" "\x92\x0e\xc4\x00", 16); /* PING, then PONG */
+    memcpy(at,
+           "\x92\x0d\xc4\x08"
+           "12345678"
+           "\x92\x0e\xc4\x00",
+           16); /* PING, then PONG */
     pubsub_core_received(&peer.core, 16);
     assert_int_equal(pubsub_core_next(&peer.core, &event), PUBSUB_EVENT_BLOCKED);
     assert_int_equal(pubsub_core_next(&peer.core, &event), PUBSUB_EVENT_BLOCKED);
@@ -473,7 +477,10 @@ static void ping_waits_for_room(void **state)
     assert_int_equal(pubsub_core_next(&peer.core, &event), PUBSUB_EVENT_PONG);
     peer.sent_len = 0;
     drain_output(&peer);
-    assert_memory_equal(peer.sent, "\x92\x0e\xc4\x08" "12345678", 12);
+    assert_memory_equal(peer.sent,
+                        "\x92\x0e\xc4\x08"
+                        "12345678",
+                        12);
 }
 
 /* The frames that were written, as "PUB 1 2, MSG t, ..." */

@@ -24,12 +24,12 @@
 
 struct stage {
     char dir[64], url[128];
-    int listener, peer;   /* the broker's ends; -1: none */
+    int listener, peer; /* the broker's ends; -1: none */
     pubsub *client;
-    uint8_t in[1 << 17];  /* what the client wrote and was not looked at yet */
+    uint8_t in[1 << 17]; /* what the client wrote and was not looked at yet */
     size_t in_len;
-    char log[8192];       /* callbacks, one line each */
-    uint64_t first_pid;   /* of the first acknowledged message on a connection, as its PUB says; 0: none yet */
+    char log[8192];     /* callbacks, one line each */
+    uint64_t first_pid; /* of the first acknowledged message on a connection, as its PUB says; 0: none yet */
     uint32_t flags;
 };
 
@@ -108,8 +108,12 @@ static void on_stat(pubsub *client, const struct pubsub_stat *stat, void *user)
 
 static struct pubsub_subscribe_options callbacks(struct stage *stage)
 {
-    return (struct pubsub_subscribe_options){.on_message = on_message, .on_gap = on_gap, .on_mark = on_mark,
-                                             .on_granted = on_granted, .on_stat = on_stat, .user = stage};
+    return (struct pubsub_subscribe_options){.on_message = on_message,
+                                             .on_gap = on_gap,
+                                             .on_mark = on_mark,
+                                             .on_granted = on_granted,
+                                             .on_stat = on_stat,
+                                             .user = stage};
 }
 
 /* ---- the broker's side ------------------------------------------------------------------------------------------- */
@@ -132,8 +136,12 @@ static void say_welcome(struct stage *stage, uint64_t window, uint64_t max_paylo
 {
     uint8_t buf[256];
     struct mps_out out = mps_out_open(buf, sizeof buf);
-    mps_encode_welcome(&out, &(struct mps_welcome){.version = 1, .id = mps_text("given"), .ka_s = 60,
-                                                   .pub_window = window, .max_payload = max_payload, .ack = 1});
+    mps_encode_welcome(&out, &(struct mps_welcome){.version = 1,
+                                                   .id = mps_text("given"),
+                                                   .ka_s = 60,
+                                                   .pub_window = window,
+                                                   .max_payload = max_payload,
+                                                   .ack = 1});
     say(stage, &out);
 }
 
@@ -264,9 +272,15 @@ static int tear_down(void **state)
 
 static struct pubsub_options options_of(struct stage *stage)
 {
-    return (struct pubsub_options){.url = stage->url, .retry_first = true, .reconnect_min_ms = 1, .reconnect_max_ms = 5,
-                                   .connect_ms = PATIENCE_MS, .on_state = on_state, .on_puback = on_puback,
-                                   .on_refusal = on_refusal, .user = stage};
+    return (struct pubsub_options){.url = stage->url,
+                                   .retry_first = true,
+                                   .reconnect_min_ms = 1,
+                                   .reconnect_max_ms = 5,
+                                   .connect_ms = PATIENCE_MS,
+                                   .on_state = on_state,
+                                   .on_puback = on_puback,
+                                   .on_refusal = on_refusal,
+                                   .user = stage};
 }
 
 /* A client that is connected, with that window. */
@@ -423,9 +437,18 @@ static void waiting_for_room_ends_with_the_room(void **state)
 static void byes_end_or_reconnect(void **state)
 {
     struct stage *stage = *state;
-    static const struct { uint32_t code; int error; } cases[] = {
-        {108, PUBSUB_EAUTH}, {109, PUBSUB_ETAKEN}, {117, PUBSUB_EREFUSED}, {102, PUBSUB_EREFUSED},
-        {101, PUBSUB_EREFUSED}, {113, 0}, {112, 0}, {0, 0},
+    static const struct {
+        uint32_t code;
+        int error;
+    } cases[] = {
+        {108, PUBSUB_EAUTH},
+        {109, PUBSUB_ETAKEN},
+        {117, PUBSUB_EREFUSED},
+        {102, PUBSUB_EREFUSED},
+        {101, PUBSUB_EREFUSED},
+        {113, 0},
+        {112, 0},
+        {0, 0},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         open_stage(stage, options_of(stage), 10);

@@ -27,34 +27,18 @@ static void random_value(int depth, uint32_t *values, int *deepest)
     uint32_t kind = next_random(depth < 6 ? 9 : 7);
     uint32_t count = next_random(8);
     switch (kind) {
-    case 0:
-        msgpack_pack_nil(&judge);
-        break;
-    case 1:
-        msgpack_pack_true(&judge);
-        break;
-    case 2:
-        judge_uint(judge_edges[next_random(JUDGE_EDGES)]);
-        break;
-    case 3:
-        msgpack_pack_int64(&judge, -(int64_t)judge_edges[next_random(JUDGE_EDGES)]);
-        break;
-    case 4:
-        msgpack_pack_double(&judge, 1.5);
-        break;
-    case 5:
-        msgpack_pack_str_with_body(&judge, text, next_random(sizeof text));
-        break;
-    case 6:
-        judge_bin(text, next_random(sizeof text));
-        break;
+    case 0: msgpack_pack_nil(&judge); break;
+    case 1: msgpack_pack_true(&judge); break;
+    case 2: judge_uint(judge_edges[next_random(JUDGE_EDGES)]); break;
+    case 3: msgpack_pack_int64(&judge, -(int64_t)judge_edges[next_random(JUDGE_EDGES)]); break;
+    case 4: msgpack_pack_double(&judge, 1.5); break;
+    case 5: msgpack_pack_str_with_body(&judge, text, next_random(sizeof text)); break;
+    case 6: judge_bin(text, next_random(sizeof text)); break;
     case 7:
     case 8:
         if (depth + 1 > *deepest) *deepest = depth + 1;
-        if (kind == 7)
-            msgpack_pack_array(&judge, count);
-        else
-            msgpack_pack_map(&judge, count);
+        if (kind == 7) msgpack_pack_array(&judge, count);
+        else msgpack_pack_map(&judge, count);
         for (uint32_t i = 0; i < (kind == 7 ? count : 2 * count); i++) random_value(depth + 1, values, deepest);
         break;
     }

@@ -45,10 +45,28 @@ static void bad_urls(void **state)
 {
     (void)state;
     static const char *const bad[] = {
-        "", "localhost:7717", "tcp:/localhost:7717", "tcp://", "tcp://:7717", "tcp://localhost", "tcp://localhost:",
-        "tcp://localhost:0", "tcp://localhost:65536", "tcp://localhost:99999999999999999999", "tcp://localhost:77x",
-        "tcp://localhost:-1", "tcp://::1:7717", "tcp://[::1:7717", "tcp://[::1]7717", "tcp://[]:7717", "unix:", "fd:",
-        "fd:-1", "fd:1x", "http://localhost:80", "TCP://localhost:1",
+        "",
+        "localhost:7717",
+        "tcp:/localhost:7717",
+        "tcp://",
+        "tcp://:7717",
+        "tcp://localhost",
+        "tcp://localhost:",
+        "tcp://localhost:0",
+        "tcp://localhost:65536",
+        "tcp://localhost:99999999999999999999",
+        "tcp://localhost:77x",
+        "tcp://localhost:-1",
+        "tcp://::1:7717",
+        "tcp://[::1:7717",
+        "tcp://[::1]7717",
+        "tcp://[]:7717",
+        "unix:",
+        "fd:",
+        "fd:-1",
+        "fd:1x",
+        "http://localhost:80",
+        "TCP://localhost:1",
     };
     struct mps_url url;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {

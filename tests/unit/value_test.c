@@ -28,24 +28,12 @@ static void pack_random_scalar(msgpack_packer *packer, uint64_t *chance)
     uint64_t bits = random_next(chance) >> (random_next(chance) % 64);
     size_t len = lengths[random_next(chance) % (sizeof lengths / sizeof *lengths)];
     switch (random_next(chance) % 9) {
-    case 0:
-        msgpack_pack_nil(packer);
-        break;
-    case 1:
-        msgpack_pack_true(packer);
-        break;
-    case 2:
-        msgpack_pack_false(packer);
-        break;
-    case 3:
-        msgpack_pack_uint64(packer, bits);
-        break;
-    case 4:
-        msgpack_pack_int64(packer, -(int64_t)(bits >> 1));
-        break;
-    case 5:
-        msgpack_pack_double(packer, (double)bits / 3);
-        break;
+    case 0: msgpack_pack_nil(packer); break;
+    case 1: msgpack_pack_true(packer); break;
+    case 2: msgpack_pack_false(packer); break;
+    case 3: msgpack_pack_uint64(packer, bits); break;
+    case 4: msgpack_pack_int64(packer, -(int64_t)(bits >> 1)); break;
+    case 5: msgpack_pack_double(packer, (double)bits / 3); break;
     case 6:
         msgpack_pack_str(packer, len);
         msgpack_pack_str_body(packer, bytes, len);
@@ -87,18 +75,10 @@ static void pack_walk(msgpack_packer *packer, mps_view document)
         if (event == MPS_WALK_CLOSE) continue;
         const struct mps_head *head = &walk.head;
         switch (head->type) {
-        case MPS_NIL:
-            msgpack_pack_nil(packer);
-            break;
-        case MPS_BOOL:
-            head->boolean ? msgpack_pack_true(packer) : msgpack_pack_false(packer);
-            break;
-        case MPS_UINT:
-            msgpack_pack_uint64(packer, head->number);
-            break;
-        case MPS_INT:
-            msgpack_pack_int64(packer, (int64_t)head->number);
-            break;
+        case MPS_NIL: msgpack_pack_nil(packer); break;
+        case MPS_BOOL: head->boolean ? msgpack_pack_true(packer) : msgpack_pack_false(packer); break;
+        case MPS_UINT: msgpack_pack_uint64(packer, head->number); break;
+        case MPS_INT: msgpack_pack_int64(packer, (int64_t)head->number); break;
         case MPS_FLOAT:
             if (head->head_len == 5) {
                 msgpack_pack_float(packer, (float)head->real);
@@ -118,12 +98,8 @@ static void pack_walk(msgpack_packer *packer, mps_view document)
             msgpack_pack_ext(packer, walk.body.len, head->ext_type);
             msgpack_pack_ext_body(packer, walk.body.ptr, walk.body.len);
             break;
-        case MPS_ARRAY:
-            msgpack_pack_array(packer, head->count);
-            break;
-        case MPS_MAP:
-            msgpack_pack_map(packer, head->count);
-            break;
+        case MPS_ARRAY: msgpack_pack_array(packer, head->count); break;
+        case MPS_MAP: msgpack_pack_map(packer, head->count); break;
         }
     }
     assert_int_equal(walk.depth, 0);

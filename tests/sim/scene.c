@@ -41,7 +41,10 @@ static struct name random_pattern(struct rng *rng, const struct name *topic)
         if (p[len] == '\0') break;
         p += len + 1;
     }
-    if (rng_percent(rng, 10) && strlen(text) < 200 && text[strlen(text) - 1] != '#') strcat(text, "/#");
+    size_t levels = 1;
+    for (const char *c = text; *c != '\0'; c++) levels += *c == '/';
+    bool room = strlen(text) < 200 && levels < MPS_TOPIC_LEVELS_MAX;
+    if (rng_percent(rng, 10) && room && text[strlen(text) - 1] != '#') strcat(text, "/#");
     return name_of(text[0] ? text : "#");
 }
 

@@ -71,6 +71,13 @@ static const uint8_t *last_end(const struct flush_plan *plan)
     return (const uint8_t *)last->iov_base + last->iov_len;
 }
 
+/* Goes on the last iovec if the memory goes on there. */
+static void add_iovec(struct flush_plan *plan, const uint8_t *bytes, uint32_t len)
+{
+    if (bytes == last_end(plan)) plan->iovecs[plan->iovecs_count - 1].iov_len += len;
+    else plan->iovecs[plan->iovecs_count++] = (struct iovec){(void *)bytes, len};
+}
+
 static struct piece *add_piece(struct flush_plan *plan, enum piece_kind kind, const uint8_t *bytes, uint32_t len)
 {
     struct piece *piece = &plan->pieces[plan->pieces_count++];
@@ -82,8 +89,7 @@ static struct piece *add_piece(struct flush_plan *plan, enum piece_kind kind, co
         memcpy(plan->scratch + plan->scratch_used, bytes, len);
         plan->scratch_used += len;
     }
-    if (from == last_end(plan)) plan->iovecs[plan->iovecs_count - 1].iov_len += len;
-    else plan->iovecs[plan->iovecs_count++] = (struct iovec){(void *)from, len};
+    add_iovec(plan, from, len);
     return piece;
 }
 
@@ -95,8 +101,7 @@ static struct piece *add_frame(struct flush_plan *plan, enum piece_kind kind, st
     struct piece *piece = &plan->pieces[plan->pieces_count++];
     *piece = (struct piece){.kind = kind, .len = out->len, .bytes = out->buf, .sub = sub};
     plan->bytes += out->len;
-    if (out->buf == last_end(plan)) plan->iovecs[plan->iovecs_count - 1].iov_len += out->len;
-    else plan->iovecs[plan->iovecs_count++] = (struct iovec){out->buf, out->len};
+    add_iovec(plan, out->buf, out->len);
     return piece;
 }
 

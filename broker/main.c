@@ -33,16 +33,16 @@ static int open_default(struct server *server, char *text, size_t text_cap)
     return listener_open(server, &address, text, text_cap);
 }
 
-static int open_all(struct server *server, const struct options *options, char *text, size_t text_cap)
+static int open_all(struct server *server, const struct config *config, char *text, size_t text_cap)
 {
     int inherited = inherited_count();
     for (int i = 0; i < inherited; i++) {
         if (listener_adopt(server, FIRST_INHERITED + i, text, text_cap) != 0) return -1;
     }
-    for (int i = 0; i < options->listen_count; i++) {
-        if (listener_open(server, &options->listen[i], text, text_cap) != 0) return -1;
+    for (int i = 0; i < config->listeners_count; i++) {
+        if (listener_open(server, &config->listeners[i].address, text, text_cap) != 0) return -1;
     }
-    return inherited + options->listen_count > 0 ? 0 : open_default(server, text, text_cap);
+    return inherited + config->listeners_count > 0 ? 0 : open_default(server, text, text_cap);
 }
 
 /* More connections than the shell's modest default. */
@@ -80,8 +80,8 @@ int main(int argc, char **argv)
     tune_allocator();
     raise_descriptor_limit();
     static struct server *server; /* static: whatever is open when a listener fails stays referenced until the exit */
-    server = server_new();
-    if (open_all(server, &options, text, sizeof text) != 0) {
+    server = server_new(&options.config.limits);
+    if (open_all(server, &options.config, text, sizeof text) != 0) {
         fprintf(stderr, "pubsubd: %s\n", text);
         listener_close_all(server);
         return 1;

@@ -5,27 +5,32 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static const char help[] = "Usage: pubsubd [--listen URL]... [--ready-fd N]\n"
+static const char help[] = "Usage: pubsubd [--config FILE] [--listen URL]... [--ready-fd N]\n"
                            "\n"
-                           "The broker. Without --listen it serves a Unix socket ($XDG_RUNTIME_DIR/pubsub.sock;\n"
+                           "The broker. Without any address it serves a Unix socket ($XDG_RUNTIME_DIR/pubsub.sock;\n"
                            "without that variable /run/pubsub/pubsub.sock for root, else pubsub-UID/pubsub.sock in\n"
                            "the temporary directory) and tcp://127.0.0.1:7717. When it accepts connections it\n"
                            "prints 'ready' and the URLs, as one line, to stderr.\n"
                            "\n"
-                           "  -l, --listen URL   serve here; may be given several times:\n"
-                           "                       unix:/path        a Unix socket\n"
-                           "                       tcp://host:port   port 0 picks a free one\n"
-                           "                       fd:N              a descriptor that was inherited, connected or\n"
-                           "                                         listening; when connected descriptors are all\n"
-                           "                                         there is and they have closed, it exits\n"
-                           "      --ready-fd N   also write the ready line to descriptor N, then close it\n"
-                           "  -h, --help         show this\n"
-                           "  -V, --version      show the version\n"
+                           "  -c, --config FILE   limits and addresses; what it does not set has its default\n"
+                           "      --check-config  read the configuration, say what is wrong with it, and end\n"
+                           "      --print-config  print the configuration that would hold, every key explained,\n"
+                           "                      in the form of such a file, and end\n"
+                           "  -l, --listen URL    serve here, and not at the addresses of the configuration;\n"
+                           "                      may be given several times:\n"
+                           "                        unix:/path        a Unix socket\n"
+                           "                        tcp://host:port   port 0 picks a free one\n"
+                           "                        fd:N              a descriptor that was inherited, connected or\n"
+                           "                                          listening; when connected descriptors are all\n"
+                           "                                          there is and they have closed, it exits\n"
+                           "      --ready-fd N    also write the ready line to descriptor N, then close it\n"
+                           "  -h, --help          show this\n"
+                           "  -V, --version       show the version\n"
                            "\n"
                            "Sockets handed over by systemd (LISTEN_FDS) are served, too, instead of the default.\n"
                            "SIGTERM and SIGINT stop it: clients are told, what they have in their queues is written.\n"
                            "\n"
-                           "Exit codes: 0 stopped; 1 a listener can't be opened; 2 wrong option.\n";
+                           "Exit codes: 0 stopped; 1 a listener can't be opened; 2 wrong option or configuration.\n";
 
 static int wrong(const char *text)
 {
@@ -33,12 +38,25 @@ static int wrong(const char *text)
     return 2;
 }
 
-static int add_listen(struct options *options, const char *url)
+/* Options that are only acted upon when all have been read. */
+struct later {
+    const char *urls[LISTEN_MAX]; /* of --listen */
+    int urls_count;
+    const char *file; /* of --config, or NULL */
+    bool check, print;
+};
+
+static int add_listen(struct later *later, const char *url)
 {
-    char text[400];
-    if (options->listen_count == LISTEN_MAX) return wrong("--listen is given more than 64 times");
-    if (address_parse(&options->listen[options->listen_count], url, text, sizeof text) != 0) return wrong(text);
-    options->listen_count++;
+    if (later->urls_count == LISTEN_MAX) return wrong("--listen is given more than 64 times");
+    later->urls[later->urls_count++] = url;
+    return -1;
+}
+
+static int set_file(struct later *later, const char *path)
+{
+    if (later->file != NULL) return wrong("--config is given twice");
+    later->file = path;
     return -1;
 }
 
@@ -54,22 +72,50 @@ static int set_ready_fd(struct options *options, const char *digits)
     return -1;
 }
 
+/* The configuration, and where to serve. */
+static int configure(struct config *config, const struct later *later)
+{
+    char text[1000], name[16];
+    config_defaults(config);
+    if (later->file != NULL && config_load(config, later->file, text, sizeof text) != 0) return wrong(text);
+    if (later->urls_count > 0) config->listeners_count = 0;
+    for (int i = 0; i < later->urls_count; i++) {
+        snprintf(name, sizeof name, "%d", i + 1);
+        if (config_add_listener(config, name, later->urls[i], text, sizeof text) != 0) return wrong(text);
+    }
+    return -1;
+}
+
+static int check_or_print(const struct config *config, const struct later *later)
+{
+    if (!later->check && !later->print) return -1;
+    if (later->check && later->file == NULL) return wrong("--check-config needs --config FILE");
+    if (later->print) config_print(config, stdout);
+    else printf("pubsubd: %s is valid\n", later->file);
+    if (fflush(stdout) == 0 && !ferror(stdout)) return 0;
+    perror("pubsubd: writing to standard output");
+    return 1;
+}
+
 int options_parse(struct options *options, int argc, char **argv)
 {
     static const struct option known[] = {
-        {"listen", required_argument, NULL, 'l'},
-        {"ready-fd", required_argument, NULL, 'r'},
-        {"help", no_argument, NULL, 'h'},
-        {"version", no_argument, NULL, 'V'},
-        {NULL, 0, NULL, 0},
+        {"config", required_argument, NULL, 'c'},   {"check-config", no_argument, NULL, 'k'},
+        {"print-config", no_argument, NULL, 'p'},   {"listen", required_argument, NULL, 'l'},
+        {"ready-fd", required_argument, NULL, 'r'}, {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'V'},        {NULL, 0, NULL, 0},
     };
-    *options = (struct options){.ready_fd = -1};
+    struct later later = {0};
+    options->ready_fd = -1;
     char text[400];
     int result = -1, letter;
     opterr = 0;
-    while (result < 0 && (letter = getopt_long(argc, argv, ":l:hV", known, NULL)) != -1) {
+    while (result < 0 && (letter = getopt_long(argc, argv, ":c:l:hV", known, NULL)) != -1) {
         switch (letter) {
-        case 'l': result = add_listen(options, optarg); break;
+        case 'c': result = set_file(&later, optarg); break;
+        case 'k': later.check = true; break;
+        case 'p': later.print = true; break;
+        case 'l': result = add_listen(&later, optarg); break;
         case 'r': result = set_ready_fd(options, optarg); break;
         case 'h': fputs(help, stdout); return 0;
         case 'V': puts("pubsubd " PUBSUB_VERSION); return 0;
@@ -83,5 +129,7 @@ int options_parse(struct options *options, int argc, char **argv)
         snprintf(text, sizeof text, "unexpected argument '%s'; try --help", argv[optind]);
         return wrong(text);
     }
+    if (result < 0) result = configure(&options->config, &later);
+    if (result < 0) result = check_or_print(&options->config, &later);
     return result;
 }

@@ -2,17 +2,15 @@
 #ifndef BROKER_OPTIONS_H
 #define BROKER_OPTIONS_H
 
-#include "net/address.h"
-
-#define LISTEN_MAX 64
+#include "config.h"
 
 struct options {
-    struct address listen[LISTEN_MAX];
-    int listen_count; /* 0: the default */
-    int ready_fd;     /* -1: none */
+    struct config config; /* --config's file, with --listen instead of its addresses if there is any */
+    int ready_fd;         /* -1: none */
 };
 
-/* Returns -1 to go on, else the exit code: 0 after --help or --version, 2 after one line about what is wrong. */
+/* Returns -1 to go on, else the exit code: 0 after what --help, --version, --check-config and --print-config ask for,
+ * 1 if that can't be printed, 2 after one line about what is wrong with an option or the configuration. */
 int options_parse(struct options *options, int argc, char **argv);
 
 #endif

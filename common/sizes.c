@@ -1,6 +1,8 @@
 #include "sizes.h"
 
+#include <inttypes.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -11,6 +13,7 @@ struct unit {
     uint64_t factor;
 };
 
+/* Of names for the same factor the first is the one that is written. */
 static const struct unit size_units[] = {
     {"", 1},
     {"b", 1},
@@ -23,7 +26,7 @@ static const struct unit size_units[] = {
     {NULL, 0},
 };
 static const struct unit time_units[] = {
-    {"", 1000}, {"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000}, {NULL, 0},
+    {"ms", 1}, {"s", 1000}, {"", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000}, {NULL, 0},
 };
 
 /* A number, perhaps with a fraction, and a unit. Digits of a fraction beyond what the unit resolves are cut off. */
@@ -64,4 +67,23 @@ bool size_parse(const char *text, uint64_t *bytes)
 bool time_parse(const char *text, uint64_t *ms)
 {
     return quantity_parse(text, time_units, TIME_MAX_MS, ms);
+}
+
+static void quantity_write(char text[QUANTITY_TEXT_MAX], uint64_t amount, const struct unit *units)
+{
+    const struct unit *best = NULL;
+    for (; units->name; units++) {
+        if (amount % units->factor == 0 && (!best || units->factor > best->factor)) best = units;
+    }
+    snprintf(text, QUANTITY_TEXT_MAX, "%" PRIu64 "%s", amount / best->factor, amount > 0 ? best->name : "");
+}
+
+void size_write(char text[QUANTITY_TEXT_MAX], uint64_t bytes)
+{
+    quantity_write(text, bytes, size_units);
+}
+
+void time_write(char text[QUANTITY_TEXT_MAX], uint64_t ms)
+{
+    quantity_write(text, ms, time_units);
 }

@@ -1,0 +1,386 @@
+/* The broker's configuration: what a file sets, what is wrong with one, what is printed; and the memory there is. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "config.h"
+#include "memory.h"
+#include "sizes.h"
+
+#define KIB UINT64_C(1024)
+#define MIB (1024 * KIB)
+#define GIB (1024 * MIB)
+
+static char directory[] = "/tmp/config_test.XXXXXX";
+
+static void write_bytes(const char *path, const char *bytes, size_t len)
+{
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    assert_int_equal(fwrite(bytes, 1, len, file), len);
+    assert_int_equal(fclose(file), 0);
+}
+
+static void write_file(const char *path, const char *content)
+{
+    write_bytes(path, content, strlen(content));
+}
+
+static void must_load(struct config *config, const char *path)
+{
+    char text[400] = "";
+    if (config_load(config, path, text, sizeof text) != 0) fail_msg("%s", text);
+}
+
+static void load_text(struct config *config, const char *content)
+{
+    write_file("file", content);
+    must_load(config, "file");
+}
+
+static void every_key_sets_its_field(void **state)
+{
+    (void)state;
+    struct config config = {0};
+    load_text(&config, "[broker]\n"
+                       "sys_interval = 1500ms\n"
+                       "[limits]\n"
+                       "max_payload = 64k\n"
+                       "max_connections = 2\n"
+                       "max_subscriptions = 3\n"
+                       "queue_messages = 4\n"
+                       "queue_bytes = 5k\n"
+                       "queue_messages_cap = 6\n"
+                       "queue_bytes_cap = 7g\n"
+                       "connection_queue_bytes = 8g\n"
+                       "queue_total_bytes = 9g\n"
+                       "retained_bytes = 10g\n"
+                       "publish_window = 11\n"
+                       "handshake_timeout = 12s\n"
+                       "closing_timeout = 13m\n"
+                       "keepalive_max = 14h\n");
+    assert_int_equal(config.limits.sys_ms, 1500);
+    assert_int_equal(config.limits.max_payload, 64 * KIB);
+    assert_int_equal(config.limits.max_sessions_count, 2);
+    assert_int_equal(config.limits.max_subs_count, 3);
+    assert_int_equal(config.limits.queue_msgs_count, 4);
+    assert_int_equal(config.limits.queue_bytes, 5 * KIB);
+    assert_int_equal(config.limits.queue_msgs_cap_count, 6);
+    assert_int_equal(config.limits.queue_bytes_cap, 7 * GIB);
+    assert_int_equal(config.limits.session_queue_bytes, 8 * GIB);
+    assert_int_equal(config.limits.queue_total_bytes, 9 * GIB);
+    assert_int_equal(config.limits.retained_bytes, 10 * GIB);
+    assert_int_equal(config.limits.pub_window_count, 11);
+    assert_int_equal(config.limits.handshake_ms, 12000);
+    assert_int_equal(config.limits.closing_ms, 13 * 60000);
+    assert_int_equal(config.limits.keepalive_max_s, 14 * 3600);
+    assert_int_equal(config.listeners_count, 0);
+}
+
+static void what_a_file_leaves_out_stays(void **state)
+{
+    (void)state;
+    struct config config, defaults;
+    config_defaults(&config);
+    config_defaults(&defaults);
+    load_text(&config, "# only a comment\n");
+    assert_memory_equal(&config.limits, &defaults.limits, sizeof config.limits);
+    load_text(&config, "[limits]\nmax_payload = 2m\n");
+    assert_int_equal(config.limits.max_payload, 2 * MIB);
+    assert_int_equal(config.limits.queue_bytes, defaults.limits.queue_bytes);
+}
+
+static void the_defaults_are_within_their_ranges(void **state)
+{
+    (void)state;
+    struct config config, again = {0};
+    config_defaults(&config);
+    FILE *file = fopen("file", "w");
+    assert_non_null(file);
+    config_print(&config, file);
+    fclose(file);
+    must_load(&again, "file");
+    assert_int_equal(again.limits.queue_total_bytes, config.limits.queue_total_bytes);
+    assert_int_equal(again.limits.keepalive_max_s, config.limits.keepalive_max_s);
+    assert_int_equal(again.limits.handshake_ms, config.limits.handshake_ms);
+    assert_true(config.limits.queue_total_bytes <= memory_available_bytes("") / 2);
+}
+
+static void forms_that_people_use(void **state)
+{
+    (void)state;
+    struct config config;
+    config_defaults(&config);
+    load_text(&config,
+              "\xef\xbb\xbf[limits]\r\n\tmax_payload = 2m ; mine\r\n  max_connections : 5\r\n[ broker ] # mine\n"
+              "sys_interval=0");
+    assert_int_equal(config.limits.max_payload, 2 * MIB);
+    assert_int_equal(config.limits.max_sessions_count, 5);
+    assert_int_equal(config.limits.sys_ms, 0);
+    char long_comment[1000];
+    snprintf(long_comment, sizeof long_comment, "# %0900d\n[limits]\nmax_payload = 3m\n", 1);
+    load_text(&config, long_comment);
+    assert_int_equal(config.limits.max_payload, 3 * MIB);
+}
+
+static void listeners_are_read_and_printed(void **state)
+{
+    (void)state;
+    struct config config;
+    config_defaults(&config);
+    const char *sections = "\n[listener a-name_of.31.characters__x]\nurl = unix:/tmp/a b\n"
+                           "\n[listener b]\nurl = tcp://127.0.0.1:07717\n"
+                           "\n[listener c]\nurl = tcp://[::1]:0\n"
+                           "\n[listener d]\nurl = fd:3\n";
+    load_text(&config, sections);
+    assert_int_equal(config.listeners_count, 4);
+    assert_string_equal(config.listeners[0].name, "a-name_of.31.characters__x");
+    assert_string_equal(config.listeners[0].address.path, "/tmp/a b");
+    assert_string_equal(config.listeners[2].address.host, "::1");
+    assert_int_equal(config.listeners[3].address.fd, 3);
+    char *printed = NULL;
+    size_t len;
+    FILE *memory = open_memstream(&printed, &len);
+    config_print(&config, memory);
+    fclose(memory);
+    assert_non_null(strstr(printed, "\n[listener b]\nurl = tcp://127.0.0.1:7717\n"));
+    load_text(&config, printed);
+    free(printed);
+    assert_int_equal(config.listeners_count, 4);
+    assert_string_equal(config.listeners[0].address.path, "/tmp/a b");
+    assert_string_equal(config.listeners[2].address.host, "::1");
+    load_text(&config, "[limits]\n");
+    assert_int_equal(config.listeners_count, 0);
+}
+
+static void wrong_files_are_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *content, *error;
+    } cases[] = {
+        {"", "file: the file is empty"},
+        {"\n \r\n\t\n", "file: the file is empty"},
+        {"max_payload = 1m\n", "file:1: 'max_payload' stands before the first [section]"},
+        {"[limit]\n", "file:1: unknown section [limit]; did you mean [limits]?"},
+        {"[Listener a]\n", "file:1: unknown section [Listener a]; did you mean [listener NAME]?"},
+        {"[limits a]\n", "file:1: unknown section [limits a]; did you mean [limits]?"},
+        {"[nothing]\n", "file:1: unknown section [nothing]; there are [broker], [limits], [listener NAME]"},
+        {"[]\n", "file:1: unknown section []; there are [broker], [limits], [listener NAME]"},
+        {"[limits\n", "file:1: '[limits' is not a [section], with nothing behind it"},
+        {"[limits] max_payload = 1m\n",
+         "file:1: '[limits] max_payload = 1m' is not a [section], with nothing behind it"},
+        {"[limits]\n\n[limits]\n", "file:3: [limits] is there already, in line 1"},
+        {"[limits]\nmax_paylod = 1m\n", "file:2: unknown key 'max_paylod' in [limits]; did you mean 'max_payload'?"},
+        {"[limits]\nfoo = 1\n", "file:2: unknown key 'foo' in [limits]; pubsubd --print-config shows all"},
+        {"[broker]\n#\nmax_payload = 1m\n", "file:3: 'max_payload' belongs into [limits]"},
+        {"[limits]\nmax_payload\n[broker]\n", "file:2: 'max_payload' is neither a [section] nor 'key = value'"},
+        {"[limits]\nmax_payload", "file:2: 'max_payload' is neither a [section] nor 'key = value'"},
+        {"[limits]\nmax_payload = 1m\n#\nmax_payload = 1m\n", "file:4: max_payload is set already, in line 2"},
+        {"[limits]\nmax_payload =\n", "file:2: max_payload = '' is not a size from 1k to 256m"},
+        {"[limits]\nmax_payload = 1023\n", "file:2: max_payload = '1023' is not a size from 1k to 256m"},
+        {"[limits]\nmax_payload = 257m\n", "file:2: max_payload = '257m' is not a size from 1k to 256m"},
+        {"[limits]\nmax_payload = 99999999999999999999\n",
+         "file:2: max_payload = '99999999999999999999' is not a size from 1k to 256m"},
+        {"[limits]\nmax_payload = 1m 2m\n", "file:2: max_payload = '1m 2m' is not a size from 1k to 256m"},
+        {"[limits]\nmax_connections = 0\n", "file:2: max_connections = '0' is not a whole number from 1 to 1000000"},
+        {"[limits]\nmax_connections = 1k\n", "file:2: max_connections = '1k' is not a whole number from 1 to 1000000"},
+        {"[limits]\nmax_connections = -1\n", "file:2: max_connections = '-1' is not a whole number from 1 to 1000000"},
+        {"[limits]\nkeepalive_max = 1500ms\n",
+         "file:2: keepalive_max = '1500ms' is not a time in whole seconds from 1s to 7d"},
+        {"[limits]\nkeepalive_max = 8d\n", "file:2: keepalive_max = '8d' is not a time in whole seconds from 1s to 7d"},
+        {"[broker]\nsys_interval = 99ms\n",
+         "file:2: sys_interval = '99ms' is not a time from 100ms to 1d, or 0: no reports"},
+        {"[limits]\nqueue_bytes = 32m\nqueue_bytes_cap = 31m\nmax_payload = 1m\n",
+         "file:3: queue_bytes = 32m is more than queue_bytes_cap = 31m"},
+        {"[limits]\nqueue_messages_cap = 5\n",
+         "file:2: queue_messages = 100000 (not set here) is more than queue_messages_cap = 5"},
+        {"[limits]\nqueue_messages = 10000001\n",
+         "file:2: queue_messages = 10000001 is more than queue_messages_cap = 10000000 (not set here)"},
+        {"[listener]\nurl = fd:1\n", "file:1: [listener] needs a name: [listener NAME]"},
+        {"[listener a/b]\n", "file:1: 'a/b' is not a listener's name: 1 to 32 letters, digits, '_', '-', '.'"},
+        {"[listener 123456789012345678901234567890123]\n", "file:1: '123456789012345678901234567890123' is not a "
+                                                           "listener's name: 1 to 32 letters, digits, '_', '-', '.'"},
+        {"[listener a]\n[listener b]\nurl = fd:1\n", "file:1: [listener a] has no url"},
+        {"[limits]\n[listener a]\n", "file:2: [listener a] has no url"},
+        {"[listener a]\nurl = fd:1\n[listener a]\nurl = fd:2\n", "file:3: [listener a] is there already, in line 1"},
+        {"[listener a]\nurl = fd:1\nurl = fd:2\n",
+         "file:3: url is set already; each address needs a [listener NAME] of its own"},
+        {"[listener a]\nurl = http://x\n", "file:2: url: 'http://x' is not unix:/path, tcp://host:port or fd:N"},
+        {"[listener a]\nulr = fd:1\n", "file:2: unknown key 'ulr' in [listener]; did you mean 'url'?"},
+        {"[limits]\n\x1b[31m = 1\n", "file:2: the line holds a control character, 0x1b"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct config config, before;
+        char text[400] = "";
+        config_defaults(&config);
+        config_defaults(&before);
+        write_file("file", cases[i].content);
+        assert_int_equal(config_load(&config, "file", text, sizeof text), -1);
+        assert_string_equal(text, cases[i].error);
+        assert_memory_equal(&config.limits, &before.limits, sizeof config.limits);
+        assert_int_equal(config.listeners_count, 0);
+    }
+}
+
+static void assert_refused(const char *path, const char *error)
+{
+    struct config config;
+    char text[400] = "";
+    config_defaults(&config);
+    assert_int_equal(config_load(&config, path, text, sizeof text), -1);
+    assert_string_equal(text, error);
+}
+
+static void files_that_are_no_text(void **state)
+{
+    (void)state;
+    assert_refused("none", "none: cannot be opened: No such file or directory");
+    assert_refused(".", ".: cannot be read: Is a directory");
+    write_bytes("file", "[limits]\n\0\n", 11);
+    assert_refused("file", "file:2: the line holds a control character, 0x00");
+}
+
+/* The longest line that is taken, and one byte more; what it holds behind the key is a blank. */
+static void lines_have_a_length(void **state)
+{
+    (void)state;
+    struct config config;
+    char content[300];
+    config_defaults(&config);
+    snprintf(content, sizeof content, "[limits]\nmax_payload =%*s\nmax_connections = 7\n", 197 - 13, "4m");
+    load_text(&config, content);
+    assert_int_equal(config.limits.max_payload, 4 * MIB);
+    assert_int_equal(config.limits.max_sessions_count, 7);
+    snprintf(content, sizeof content, "[limits]\nmax_payload =%*s\nmax_connections = 7\n", 198 - 13, "4m");
+    write_file("file", content);
+    assert_refused("file", "file:2: the line is longer than 197 bytes");
+}
+
+static void addresses_have_a_number(void **state)
+{
+    (void)state;
+    struct config config;
+    char name[16], text[400] = "";
+    config_defaults(&config);
+    for (int i = 0; i < LISTEN_MAX; i++) {
+        snprintf(name, sizeof name, "%d", i);
+        assert_int_equal(config_add_listener(&config, name, "fd:1", text, sizeof text), 0);
+    }
+    assert_int_equal(config_add_listener(&config, "more", "fd:1", text, sizeof text), -1);
+    assert_string_equal(text, "there are more than 64 addresses to serve");
+    assert_int_equal(config.listeners_count, LISTEN_MAX);
+}
+
+static void quantities_are_written_as_they_are_read(void **state)
+{
+    (void)state;
+    static const struct {
+        uint64_t amount;
+        const char *size, *time;
+    } cases[] = {
+        {0, "0", "0"},
+        {1, "1", "1ms"},
+        {1000, "1000", "1s"},
+        {1024, "1k", "1024ms"},
+        {MIB, "1m", "1048576ms"},
+        {60000, "60000", "1m"},
+        {3 * GIB, "3g", NULL},
+        {86400000, "84375k", "1d"},
+        {3600000, "3600000", "1h"},
+        {1500, "1500", "1500ms"},
+        {INT64_MAX, "9223372036854775807", NULL},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[QUANTITY_TEXT_MAX];
+        uint64_t amount = UINT64_MAX;
+        size_write(text, cases[i].amount);
+        assert_string_equal(text, cases[i].size);
+        if (cases[i].amount > 0) assert_true(size_parse(text, &amount) && amount == cases[i].amount);
+        if (cases[i].time == NULL) continue;
+        time_write(text, cases[i].amount);
+        assert_string_equal(text, cases[i].time);
+        assert_true(time_parse(text, &amount) && amount == cases[i].amount);
+    }
+}
+
+/* A cgroup's file below the made-up root, with the directories that it needs. */
+static void put(const char *path, const char *content)
+{
+    char part[PATH_MAX];
+    for (const char *slash = strchr(path, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
+        snprintf(part, sizeof part, "%.*s", (int)(slash - path), path);
+        assert_true(mkdir(part, 0700) == 0 || errno == EEXIST);
+    }
+    write_file(path, content);
+}
+
+static void memory_is_what_the_cgroup_gives(void **state)
+{
+    (void)state;
+    uint64_t machine = memory_available_bytes("nowhere");
+    assert_int_equal(machine, (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE));
+
+    put("v2/proc/self/cgroup", "0::/a.slice/b.service\n");
+    assert_int_equal(memory_available_bytes("v2"), machine);
+    put("v2/sys/fs/cgroup/a.slice/b.service/memory.max", "max\n");
+    assert_int_equal(memory_available_bytes("v2"), machine);
+    put("v2/sys/fs/cgroup/a.slice/memory.max", "2097152\n");
+    assert_int_equal(memory_available_bytes("v2"), 2 * MIB);
+    put("v2/sys/fs/cgroup/a.slice/b.service/memory.max", "1048576\n");
+    assert_int_equal(memory_available_bytes("v2"), MIB);
+    put("v2/sys/fs/cgroup/a.slice/b.service/memory.max", "3145728\n");
+    assert_int_equal(memory_available_bytes("v2"), 2 * MIB);
+
+    put("v1/proc/self/cgroup", "3:cpu,cpuacct:/x\n2:foo,memory:/docker/1234\n1:name=systemd:/\n0::/\n");
+    put("v1/sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");
+    assert_int_equal(memory_available_bytes("v1"), machine);
+    put("v1/sys/fs/cgroup/memory/memory.limit_in_bytes", "5242880\n"); /* a container that sees its own as the top */
+    assert_int_equal(memory_available_bytes("v1"), 5 * MIB);
+    put("v1/sys/fs/cgroup/memory/docker/1234/memory.limit_in_bytes", "4194304\n");
+    assert_int_equal(memory_available_bytes("v1"), 4 * MIB);
+    put("v1/sys/fs/cgroup/unified/memory.max", "3145728\n");
+    assert_int_equal(memory_available_bytes("v1"), 3 * MIB);
+}
+
+static int enter_directory(void **state)
+{
+    (void)state;
+    return mkdtemp(directory) == NULL || chdir(directory) != 0;
+}
+
+static int leave_directory(void **state)
+{
+    (void)state;
+    char command[100];
+    snprintf(command, sizeof command, "rm -r '%s'", directory);
+    return chdir("/") != 0 || system(command) != 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_key_sets_its_field),
+        cmocka_unit_test(what_a_file_leaves_out_stays),
+        cmocka_unit_test(the_defaults_are_within_their_ranges),
+        cmocka_unit_test(forms_that_people_use),
+        cmocka_unit_test(listeners_are_read_and_printed),
+        cmocka_unit_test(wrong_files_are_refused),
+        cmocka_unit_test(files_that_are_no_text),
+        cmocka_unit_test(lines_have_a_length),
+        cmocka_unit_test(addresses_have_a_number),
+        cmocka_unit_test(quantities_are_written_as_they_are_read),
+        cmocka_unit_test(memory_is_what_the_cgroup_gives),
+    };
+    return cmocka_run_group_tests(tests, enter_directory, leave_directory);
+}

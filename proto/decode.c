@@ -51,6 +51,15 @@ static mps_view optional_text(struct fields *f, const char *what)
     return next_given(f) ? mps_read_text(&f->r, what) : (mps_view){NULL, 0};
 }
 
+static mps_view optional_props(struct fields *f, const char *what)
+{
+    struct mps_head head;
+    if (!next_given(f)) return (mps_view){NULL, 0};
+    mps_view props = mps_read_any(&f->r, what);
+    if (f->r.bad == NULL && (mps_head_read(props.ptr, props.len, &head) != 1 || head.type != MPS_MAP)) f->r.bad = what;
+    return props;
+}
+
 static enum mps_code done(const struct fields *f, const char **what)
 {
     *what = f->r.bad;
@@ -150,12 +159,23 @@ enum mps_code mps_decode_msg(mps_view frame, struct mps_msg *out, const char **w
     mps_view topic = mps_read_any(next(&f), "topic"); /* its bytes are judged as a topic, not as a field */
     if (f.r.bad == NULL && (mps_head_read(topic.ptr, topic.len, &head) != 1 || head.type != MPS_STR)) f.r.bad = "topic";
     if (f.r.bad == NULL) out->topic = (mps_view){topic.ptr + head.head_len, head.count};
-    if (next_given(&f)) {
-        out->props = mps_read_any(&f.r, "props");
-        if (f.r.bad == NULL && (mps_head_read(out->props.ptr, out->props.len, &head) != 1 || head.type != MPS_MAP))
-            f.r.bad = "props";
-    }
+    out->props = optional_props(&f, "props");
     out->payload = mps_read_bin(next(&f), "payload");
+    return done(&f, what);
+}
+
+enum mps_code mps_decode_will(mps_view raw, struct mps_will *out, const char **what)
+{
+    struct fields f = {mps_reader_open(raw), 0};
+    *out = (struct mps_will){0};
+    f.left = mps_read_array(&f.r, "will");
+    if (f.r.bad == NULL && f.left < 4) f.r.bad = "number of fields of the will";
+    if (f.r.bad != NULL) return done(&f, what);
+    out->topic = mps_read_text(next(&f), "topic of the will");
+    out->payload = mps_read_bin(next(&f), "payload of the will");
+    out->flags = (uint32_t)mps_read_uint(next(&f), UINT32_MAX, "flags of the will");
+    out->delay_ms = next_number(&f, "delay of the will");
+    out->props = optional_props(&f, "props of the will");
     return done(&f, what);
 }
 

@@ -200,6 +200,12 @@ struct mps_hello {
     uint32_t vmin;      /* 0: not said */
     bool clean, half;
 };
+struct mps_will {
+    mps_view topic, payload;
+    uint32_t flags;     /* of PUB: only retain means something */
+    uint64_t delay_ms;
+    mps_view props;     /* raw; absent if none */
+};
 struct mps_msg {
     mps_view topic;     /* str of any bytes: judge it with mps_topic_error() */
     mps_view props;     /* one raw value that is a map; absent if nil */
@@ -271,6 +277,8 @@ struct mps_info { mps_view map; };              /* one raw map */
  * code that the peer is owed (MPS_MALFORMED, MPS_BAD_PROPS, MPS_BAD_OPTION, MPS_BAD_TOPIC), sets *what to the name
  * of the field that was wrong and leaves *out undefined. Topics and patterns are not judged here. */
 enum mps_code mps_decode_hello(mps_view frame, struct mps_hello *out, const char **what);
+/* raw: what .will of a HELLO holds. */
+enum mps_code mps_decode_will(mps_view raw, struct mps_will *out, const char **what);
 enum mps_code mps_decode_msg(mps_view frame, struct mps_msg *out, const char **what); /* props are not judged either */
 enum mps_code mps_decode_pub(mps_view frame, struct mps_pub *out, const char **what);
 enum mps_code mps_decode_for(mps_view frame, struct mps_for *out, const char **what);

@@ -68,7 +68,11 @@ static void take_event(struct client *client, const struct pubsub_event *e)
     switch (e->type) {
     case PUBSUB_EVENT_NONE:
     case PUBSUB_EVENT_BLOCKED: break;
-    case PUBSUB_EVENT_WELCOME: digest_text(client, e->as.welcome.client_id); break;
+    case PUBSUB_EVENT_WELCOME:
+        digest_text(client, e->as.welcome.client_id);
+        REQUIRE(strlen(e->as.welcome.inbox) <= PUBSUB_CORE_INBOX_MAX, "an inbox that is too long");
+        digest(client, e->as.welcome.inbox, strlen(e->as.welcome.inbox));
+        break;
     case PUBSUB_EVENT_MESSAGE: digest_message(client, &e->as.message); break;
     case PUBSUB_EVENT_GAP: digest_number(client, e->as.gap.sid + e->as.gap.count); break;
     case PUBSUB_EVENT_PUBACK:
@@ -157,6 +161,7 @@ static void run(struct client *client, unsigned options, const uint8_t *bytes, s
     if (options & OPTION_BUSY) {
         struct pubsub_publish_options acknowledged = {.ack = PUBSUB_ACK_ROUTED};
         pubsub_core_subscribe(&client->core, 1, "#", NULL);
+        pubsub_core_credit(&client->core, 1, 5, true);
         for (int i = 0; i < 5; i++) pubsub_core_publish(&client->core, "t", "x", 1, &acknowledged, NULL);
         check_output(client);
     }

@@ -1,7 +1,8 @@
 #!/usr/bin/python3
-"""Writes the fuzzers' seed corpora, corpus/{frame,session,client}: meaningful frames and streams of them.
+"""Writes the fuzzers' seed corpora, corpus/{frame,session,client,filter}: meaningful frames and streams of them.
 
-Each file begins with two bytes for the fuzzer itself (how the input is cut, options; see fuzz_*.c)."""
+Each file begins with two bytes for the fuzzer itself (how the input is cut, options; see fuzz_*.c), but
+for filters: those begin with lines."""
 import os
 
 import msgpack
@@ -106,6 +107,34 @@ RAW = {
     "bad-utf8": b"\x94\x02\xa2\xc3\x28\xc0\xc4\x00", "nul": b"\x94\x02\xa2a\x00\xc0\xc4\x00",
     "http": b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "mqtt": bytes.fromhex("100c00044d5154540402003c0000"), "tls": bytes.fromhex("16030100a5"),
 }
+READING = msgpack.packb({"temp": 31.5, "n": 7, "site": "berlin", "on": True, "none": None, "tags": ["red", 3, [1]], "a": {"b": [1, {"c": "deep"}]},
+                         "odd key": 2**64 - 1, "big": 2**53 + 1, "least": -2**63, "blob": b"xy"}, use_bin_type=True)
+HEADERS = msgpack.packb({"unit": "C", "sizes": [4, 5], 4: 60000}, use_bin_type=True)
+FILTERS = {
+    "example": 'temp > 30 and site == "berlin"',
+    "operators": 'n == 7 and n != 8 and n < 8 and n <= 7 and n > 6 and n >= 7 and site ^= "ber" and exists(a.b)',
+    "containers": 'tags has "red" and n in [1, 7.0, "x", nil, true] and a has "b" and not (. has n)',
+    "paths": '."odd key" > 1 and a.b[1].c == "deep" and a."b"[0] == 1 and [0] == 1',
+    "message": '@topic ^= "site/" and @level[1] == "a" and @props.unit == "C" and @props[4] > 1 and @props.sizes has 5',
+    "message-alone": '@level[0] == "site" or @props."unit" == "C"',
+    "precedence": 'not n == 8 and n == 9 or not (n == 1 or n == 2) and not not on == true',
+    "wide-numbers": 'big == 9007199254740993 and big > 9007199254740992.0 and least == -9223372036854775808 and n < 18446744073709551616 and n < 1e300',
+    "texts": r'site != "a\"b\\c\n\t\u00e9\ud83d\ude00" and site > "" and "berlin/7" ^= site',
+    "kinds": 'on == true and none == nil and blob == blob and site != nil and nil != none and n == site',
+    "nested": "(" * 64 + "n==7" + ")" * 64,
+    "nots": "not " * 61 + "n==7",
+    "nodes": "n in [1" + ",2" * 61 + "]",
+    "deep-path": "exists(a" + ".a" * 31 + ") or exists(a" + "[0]" * 31 + ")",
+    "same-beginnings": "a.b.c < a.b.d or a.b[0] > a.c or a.b.c == a",
+    "no-comparison": "active and n == 1",
+    "no-value": "(temp > )",
+    "no-end": 'site == "berlin',
+    "half-pair": r'site == "\ud800x"',
+    "reserved": "a.not == 1",
+    "bad-number": "n == 1.2.3",
+    "two-literals": "1 == 1",
+    "not-utf8": b"n == 1 \xff",
+}
 
 
 def write(corpus, name, options, data, cut=0):
@@ -113,6 +142,14 @@ def write(corpus, name, options, data, cut=0):
     os.makedirs(directory, exist_ok=True)
     with open(os.path.join(directory, name), "wb") as file:
         file.write(bytes([cut, options]) + data)
+
+
+def write_filter(name, text, props, payload):
+    text = text if isinstance(text, bytes) else text.encode()
+    directory = os.path.join(HERE, "corpus", "filter")
+    os.makedirs(directory, exist_ok=True)
+    with open(os.path.join(directory, name), "wb") as file:
+        file.write(text + b"\nsite/a/temp\n" + len(props).to_bytes(2, "big") + props + payload)
 
 
 def main():
@@ -139,6 +176,15 @@ def main():
         write("client", f"{name}-{options}", options, pack(*TO_CLIENT[name]), 21)
     for name, data in RAW.items():
         write("client", "raw-" + name, 1, data)
+
+    for name, text in FILTERS.items():
+        write_filter(name, text, HEADERS, READING)
+    example = FILTERS["example"]
+    for name, payload in (("cut", READING[:-1]), ("longer", READING + b"\0"), ("empty", b""), ("nested", pack(nested(33))),
+                          ("values", b"\xdc\x27\x10" + bytes(10000)), ("twice", b"\x82\xa4temp\x01\xa4temp\x21"),
+                          ("keys", b"\x83\x91\x01\x02\x81\xa1z\x01\x90\x05\xd9\x04temp"), ("number", b"\x15"), ("text", b"hello")):
+        write_filter("payload-" + name, example, b"", payload)
+    write_filter("content-type", "not " + example, b"\x81\x03\x00", READING)
 
 
 main()

@@ -4,6 +4,10 @@
 #include "model.h"
 
 #define MIB (1024u * 1024)
+/* Entries of queues that are looked at in one turn for what has expired: about 2 ms. */
+#define SWEEPS_A_TURN 32768u
+/* Beyond this, what is read in one turn is flushed early. */
+#define READ_A_TURN (8 * MIB)
 
 void broker_defaults(struct broker_limits *limits)
 {
@@ -17,10 +21,12 @@ void broker_defaults(struct broker_limits *limits)
         .queue_bytes_cap = 64 * MIB,
         .session_queue_bytes = 64 * MIB,
         .retained_bytes = 256 * MIB,
+        .queue_total_bytes = 1024ull * MIB,
         .pub_window_count = 65536,
         .handshake_ms = MPS_HELLO_MS,
         .closing_ms = 5000,
         .keepalive_max_s = 86400,
+        .sys_ms = 10000,
     };
 }
 
@@ -38,12 +44,15 @@ struct broker *broker_new(struct env *env, const struct broker_limits *limits)
     topics_init(&broker->topics, broker->seed);
     retained_init(&broker->retained, &broker->runs, broker->seed);
     broker->plan = flush_plan_new();
+    broker->now_ms = broker->started_ms = env->now_ms(env);
+    broker->sys = sys_new(broker);
     return broker;
 }
 
 void broker_free(struct broker *broker)
 {
     assert(broker->sessions == NULL && broker->dead == NULL);
+    will_free_all(broker);
     retained_free(&broker->retained);
     run_pool_free(&broker->runs);
     slab_pool_free(&broker->slabs);
@@ -51,7 +60,15 @@ void broker_free(struct broker *broker)
     router_free(broker);
     topics_free(&broker->topics);
     hash_free(&broker->ids);
+    hash_free(&broker->inboxes);
+    hash_free(&broker->groups);
+    hash_free(&broker->filters);
+    hash_free(&broker->named_wills);
     heap_free(&broker->timers);
+    heap_free(&broker->holds);
+    heap_free(&broker->expiries);
+    heap_free(&broker->wills);
+    sys_free(broker);
     free(broker->plan);
     free(broker);
 }
@@ -67,9 +84,31 @@ const uint8_t *broker_full_frame(size_t *len)
 
 static void run_timers(struct broker *broker)
 {
-    uint64_t now_ms = broker->env->now_ms(broker->env);
-    for (struct timer *timer; (timer = timer_take_due(&broker->timers, now_ms)) != NULL;)
+    uint64_t now_ms = broker->now_ms;
+    struct timer *timer;
+    while ((timer = timer_take_due(&broker->timers, now_ms)) != NULL)
         session_timer_due(container_of(timer, struct session, timer), now_ms);
+    uint64_t work_end = broker->work + SWEEPS_A_TURN;
+    while (broker->work < work_end && (timer = timer_take_due(&broker->expiries, now_ms)) != NULL)
+        mailbox_expire(container_of(timer, struct mailbox, expiry));
+    while ((timer = timer_take_due(&broker->holds, now_ms)) != NULL)
+        hold_due(container_of(timer, struct session, hold_timer));
+    retained_expire(&broker->retained, now_ms);
+    will_publish_due(broker);
+}
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static uint64_t next_timer_ms(const struct broker *broker)
+{
+    uint64_t next = least(timer_next_ms(&broker->timers), timer_next_ms(&broker->expiries));
+    next = least(next, timer_next_ms(&broker->holds));
+    next = least(next, timer_next_ms(&broker->wills));
+    next = least(next, timer_next_ms(&broker->retained.expiries));
+    return next <= broker->now_ms ? 0 : next;
 }
 
 /* Those that are held again by what happens here wait for the next turn. */
@@ -104,7 +143,7 @@ static void free_dead(struct broker *broker)
     broker->dead = NULL;
     for (struct session *next; session != NULL; session = next) {
         next = session->next_dead;
-        if (session->is_held || session->is_dirty) {
+        if (session->is_held || session->is_dirty || session->slow_text != NULL) {
             session->next_dead = broker->dead;
             broker->dead = session;
             continue;
@@ -119,13 +158,28 @@ static void free_dead(struct broker *broker)
 
 uint64_t broker_turn(struct broker *broker)
 {
+    broker->now_ms = broker->env->now_ms(broker->env);
+    broker->turn_bytes = 0;
     run_timers(broker);
     resume_held(broker);
+    uint64_t sys_ms = sys_turn(broker);
+    session_close_slow(broker);
+    group_dispatch_all(broker);
     flush_dirty(broker);
+    group_collect_all(broker);
+    budget_keep(broker);
+    hold_wake_due(broker);
     run_settle_all(&broker->runs);
     free_dead(broker);
-    if (broker->dirty != NULL || broker->held != NULL) return 0;
-    return timer_next_ms(&broker->timers);
+    if (broker->dirty != NULL || broker->held != NULL || broker->dirty_groups.first != NULL ||
+        broker->waking.first != NULL)
+        return 0;
+    return least(sys_ms, next_timer_ms(broker));
+}
+
+bool broker_wants_turn(const struct broker *broker)
+{
+    return broker->turn_bytes > READ_A_TURN;
 }
 
 void broker_stop(struct broker *broker)
@@ -166,13 +220,15 @@ void broker_each_subscription(const struct broker *broker, bool (*fn)(const stru
     for (const struct session *session = broker->sessions; session != NULL; session = session->next) {
         for (struct hash_node *n = hash_first(&session->subs); n != NULL; n = hash_next(&session->subs, n)) {
             const struct subscription *sub = container_of(n, struct subscription, in_subs);
+            const struct mailbox *box = &sub->box;
+            if (sub->sid == 0) continue; /* the inbox */
             struct subscription_figures figures = {.link = session->link,
                                                    .sid = sub->sid,
-                                                   .matched = sub->matched,
-                                                   .sent = sub->sent,
-                                                   .lost = sub->lost,
-                                                   .queued = sub->queue.msgs,
-                                                   .queued_bytes = sub->queue.bytes};
+                                                   .matched = box->matched,
+                                                   .sent = box->sent,
+                                                   .lost = box->lost,
+                                                   .queued = box->queue.msgs,
+                                                   .queued_bytes = box->queue.bytes};
             if (!fn(&figures, arg)) return;
         }
     }

@@ -29,11 +29,13 @@ struct broker_limits {
     uint64_t queue_msgs_cap_count; /* the most that it may ask for */
     uint64_t queue_bytes_cap;
     uint64_t session_queue_bytes;  /* all queues of one connection */
+    uint64_t queue_total_bytes;    /* all queues together; a message in many of them counts once */
     uint64_t retained_bytes;       /* all retained values, with what it costs to keep them */
     uint32_t pub_window_count;     /* publishes of one connection that wait for their answer */
     uint32_t handshake_ms;
     uint32_t closing_ms;           /* how long a closing connection may take to read what is left */
     uint32_t keepalive_max_s;      /* asked for longer: this is granted */
+    uint32_t sys_ms;               /* between two reports under $SYS; 0: none */
 };
 
 struct broker *broker_new(struct env *env, const struct broker_limits *limits); /* limits NULL: defaults */
@@ -55,6 +57,9 @@ void session_closed(struct session *session);   /* the link is gone; the session
 /* Does what is due: input that waits for its share, timers, flushing. Returns when to call again at the latest:
  * 0 = there is more to do right now, UINT64_MAX = nothing is planned, else monotonic milliseconds. */
 uint64_t broker_turn(struct broker *broker);
+/* Whether so much was read since the last turn that the next one should not wait for the other connections: what is read
+ * takes memory until it is flushed. */
+bool broker_wants_turn(const struct broker *broker);
 
 /* Graceful stop: tells every client (BYE 113) after flushing what it holds. Done when broker_sessions() is 0. */
 void broker_stop(struct broker *broker);

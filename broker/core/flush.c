@@ -12,7 +12,8 @@
 #define SCRATCH_BYTES (64u * 1024)
 /* What one session may write in one turn before others have theirs. */
 #define TURN_BYTES (1024u * 1024)
-/* Retained values that the snapshots of a session may look at for one write: about 0.3 ms. */
+/* Retained values that the snapshots of a session may look at for one write: about 0.3 ms. Filters make a look cost
+ * more: what they add to broker.work counts, too. */
 #define LOOKS_MAX 4096
 
 enum piece_kind {
@@ -21,6 +22,7 @@ enum piece_kind {
     PIECE_FOR,
     PIECE_GAP,
     PIECE_MARK,
+    PIECE_DRAINED,
     PIECE_MSGS,
     PIECE_RETAINED,
     PIECE_RETAINED_GAP,
@@ -129,42 +131,56 @@ static struct piece *plan_gap(struct flush_plan *plan, enum piece_kind kind, str
     return add_frame(plan, kind, sub, &out);
 }
 
-static void plan_entry(struct flush_plan *plan, struct subscription *sub, const struct queue_entry *entry)
+/* Bytes of the first count messages of an entry. */
+static uint32_t entry_len(const struct queue_entry *entry, uint64_t count)
 {
-    if (entry->run == NULL) {
-        plan_gap(plan, PIECE_GAP, sub, entry->off, entry->count);
-        return;
+    if (count >= entry->count) return entry->len;
+    if (entry->run->stride > 0) return (uint32_t)count * entry->run->stride;
+    uint32_t at = entry->off, one;
+    while (count-- > 0) at = run_frame_end(entry->run, at, at, &one);
+    return at - entry->off;
+}
+
+/* What one subscription may still be sent, and what of its queue has been planned. */
+struct progress {
+    uint64_t credit;
+    uint32_t entries;
+};
+
+/* Plans queue entries up to position `end`. Returns whether it got there: without credit or room it stops. */
+static bool plan_queue(struct flush_plan *plan, struct subscription *sub, uint32_t end, struct progress *progress)
+{
+    for (; progress->entries < end; progress->entries++) {
+        const struct queue_entry *entry = queue_at(&sub->box.queue, progress->entries);
+        if (!has_room(plan)) return false;
+        if (progress->credit == 0) {
+            sub->is_starved = true;
+            return false;
+        }
+        if (entry->run == NULL) {
+            plan_gap(plan, PIECE_GAP, sub, entry->off, entry->count);
+            continue;
+        }
+        uint64_t count = entry->count < progress->credit ? entry->count : progress->credit;
+        plan_for(plan, sub, 0);
+        add_piece(plan, PIECE_MSGS, entry->run->bytes + entry->off, entry_len(entry, count))->sub = sub;
+        progress->credit -= count;
+        if (count == entry->count) continue;
+        sub->is_starved = true;
+        return false;
     }
-    plan_for(plan, sub, 0);
-    add_piece(plan, PIECE_MSGS, entry->run->bytes + entry->off, entry->len)->sub = sub;
+    return true;
 }
 
-/* Plans queue entries from position i on until `most` messages are planned. Returns the position reached. */
-static uint32_t plan_queue(struct flush_plan *plan, struct subscription *sub, uint32_t i, uint64_t most)
-{
-    for (uint64_t planned = 0; i < sub->queue.entries && planned < most && has_room(plan); i++) {
-        const struct queue_entry *entry = queue_at(&sub->queue, i);
-        plan_entry(plan, sub, entry);
-        if (entry->run != NULL) planned += entry->count;
-    }
-    return i;
-}
-
-/* Messages that were queued before the snapshot began. */
-static uint64_t queued_before_snapshot(const struct subscription *sub)
-{
-    uint64_t since = sub->matched - sub->snapshot_matched;
-    return sub->queue.msgs > since ? sub->queue.msgs - since : 0;
-}
-
-static void plan_mark(struct flush_plan *plan, struct subscription *sub)
+static void plan_mark(struct flush_plan *plan, struct subscription *sub, enum piece_kind piece, enum mps_mark_kind kind)
 {
     struct mps_out out = open_scratch(plan);
-    mps_encode_mark(&out, &(struct mps_mark){.sid = sub->sid, .kind = MPS_MARK_RETAINED_DONE});
-    add_frame(plan, PIECE_MARK, sub, &out);
+    mps_encode_mark(&out, &(struct mps_mark){.sid = sub->sid, .kind = kind});
+    add_frame(plan, piece, sub, &out);
 }
 
-static void plan_retained(struct flush_plan *plan, struct subscription *sub, struct retained_value *value)
+static void plan_retained(struct flush_plan *plan, struct subscription *sub, struct retained_value *value,
+                          struct progress *progress)
 {
     uint32_t rx_max = sub->session->rx_max;
     if (rx_max > 0 && value->run->len > rx_max) {
@@ -175,24 +191,42 @@ static void plan_retained(struct flush_plan *plan, struct subscription *sub, str
     struct piece *piece = add_piece(plan, PIECE_RETAINED, value->run->bytes, value->run->len);
     piece->sub = sub;
     piece->value = value;
+    progress->credit--;
+}
+
+static bool wants_value(struct subscription *sub, const struct retained_value *value)
+{
+    struct broker *broker = sub->session->broker;
+    mps_view topic = {value->topic, value->len};
+    if (!mps_topic_matches(subscription_pattern(sub), topic)) return false;
+    if (sub->box.filter == NULL) return true;
+    struct mps_msg msg;
+    const char *what;
+    mps_decode_msg((mps_view){value->run->bytes, value->run->len}, &msg, &what); /* accepted when it came */
+    broker->judged++;
+    return filter_judge(broker, sub->box.filter, topic, msg.props, msg.payload);
 }
 
 /* Plans retained values and the MARK behind them. Returns whether the snapshot is planned to its end. */
-static bool plan_snapshot(struct flush_plan *plan, struct subscription *sub)
+static bool plan_snapshot(struct flush_plan *plan, struct subscription *sub, struct progress *progress)
 {
-    mps_view pattern = subscription_pattern(sub);
-    bool only = !mps_topic_is_wild(pattern);
+    bool only = !mps_topic_is_wild(subscription_pattern(sub));
     struct retained_value *value = snapshot_value(&sub->snapshot);
+    uint64_t work = sub->session->broker->work;
     bool passing = true; /* nothing is planned yet: what doesn't match can be passed for good */
     for (; value != NULL && value->version <= sub->snapshot.until; plan->looks++) {
         if (!has_room(plan)) return false;
-        if (plan->looks >= LOOKS_MAX) {
+        if (plan->looks + (int)(sub->session->broker->work - work) >= LOOKS_MAX) {
             plan->unfinished = true;
             return false;
         }
         struct retained_value *next = only ? NULL : value->next;
-        if (mps_topic_matches(pattern, (mps_view){value->topic, value->len})) {
-            plan_retained(plan, sub, value);
+        if (wants_value(sub, value)) {
+            if (progress->credit == 0) {
+                sub->is_starved = true;
+                return false;
+            }
+            plan_retained(plan, sub, value, progress);
             passing = false;
         } else if (passing) {
             snapshot_pass(&sub->snapshot, value, only);
@@ -200,23 +234,29 @@ static bool plan_snapshot(struct flush_plan *plan, struct subscription *sub)
         value = next;
     }
     if (!has_room(plan)) return false;
-    plan_mark(plan, sub);
+    plan_mark(plan, sub, PIECE_MARK, MPS_MARK_RETAINED_DONE);
     return true;
+}
+
+/* Returns whether everything is planned. */
+static bool plan_messages(struct flush_plan *plan, struct subscription *sub, struct progress *progress)
+{
+    const struct queue *queue = &sub->box.queue;
+    if (sub->snapshot.active &&
+        (!plan_queue(plan, sub, queue->before, progress) || !plan_snapshot(plan, sub, progress)))
+        return false;
+    return plan_queue(plan, sub, queue->entries, progress);
 }
 
 static void plan_subscription(struct flush_plan *plan, struct subscription *sub)
 {
-    uint32_t i = 0;
-    if (sub->snapshot.active) {
-        uint64_t before = queued_before_snapshot(sub);
-        i = plan_queue(plan, sub, 0, before);
-        uint64_t planned = 0;
-        for (uint32_t k = 0; k < i; k++) {
-            if (queue_at(&sub->queue, k)->run != NULL) planned += queue_at(&sub->queue, k)->count;
-        }
-        if (planned < before || !plan_snapshot(plan, sub)) return;
-    }
-    plan_queue(plan, sub, i, UINT64_MAX);
+    struct progress progress = {subscription_credit_left(sub), 0};
+    mailbox_prepare(&sub->box, PIECES_MAX);
+    sub->is_starved = false;
+    bool all = plan_messages(plan, sub, &progress);
+    bool group_has_more = sub->group != NULL && sub->group->box.queue.entries > 0 && progress.credit > 0;
+    if (sub->draining && has_room(plan) && (sub->is_starved || (all && !group_has_more)))
+        plan_mark(plan, sub, PIECE_DRAINED, MPS_MARK_DRAINED);
 }
 
 static void make_plan(struct flush_plan *plan, const struct session *session)
@@ -243,15 +283,15 @@ static void make_plan(struct flush_plan *plan, const struct session *session)
 static void keep_cut(struct session *session, struct run *run, uint32_t off, uint32_t len)
 {
     assert(session->cut == NULL);
-    session->cut = run_ref(run);
-    session->cut_off = off;
+    bool pins = len <= COPY_MAX && len < run->len / 2; /* a few bytes must not keep a long run */
+    session->cut = pins ? run_copy(&session->broker->runs, run->bytes + off, len) : run_ref(run);
+    session->cut_off = pins ? 0 : off;
     session->cut_len = len;
 }
 
 static void note_msgs(struct session *session, struct subscription *sub, uint32_t taken)
 {
-    struct broker *broker = session->broker;
-    struct queue_entry *entry = queue_at(&sub->queue, 0);
+    const struct queue_entry *entry = queue_at(&sub->box.queue, 0);
     uint32_t len = entry->len, off = entry->off;
     uint64_t count = entry->count;
     if (taken < len) {
@@ -261,18 +301,16 @@ static void note_msgs(struct session *session, struct subscription *sub, uint32_
         count = frames;
         if (taken < len) keep_cut(session, entry->run, off + taken, len - taken);
     }
-    queue_pop(&sub->queue, &broker->runs, len, count);
-    session->queued_bytes -= len;
-    sub->sent += count;
-    broker->figures.copies_out += count;
+    mailbox_pop(&sub->box, len, count);
+    sub->box.sent += count;
+    session->broker->figures.copies_out += count;
 }
 
 /* A retained value counts when it goes out, as sent or, if it was too large for its reader, as lost. */
 static void note_retained(const struct piece *piece, uint64_t *count, uint64_t *total)
 {
     struct subscription *sub = piece->sub;
-    sub->matched++;
-    sub->snapshot_matched++;
+    sub->box.matched++;
     ++*count;
     ++*total;
     snapshot_pass(&sub->snapshot, piece->value, !mps_topic_is_wild(subscription_pattern(sub)));
@@ -297,15 +335,16 @@ static void note_piece(struct session *session, const struct piece *piece, uint3
     case PIECE_MSGS: note_msgs(session, piece->sub, taken); return;
     case PIECE_RETAINED:
         if (taken < piece->len) keep_cut(session, piece->value->run, taken, piece->len - taken);
-        note_retained(piece, &piece->sub->sent, &figures->copies_out);
+        note_retained(piece, &piece->sub->box.sent, &figures->copies_out);
         return;
-    case PIECE_RETAINED_GAP: note_retained(piece, &piece->sub->lost, &figures->copies_lost); break;
+    case PIECE_RETAINED_GAP: note_retained(piece, &piece->sub->box.lost, &figures->copies_lost); break;
     case PIECE_FOR:
         session->for_sid = piece->sub->sid;
         session->for_flags = piece->for_flags;
         break;
-    case PIECE_GAP: queue_pop_gap(&piece->sub->queue); break;
+    case PIECE_GAP: mailbox_pop_gap(&piece->sub->box); break;
     case PIECE_MARK: snapshot_end(&piece->sub->snapshot); break;
+    case PIECE_DRAINED: piece->sub->draining = false; break;
     }
     /* The rest of a small frame that was cut. Control is empty: it was written before. */
     if (taken < piece->len) buffer_append(&session->control, piece->bytes + taken, piece->len - taken);
@@ -328,7 +367,7 @@ static void rotate_active(struct session *session, const struct subscription *la
         struct subscription *sub = session->active;
         over = sub == last;
         subscription_deactivate(sub);
-        if (sub->queue.entries > 0 || sub->snapshot.active) subscription_activate(sub);
+        if (subscription_has_work(sub)) subscription_activate(sub);
     }
 }
 
@@ -356,6 +395,7 @@ void flush_session(struct session *session)
         if (plan->pieces_count == 0) {
             rotate_active(session, plan->last);
             if (plan->unfinished) break;
+            group_session_written(session);
             all_written(session);
             return;
         }
@@ -364,6 +404,7 @@ void flush_session(struct session *session)
         rotate_active(session, plan->last);
         if (taken < (ssize_t)plan->bytes) {
             session->blocked = true;
+            group_session_blocked(session);
             return;
         }
         if (plan->unfinished) break;

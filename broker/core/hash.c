@@ -129,6 +129,14 @@ void hash_free(struct hash *table)
     *table = (struct hash){0};
 }
 
+struct hash_node *hash_at_hand(const struct hash *table, uint32_t *hand)
+{
+    if (table->count == 0) return NULL;
+    do *hand = (*hand + 1) & table->mask;
+    while (table->buckets[*hand] == NULL);
+    return table->buckets[*hand];
+}
+
 struct hash_node *hash_any(struct hash *table)
 {
     if (table->count == 0) return NULL;

@@ -33,6 +33,9 @@ void hash_free(struct hash *table); /* its own memory, not the entries' */
 /* Some entry, or NULL; for taking out all of them, one by one, in linear time altogether. */
 struct hash_node *hash_any(struct hash *table);
 
+/* An entry near the place *hand, which moves on and around: for forgetting now one, now another. NULL: there is none. */
+struct hash_node *hash_at_hand(const struct hash *table, uint32_t *hand);
+
 /* for (struct hash_node *n = hash_first(&t); n; n = hash_next(&t, n)); nothing may be added or removed meanwhile. */
 struct hash_node *hash_first(const struct hash *table);
 struct hash_node *hash_next(const struct hash *table, const struct hash_node *node);

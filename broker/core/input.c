@@ -14,6 +14,9 @@
  * routing: nodes of the trie that are visited and subscriptions that are reached. */
 #define FRAMES_A_TURN 8192
 #define WORK_A_TURN 65536
+/* How much of a publisher that is held is read ahead of its held message, for what must not wait behind it. */
+#define READ_AHEAD_MAX (256u * 1024)
+#define READ_AHEAD_LEAST 4096u
 /* Replies that the peer doesn't read: beyond this much, nothing more is taken from it. */
 #define CONTROL_MAX (64u * 1024)
 
@@ -25,7 +28,14 @@ struct input {
     uint32_t frames;
     struct publish publish; /* .run NULL: none is growing */
     uint32_t head_len;      /* of its frames, up to the payload's first byte; 0: it can't grow */
+    bool waits;             /* the message at .p can't be queued yet, or the share of the turn is used up */
+    uint64_t work_end;      /* broker.work then */
 };
+
+static bool takes_input(const struct session *session)
+{
+    return session->state == SESSION_NEW || session->state == SESSION_READY;
+}
 
 static struct mps_limits limits_of(const struct session *session)
 {
@@ -34,11 +44,20 @@ static struct mps_limits limits_of(const struct session *session)
     return (struct mps_limits){MPS_HEAD_MAX, MPS_VALUES_MAX, max_payload};
 }
 
-static void finish_run(struct input *in)
+/* Publishes the run that was growing. False: nothing more is to be done, because what is at .p has to wait, or the
+ * session ends. */
+static bool finish_run(struct input *in)
 {
-    if (in->publish.run == NULL) return;
-    publish_run(in->session, &in->publish);
+    struct publish publish = in->publish;
+    struct run *run = publish.run;
     in->publish.run = NULL;
+    if (run == NULL || !takes_input(in->session)) return takes_input(in->session);
+    uint32_t taken = publish_run(in->session, &publish, in->work_end);
+    if (taken == run->count) return takes_input(in->session);
+    in->p = run->bytes + run_prefix_len(run, taken);
+    in->session->scan = (struct mps_scan){0};
+    in->waits = true;
+    return false;
 }
 
 static void add_frame(struct input *in, uint32_t frame_len, uint32_t payload_len)
@@ -46,6 +65,8 @@ static void add_frame(struct input *in, uint32_t frame_len, uint32_t payload_len
     struct run *run = in->publish.run;
     run->stride = run->count == 0 || run->stride == frame_len ? frame_len : 0;
     if (frame_len > run->longest) run->longest = frame_len;
+    if (run->count == 0 || frame_len < run->shortest) run->shortest = frame_len;
+    run->last_off = run->len;
     run->count++;
     run->len += frame_len;
     in->publish.last_frame = (mps_view){in->p, frame_len};
@@ -94,7 +115,7 @@ static void take_msg(struct input *in, const struct mps_scan *scan)
     struct session *session = in->session;
     struct mps_msg msg;
     const char *what;
-    finish_run(in);
+    if (!finish_run(in)) return;
     if (mps_decode_msg((mps_view){in->p, scan->pos}, &msg, &what) != MPS_OK) {
         session_byef(session, MPS_MALFORMED, "malformed MSG: %s", what);
         return;
@@ -132,6 +153,12 @@ static void dispatch(struct session *session, unsigned op, mps_view frame)
     }
 }
 
+/* What says something about the moment, and is executed although messages before it are held. */
+static bool may_overtake(unsigned op)
+{
+    return op == MPS_OP_PING || op == MPS_OP_CREDIT || op == MPS_OP_ACK;
+}
+
 static void take_frame(struct input *in, const struct mps_scan *scan)
 {
     struct session *session = in->session;
@@ -140,10 +167,11 @@ static void take_frame(struct input *in, const struct mps_scan *scan)
         take_msg(in, scan);
         return;
     }
-    finish_run(in);
+    if (!finish_run(in)) return;
+    bool seen = in->slab == session->stalled && in->p < in->slab->bytes + session->ahead_at;
     mps_view frame = {in->p, scan->pos};
     in->p += scan->pos;
-    dispatch(session, scan->op, frame);
+    if (!seen || !may_overtake(scan->op)) dispatch(session, scan->op, frame);
 }
 
 /* What the first bytes look like when they aren't ours. */
@@ -185,7 +213,7 @@ static void refuse_large(struct input *in)
     mps_read_array(&r, "frame");
     mps_read_uint(&r, MPS_OP_MAX, "operation");
     struct mps_head head;
-    finish_run(in);
+    if (!finish_run(in)) return;
     if (mps_head_read(r.p, (size_t)(r.end - r.p), &head) != 1 || head.type != MPS_STR) {
         session_bye(session, MPS_MALFORMED, "malformed MSG: topic");
         return;
@@ -198,7 +226,7 @@ static void refuse_large(struct input *in)
 
 static void fail_scan(struct input *in, enum mps_scan_result result)
 {
-    finish_run(in);
+    if (!finish_run(in)) return;
     session_byef(in->session, result == MPS_SCAN_LIMIT ? MPS_LIMIT : MPS_MALFORMED, "%s", in->session->scan.error);
 }
 
@@ -235,11 +263,6 @@ static bool step(struct input *in)
     return result != MPS_SCAN_MORE;
 }
 
-static bool takes_input(const struct session *session)
-{
-    return session->state == SESSION_NEW || session->state == SESSION_READY;
-}
-
 /* Keeps the beginning of a frame for the next read. */
 static void keep_rest(struct input *in)
 {
@@ -268,32 +291,111 @@ static void set_reading(struct session *session, bool on)
     session->broker->env->reading(session->broker->env, session->link, on);
 }
 
-static void work(struct session *session, struct slab *slab, const uint8_t *bytes, uint32_t len)
+/* ---- input that waits --------------------------------------------------------------------------------------- */
+
+/* A slab of its own for what waits, with room to read on behind it. */
+static bool move_stalled(struct session *session, const uint8_t *bytes, uint32_t len)
+{
+    struct slab_pool *slabs = &session->broker->slabs;
+    struct slab *slab = slab_new(slabs, len + len / 2 + READ_AHEAD_LEAST);
+    if (slab == NULL) {
+        session_byef(session, MPS_INTERNAL, "there is no memory for %u bytes of input", len);
+        return false;
+    }
+    memcpy(slab->bytes, bytes, len);
+    slab->used = len;
+    if (session->stalled != NULL) slab_unref(slabs, session->stalled);
+    session->stalled = slab;
+    return true;
+}
+
+/* Executes what may overtake the held message. */
+static void look_ahead(struct session *session)
+{
+    struct mps_limits limits = limits_of(session);
+    while (!session->ahead_over && buffer_len(&session->control) <= CONTROL_MAX) {
+        struct slab *slab = session->stalled;
+        struct mps_scan scan = {0};
+        const uint8_t *p = slab->bytes + session->ahead_at;
+        enum mps_scan_result result = mps_scan(&scan, p, slab->used - session->ahead_at, &limits);
+        if (result == MPS_SCAN_MORE) return;
+        bool overtakes = result == MPS_SCAN_FRAME && may_overtake(scan.op);
+        session->ahead_over =
+            result != MPS_SCAN_FRAME || (!overtakes && scan.op != MPS_OP_MSG && scan.op != MPS_OP_PUB);
+        if (session->ahead_over) return;
+        session->ahead_at += scan.pos;
+        if (overtakes) dispatch(session, scan.op, (mps_view){p, scan.pos});
+        if (!takes_input(session)) return;
+    }
+}
+
+/* Reads on behind a held message, so that the peer's signs of life are seen, as long as there is room. */
+static void read_ahead(struct session *session)
+{
+    look_ahead(session);
+    if (!takes_input(session)) return;
+    struct slab *slab = session->stalled;
+    uint32_t left = slab->used - session->stalled_at;
+    bool on = !session->ahead_over && left < READ_AHEAD_MAX && buffer_len(&session->control) <= CONTROL_MAX;
+    if (on && slab->cap - slab->used < READ_AHEAD_LEAST) {
+        if (!move_stalled(session, slab->bytes + session->stalled_at, left)) return;
+        session->ahead_at -= session->stalled_at;
+        session->stalled_at = 0;
+    }
+    set_reading(session, on);
+    if (buffer_len(&session->control) > CONTROL_MAX && !session->blocked)
+        session_hold(session); /* until it is written */
+}
+
+/* What is left waits: for its share of the next turn, or until the message that it begins with can be queued. */
+static void stall(struct input *in)
+{
+    struct session *session = in->session;
+    if (session->stalled == in->slab) {
+        session->stalled_at = (uint32_t)(in->p - in->slab->bytes);
+        if (session->ahead_at < session->stalled_at) {
+            session->ahead_at = session->stalled_at;
+            session->ahead_over = false;
+        }
+    } else {
+        if (!move_stalled(session, in->p, (uint32_t)(in->end - in->p))) return;
+        session->stalled_at = session->ahead_at = 0;
+        session->ahead_over = false;
+    }
+    if (session->waits_for != NULL) {
+        read_ahead(session);
+    } else {
+        session_hold(session);
+        set_reading(session, false);
+    }
+}
+
+/* Returns whether some of it has to wait. */
+static bool work(struct session *session, struct slab *slab, const uint8_t *bytes, uint32_t len)
 {
     struct input in = {.session = session, .slab = slab, .p = bytes, .end = bytes + len};
     bool more = true;
     struct broker *broker = session->broker;
-    uint64_t work_end = broker->work + WORK_A_TURN;
-    while (in.p < in.end && takes_input(session) && more) {
-        if (in.frames >= FRAMES_A_TURN || broker->work >= work_end || buffer_len(&session->control) > CONTROL_MAX)
+    in.work_end = broker->work + WORK_A_TURN;
+    while (in.p < in.end && takes_input(session) && more && !in.waits) {
+        if (in.frames >= FRAMES_A_TURN || broker->work >= in.work_end || buffer_len(&session->control) > CONTROL_MAX)
             break;
         if (!grow_run(&in)) more = step(&in);
     }
     finish_run(&in);
-    if (!takes_input(session)) return;
-    if (more && in.p < in.end) { /* its share is used up, or it doesn't read our answers */
-        buffer_append(&session->kept, in.p, (size_t)(in.end - in.p));
-        session_hold(session);
-        set_reading(session, false);
-    } else {
-        keep_rest(&in);
+    if (!takes_input(session)) return false;
+    if (in.waits || (more && in.p < in.end)) { /* or it doesn't read our answers */
+        stall(&in);
+        return true;
     }
+    keep_rest(&in);
+    return false;
 }
 
 void session_read_buffer(struct session *session, uint8_t **buf, size_t *cap)
 {
     assert(!session->paused);
-    struct slab *slab = session->large;
+    struct slab *slab = session->stalled ? session->stalled : session->large;
     uint32_t kept = 0;
     if (slab == NULL) {
         kept = buffer_len(&session->kept);
@@ -317,8 +419,15 @@ static void read_large(struct session *session, uint32_t len)
 void session_read(struct session *session, size_t len)
 {
     struct broker *broker = session->broker;
-    session->last_read_ms = broker->env->now_ms(broker->env);
+    broker->now_ms = broker->env->now_ms(broker->env);
+    session->last_read_ms = broker->now_ms;
+    broker->turn_bytes += len;
     if (!takes_input(session)) return; /* whatever it says now, it comes too late */
+    if (session->stalled != NULL) {
+        session->stalled->used += (uint32_t)len;
+        read_ahead(session);
+        return;
+    }
     if (session->large != NULL) {
         read_large(session, (uint32_t)len);
         return;
@@ -333,24 +442,37 @@ void session_read(struct session *session, size_t len)
 
 void input_resume(struct session *session)
 {
-    if (!takes_input(session)) return;
+    struct slab *slab = session->stalled;
+    struct broker *broker = session->broker;
+    if (slab == NULL || !takes_input(session)) return;
+    if (session->waits_for != NULL) { /* the peer reads our answers again */
+        read_ahead(session);
+        return;
+    }
     if (buffer_len(&session->control) > CONTROL_MAX) {
         if (!session->blocked) session_hold(session); /* else session_writable() leads back here */
         return;
     }
-    struct broker *broker = session->broker;
-    uint32_t len = buffer_len(&session->kept);
-    struct slab *slab = slab_new(&broker->slabs, len);
-    if (slab == NULL) {
-        session_byef(session, MPS_INTERNAL, "there is no memory for %u bytes of input", len);
-        return;
+    slab->refs++; /* if the session ends, it lets go of it */
+    bool waits = work(session, slab, slab->bytes + session->stalled_at, slab->used - session->stalled_at);
+    if (!waits && session->stalled != NULL) {
+        slab_unref(&broker->slabs, session->stalled);
+        session->stalled = NULL;
     }
-    memcpy(slab->bytes, session->kept.bytes + session->kept.off, len);
-    slab->used = len;
-    buffer_free(&session->kept);
-    work(session, slab, slab->bytes, len);
     slab_unref(&broker->slabs, slab);
-    if (session->is_held) return;
+    if (waits || !takes_input(session)) return;
     set_reading(session, true);
     if (session->read_ended) session_read_end(session);
+}
+
+void input_forget(struct session *session)
+{
+    struct slab_pool *slabs = &session->broker->slabs;
+    hold_end(session);
+    session->held_since_ms = UINT64_MAX;
+    if (session->large != NULL) slab_unref(slabs, session->large);
+    if (session->stalled != NULL) slab_unref(slabs, session->stalled);
+    session->large = session->stalled = NULL;
+    buffer_free(&session->kept);
+    session->scan = (struct mps_scan){0};
 }

@@ -1,16 +1,19 @@
 /* The broker's whole data model on one page, and which room each call lives in. Internal to the core.
  *
- *   broker --sessions--> session --subs--> subscription --queue--> run --bytes--> slab or memory of its own
- *      \--topics, routes-----------------------^
+ *   broker --sessions--> session --subs--> subscription --mailbox--> queue --> run --bytes--> slab or own memory
+ *      |--topics, routes------------------------------------^
+ *      |--groups--> group --mailbox, members--> subscription
  *      \--retained--> value --> run
  *
- * Data flows one way: session_read (session.c) -> handlers.c -> router.c -> subscription.c/queue.c -> flush.c. */
+ * Data flows one way: session_read (input.c) -> publish.c -> router.c -> mailbox.c/queue.c -> group.c -> flush.c. */
 #ifndef BROKER_MODEL_H
 #define BROKER_MODEL_H
 
 #include "broker.h"
+#include "filter.h"
 #include "hash.h"
 #include "heap.h"
+#include "list.h"
 #include "queue.h"
 #include "retained.h"
 #include "slab.h"
@@ -23,21 +26,101 @@ struct buffer {
     uint32_t off, len, cap; /* .off..len is what it holds */
 };
 
+/* Takes what matches a pattern, and keeps it under its limits until it can go on: a subscription's, or a group's. */
+struct mailbox {
+    struct topic_entry entry;         /* its place in the trie; in none while nothing is to match it */
+    struct broker *broker;
+    struct session *session;          /* whose budget it uses; NULL: it is a group's */
+    struct queue queue;
+    struct latest *latest;            /* index of the queue by key; NULL unless the policy is `latest` */
+    struct filter *filter;            /* NULL: everything */
+    struct list waiting;              /* publishers that are held until there is room, in the order of their messages */
+    struct list_node in_boxes;        /* of the broker */
+    struct list_node in_debtors;      /* of the broker, while the queue holds something */
+    struct list_node in_holding;      /* of the broker, while somebody waits */
+    struct list_node in_slow;         /* of the broker, while .is_slow */
+    struct timer expiry;              /* in broker.expiries */
+    uint64_t expires_ms;              /* no queued message expires before; UINT64_MAX: none does */
+    uint64_t swept_ms;                /* when all of the queue was last looked through for what has expired */
+    uint64_t max_msgs, max_bytes;     /* of the queue */
+    uint64_t matched, sent, lost;     /* messages since SUB: matched = sent + lost + queue.msgs */
+    uint32_t block_ms;
+    uint32_t rx_max;                  /* bytes of the longest frame that its reader takes; 0: any */
+    uint8_t policy, then;             /* enum mps_policy */
+    bool no_local;
+    bool is_debtor;
+    bool gave_up;                     /* somebody waited in vain; until something is sent, nobody waits again */
+    bool is_slow;                     /* as last told under $SYS */
+};
+
+/* Credit of a subscription that does not work by credit. */
+#define CREDIT_UNLIMITED UINT64_MAX
+
 struct subscription {
-    struct topic_entry entry;         /* its place in the trie; in none once its session is ending */
+    struct mailbox box;
     struct hash_node in_subs;         /* of its session, by sid */
     struct session *session;
     struct subscription *prev_active, *next_active; /* in session.active */
-    struct queue queue;
+    struct group *group;              /* NULL: none. A member's mailbox stands in no trie: the group fills it */
+    struct list_node in_members;      /* of the group: .members or .resting */
+    struct list_node in_resting;      /* of its session, while .is_resting */
+    struct list_node in_handed;       /* of its session, while .is_handed */
+    struct list_node in_returning;    /* of the group */
+    uint64_t served;                  /* which of the group's messages it got last */
     struct snapshot snapshot;         /* retained values still to be sent; queued messages wait behind them */
-    uint64_t snapshot_matched;        /* .matched when the snapshot began: what is queued from before goes before it */
-    uint64_t max_msgs, max_bytes;     /* of the queue */
-    uint64_t matched, sent, lost;     /* messages since SUB: matched = sent + lost + queue.msgs */
+    uint64_t credit;                  /* of messages in all, compared with box.sent */
     uint32_t sid;
     bool is_active;
+    bool is_starved;                  /* what it has to send waits for credit */
+    bool is_resting;                  /* as a member: it can't be given anything at the moment */
+    bool is_handed;                   /* it was given something that is not written yet */
+    bool is_filtered;                 /* itself or its group: counted in session.filters_count */
+    bool draining;                    /* MARK 3 is due when all is sent that can be */
     uint8_t pattern_len;
     uint8_t pattern[];
 };
+
+/* Members share what matches: one of them gets each message. */
+struct group {
+    struct mailbox box;
+    struct hash_node in_groups;       /* of the broker, by name and pattern */
+    struct list members;              /* who can perhaps be given something; longest ago comes first */
+    struct list resting;              /* who can't: the link is full, or there is no credit */
+    struct list returning;            /* who was given something that the link did not take */
+    uint32_t members_count;
+    uint64_t served;                  /* messages given to members */
+    struct list_node in_dirty;        /* of the broker, while .is_dirty: it has something, perhaps somebody for it */
+    struct list_node in_returning;    /* of the broker, while .returning isn't empty */
+    bool is_dirty;
+    bool is_draining;                 /* a member wants to know when nothing is left */
+    uint8_t name_len, pattern_len;
+    uint8_t text[];                   /* name, then pattern */
+};
+
+/* A compiled content filter, shared by all that say the same. */
+struct filter {
+    struct hash_node in_filters;
+    uint32_t refs, text_len;
+    uint64_t judged;                  /* broker.judged of the last message it judged */
+    bool verdict;
+    struct mps_filter *program;
+    uint8_t text[];
+};
+
+/* What is published when a client goes without saying good-bye. */
+struct will {
+    struct hash_node in_wills;        /* by client id, while delayed */
+    struct timer due;                 /* in broker.wills */
+    uint64_t delay_ms;
+    bool retain, is_named;            /* is_named: in broker.named_wills */
+    uint8_t id_len;
+    uint8_t id[MPS_ID_MAX];
+    uint32_t len;
+    uint8_t frame[];                  /* the MSG */
+};
+
+/* Random bytes in the name of an inbox. */
+#define INBOX_ID_BYTES 12u
 
 enum session_state {
     SESSION_NEW,     /* nothing but a HELLO is accepted */
@@ -68,7 +151,16 @@ struct session {
 
     /* coming in */
     struct slab *large;               /* a frame that gets a buffer of its own */
-    struct buffer kept;               /* the beginning of a frame, or frames that wait for their share */
+    struct slab *stalled;             /* input that waits: for its share of the next turn, or for a mailbox's room */
+    uint32_t stalled_at;              /* it is from here to .used */
+    uint32_t ahead_at;                /* up to here it was looked through for control frames, which were executed */
+    bool ahead_over;                  /* a frame came that nothing may overtake */
+    struct mailbox *waits_for;        /* room for the first message of .stalled; NULL: it is not held */
+    struct list_node in_waiting;      /* of the mailbox */
+    uint32_t held_len;                /* bytes of that message */
+    uint64_t held_since_ms;           /* UINT64_MAX: the next message was not held yet */
+    struct timer hold_timer;          /* in broker.holds */
+    struct buffer kept;               /* the beginning of a frame */
     struct mps_scan scan;             /* of the frame that begins .kept or .large */
     uint64_t last_read_ms;
     struct mps_pub terms;             /* of the MSGs that follow: flags; .pid the next one's if acknowledged */
@@ -87,8 +179,24 @@ struct session {
     uint32_t bye_code;                /* ENDING: what to say at the end, or SESSION_NO_BYE: just close */
     char *bye_text;                   /* own memory or NULL */
 
-    struct hash subs;                 /* by sid */
+    struct will *will;                /* NULL: none */
+    struct subscription *inbox;       /* sid 0; NULL until somebody writes to it */
+    struct hash_node in_inboxes;
+    uint8_t inbox_id[INBOX_ID_BYTES];
+    bool has_inbox;                   /* in broker.inboxes */
+
+    struct hash subs;                 /* by sid; the inbox too */
+    uint32_t filters_count;           /* those of them that have a filter */
+    struct list resting;              /* members of groups that can't be given anything */
+    struct list handed;               /* members of groups that were given something */
+    uint64_t handed_bytes;            /* in this turn */
+    uint32_t hand_out_bytes;          /* as much may that be */
+    struct list_node in_waking;       /* of the broker, while .is_waking: who rests here can go on */
+    bool is_waking;
+    char *slow_text;                  /* a queue of policy `close` was full: to be closed with this text */
+    struct session *next_slow;
     uint64_t queued_bytes;            /* of all its queues */
+    uint64_t chosen, chosen_bytes;    /* scratch of fanout.c: for message broker.judged, so much is about to be queued */
     uint32_t rx_max;                  /* bytes of a MSG frame that it takes; 0: any */
     uint32_t ka_ms;                   /* keepalive; 0: none */
     bool half;                        /* goes on delivering after the peer's end of stream */
@@ -104,7 +212,8 @@ struct route {
     struct hash_node in_routes;
     uint64_t wild_generation;         /* of the trie when it was made; differs: make it again */
     uint32_t count, cap;
-    struct subscription **subs;
+    struct mailbox **boxes;
+    bool is_plain;                    /* nobody looks at single messages: whole runs go to all of them */
     uint32_t topic_len;
     uint8_t topic[];
 };
@@ -112,6 +221,10 @@ struct route {
 struct router {
     struct hash routes;
     uint64_t bytes;                   /* memory of the cached routes; bounded */
+    uint32_t hand;                    /* whom to forget next */
+    struct route *once;               /* for a topic that is not worth caching */
+    struct mailbox **chosen, **accepted; /* those of a route that take the message at hand, and those before it */
+    uint32_t chosen_count, accepted_count, chosen_cap;
 };
 
 struct flush_plan;
@@ -130,10 +243,24 @@ struct broker {
     uint32_t sessions_count;
     uint64_t subscriptions_count;
     struct hash ids;                  /* sessions by client id */
-    struct heap timers;
+    struct hash inboxes;              /* sessions by inbox_id */
+    struct hash groups, filters, named_wills;
+    uint32_t groups_count;
+    struct list dirty_groups, returning_groups;
+    struct list waking;               /* sessions */
+    struct list boxes, debtors, holding, slow_boxes;
+    uint64_t rings_bytes;             /* memory that queues hold besides the runs in them */
+    uint64_t judged;                  /* messages that were put to filters: names the one at hand */
+    uint64_t now_ms;                  /* monotonic; constant within a turn */
+    uint64_t started_ms;
+    uint64_t turn_bytes;              /* read since the last turn */
+    struct heap timers, holds, expiries, wills;
+    uint64_t wills_bytes;             /* of the delayed ones */
+    struct sys *sys;
     struct session *dirty, *dirty_last; /* have something to write and a link that takes it */
     struct session *held, *held_last;   /* have input that waits for its share */
     struct session *dead;
+    struct session *slow;               /* to be closed at the end of the turn */
     struct flush_plan *plan;          /* room for one write */
     bool stopping;
     uint64_t work;                    /* steps of routing so far; what a session may cost a turn is counted so */
@@ -153,7 +280,10 @@ static inline uint32_t buffer_len(const struct buffer *buffer)
 
 /* session.c: life and lists */
 void session_dirty(struct session *session);
-void session_hold(struct session *session);        /* go on with .kept in the next turn */
+void session_hold(struct session *session);        /* go on with .stalled in the next turn */
+/* Policy `close`: to be closed at the end of the turn. msgs: by which limit. */
+void session_too_slow(struct session *session, const struct subscription *sub, bool msgs);
+void session_close_slow(struct broker *broker);
 void session_forget_subs(struct session *session); /* ends all subscriptions, without a word */
 void session_set_state(struct session *session, enum session_state state);
 void session_timer_due(struct session *session, uint64_t now_ms);
@@ -168,9 +298,10 @@ void session_byef(struct session *session, uint32_t code, const char *format, ..
 void session_keepalive(struct session *session);   /* sets its timer anew */
 
 /* input.c: bytes to frames */
-void input_resume(struct session *session);        /* works on .kept; called from broker_turn() */
+void input_resume(struct session *session);        /* works on .stalled; called from broker_turn() */
+void input_forget(struct session *session);        /* whatever has come in and was not worked on */
 
-/* handlers.c: one for each operation that a broker may receive */
+/* handlers.c: one for each operation that a broker may receive; subscribe.c has SUB's */
 #define TO_BROKER(NAME) void handle_##NAME(struct session *session, mps_view frame);
 #define BOTH(NAME) void handle_##NAME(struct session *session, mps_view frame);
 #define TO_CLIENT(NAME)
@@ -180,6 +311,9 @@ void input_resume(struct session *session);        /* works on .kept; called fro
 #undef TO_BROKER
 #undef BOTH
 #undef TO_CLIENT
+
+/* Whether the frame was well-formed; if not, says BYE. what: where the decoder that gave `code` put its complaint. */
+bool frame_decoded(struct session *session, enum mps_op op, enum mps_code code, const char **what);
 
 /* replies.c: what is said to a peer besides messages */
 void reply_frame(struct session *session, const struct mps_out *out);
@@ -201,22 +335,164 @@ struct publish {
     mps_view last_frame;
     uint32_t last_payload_len;
 };
-/* Judges a run of MSGs under the session's terms, routes it, answers it. */
-void publish_run(struct session *session, const struct publish *publish);
+/* Judges a run of MSGs under the session's terms, routes it, answers it. Returns how many of its frames were taken. When
+ * they are fewer than all, the rest has to wait: the session is held, or broker.work has come to work_end. */
+uint32_t publish_run(struct session *session, const struct publish *publish, uint64_t work_end);
 /* A MSG that can't be published: answers it, pid or not. */
 void publish_refuse(struct session *session, mps_view topic, uint32_t code, const char *text);
+/* Publishes one frame that no client sent just now: a will, the broker's own. take_run is consumed. */
+void publish_own(struct broker *broker, struct run *take_run, bool retain);
 
 /* router.c */
 /* Who gets what is published to a topic, until a subscription changes; NULL and *error if the topic is no good. */
 const struct route *router_route(struct broker *broker, mps_view topic, const char **error);
-/* Queues the run for all of them. Returns how many copies queues refused. */
-uint64_t router_fan_out(const struct route *route, struct run *run);
-void router_pattern_changed(struct broker *broker, mps_view pattern); /* a subscription to it came or goes */
+/* The same for a valid topic that hardly comes again: valid until the next call. */
+const struct route *router_route_once(struct broker *broker, mps_view topic);
+void router_pattern_changed(struct broker *broker, mps_view pattern); /* what subscribes to it comes, goes, changes */
 void router_free(struct broker *broker);
+
+/* The frames of a run that are meant: count of them in len bytes at off. */
+struct part {
+    uint32_t off, len, count;
+};
+
+/* fanout.c: a message, or a run, to everybody on its route */
+/* Messages of one run, one behind the other, that the same mailboxes take. */
+struct delivery {
+    const struct route *route;
+    struct run *run;
+    mps_view topic, props;
+    struct session *from;      /* NULL: the broker itself, which is never held */
+    struct part stretch;       /* chosen and not queued yet */
+    uint32_t last_off;         /* of its last message */
+};
+/* Queues the whole run for all of a plain route. Returns how many copies queues refused. */
+uint64_t fanout_run(const struct route *route, struct run *run);
+/* Finds who takes the frame behind the stretch: router.chosen. False: its publisher has to wait, and is held. */
+bool fanout_choose(struct delivery *delivery, mps_view frame);
+/* Whether the frame that was chosen for can be added to the stretch: the same mailboxes take it. */
+bool fanout_continues(const struct delivery *delivery);
+void fanout_add(struct delivery *delivery, mps_view frame);
+/* Queues the stretch. Returns how many copies were refused. */
+uint64_t fanout_push(struct delivery *delivery);
+
+/* mailbox.c */
+void mailbox_init(struct mailbox *box, struct broker *broker, struct session *session, uint32_t rx_max);
+void mailbox_free(struct mailbox *box);     /* what is in it is gone, who waits for it is let go */
+void mailbox_clear(struct mailbox *box);    /* forgets what is queued, without counting */
+/* Before the first entries are sent: what has expired becomes a gap, neighbouring gaps become one. */
+void mailbox_prepare(struct mailbox *box, uint32_t entries);
+/* Queues frames that all match, under the policy. Returns how many of them were refused. */
+uint64_t mailbox_push(struct mailbox *box, struct run *run, struct part part);
+/* The messages at the front were sent, or the gap there was told. */
+void mailbox_pop(struct mailbox *box, uint32_t len, uint64_t count);
+void mailbox_pop_gap(struct mailbox *box);
+/* To and from other mailboxes: without limits, counted as matched or not any more. */
+void mailbox_append(struct mailbox *box, struct run *run, struct part part);
+void mailbox_append_gap(struct mailbox *box, enum mps_gap_reason reason, uint64_t count);
+/* All that those hold goes to the front of box, in the order in which it once came. */
+void mailbox_take_back(struct mailbox *box, struct mailbox **from, uint32_t from_count);
+/* Whether so many more messages would be kept, if other queues of its connection take reserved_bytes more. */
+bool mailbox_has_room(struct mailbox *box, struct part part, uint64_t reserved_bytes);
+bool mailbox_never_fits(const struct mailbox *box, uint32_t len);
+void mailbox_expire(struct mailbox *box);   /* what has expired becomes a gap; long queues may have to wait for that */
+/* Whether the policy can be changed to this: what is queued would have to be indexed. */
+bool mailbox_can_change(const struct mailbox *box, enum mps_policy policy);
+void mailbox_cut_down(struct mailbox *box, uint64_t memory_bytes); /* the oldest go, GAP 11, until it costs no more */
+uint64_t mailbox_memory(const struct mailbox *box); /* what it costs, as if it held its runs alone */
+uint64_t mailbox_lag_ms(const struct mailbox *box); /* how long the first message has waited */
+
+/* What a subscription asks of its mailbox. */
+struct terms {
+    uint64_t max_msgs, max_bytes;
+    uint32_t block_ms;
+    enum mps_policy policy, then;
+    bool no_local;
+    struct filter *filter;     /* NULL: everything */
+};
+void mailbox_set_terms(struct mailbox *box, const struct terms *terms); /* takes over the reference to the filter */
+struct terms mailbox_terms(const struct mailbox *box);
+
+/* latest.c: where in a queue of policy `latest` the message of a key stands, by the number of its entry */
+struct latest *latest_new(uint64_t seed);
+void latest_free(struct latest *latest);
+bool latest_find(const struct latest *latest, const struct queue *queue, mps_view frame, uint64_t *number);
+void latest_add(struct latest *latest, mps_view frame, uint64_t number);
+void latest_move(struct latest *latest, mps_view frame, uint64_t from, uint64_t to);
+void latest_forget(struct latest *latest, mps_view frame, uint64_t number);
+uint64_t latest_bytes(const struct latest *latest);
+
+/* filters.c */
+/* The filter of this text, with a reference for the caller; NULL: *text is no filter, and error says why. */
+struct filter *filter_get(struct broker *broker, mps_view text, struct mps_filter_error *error);
+void filter_unref(struct broker *broker, struct filter *filter); /* NULL is allowed */
+/* Whether the message matches; asked again about the same broker.judged, the answer costs nothing. */
+bool filter_judge(struct broker *broker, struct filter *filter, mps_view topic, mps_view props, mps_view payload);
+
+/* hold.c: publishers that wait for a mailbox's room */
+void hold_begin(struct session *session, struct mailbox *box, uint32_t frame_len, uint64_t until_ms);
+void hold_end(struct session *session);            /* also of one that is not held */
+void hold_wake_all(struct mailbox *box);           /* they go on in the next turn */
+void hold_wake_due(struct broker *broker);         /* those whose messages fit now */
+void hold_due(struct session *session);            /* its time is up */
+
+/* group.c */
+struct group *group_find(struct broker *broker, mps_view name, mps_view pattern);
+/* Joins the group, which is made if there is none. terms: as mailbox_set_terms(), for a new group. */
+void group_join(struct subscription *sub, mps_view name, const struct terms *terms);
+/* gently: the last one takes what the group has left. */
+void group_leave(struct subscription *sub, bool gently);
+void group_dirty(struct group *group);             /* there may be something to hand out */
+void group_member_ready(struct subscription *sub); /* perhaps: it has more credit, or drains */
+void group_session_ready(struct session *session); /* its link takes bytes again */
+void group_session_gone(struct session *session);
+void group_dispatch_all(struct broker *broker);
+/* A flush is over: the link took everything, or is full and what members were given goes back. */
+void group_session_written(struct session *session);
+void group_session_blocked(struct session *session);
+void group_collect_all(struct broker *broker);     /* what goes back, in the order of arrival */
+static inline mps_view group_name(const struct group *group)
+{
+    return (mps_view){group->text, group->name_len};
+}
+static inline mps_view group_pattern(const struct group *group)
+{
+    return (mps_view){group->text + group->name_len, group->pattern_len};
+}
+
+/* budget.c */
+uint64_t budget_used(const struct broker *broker); /* memory of what is queued, once settled */
+void budget_keep(struct broker *broker);           /* the largest debtors lose what is over the broker's total */
+
+/* inbox.c */
+void inbox_open(struct session *session);
+void inbox_close(struct session *session);
+bool inbox_is(mps_view topic);                     /* it is the name of an inbox, or of something in one */
+mps_view inbox_prefix(const struct session *session, uint8_t room[64]);
+struct mailbox *inbox_find(struct broker *broker, mps_view topic); /* where this topic leads; NULL: nowhere */
+
+/* will.c */
+/* Takes what HELLO brought. Returns 0, or why it can't be: a code and a text. */
+uint32_t will_set(struct session *session, const struct mps_will *will, char *text, size_t text_cap);
+void will_drop(struct session *session);           /* it says good-bye */
+void will_release(struct session *session);        /* it doesn't: published when it is due */
+void will_forget_id(struct broker *broker, mps_view id); /* the client is back */
+void will_publish_due(struct broker *broker);
+void will_free_all(struct broker *broker);
+
+/* sys.c: the broker's state as messages under $SYS/ */
+struct sys *sys_new(struct broker *broker);
+void sys_free(struct broker *broker);
+void sys_wanted(struct broker *broker, mps_view pattern); /* somebody subscribed to this */
+void sys_mailbox_gone(struct mailbox *box);
+void sys_pass_debtor(struct mailbox *box);         /* it is about to leave broker.debtors */
+/* Publishes what is due. Returns when to call again, UINT64_MAX: not until something changes. */
+uint64_t sys_turn(struct broker *broker);
 
 /* subscription.c */
 struct subscription *subscription_find(const struct session *session, uint32_t sid);
 struct subscription *subscription_new(struct session *session, uint32_t sid, mps_view pattern);
+void subscription_attach(struct subscription *sub);     /* from now on messages match it */
 void subscription_detach(struct subscription *sub);     /* nothing matches it any more; what is queued stays */
 void subscription_free(struct subscription *sub);
 static inline mps_view subscription_pattern(const struct subscription *sub)
@@ -224,11 +500,14 @@ static inline mps_view subscription_pattern(const struct subscription *sub)
     return (mps_view){sub->pattern, sub->pattern_len};
 }
 void subscription_begin_snapshot(struct subscription *sub); /* of the retained values that match it */
-/* Queues a whole run. Returns how many of its messages the queue refused. */
-uint64_t subscription_push(struct subscription *sub, struct run *run);
-void subscription_set_limits(struct subscription *sub, uint64_t max_msgs, uint64_t max_bytes);
+static inline uint64_t subscription_credit_left(const struct subscription *sub)
+{
+    return sub->credit > sub->box.sent ? sub->credit - sub->box.sent : 0;
+}
+void subscription_add_credit(struct subscription *sub, uint64_t total, bool drain);
 void subscription_activate(struct subscription *sub);   /* it has something to send */
 void subscription_deactivate(struct subscription *sub);
+bool subscription_has_work(const struct subscription *sub); /* something can be written for it */
 
 /* flush.c */
 struct flush_plan *flush_plan_new(void);

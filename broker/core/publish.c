@@ -35,27 +35,18 @@ void publish_refuse(struct session *session, mps_view topic, uint32_t code, cons
     if (take_pids(session, 1, &pid)) refuse_one(session, pid, topic, code, text);
 }
 
-static void refuse_run(struct session *session, const struct publish *publish, uint64_t pid, uint32_t code,
-                       const char *text)
+static void refuse_run(struct session *session, const struct publish *publish, uint32_t code, const char *text)
 {
-    for (uint32_t i = 0; i < publish->run->count; i++)
-        refuse_one(session, pid ? pid + i : 0, publish->topic, code, text);
-}
-
-/* Keeps the run's last message as the topic's value, or clears it. */
-static bool retain(struct session *session, const struct publish *publish)
-{
-    struct broker *broker = session->broker;
-    if (publish->last_payload_len == 0) {
-        retained_clear(&broker->retained, publish->topic);
-        return true;
-    }
-    return retained_set(&broker->retained, publish->topic, publish->last_frame, broker->limits.retained_bytes);
+    uint64_t pid;
+    uint32_t count = publish->run->count;
+    if (!take_pids(session, count, &pid)) return;
+    for (uint32_t i = 0; i < count; i++) refuse_one(session, pid ? pid + i : 0, publish->topic, code, text);
 }
 
 static void count_ack(struct session *session, uint64_t first_pid, uint32_t count, uint64_t matched, uint64_t dropped)
 {
     struct ack_pending *acks = &session->acks;
+    if (first_pid == 0) return;
     bool alone = session->terms.flags & MPS_PUB_EACH;
     if (alone) reply_acks(session);
     if (acks->count == 0 || matched < acks->matched_least) acks->matched_least = matched;
@@ -66,57 +57,180 @@ static void count_ack(struct session *session, uint64_t first_pid, uint32_t coun
     else session_dirty(session); /* answered together when the turn is flushed */
 }
 
-/* Why nobody may publish to this topic; NULL: everybody may. */
-static const char *reserved_error(mps_view topic)
+/* ---- judging ------------------------------------------------------------------------------------------------ */
+
+/* Why nobody may publish to this topic, or retain a value there; NULL: everybody may. */
+static const char *reserved_error(mps_view topic, bool retain)
 {
     if (topic.ptr[0] != '$') return NULL;
-    return "topics whose first level begins with '$' are reserved";
+    if (!inbox_is(topic)) return "topics whose first level begins with '$' are reserved";
+    return retain ? "an inbox keeps no retained value" : NULL;
 }
 
-void publish_run(struct session *session, const struct publish *publish)
+/* 0, or the code for why no MSG of this run can be published, with a sentence. */
+static uint32_t judge(struct session *session, const struct publish *publish, const struct route **route, char *text,
+                      size_t text_cap)
+{
+    struct broker *broker = session->broker;
+    const char *wrong;
+    if (publish->props.ptr != NULL && mps_props_check(publish->props, &wrong) != MPS_OK) {
+        snprintf(text, text_cap, "bad properties: %s", wrong);
+        return MPS_BAD_PROPS;
+    }
+    *route = router_route(broker, publish->topic, &wrong);
+    if (*route == NULL) {
+        snprintf(text, text_cap, "bad topic '%s': %s", printable(publish->topic), wrong);
+        return MPS_BAD_TOPIC;
+    }
+    wrong = reserved_error(publish->topic, session->terms.flags & MPS_PUB_RETAIN);
+    if (wrong != NULL) {
+        snprintf(text, text_cap, "may not publish to '%s': %s", printable(publish->topic), wrong);
+        return MPS_NOT_AUTHORISED;
+    }
+    if (ack_level(session) > 1) {
+        snprintf(text, text_cap, "acknowledgement level %u is not available for '%s', the highest is 1 (routed)",
+                 ack_level(session), printable(publish->topic));
+        return MPS_ACK_LEVEL;
+    }
+    return 0;
+}
+
+static void note_times(struct broker *broker, struct run *run, mps_view props)
+{
+    run->arrived_ms = broker->now_ms;
+    mps_view raw = mps_props_find(props, MPS_PROP_TTL_MS);
+    if (raw.ptr == NULL) return;
+    struct mps_reader r = mps_reader_open(raw);
+    uint64_t ttl_ms = mps_read_uint(&r, MPS_NUMBER_MAX, "ttl");
+    run->expires_ms = broker->now_ms + (ttl_ms > 0 ? ttl_ms : 1); /* 0: within this turn or never */
+}
+
+/* ---- routing ------------------------------------------------------------------------------------------------ */
+
+/* Keeps the message as the topic's value, or clears it. */
+static bool retain(struct broker *broker, mps_view topic, mps_view frame, uint32_t payload_len, uint64_t expires_ms)
+{
+    if (payload_len > 0)
+        return retained_set(&broker->retained, topic, frame, expires_ms, broker->limits.retained_bytes);
+    retained_clear(&broker->retained, topic);
+    return true;
+}
+
+static const char no_retained_room[] = "the memory for retained values is used up";
+
+static void publish_plain(struct session *session, const struct publish *publish, const struct route *route)
 {
     struct broker *broker = session->broker;
     struct run *run = publish->run;
-    char text[400];
-    const char *wrong;
     uint64_t pid;
-    if (!take_pids(session, run->count, &pid)) return;
-    broker->figures.messages_in += run->count;
-    broker->figures.bytes_in += run->len;
-    broker->work += (uint64_t)publish->props.len * publish->props.len / 64; /* its keys are compared with each other */
-    if (publish->props.ptr != NULL && mps_props_check(publish->props, &wrong) != MPS_OK) {
-        snprintf(text, sizeof text, "bad properties: %s", wrong);
-        refuse_run(session, publish, pid, MPS_BAD_PROPS, text);
-        return;
-    }
-    const struct route *route = router_route(broker, publish->topic, &wrong);
-    if (route == NULL) {
-        snprintf(text, sizeof text, "bad topic '%s': %s", printable(publish->topic), wrong);
-        refuse_run(session, publish, pid, MPS_BAD_TOPIC, text);
-        return;
-    }
-    wrong = reserved_error(publish->topic);
-    if (wrong != NULL) {
-        snprintf(text, sizeof text, "may not publish to '%s': %s", printable(publish->topic), wrong);
-        refuse_run(session, publish, pid, MPS_NOT_AUTHORISED, text);
-        return;
-    }
-    if (ack_level(session) > 1) {
-        snprintf(text, sizeof text, "acknowledgement level %u is not available for '%s', the highest is 1 (routed)",
-                 ack_level(session), printable(publish->topic));
-        refuse_run(session, publish, pid, MPS_ACK_LEVEL, text);
-        return;
-    }
+    char text[400];
     if ((session->terms.flags & MPS_PUB_MUST_ROUTE) && route->count == 0) {
         snprintf(text, sizeof text, "nobody is subscribed to '%s'", printable(publish->topic));
-        refuse_run(session, publish, pid, MPS_NOBODY, text);
+        refuse_run(session, publish, MPS_NOBODY, text);
         return;
     }
-    if ((session->terms.flags & MPS_PUB_RETAIN) && !retain(session, publish)) {
-        refuse_run(session, publish, pid, MPS_QUOTA, "the memory for retained values is used up");
+    if ((session->terms.flags & MPS_PUB_RETAIN) &&
+        !retain(broker, publish->topic, publish->last_frame, publish->last_payload_len, run->expires_ms)) {
+        refuse_run(session, publish, MPS_QUOTA, no_retained_room);
         return;
     }
+    if (!take_pids(session, run->count, &pid)) return;
     broker->work += route->count;
-    uint64_t dropped = router_fan_out(route, run);
-    if (pid > 0) count_ack(session, pid, run->count, route->count, dropped);
+    uint64_t dropped = fanout_run(route, run);
+    count_ack(session, pid, run->count, route->count, dropped);
+}
+
+static uint64_t accepted_count(const struct delivery *delivery)
+{
+    return delivery->route->count > 0 ? delivery->route->boxes[0]->broker->router.accepted_count : 0;
+}
+
+/* Queues the messages that are chosen, and answers them. */
+static void publish_stretch(struct session *session, struct delivery *delivery)
+{
+    uint32_t count = delivery->stretch.count;
+    uint64_t pid, matched = accepted_count(delivery);
+    if (count == 0 || !take_pids(session, count, &pid)) return;
+    uint64_t dropped = fanout_push(delivery);
+    count_ack(session, pid, count, matched, dropped);
+}
+
+/* 0, or the code for why this message can't be taken although its run can, with a sentence. */
+static uint32_t judge_frame(struct session *session, const struct delivery *delivery, mps_view frame, char *text,
+                            size_t text_cap)
+{
+    struct broker *broker = session->broker;
+    uint32_t flags = session->terms.flags;
+    if ((flags & MPS_PUB_MUST_ROUTE) && (delivery->route->count == 0 || broker->router.chosen_count == 0)) {
+        snprintf(text, text_cap, "nobody is subscribed to '%s' for this message", printable(delivery->topic));
+        return MPS_NOBODY;
+    }
+    if (!(flags & MPS_PUB_RETAIN)) return 0;
+    struct mps_msg msg;
+    const char *what;
+    mps_decode_msg(frame, &msg, &what);
+    if (retain(broker, delivery->topic, frame, msg.payload.len, delivery->run->expires_ms)) return 0;
+    snprintf(text, text_cap, "%s", no_retained_room);
+    return MPS_QUOTA;
+}
+
+/* To those who look at each message. Returns how many were taken: the next one has to wait. */
+static uint32_t publish_each(struct session *session, const struct publish *publish, const struct route *route,
+                             uint64_t work_end)
+{
+    struct broker *broker = session->broker;
+    struct run *run = publish->run;
+    struct delivery delivery = {
+        .route = route, .run = run, .topic = publish->topic, .props = publish->props, .from = session};
+    uint32_t taken = 0;
+    char text[400];
+    for (uint32_t at = 0, end, one; at < run->len && session->state == SESSION_READY; at = end, taken++) {
+        if (taken > 0 && broker->work >= work_end) break;
+        end = run_frame_end(run, at, at, &one);
+        mps_view frame = {run->bytes + at, end - at};
+        broker->work += route->count;
+        if (!fanout_choose(&delivery, frame)) break;
+        uint32_t code = judge_frame(session, &delivery, frame, text, sizeof text);
+        if (code != 0 || !fanout_continues(&delivery)) publish_stretch(session, &delivery);
+        if (code != 0) publish_refuse(session, publish->topic, code, text);
+        else fanout_add(&delivery, frame);
+    }
+    publish_stretch(session, &delivery);
+    return session->state == SESSION_READY ? taken : run->count;
+}
+
+uint32_t publish_run(struct session *session, const struct publish *publish, uint64_t work_end)
+{
+    struct broker *broker = session->broker;
+    struct run *run = publish->run;
+    const struct route *route;
+    char text[400];
+    uint32_t taken = run->count;
+    broker->work += (uint64_t)publish->props.len * publish->props.len / 64; /* its keys are compared with each other */
+    uint32_t code = judge(session, publish, &route, text, sizeof text);
+    note_times(broker, run, code == 0 ? publish->props : (mps_view){NULL, 0});
+    if (code != 0 || route->is_plain) session->held_since_ms = UINT64_MAX; /* whatever it waited for is no more */
+    if (code != 0) refuse_run(session, publish, code, text);
+    else if (route->is_plain) publish_plain(session, publish, route);
+    else taken = publish_each(session, publish, route, work_end);
+    broker->figures.messages_in += taken;
+    broker->figures.bytes_in += taken == run->count ? run->len : run_prefix_len(run, taken);
+    return taken;
+}
+
+void publish_own(struct broker *broker, struct run *take_run, bool retain_it)
+{
+    mps_view frame = {take_run->bytes, take_run->len};
+    struct mps_msg msg;
+    const char *what;
+    mps_decode_msg(frame, &msg, &what);
+    note_times(broker, take_run, msg.props);
+    if (retain_it) retain(broker, msg.topic, frame, msg.payload.len, take_run->expires_ms);
+    struct delivery delivery = {
+        .route = router_route_once(broker, msg.topic), .run = take_run, .topic = msg.topic, .props = msg.props};
+    broker->work += 1 + delivery.route->count;
+    fanout_choose(&delivery, frame);
+    fanout_add(&delivery, frame);
+    fanout_push(&delivery);
+    run_unref(&broker->runs, take_run);
 }

@@ -5,7 +5,6 @@
 
 #define FIRST_CAP 4u
 #define KEPT_CAP 16u
-#define PINNED_MIN 4096u
 
 static void set_cap(struct queue *queue, uint32_t cap)
 {
@@ -27,7 +26,9 @@ static struct queue_entry *append(struct queue *queue)
 static void remove_first(struct queue *queue)
 {
     queue->head = (queue->head + 1) & (queue->cap - 1);
+    queue->first++;
     queue->entries--;
+    if (queue->before > 0) queue->before--;
     if (queue->entries > 0) return;
     if (queue->cap > KEPT_CAP) { /* a burst is over: give its memory back */
         free(queue->ring);
@@ -35,11 +36,22 @@ static void remove_first(struct queue *queue)
         queue->cap = 0;
     }
     queue->head = 0;
+    queue->untidy = false;
+}
+
+static struct queue_entry *prepend(struct queue *queue)
+{
+    if (queue->entries == queue->cap) set_cap(queue, queue->cap ? queue->cap * 2 : FIRST_CAP);
+    queue->head = (queue->head - 1) & (queue->cap - 1);
+    queue->first--;
+    queue->entries++;
+    if (queue->before > 0) queue->before++;
+    return queue_at(queue, 0);
 }
 
 void queue_push(struct queue *queue, struct run *run, uint32_t off, uint32_t len, uint32_t count)
 {
-    struct queue_entry *last = queue->entries > 0 ? queue_at(queue, queue->entries - 1) : NULL;
+    struct queue_entry *last = queue->entries > queue->before ? queue_at(queue, queue->entries - 1) : NULL;
     if (last != NULL && last->run == run && last->off + last->len == off) {
         last->len += len;
         last->count += count;
@@ -52,7 +64,7 @@ void queue_push(struct queue *queue, struct run *run, uint32_t off, uint32_t len
 
 void queue_push_gap(struct queue *queue, enum mps_gap_reason reason, uint64_t count)
 {
-    for (uint32_t i = queue->entries; i > 0; i--) {
+    for (uint32_t i = queue->entries; i > queue->before; i--) {
         struct queue_entry *entry = queue_at(queue, i - 1);
         if (entry->run != NULL) break;
         if (entry->off != reason) continue;
@@ -62,7 +74,20 @@ void queue_push_gap(struct queue *queue, enum mps_gap_reason reason, uint64_t co
     *append(queue) = (struct queue_entry){NULL, count, reason, 0};
 }
 
-/* How many gaps stand at the front. At most one of each reason. */
+void queue_push_front(struct queue *queue, struct run *run, uint32_t off, uint32_t len, uint32_t count)
+{
+    struct queue_entry *first = queue->entries > 0 ? queue_at(queue, 0) : NULL;
+    if (first != NULL && first->run == run && off + len == first->off) {
+        first->off = off;
+        first->len += len;
+        first->count += count;
+    } else {
+        *prepend(queue) = (struct queue_entry){run_ref(run), count, off, len};
+    }
+    queue->msgs += count;
+    queue->bytes += len;
+}
+
 static uint32_t leading_gaps(const struct queue *queue)
 {
     uint32_t gaps = 0;
@@ -70,8 +95,7 @@ static uint32_t leading_gaps(const struct queue *queue)
     return gaps;
 }
 
-/* Puts a loss at the front, merged with one of the same reason among the gaps that stand there. */
-static void push_front_gap(struct queue *queue, enum mps_gap_reason reason, uint64_t count)
+void queue_push_front_gap(struct queue *queue, enum mps_gap_reason reason, uint64_t count)
 {
     uint32_t gaps = leading_gaps(queue);
     for (uint32_t i = 0; i < gaps; i++) {
@@ -80,10 +104,54 @@ static void push_front_gap(struct queue *queue, enum mps_gap_reason reason, uint
         entry->count += count;
         return;
     }
-    if (queue->entries == queue->cap) set_cap(queue, queue->cap ? queue->cap * 2 : FIRST_CAP);
-    queue->head = (queue->head - 1) & (queue->cap - 1);
-    queue->entries++;
-    *queue_at(queue, 0) = (struct queue_entry){NULL, count, reason, 0};
+    *prepend(queue) = (struct queue_entry){NULL, count, reason, 0};
+}
+
+void queue_lose_at(struct queue *queue, struct run_pool *runs, uint32_t i, enum mps_gap_reason reason)
+{
+    struct queue_entry *entry = queue_at(queue, i);
+    assert(entry->run != NULL);
+    queue->msgs -= entry->count;
+    queue->bytes -= entry->len;
+    run_unref(runs, entry->run);
+    *entry = (struct queue_entry){NULL, entry->count, reason, 0};
+    queue->untidy = true;
+}
+
+/* Adds the gap to one of its kind among those right behind position `begin`, before position `end`. */
+static bool merge_gap(const struct queue *queue, const struct queue_entry *gap, uint32_t begin, uint32_t end)
+{
+    for (uint32_t i = begin; i < end; i++) {
+        struct queue_entry *entry = queue_at(queue, i);
+        if (entry->run != NULL) return false;
+        if (entry->off != gap->off) continue;
+        entry->count += gap->count;
+        return true;
+    }
+    return false;
+}
+
+/* What is left moves towards the end: so the front can be tidied without touching the rest. */
+void queue_tidy(struct queue *queue, uint32_t limit, queue_moved_fn moved, void *arg)
+{
+    if (!queue->untidy) return;
+    if (limit >= queue->entries) {
+        limit = queue->entries;
+        queue->untidy = false;
+    }
+    uint32_t to = limit, end = limit < queue->before ? queue->before : queue->entries;
+    for (uint32_t i = limit; i > 0; i--) {
+        if (i == queue->before) end = to; /* nothing is merged across the mark */
+        struct queue_entry entry = *queue_at(queue, i - 1);
+        if (entry.run == NULL && merge_gap(queue, &entry, to, end)) continue;
+        *queue_at(queue, --to) = entry;
+        if (entry.run != NULL && moved != NULL && to != i - 1)
+            moved(&entry, queue->first + i - 1, queue->first + to, arg);
+    }
+    queue->head = (queue->head + to) & (queue->cap - 1);
+    queue->first += to;
+    queue->entries -= to;
+    if (queue->before > 0) queue->before = queue->before >= limit ? queue->before - to : end - to;
 }
 
 /* The first entry that is a run is taken to the front, gaps before it are kept in `kept`, merged by reason. */
@@ -124,6 +192,7 @@ uint64_t queue_drop_oldest(struct queue *queue, struct run_pool *runs, uint64_t 
     struct queue_entry kept[16]; /* one of each reason */
     uint32_t gaps = 0;
     uint64_t dropped = 0;
+    bool had_before = queue->before > 0;
     while (queue->msgs > max_msgs || queue->bytes > max_bytes) {
         gaps = lift_gaps(queue, kept, gaps);
         uint32_t len;
@@ -132,11 +201,14 @@ uint64_t queue_drop_oldest(struct queue *queue, struct run_pool *runs, uint64_t 
         queue_pop(queue, runs, len, count);
         dropped += count;
     }
+    uint32_t left = queue->entries;
     while (gaps > 0) {
         gaps--;
-        push_front_gap(queue, (enum mps_gap_reason)kept[gaps].off, kept[gaps].count);
+        queue_push_front_gap(queue, (enum mps_gap_reason)kept[gaps].off, kept[gaps].count);
     }
-    push_front_gap(queue, reason, dropped);
+    queue_push_front_gap(queue, reason, dropped);
+    /* Of what was there at the mark nothing may be left but the loss: that is told before what came since. */
+    if (had_before && queue->before == 0) queue->before = queue->entries - left;
     return dropped;
 }
 
@@ -146,8 +218,7 @@ static void unpin(struct queue_entry *entry, struct run_pool *runs)
 {
     struct run *run = entry->run;
     if (run->len < PINNED_MIN || entry->len >= run->len / 2 || !run_has_one_holder(run)) return;
-    struct run *part = run_copy(runs, run->bytes + entry->off, entry->len, (uint32_t)entry->count);
-    part->stride = run->stride;
+    struct run *part = run_copy_part(runs, run, entry->off, entry->len, (uint32_t)entry->count);
     run_unref(runs, run);
     entry->run = part;
     entry->off = 0;

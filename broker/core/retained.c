@@ -74,7 +74,9 @@ static void free_value(struct retained *retained, struct retained_value *value)
 {
     leave_order(retained, value);
     hash_remove(&retained->topics, &value->in_topics);
+    timer_cancel(&retained->expiries, &value->expiry);
     retained->bytes -= cost(value->len, value->run->len);
+    retained->frame_bytes -= value->run->len;
     run_unref(retained->runs, value->run);
     free(value);
 }
@@ -83,25 +85,31 @@ void retained_free(struct retained *retained)
 {
     while (retained->oldest != NULL) free_value(retained, retained->oldest);
     hash_free(&retained->topics);
+    heap_free(&retained->expiries);
 }
 
-bool retained_set(struct retained *retained, mps_view topic, mps_view frame, uint64_t bytes_max)
+bool retained_set(struct retained *retained, mps_view topic, mps_view frame, uint64_t expires_ms, uint64_t bytes_max)
 {
     struct retained_value *value = find(retained, topic);
     uint64_t before = value ? cost(topic.len, value->run->len) : 0, after = cost(topic.len, frame.len);
     if (retained->bytes - before + after > bytes_max) return false;
     if (value != NULL) {
         leave_order(retained, value);
+        retained->frame_bytes -= value->run->len;
         run_unref(retained->runs, value->run);
     } else {
         value = malloc(sizeof *value + topic.len);
         if (value == NULL) return false;
         *value = (struct retained_value){.len = (uint8_t)topic.len};
+        timer_init(&value->expiry);
         memcpy(value->topic, topic.ptr, topic.len);
         hash_add(&retained->topics, &value->in_topics, hash_bytes(retained->seed, topic.ptr, topic.len));
     }
-    value->run = run_copy(retained->runs, frame.ptr, frame.len, 1);
+    value->run = run_copy(retained->runs, frame.ptr, frame.len);
     join_order(retained, value);
+    if (expires_ms == UINT64_MAX) timer_cancel(&retained->expiries, &value->expiry);
+    else timer_set(&retained->expiries, &value->expiry, expires_ms);
+    retained->frame_bytes += frame.len;
     retained->bytes += after - before;
     return true;
 }
@@ -110,6 +118,12 @@ void retained_clear(struct retained *retained, mps_view topic)
 {
     struct retained_value *value = find(retained, topic);
     if (value != NULL) free_value(retained, value);
+}
+
+void retained_expire(struct retained *retained, uint64_t now_ms)
+{
+    for (struct timer *timer; (timer = timer_take_due(&retained->expiries, now_ms)) != NULL;)
+        free_value(retained, container_of(timer, struct retained_value, expiry));
 }
 
 void snapshot_begin(struct snapshot *snapshot, struct retained *retained, mps_view pattern)

@@ -5,6 +5,7 @@
 #define BROKER_RETAINED_H
 
 #include "hash.h"
+#include "heap.h"
 #include "slab.h"
 #include "wire.h"
 
@@ -16,6 +17,7 @@ struct retained_value {
     struct snapshot *parked;            /* snapshots that go on from here */
     uint64_t version;                   /* when it was set: a count of all changes */
     struct run *run;                    /* the MSG frame */
+    struct timer expiry;                /* in .expiries, if its time is limited */
     uint8_t len;
     uint8_t topic[];
 };
@@ -34,15 +36,18 @@ struct retained {
     struct retained_value *oldest, *newest;
     uint64_t version;
     uint64_t bytes;                     /* all values, with what it costs to keep them */
+    uint64_t frame_bytes;               /* of them in runs */
+    struct heap expiries;
     struct run_pool *runs;
 };
 
 void retained_init(struct retained *retained, struct run_pool *runs, uint64_t seed);
 void retained_free(struct retained *retained);
 /* Keeps a copy of this MSG frame as the topic's value; a value that was there goes. Returns false, and keeps the old
- * one, if the whole would exceed bytes_max. */
-bool retained_set(struct retained *retained, mps_view topic, mps_view frame, uint64_t bytes_max);
+ * one, if the whole would exceed bytes_max. expires_ms: when it goes by itself; UINT64_MAX: never. */
+bool retained_set(struct retained *retained, mps_view topic, mps_view frame, uint64_t expires_ms, uint64_t bytes_max);
 void retained_clear(struct retained *retained, mps_view topic);
+void retained_expire(struct retained *retained, uint64_t now_ms); /* what is due goes */
 
 /* Begins a walk at the front, or for a topic without wildcard at its value. */
 void snapshot_begin(struct snapshot *snapshot, struct retained *retained, mps_view pattern);

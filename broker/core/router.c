@@ -3,8 +3,9 @@
 
 #include "model.h"
 
-/* Cached routes may cost this much memory together; then all of them go and the trie is asked again. */
+/* Cached routes may cost this much memory together; then some go for each that comes, and the trie is asked again. */
 #define ROUTES_BYTES_MAX (32u * 1024 * 1024)
+#define FORGOTTEN_AT_ONCE 4
 
 static bool has_topic(const struct hash_node *node, const void *key)
 {
@@ -21,14 +22,14 @@ static struct route *find(struct broker *broker, mps_view topic, uint64_t hash)
 
 static uint64_t route_bytes(const struct route *route)
 {
-    return sizeof *route + route->topic_len + route->cap * sizeof route->subs[0];
+    return sizeof *route + route->topic_len + route->cap * sizeof route->boxes[0];
 }
 
 static void free_route(struct broker *broker, struct route *route)
 {
     broker->router.bytes -= route_bytes(route);
     hash_remove(&broker->router.routes, &route->in_routes);
-    free(route->subs);
+    free(route->boxes);
     free(route);
 }
 
@@ -38,37 +39,66 @@ static void forget_all(struct broker *broker)
         free_route(broker, container_of(node, struct route, in_routes));
 }
 
-static void add_match(struct topic_entry *entry, void *arg)
+static void add_box(struct route *route, struct mailbox *box)
 {
-    struct route *route = arg;
     if (route->count == route->cap) {
         route->cap = route->cap ? 2 * route->cap : 4;
-        route->subs = realloc(route->subs, route->cap * sizeof route->subs[0]);
-        if (route->subs == NULL) abort(); /* one pointer a subscription */
+        route->boxes = realloc(route->boxes, route->cap * sizeof route->boxes[0]);
+        if (route->boxes == NULL) abort(); /* one pointer a subscription */
     }
-    route->subs[route->count++] = container_of(entry, struct subscription, entry);
+    route->boxes[route->count++] = box;
+    if (box->filter != NULL || box->no_local || box->policy == MPS_POLICY_BLOCK) route->is_plain = false;
 }
 
-static void fill(struct broker *broker, struct route *route)
+static void add_match(struct topic_entry *entry, void *arg)
 {
-    broker->router.bytes -= route_bytes(route);
+    add_box(arg, container_of(entry, struct mailbox, entry));
+}
+
+static void fill(struct broker *broker, struct route *route, mps_view topic)
+{
     route->count = 0;
-    broker->work += topics_match(&broker->topics, (mps_view){route->topic, route->topic_len}, add_match, route);
+    route->is_plain = true;
+    broker->work += topics_match(&broker->topics, topic, add_match, route);
     route->wild_generation = broker->topics.wild_generation;
     broker->work += route->count;
+}
+
+static void fill_cached(struct broker *broker, struct route *route)
+{
+    broker->router.bytes -= route_bytes(route);
+    fill(broker, route, (mps_view){route->topic, route->topic_len});
     broker->router.bytes += route_bytes(route);
 }
 
 static struct route *add(struct broker *broker, mps_view topic, uint64_t hash)
 {
-    if (broker->router.bytes > ROUTES_BYTES_MAX) forget_all(broker);
+    for (int i = 0; i < FORGOTTEN_AT_ONCE && broker->router.bytes > ROUTES_BYTES_MAX; i++)
+        free_route(broker,
+                   container_of(hash_at_hand(&broker->router.routes, &broker->router.hand), struct route, in_routes));
     struct route *route = malloc(sizeof *route + topic.len);
     if (route == NULL) abort(); /* small */
     *route = (struct route){.topic_len = topic.len};
     memcpy(route->topic, topic.ptr, topic.len);
     broker->router.bytes += route_bytes(route);
     hash_add(&broker->router.routes, &route->in_routes, hash);
-    fill(broker, route);
+    fill_cached(broker, route);
+    return route;
+}
+
+const struct route *router_route_once(struct broker *broker, mps_view topic)
+{
+    struct route *route = broker->router.once;
+    if (route == NULL) route = broker->router.once = calloc(1, sizeof *route);
+    if (route == NULL) abort(); /* small */
+    if (!inbox_is(topic)) {
+        fill(broker, route, topic);
+        return route;
+    }
+    route->count = 0;
+    route->is_plain = true;
+    struct mailbox *box = inbox_find(broker, topic);
+    if (box != NULL) add_box(route, box);
     return route;
 }
 
@@ -77,26 +107,26 @@ static struct route *add(struct broker *broker, mps_view topic, uint64_t hash)
 const struct route *router_route(struct broker *broker, mps_view topic, const char **error)
 {
     *error = NULL;
+    if (inbox_is(topic)) { /* each request has another one */
+        *error = mps_topic_error(topic);
+        return *error == NULL ? router_route_once(broker, topic) : NULL;
+    }
     uint64_t hash = hash_bytes(broker->seed, topic.ptr, topic.len);
     struct route *route = find(broker, topic, hash);
     if (route == NULL) {
         *error = mps_topic_error(topic);
         return *error == NULL ? add(broker, topic, hash) : NULL;
     }
-    if (route->wild_generation != broker->topics.wild_generation) fill(broker, route);
+    if (route->wild_generation != broker->topics.wild_generation) fill_cached(broker, route);
     return route;
-}
-
-uint64_t router_fan_out(const struct route *route, struct run *run)
-{
-    uint64_t dropped = 0;
-    for (uint32_t i = 0; i < route->count; i++) dropped += subscription_push(route->subs[i], run);
-    return dropped;
 }
 
 void router_pattern_changed(struct broker *broker, mps_view pattern)
 {
-    if (mps_topic_is_wild(pattern)) return; /* the trie's generation says so */
+    if (mps_topic_is_wild(pattern)) {
+        broker->topics.wild_generation++;
+        return;
+    }
     struct route *route = find(broker, pattern, hash_bytes(broker->seed, pattern.ptr, pattern.len));
     if (route != NULL) free_route(broker, route);
 }
@@ -105,4 +135,8 @@ void router_free(struct broker *broker)
 {
     forget_all(broker);
     hash_free(&broker->router.routes);
+    if (broker->router.once != NULL) free(broker->router.once->boxes);
+    free(broker->router.once);
+    free(broker->router.accepted);
+    free(broker->router.chosen);
 }

@@ -17,7 +17,7 @@ static struct run *take_run(struct run_pool *pool)
         run = malloc(sizeof *run);
         if (run == NULL) abort(); /* small */
     }
-    *run = (struct run){.refs = 1};
+    *run = (struct run){.refs = 1, .expires_ms = UINT64_MAX, .place = pool->made++ << 32};
     pool->alive++;
     return run;
 }
@@ -62,15 +62,52 @@ static void settle(struct run_pool *pool, struct run *run)
     slab_unref(pool->slabs, slab);
 }
 
-struct run *run_copy(struct run_pool *pool, const uint8_t *bytes, uint32_t len, uint32_t count)
+struct run *run_copy(struct run_pool *pool, const uint8_t *frame, uint32_t len)
 {
     struct run *run = take_run(pool);
-    run->len = len;
-    run->longest = len;
-    run->count = count;
-    run->stride = count == 1 ? len : 0;
-    copy_bytes(pool, run, bytes);
+    run->len = run->longest = run->shortest = run->stride = len;
+    run->count = 1;
+    copy_bytes(pool, run, frame);
     return run;
+}
+
+struct run *run_copy_part(struct run_pool *pool, const struct run *run, uint32_t off, uint32_t len, uint32_t count)
+{
+    struct run *part = take_run(pool);
+    part->len = len;
+    part->count = count;
+    part->longest = run->longest;
+    part->shortest = run->shortest;
+    part->stride = run->stride;
+    part->place = run->place + off;
+    part->arrived_ms = run->arrived_ms;
+    part->expires_ms = run->expires_ms;
+    copy_bytes(pool, part, run->bytes + off);
+    return part;
+}
+
+struct run *run_slice(struct run_pool *pool, struct run *run, uint32_t off, uint32_t len, uint32_t count,
+                      uint32_t last_off)
+{
+    if (run->own_bytes > 0) return run_copy_part(pool, run, off, len, count);
+    struct run *slice = run_new(pool, run->slab, run->bytes + off);
+    slice->len = len;
+    slice->count = count;
+    slice->stride = count == 1 ? len : run->stride;
+    slice->longest = count == 1 ? len : run->longest;
+    slice->shortest = count == 1 ? len : run->shortest;
+    slice->last_off = last_off - off;
+    slice->place = run->place + off;
+    slice->arrived_ms = run->arrived_ms;
+    slice->expires_ms = run->expires_ms;
+    return run_ref(slice);
+}
+
+struct run *run_tail(struct run_pool *pool, struct run *run)
+{
+    if (run->tail == NULL && run->own_bytes == 0)
+        run->tail = run_slice(pool, run, run->last_off, run->len - run->last_off, 1, run->last_off);
+    return run->tail;
 }
 
 void run_unref(struct run_pool *pool, struct run *run)
@@ -78,6 +115,7 @@ void run_unref(struct run_pool *pool, struct run *run)
     assert(run->refs > 0);
     if (--run->refs > 0) return;
     pool->own_bytes -= run->own_bytes;
+    if (run->tail != NULL) run_unref(pool, run->tail);
     if (run->slab != NULL) slab_unref(pool->slabs, run->slab);
     else free((uint8_t *)run->bytes);
     pool->alive--;
@@ -99,6 +137,13 @@ void run_settle_all(struct run_pool *pool)
         if (run->refs > 1) settle(pool, run);
         run_unref(pool, run);
     }
+}
+
+uint64_t run_unsettled_bytes(const struct run_pool *pool)
+{
+    uint64_t bytes = 0;
+    for (const struct run *run = pool->unsettled; run != NULL; run = run->next) bytes += run->refs > 1 ? run->len : 0;
+    return bytes;
 }
 
 void run_pool_free(struct run_pool *pool)
@@ -125,4 +170,12 @@ uint32_t run_frame_end(const struct run *run, uint32_t from, uint32_t at, uint32
     } while (end <= at);
     *count = frames;
     return end;
+}
+
+uint32_t run_prefix_len(const struct run *run, uint32_t count)
+{
+    if (run->stride > 0) return count * run->stride;
+    uint32_t len = 0;
+    while (count-- > 0) len += mps_msg_frame_len(run->bytes + len);
+    return len;
 }

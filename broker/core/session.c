@@ -31,6 +31,8 @@ struct session *session_new(struct broker *broker, struct link *link)
     broker->sessions = session;
     broker->sessions_count++;
     timer_init(&session->timer);
+    timer_init(&session->hold_timer);
+    session->held_since_ms = UINT64_MAX;
     session->last_read_ms = now_ms(session);
     timer_set(&broker->timers, &session->timer, session->last_read_ms + broker->limits.handshake_ms);
     return session;
@@ -72,22 +74,41 @@ void session_forget_subs(struct session *session)
         sub->is_active = false;
         subscription_free(sub);
     }
+    session->inbox = NULL;
 }
 
+void session_too_slow(struct session *session, const struct subscription *sub, bool msgs)
+{
+    if (session->slow_text != NULL || session->state != SESSION_READY) return;
+    char text[BYE_TEXT_MAX];
+    snprintf(text, sizeof text, "subscription %u to '%s' is too slow: its queue reached the limit of %llu %s", sub->sid,
+             printable(subscription_pattern(sub)), (unsigned long long)(msgs ? sub->box.max_msgs : sub->box.max_bytes),
+             msgs ? "messages (max_msgs)" : "bytes (max_bytes)");
+    session->slow_text = strdup(text);
+    if (session->slow_text == NULL) abort(); /* small */
+    session->next_slow = session->broker->slow;
+    session->broker->slow = session;
+}
+
+void session_close_slow(struct broker *broker)
+{
+    while (broker->slow != NULL) {
+        struct session *session = broker->slow;
+        broker->slow = session->next_slow;
+        session_bye(session, MPS_SLOW_CONSUMER, session->slow_text);
+        free(session->slow_text);
+        session->slow_text = NULL;
+    }
+}
+
+/* Neither the client's name nor its inbox leads here any more. */
 static void leave_ids(struct session *session)
 {
+    inbox_close(session);
     if (session->id.ptr == NULL) return;
     hash_remove(&session->broker->ids, &session->in_ids);
     free((uint8_t *)session->id.ptr);
     session->id = (mps_view){NULL, 0};
-}
-
-static void forget_input(struct session *session)
-{
-    if (session->large != NULL) slab_unref(&session->broker->slabs, session->large);
-    session->large = NULL;
-    buffer_free(&session->kept);
-    session->scan = (struct mps_scan){0};
 }
 
 /* The link is gone or going: nothing can be sent or received any more. */
@@ -96,9 +117,11 @@ static void die(struct session *session)
     if (session->state == SESSION_DEAD) return;
     struct broker *broker = session->broker;
     session_set_state(session, SESSION_DEAD);
+    input_forget(session);
     session_forget_subs(session);
+    group_session_gone(session);
     leave_ids(session);
-    forget_input(session);
+    will_release(session);
     timer_cancel(&broker->timers, &session->timer);
     buffer_free(&session->control);
     if (session->cut != NULL) run_unref(&broker->runs, session->cut);
@@ -128,13 +151,14 @@ void session_writable(struct session *session)
     if (session->state == SESSION_DEAD) return;
     session->blocked = false;
     session_dirty(session);
+    group_session_ready(session);
     if (session->paused) session_hold(session); /* it reads our answers again */
 }
 
 /* From here on what comes in is thrown away. */
 static void stop_listening(struct session *session)
 {
-    forget_input(session);
+    input_forget(session);
     if (session->paused && !session->read_ended) session->broker->env->reading(session->broker->env, session->link, 1);
     session->paused = false;
 }
@@ -165,9 +189,11 @@ static void write_bye(struct session *session, uint32_t code, const char *text)
 static void say_bye(struct session *session, uint32_t code, const char *text, uint32_t wait_ms)
 {
     reply_acks(session); /* what was taken before is answered before */
-    session_forget_subs(session);
-    leave_ids(session);
     stop_listening(session);
+    session_forget_subs(session);
+    group_session_gone(session);
+    leave_ids(session);
+    will_release(session);
     write_bye(session, code, text);
     session_set_state(session, SESSION_CLOSING);
     set_closing_timer(session, wait_ms);
@@ -205,6 +231,7 @@ void session_end_gently(struct session *session, uint32_t code, const char *text
     session->bye_code = code;
     session->bye_text = text ? strdup(text) : NULL;
     stop_listening(session);
+    inbox_close(session);
     for (struct hash_node *node = hash_first(&session->subs); node != NULL; node = hash_next(&session->subs, node))
         subscription_detach(container_of(node, struct subscription, in_subs)); /* only what is queued is still due */
     session_set_state(session, SESSION_ENDING);
@@ -225,6 +252,12 @@ void session_finish_ending(struct session *session)
     free(text);
 }
 
+static void listen(struct session *session, bool on)
+{
+    if (session->paused == on) session->broker->env->reading(session->broker->env, session->link, on);
+    session->paused = !on;
+}
+
 void session_read_end(struct session *session)
 {
     if (session->state == SESSION_DEAD) return;
@@ -232,9 +265,12 @@ void session_read_end(struct session *session)
     switch (session->state) {
     case SESSION_NEW: session_drop_link(session); break;
     case SESSION_READY:
-        if (session->is_held) break; /* everything received is processed first: input_resume() comes back here */
-        forget_input(session);
-        session->paused = false;
+        if (session->stalled != NULL) { /* everything received is processed first: input_resume() comes back here */
+            listen(session, false);     /* not even to whether the peer is gone altogether */
+            break;
+        }
+        input_forget(session);
+        listen(session, true);
         if (session->half) timer_cancel(&session->broker->timers, &session->timer);
         else session_end_gently(session, SESSION_NO_BYE, NULL);
         break;

@@ -11,6 +11,7 @@ struct slab *slab_new(struct slab_pool *pool, uint32_t cap)
     if (slab == NULL) return NULL;
     *slab = (struct slab){.refs = 1, .cap = cap};
     pool->alive++;
+    pool->bytes += cap;
     return slab;
 }
 
@@ -52,6 +53,7 @@ void slab_unref(struct slab_pool *pool, struct slab *slab)
         return;
     }
     pool->alive--;
+    pool->bytes -= slab->cap;
     free(slab);
 }
 
@@ -61,6 +63,7 @@ void slab_pool_free(struct slab_pool *pool)
     pool->shared = NULL;
     while (pool->spare != NULL) {
         struct slab *next = pool->spare->next_spare;
+        pool->bytes -= pool->spare->cap;
         free(pool->spare);
         pool->alive--;
         pool->spare = next;

@@ -24,6 +24,7 @@ struct slab_pool {
     struct slab *spare;
     uint32_t spare_count;
     uint64_t alive;      /* slabs of any size that exist */
+    uint64_t bytes;      /* of them all */
 };
 
 /* A slab of its own for one large frame. NULL if there is no memory: the caller refuses the frame. */
@@ -33,16 +34,25 @@ struct slab *slab_for_reading(struct slab_pool *pool, uint32_t room);
 void slab_unref(struct slab_pool *pool, struct slab *slab);
 void slab_pool_free(struct slab_pool *pool);
 
+/* Of a run as long as this, a part that is less than half is not left to keep all of it in memory. */
+#define PINNED_MIN 4096u
+
 /* Consecutive MSG frames with one route: what a queue refers to. Shared by every queue that holds some of it. */
 struct run {
     uint32_t refs;
     uint32_t count;     /* frames */
     uint32_t len;       /* bytes of them all */
     uint32_t stride;    /* bytes of each, if all are equally long; else 0 */
-    uint32_t longest;   /* bytes of the longest */
+    uint32_t longest, shortest; /* bytes of such frames */
+    uint32_t last_off;  /* where the last one begins; 0: not noted, if there are several */
     const uint8_t *bytes;
     struct slab *slab;  /* what .bytes lies in; NULL if they have an allocation of their own */
     uint32_t own_bytes; /* memory that is there for this run alone; 0 until it is settled */
+    uint64_t place;     /* in the order of arrival: that of a message is .place + its offset in the run */
+    uint64_t arrived_ms; /* monotonic */
+    uint64_t expires_ms; /* not to be sent from then on; UINT64_MAX: always good */
+    uint32_t cuts;      /* scratch of budget.c: references by frames that a link took part of */
+    struct run *tail;   /* the last frame as a run of its own, once somebody wants only that; or NULL */
     struct run *next;   /* in run_pool.unsettled or .spare */
 };
 
@@ -52,13 +62,24 @@ struct run_pool {
     struct run *spare;
     uint32_t spare_count;
     uint64_t alive;
+    uint64_t made;         /* ever */
     uint64_t own_bytes;    /* memory of their own that runs hold */
 };
 
 /* A run over frames in a slab. The pool itself keeps a reference until run_settle_all(). */
 struct run *run_new(struct run_pool *pool, struct slab *slab, const uint8_t *bytes);
-/* A run with a copy of these bytes, count frames; the caller owns the one reference. */
-struct run *run_copy(struct run_pool *pool, const uint8_t *bytes, uint32_t len, uint32_t count);
+/* A run with a copy of this one frame; the caller owns the one reference. */
+struct run *run_copy(struct run_pool *pool, const uint8_t *frame, uint32_t len);
+/* A run with a copy of count frames of another one; the caller owns the one reference. */
+struct run *run_copy_part(struct run_pool *pool, const struct run *run, uint32_t off, uint32_t len, uint32_t count);
+/* Some of a run's frames as a run of their own, so that they don't keep the memory of the others; the caller owns the one
+ * reference. last_off: where the last of them begins, in the run. */
+struct run *run_slice(struct run_pool *pool, struct run *run, uint32_t off, uint32_t len, uint32_t count,
+                      uint32_t last_off);
+/* The last frame likewise, the same for all who ask; borrowed from the run. NULL if the run is settled. */
+struct run *run_tail(struct run_pool *pool, struct run *run);
+/* Bytes that would get memory of their own if run_settle_all() were called now. Walks all that are unsettled. */
+uint64_t run_unsettled_bytes(const struct run_pool *pool);
 static inline struct run *run_ref(struct run *run)
 {
     run->refs++;
@@ -78,5 +99,7 @@ void run_pool_free(struct run_pool *pool);
 /* Finds the end of the frame in which the byte at `at` lies, counting from the frame that begins at `from` (offsets in
  * the run). Sets *count to the frames from `from` up to that end. */
 uint32_t run_frame_end(const struct run *run, uint32_t from, uint32_t at, uint32_t *count);
+/* Bytes of the first count frames. */
+uint32_t run_prefix_len(const struct run *run, uint32_t count);
 
 #endif

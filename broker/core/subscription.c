@@ -3,9 +3,6 @@
 
 #include "model.h"
 
-/* Small messages of many topics cost more to keep than they are long: a queue may take twice its max_bytes and this. */
-#define OVERHEAD_BYTES (1024u * 1024)
-
 static bool has_sid(const struct hash_node *node, const void *key)
 {
     return container_of(node, struct subscription, in_subs)->sid == *(const uint32_t *)key;
@@ -22,26 +19,42 @@ struct subscription *subscription_find(const struct session *session, uint32_t s
     return node ? container_of(node, struct subscription, in_subs) : NULL;
 }
 
+/* The inbox is the broker's own doing, and counts nowhere. */
+static bool is_counted(uint32_t sid)
+{
+    return sid > 0;
+}
+
 struct subscription *subscription_new(struct session *session, uint32_t sid, mps_view pattern)
 {
     struct subscription *sub = calloc(1, sizeof *sub + pattern.len);
     if (sub == NULL) abort(); /* small, and max_subs bounds them */
+    mailbox_init(&sub->box, session->broker, session, session->rx_max);
     sub->session = session;
+    sub->credit = CREDIT_UNLIMITED;
     sub->sid = sid;
     sub->pattern_len = (uint8_t)pattern.len;
     memcpy(sub->pattern, pattern.ptr, pattern.len);
     hash_add(&session->subs, &sub->in_subs, sid_hash(session, sid));
-    topics_add(&session->broker->topics, pattern, &sub->entry);
-    router_pattern_changed(session->broker, pattern);
-    session->broker->subscriptions_count++;
+    session->broker->subscriptions_count += is_counted(sid);
     return sub;
+}
+
+void subscription_attach(struct subscription *sub)
+{
+    struct broker *broker = sub->session->broker;
+    topics_add(&broker->topics, subscription_pattern(sub), &sub->box.entry);
+    router_pattern_changed(broker, subscription_pattern(sub));
 }
 
 void subscription_detach(struct subscription *sub)
 {
-    if (sub->entry.node == NULL) return;
-    topics_remove(&sub->session->broker->topics, &sub->entry);
-    router_pattern_changed(sub->session->broker, subscription_pattern(sub));
+    hold_wake_all(&sub->box);
+    group_leave(sub, true);
+    if (sub->box.entry.node == NULL) return;
+    struct broker *broker = sub->session->broker;
+    topics_remove(&broker->topics, &sub->box.entry);
+    router_pattern_changed(broker, subscription_pattern(sub));
 }
 
 void subscription_free(struct subscription *sub)
@@ -50,24 +63,48 @@ void subscription_free(struct subscription *sub)
     struct broker *broker = session->broker;
     subscription_deactivate(sub);
     snapshot_end(&sub->snapshot);
+    group_leave(sub, false);
     subscription_detach(sub);
     hash_remove(&session->subs, &sub->in_subs);
-    session->queued_bytes -= sub->queue.bytes;
-    queue_clear(&sub->queue, &broker->runs);
-    broker->subscriptions_count--;
+    session->filters_count -= sub->is_filtered;
+    mailbox_free(&sub->box);
+    broker->subscriptions_count -= is_counted(sub->sid);
     free(sub);
 }
 
 void subscription_begin_snapshot(struct subscription *sub)
 {
     snapshot_begin(&sub->snapshot, &sub->session->broker->retained, subscription_pattern(sub));
-    sub->snapshot_matched = sub->matched;
+    queue_mark(&sub->box.queue);
+    sub->is_starved = false; /* at least the MARK may be written */
     subscription_activate(sub);
+}
+
+void subscription_add_credit(struct subscription *sub, uint64_t total, bool drain)
+{
+    if (total > sub->credit) sub->credit = total;
+    if (drain) sub->draining = true;
+    sub->is_starved = false;
+    if (sub->group != NULL) group_member_ready(sub);
+    subscription_activate(sub);
+}
+
+static bool can_tell_drained(const struct subscription *sub)
+{
+    return sub->draining &&
+           (sub->group == NULL || sub->group->box.queue.entries == 0 || subscription_credit_left(sub) == 0);
+}
+
+bool subscription_has_work(const struct subscription *sub)
+{
+    if (can_tell_drained(sub)) return true;
+    if (sub->is_starved && subscription_credit_left(sub) == 0) return false;
+    return sub->box.queue.entries > 0 || sub->snapshot.active;
 }
 
 void subscription_activate(struct subscription *sub)
 {
-    if (sub->is_active) return;
+    if (sub->is_active || !subscription_has_work(sub)) return;
     struct session *session = sub->session;
     sub->is_active = true;
     sub->next_active = NULL;
@@ -87,86 +124,4 @@ void subscription_deactivate(struct subscription *sub)
     if (sub->next_active != NULL) sub->next_active->prev_active = sub->prev_active;
     else session->active_last = sub->prev_active;
     sub->is_active = false;
-}
-
-/* The most bytes that this queue may hold now: its own limit, and what its connection's other queues leave. */
-static uint64_t bytes_allowed(const struct subscription *sub)
-{
-    const struct session *session = sub->session;
-    uint64_t others = session->queued_bytes - sub->queue.bytes;
-    uint64_t budget = session->broker->limits.session_queue_bytes;
-    uint64_t left = budget > others ? budget - others : 0;
-    return left < sub->max_bytes ? left : sub->max_bytes;
-}
-
-static uint64_t lose_oldest(struct subscription *sub, uint64_t max_msgs, uint64_t max_bytes, enum mps_gap_reason reason)
-{
-    uint64_t lost = queue_drop_oldest(&sub->queue, &sub->session->broker->runs, max_msgs, max_bytes, reason);
-    sub->lost += lost;
-    sub->session->broker->figures.copies_lost += lost;
-    return lost;
-}
-
-/* Queues a part of a run; the oldest make room. */
-static void push_part(struct subscription *sub, struct run *run, uint32_t off, uint32_t len, uint32_t count,
-                      uint64_t allowed)
-{
-    uint64_t before = sub->queue.bytes;
-    queue_push(&sub->queue, run, off, len, count);
-    lose_oldest(sub, sub->max_msgs, allowed, MPS_GAP_DROP_OLD);
-    uint64_t over = queue_msgs_over(&sub->queue, 2 * allowed + OVERHEAD_BYTES);
-    if (over > 0) lose_oldest(sub, sub->queue.msgs - over, allowed, MPS_GAP_MEMORY);
-    sub->session->queued_bytes += sub->queue.bytes - before;
-}
-
-/* A frame that can't be queued becomes a gap where it stood. */
-static void lose_here(struct subscription *sub, enum mps_gap_reason reason)
-{
-    queue_push_gap(&sub->queue, reason, 1);
-    sub->lost++;
-    if (sub->snapshot.active) sub->snapshot_matched++; /* matched since, but it doesn't stand in the queue */
-    sub->session->broker->figures.copies_lost++;
-}
-
-/* Queues the frames of a run that the subscriber takes (rx_max) and that its whole queue could hold (allowed). Returns
- * how many the queue refused: one that is too large for it doesn't drive out all others only to be lost itself. */
-static uint64_t push_fitting(struct subscription *sub, struct run *run, uint32_t rx_max, uint64_t allowed)
-{
-    uint32_t start = 0, count = 0;
-    uint64_t refused = 0;
-    for (uint32_t at = 0, end, one; at < run->len; at = end) {
-        end = run_frame_end(run, at, at, &one);
-        uint32_t len = end - at;
-        if (len <= rx_max && len <= allowed) {
-            count++;
-            continue;
-        }
-        if (count > 0) push_part(sub, run, start, at - start, count, allowed);
-        lose_here(sub, len > rx_max ? MPS_GAP_TOO_LARGE : MPS_GAP_DROP_OLD);
-        if (len <= rx_max) refused++;
-        start = end;
-        count = 0;
-    }
-    if (count > 0) push_part(sub, run, start, run->len - start, count, allowed);
-    return refused;
-}
-
-uint64_t subscription_push(struct subscription *sub, struct run *run)
-{
-    uint32_t rx_max = sub->session->rx_max > 0 ? sub->session->rx_max : UINT32_MAX;
-    uint64_t allowed = bytes_allowed(sub), refused = 0;
-    sub->matched += run->count;
-    if (run->longest <= rx_max && run->longest <= allowed) push_part(sub, run, 0, run->len, run->count, allowed);
-    else refused = push_fitting(sub, run, rx_max, allowed);
-    subscription_activate(sub);
-    return refused;
-}
-
-void subscription_set_limits(struct subscription *sub, uint64_t max_msgs, uint64_t max_bytes)
-{
-    sub->max_msgs = max_msgs;
-    sub->max_bytes = max_bytes;
-    uint64_t before = sub->queue.bytes;
-    if (lose_oldest(sub, max_msgs, max_bytes, MPS_GAP_DROP_OLD) > 0) subscription_activate(sub);
-    sub->session->queued_bytes -= before - sub->queue.bytes;
 }

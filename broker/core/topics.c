@@ -84,6 +84,11 @@ void topics_add(struct topics *topics, mps_view pattern, struct topic_entry *ent
     if (mps_topic_is_wild(pattern)) topics->wild_generation++;
 }
 
+bool topics_has_first_level(const struct topics *topics, mps_view level)
+{
+    return find_child(topics, topics->root, level) != NULL;
+}
+
 static bool stands_under_wildcard(const struct topic_node *node)
 {
     for (; node->parent != NULL; node = node->parent) {

@@ -31,6 +31,7 @@ struct topics {
 void topics_init(struct topics *topics, uint64_t seed);
 void topics_free(struct topics *topics); /* must hold no entry */
 void topics_add(struct topics *topics, mps_view pattern, struct topic_entry *entry);
+bool topics_has_first_level(const struct topics *topics, mps_view level); /* some pattern begins with it */
 void topics_remove(struct topics *topics, struct topic_entry *entry);
 /* Calls fn for each entry whose pattern matches. Returns how many nodes it visited: those that match a beginning of the
  * topic, which a peer can make many. */

@@ -105,7 +105,9 @@ static void on_poll(uv_poll_t *poll, int status, int events)
         poll_for(link, link->events & ~UV_WRITABLE);
         session_writable(link->session);
     }
+    struct server *server = link->server;
     if ((events & UV_READABLE) && link->session != NULL) read_once(link);
+    if (broker_wants_turn(server->broker)) server_turn(server); /* link may be gone afterwards */
 }
 
 static ssize_t env_send(struct env *env, struct link *link, const struct iovec *pieces, int count)

@@ -52,10 +52,8 @@ static void on_again(uv_idle_t *idle)
     (void)idle; /* that it is active keeps the loop from waiting */
 }
 
-/* Once in each iteration of the loop, after all reading: everything that gathered goes out together. */
-static void on_turn(uv_check_t *check)
+void server_turn(struct server *server)
 {
-    struct server *server = check->data;
     uint64_t next_ms = broker_turn(server->broker);
     if (server->broken != NULL) next_ms = 0; /* what their sessions leave behind is for the next turn */
     conn_forget_broken(server);
@@ -65,6 +63,12 @@ static void on_turn(uv_check_t *check)
     if (next_ms == UINT64_MAX) uv_timer_stop(&server->wake);
     else uv_timer_start(&server->wake, on_wake, next_ms > now_ms ? next_ms - now_ms : 0, 0);
     if (server->stopping && broker_sessions(server->broker) == 0) uv_stop(&server->loop);
+}
+
+/* Once in each iteration of the loop, after all reading: everything that gathered goes out together. */
+static void on_turn(uv_check_t *check)
+{
+    server_turn(check->data);
 }
 
 static void on_signal(uv_signal_t *handle, int signum)
@@ -94,7 +98,7 @@ void server_stop(struct server *server)
     uv_idle_start(&server->again, on_again); /* a turn follows, also when nobody is connected */
 }
 
-struct server *server_new(void)
+struct server *server_new(const struct broker_limits *limits)
 {
     struct server *server = calloc(1, sizeof *server);
     if (server == NULL || uv_loop_init(&server->loop) != 0) abort();
@@ -102,7 +106,7 @@ struct server *server_new(void)
     conn_fill_env(&server->env);
     server->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
     server->serves_descriptors_only = true;
-    server->broker = broker_new(&server->env, NULL);
+    server->broker = broker_new(&server->env, limits);
     uv_check_init(&server->loop, &server->turn);
     uv_idle_init(&server->loop, &server->again);
     uv_timer_init(&server->loop, &server->wake);

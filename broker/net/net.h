@@ -51,10 +51,11 @@ struct server {
 };
 
 /* loop.c */
-struct server *server_new(void);
+struct server *server_new(const struct broker_limits *limits);
 int server_run(struct server *server); /* until it is told to stop; returns the exit code */
 void server_free(struct server *server);
 void server_stop(struct server *server);
+void server_turn(struct server *server); /* flushes what gathered, and does what is due */
 void server_trim_soon(struct server *server); /* a connection has gone: its memory goes back to the system */
 void server_add_ready(struct server *server, const char *url);
 

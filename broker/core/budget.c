@@ -1,0 +1,53 @@
+#include "model.h"
+
+/* What a run costs besides its bytes. */
+#define RUN_BYTES (sizeof(struct run) + 32)
+
+uint64_t budget_used(const struct broker *broker)
+{
+    uint64_t runs = broker->runs.alive - broker->retained.topics.count;
+    return broker->runs.own_bytes - broker->retained.frame_bytes + run_unsettled_bytes(&broker->runs) +
+           runs * RUN_BYTES + broker->rings_bytes;
+}
+
+/* Memory of runs that are there only for frames that links took part of: no queue can give it up. */
+static uint64_t in_flight_bytes(const struct broker *broker)
+{
+    uint64_t bytes = 0;
+    for (const struct session *session = broker->sessions; session != NULL; session = session->next)
+        if (session->cut != NULL && ++session->cut->cuts == session->cut->refs) bytes += session->cut->own_bytes;
+    for (const struct session *session = broker->sessions; session != NULL; session = session->next)
+        if (session->cut != NULL) session->cut->cuts = 0;
+    return bytes;
+}
+
+/* Cuts all queues down to one level, which sinks until enough is free: who owes most loses first. What a thousand
+ * queues share is free only when the last of them has let it go. */
+static void shed(struct broker *broker, uint64_t target_bytes)
+{
+    uint64_t level = 0;
+    for (const struct list_node *node = broker->debtors.first; node != NULL; node = node->next) {
+        uint64_t memory = mailbox_memory(list_item(node, struct mailbox, in_debtors));
+        if (memory > level) level = memory;
+    }
+    while (level > 0 && budget_used(broker) > target_bytes) {
+        level -= level / 8 + 1;
+        for (struct list_node *node = broker->debtors.first; node != NULL; node = node->next)
+            mailbox_cut_down(list_item(node, struct mailbox, in_debtors), level);
+    }
+}
+
+void budget_keep(struct broker *broker)
+{
+    uint64_t limit = broker->limits.queue_total_bytes;
+    /* Without walking the runs: everything that is not settled lies in a slab. */
+    uint64_t most = broker->runs.own_bytes + broker->slabs.bytes + broker->runs.alive * RUN_BYTES + broker->rings_bytes;
+    if (most - broker->retained.frame_bytes <= limit || budget_used(broker) <= limit) return;
+    uint64_t in_flight = in_flight_bytes(broker);
+    if (budget_used(broker) <= limit + in_flight) return;
+    uint64_t lost = broker->figures.copies_lost;
+    shed(broker, limit - limit / 16 + in_flight);
+    if (broker->figures.copies_lost == lost) return;
+    log_peer(broker, LOG_WARN, "queued messages exceeded the budget of %llu bytes: the fullest queues lost %llu",
+             (unsigned long long)limit, (unsigned long long)(broker->figures.copies_lost - lost));
+}

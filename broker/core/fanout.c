@@ -1,0 +1,141 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "model.h"
+
+uint64_t fanout_run(const struct route *route, struct run *run)
+{
+    uint64_t dropped = 0;
+    struct part all = {0, run->len, run->count};
+    for (uint32_t i = 0; i < route->count; i++) dropped += mailbox_push(route->boxes[i], run, all);
+    return dropped;
+}
+
+static void make_room(struct router *router, uint32_t count)
+{
+    if (count <= router->chosen_cap) return;
+    router->chosen_cap = count;
+    router->chosen = realloc(router->chosen, count * sizeof router->chosen[0]);
+    router->accepted = realloc(router->accepted, count * sizeof router->accepted[0]);
+    if (router->chosen == NULL || router->accepted == NULL) abort(); /* one pointer a subscription */
+}
+
+static bool accepts(struct broker *broker, const struct mailbox *box, const struct delivery *delivery, mps_view payload)
+{
+    if (box->no_local && delivery->from != NULL && box->session == delivery->from) return false;
+    return box->filter == NULL || filter_judge(broker, box->filter, delivery->topic, delivery->props, payload);
+}
+
+/* How long the publisher's message may wait for this mailbox: as long as it allows, but not so long that the publisher
+ * seems dead. */
+static uint64_t wait_end_ms(const struct session *from, const struct mailbox *box)
+{
+    uint64_t wait_ms = box->block_ms;
+    if (from->ka_ms > 0 && wait_ms > from->ka_ms / 2) wait_ms = from->ka_ms / 2;
+    return from->held_since_ms + wait_ms;
+}
+
+/* What other mailboxes of the same connection are about to take, of which nothing is queued yet. */
+static uint64_t reserved_bytes(const struct mailbox *box)
+{
+    return box->session != NULL && box->session->chosen == box->broker->judged ? box->session->chosen_bytes : 0;
+}
+
+static void reserve(struct mailbox *box, uint64_t bytes)
+{
+    if (box->session == NULL) return;
+    box->session->chosen_bytes = reserved_bytes(box) + bytes;
+    box->session->chosen = box->broker->judged;
+}
+
+/* Whether the publisher has to wait for this mailbox, which does not have the stretch yet. */
+static bool must_wait(const struct delivery *delivery, struct mailbox *box, uint32_t len)
+{
+    struct session *from = delivery->from;
+    struct part with = {0, delivery->stretch.len + len, delivery->stretch.count + 1};
+    if (box->policy != MPS_POLICY_BLOCK || from == NULL || box->gave_up) return false;
+    if (box->rx_max > 0 && len > box->rx_max) return false;
+    if (mailbox_never_fits(box, len) || mailbox_has_room(box, with, reserved_bytes(box))) return false;
+    uint64_t now_ms = box->broker->now_ms;
+    if (from->held_since_ms == UINT64_MAX) from->held_since_ms = now_ms;
+    if (now_ms < wait_end_ms(from, box)) return true;
+    box->gave_up = true;
+    hold_wake_all(box); /* nobody waits for it any more */
+    return false;
+}
+
+bool fanout_choose(struct delivery *delivery, mps_view frame)
+{
+    const struct route *route = delivery->route;
+    if (route->count == 0) return true;
+    struct broker *broker = route->boxes[0]->broker;
+    struct router *router = &broker->router;
+    make_room(router, route->count);
+    router->chosen_count = 0;
+    struct mps_msg msg;
+    const char *what;
+    mps_decode_msg(frame, &msg, &what); /* accepted when it came: only the payload is asked for */
+    broker->judged++;
+    for (uint32_t i = 0; i < route->count; i++) {
+        struct mailbox *box = route->boxes[i];
+        if (!accepts(broker, box, delivery, msg.payload)) continue;
+        if (must_wait(delivery, box, frame.len)) {
+            hold_begin(delivery->from, box, frame.len, wait_end_ms(delivery->from, box));
+            return false;
+        }
+        reserve(box, delivery->stretch.len + frame.len);
+        router->chosen[router->chosen_count++] = box;
+    }
+    if (delivery->from != NULL) delivery->from->held_since_ms = UINT64_MAX;
+    return true;
+}
+
+static struct router *router_of(const struct delivery *delivery)
+{
+    return delivery->route->count > 0 ? &delivery->route->boxes[0]->broker->router : NULL;
+}
+
+bool fanout_continues(const struct delivery *delivery)
+{
+    const struct router *router = router_of(delivery);
+    if (router == NULL || delivery->stretch.count == 0) return true;
+    return router->chosen_count == router->accepted_count &&
+           memcmp(router->chosen, router->accepted, router->chosen_count * sizeof router->chosen[0]) == 0;
+}
+
+void fanout_add(struct delivery *delivery, mps_view frame)
+{
+    struct router *router = router_of(delivery);
+    uint32_t off = (uint32_t)(frame.ptr - delivery->run->bytes);
+    if (delivery->stretch.count == 0) {
+        delivery->stretch.off = off;
+        if (router != NULL) {
+            struct mailbox **spare = router->accepted;
+            router->accepted = router->chosen;
+            router->accepted_count = router->chosen_count;
+            router->chosen = spare;
+        }
+    }
+    delivery->stretch.len += frame.len;
+    delivery->stretch.count++;
+    delivery->last_off = off;
+}
+
+/* What not everybody takes becomes a run of its own: one message that a filter lets pass must not keep the memory of
+ * the thousand that it does not. */
+uint64_t fanout_push(struct delivery *delivery)
+{
+    struct part part = delivery->stretch;
+    struct router *router = router_of(delivery);
+    delivery->stretch = (struct part){0};
+    if (router == NULL || router->accepted_count == 0) return 0;
+    struct run_pool *runs = &delivery->route->boxes[0]->broker->runs;
+    bool whole = part.count == delivery->run->count;
+    struct run *run = whole ? run_ref(delivery->run)
+                            : run_slice(runs, delivery->run, part.off, part.len, part.count, delivery->last_off);
+    uint64_t dropped = 0;
+    for (uint32_t i = 0; i < router->accepted_count; i++)
+        dropped += mailbox_push(router->accepted[i], run, (struct part){0, part.len, part.count});
+    run_unref(runs, run);
+    return dropped;
+}

@@ -1,0 +1,336 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "model.h"
+
+/* What the members of one connection are given for one turn: what its link does not take comes back. It begins with
+ * little, and is twice as much each time that all was taken. */
+#define HAND_OUT_LEAST 4096u
+#define HAND_OUT_MOST (64u * 1024)
+/* Members that are looked at for one place in the line, and that go on at a time when a link takes bytes again. */
+#define LOOKS_MAX 64
+
+struct group_key {
+    mps_view name, pattern;
+};
+
+static bool is_group(const struct hash_node *node, const void *key)
+{
+    const struct group *group = container_of(node, struct group, in_groups);
+    const struct group_key *wanted = key;
+    return mps_view_equal(group_name(group), wanted->name) && mps_view_equal(group_pattern(group), wanted->pattern);
+}
+
+static uint64_t group_hash(const struct broker *broker, mps_view name, mps_view pattern)
+{
+    return hash_bytes(hash_bytes(broker->seed, name.ptr, name.len), pattern.ptr, pattern.len);
+}
+
+struct group *group_find(struct broker *broker, mps_view name, mps_view pattern)
+{
+    struct group_key key = {name, pattern};
+    struct hash_node *node = hash_find(&broker->groups, group_hash(broker, name, pattern), is_group, &key);
+    return node ? container_of(node, struct group, in_groups) : NULL;
+}
+
+static struct group *group_new(struct session *session, mps_view name, mps_view pattern, const struct terms *terms)
+{
+    struct broker *broker = session->broker;
+    struct group *group = calloc(1, sizeof *group + name.len + pattern.len);
+    if (group == NULL) abort(); /* small, and never more than there are subscriptions */
+    mailbox_init(&group->box, broker, NULL, session->rx_max);
+    group->name_len = (uint8_t)name.len;
+    group->pattern_len = (uint8_t)pattern.len;
+    memcpy(group->text, name.ptr, name.len);
+    memcpy(group->text + name.len, pattern.ptr, pattern.len);
+    mailbox_set_terms(&group->box, terms);
+    hash_add(&broker->groups, &group->in_groups, group_hash(broker, name, pattern));
+    topics_add(&broker->topics, group_pattern(group), &group->box.entry);
+    router_pattern_changed(broker, pattern);
+    broker->groups_count++;
+    return group;
+}
+
+static void group_free(struct group *group)
+{
+    struct broker *broker = group->box.broker;
+    topics_remove(&broker->topics, &group->box.entry);
+    router_pattern_changed(broker, group_pattern(group));
+    hash_remove(&broker->groups, &group->in_groups);
+    if (group->is_dirty) list_remove(&broker->dirty_groups, &group->in_dirty);
+    broker->figures.copies_lost += group->box.queue.msgs;
+    mailbox_free(&group->box);
+    broker->groups_count--;
+    free(group);
+}
+
+void group_dirty(struct group *group)
+{
+    if (group->is_dirty) return;
+    group->is_dirty = true;
+    list_append(&group->box.broker->dirty_groups, &group->in_dirty);
+}
+
+/* ---- members ------------------------------------------------------------------------------------------------ */
+
+/* Members stand in the order of having been served. One who rested was as a rule served recently. */
+static void enlist(struct group *group, struct subscription *sub)
+{
+    struct list_node *before = group->members.last;
+    for (int i = 0; i < LOOKS_MAX && before != NULL; i++, before = before->prev)
+        if (container_of(before, struct subscription, in_members)->served <= sub->served) break;
+    list_insert(&group->members, before, &sub->in_members);
+}
+
+static void rest(struct group *group, struct subscription *sub)
+{
+    sub->is_resting = true;
+    list_remove(&group->members, &sub->in_members);
+    list_append(&group->resting, &sub->in_members);
+    list_append(&sub->session->resting, &sub->in_resting);
+}
+
+static void rise(struct group *group, struct subscription *sub)
+{
+    if (!sub->is_resting) return;
+    sub->is_resting = false;
+    list_remove(&group->resting, &sub->in_members);
+    list_remove(&sub->session->resting, &sub->in_resting);
+    enlist(group, sub);
+}
+
+void group_join(struct subscription *sub, mps_view name, const struct terms *terms)
+{
+    struct session *session = sub->session;
+    struct group *group = group_find(session->broker, name, subscription_pattern(sub));
+    if (group == NULL) group = group_new(session, name, subscription_pattern(sub), terms);
+    else filter_unref(session->broker, terms->filter); /* the group has one like it */
+    if (session->hand_out_bytes == 0) session->hand_out_bytes = HAND_OUT_LEAST;
+    sub->group = group;
+    sub->served = group->served;
+    enlist(group, sub);
+    group->members_count++;
+    group_dirty(group);
+}
+
+/* The last one leaves by and by: what the group still has is its own now. */
+static void inherit(struct subscription *sub, struct group *group)
+{
+    struct queue *queue = &group->box.queue;
+    for (uint32_t i = 0; i < queue->entries; i++) {
+        const struct queue_entry *entry = queue_at(queue, i);
+        struct part part = {entry->off, entry->len, (uint32_t)entry->count};
+        if (entry->run == NULL) mailbox_append_gap(&sub->box, (enum mps_gap_reason)entry->off, entry->count);
+        else mailbox_append(&sub->box, entry->run, part);
+    }
+    mailbox_clear(&group->box);
+}
+
+static void take_from_hand(struct subscription *sub)
+{
+    if (!sub->is_handed) return;
+    sub->is_handed = false;
+    list_remove(&sub->session->handed, &sub->in_handed);
+}
+
+/* What members could not be sent goes to the front again. */
+static void collect(struct group *group)
+{
+    struct broker *broker = group->box.broker;
+    uint32_t count = 0;
+    struct mailbox **from = malloc(group->members_count * sizeof *from);
+    if (from == NULL) abort(); /* one pointer a member */
+    for (struct list_node *node; (node = group->returning.first) != NULL;) {
+        struct subscription *sub = container_of(node, struct subscription, in_returning);
+        list_remove(&group->returning, node);
+        from[count++] = &sub->box;
+    }
+    list_remove(&broker->returning_groups, &group->in_returning);
+    mailbox_take_back(&group->box, from, count);
+    for (uint32_t i = 0; i < count; i++) {
+        struct subscription *sub = container_of(from[i], struct subscription, box);
+        if (!subscription_has_work(sub)) subscription_deactivate(sub);
+    }
+    free(from);
+    group_dirty(group);
+}
+
+static void give_back(struct subscription *sub)
+{
+    struct group *group = sub->group;
+    take_from_hand(sub);
+    if (sub->box.queue.entries == 0) return;
+    if (group->returning.first == NULL) list_append(&group->box.broker->returning_groups, &group->in_returning);
+    list_append(&group->returning, &sub->in_returning);
+}
+
+void group_collect_all(struct broker *broker)
+{
+    while (broker->returning_groups.first != NULL)
+        collect(container_of(broker->returning_groups.first, struct group, in_returning));
+}
+
+void group_leave(struct subscription *sub, bool gently)
+{
+    struct group *group = sub->group;
+    if (group == NULL) return;
+    if (sub->is_handed) give_back(sub);
+    if (group->returning.first != NULL) collect(group);
+    rise(group, sub);
+    list_remove(&group->members, &sub->in_members);
+    sub->group = NULL;
+    if (--group->members_count > 0) return;
+    if (gently) inherit(sub, group);
+    group_free(group);
+}
+
+/* ---- who can be given something ----------------------------------------------------------------------------- */
+
+void group_member_ready(struct subscription *sub)
+{
+    struct group *group = sub->group;
+    rise(group, sub);
+    if (sub->draining) group->is_draining = true;
+    group_dirty(group);
+}
+
+void group_session_ready(struct session *session)
+{
+    if (session->resting.first == NULL || session->is_waking) return;
+    session->is_waking = true;
+    list_append(&session->broker->waking, &session->in_waking);
+}
+
+void group_session_gone(struct session *session)
+{
+    if (!session->is_waking) return;
+    session->is_waking = false;
+    list_remove(&session->broker->waking, &session->in_waking);
+}
+
+void group_session_written(struct session *session)
+{
+    if (session->handed.first != NULL && session->hand_out_bytes < HAND_OUT_MOST) session->hand_out_bytes *= 2;
+    for (struct list_node *node; (node = session->handed.first) != NULL;)
+        give_back(container_of(node, struct subscription, in_handed)); /* nothing is left to give back */
+    session->handed_bytes = 0;
+    group_session_ready(session);
+}
+
+void group_session_blocked(struct session *session)
+{
+    if (session->handed.first != NULL) session->hand_out_bytes = HAND_OUT_LEAST;
+    for (struct list_node *node; (node = session->handed.first) != NULL;)
+        give_back(container_of(node, struct subscription, in_handed));
+    session->handed_bytes = 0;
+}
+
+static bool session_is_ready(const struct session *session)
+{
+    return !session->blocked && session->state == SESSION_READY && session->slow_text == NULL &&
+           session->handed_bytes < session->hand_out_bytes;
+}
+
+/* Those who rest because of their connection go on, some at a time: with what they are given it may be full again. */
+static void wake(struct session *session)
+{
+    for (int i = 0; session_is_ready(session) && session->resting.first != NULL && i < LOOKS_MAX;) {
+        struct subscription *sub = container_of(session->resting.first, struct subscription, in_resting);
+        rise(sub->group, sub);
+        if (sub->group->box.queue.entries == 0) continue;
+        group_dirty(sub->group);
+        i++;
+    }
+}
+
+/* ---- handing out -------------------------------------------------------------------------------------------- */
+
+static bool is_ready(const struct subscription *sub)
+{
+    return session_is_ready(sub->session) && subscription_credit_left(sub) > sub->box.queue.msgs;
+}
+
+/* The ready member that was served longest ago: they take turns. Who is found not to be ready is not asked again until
+ * something changes, so a thousand stalled members cost the others nothing. */
+static struct subscription *choose(struct group *group)
+{
+    for (struct list_node *node; (node = group->members.first) != NULL;) {
+        struct subscription *sub = container_of(node, struct subscription, in_members);
+        if (is_ready(sub)) return sub;
+        rest(group, sub);
+    }
+    return NULL;
+}
+
+static void give_gap(struct group *group, struct subscription *sub)
+{
+    const struct queue_entry *entry = queue_at(&group->box.queue, 0);
+    mailbox_append_gap(&sub->box, (enum mps_gap_reason)entry->off, entry->count);
+    mailbox_pop_gap(&group->box);
+}
+
+static void give_message(struct group *group, struct subscription *sub)
+{
+    const struct queue_entry *entry = queue_at(&group->box.queue, 0);
+    uint32_t one, len = run_frame_end(entry->run, entry->off, entry->off, &one) - entry->off;
+    mailbox_append(&sub->box, entry->run, (struct part){entry->off, len, 1});
+    group->box.sent++;
+    mailbox_pop(&group->box, len, 1);
+    sub->session->handed_bytes += len;
+    list_remove(&group->members, &sub->in_members);
+    sub->served = ++group->served;
+    list_append(&group->members, &sub->in_members);
+}
+
+/* Hands out what stands at the front; a gap goes to whoever gets the message behind it. Returns false when there is
+ * nothing, or nobody for it. */
+static bool hand_out(struct group *group)
+{
+    struct queue *queue = &group->box.queue;
+    if (queue->entries == 0) return false;
+    struct subscription *sub = choose(group);
+    if (sub == NULL) return false;
+    while (queue->entries > 0 && queue_at(queue, 0)->run == NULL) give_gap(group, sub);
+    if (queue->entries > 0) give_message(group, sub);
+    if (!sub->is_handed) list_append(&sub->session->handed, &sub->in_handed);
+    sub->is_handed = true;
+    return true;
+}
+
+/* Nothing is left for those who asked to be told so. */
+static void tell_drained(struct group *group)
+{
+    struct list lists[] = {group->members, group->resting};
+    group->is_draining = false;
+    for (int i = 0; i < 2; i++) {
+        for (struct list_node *node = lists[i].first; node != NULL; node = node->next) {
+            struct subscription *sub = container_of(node, struct subscription, in_members);
+            if (sub->draining) subscription_activate(sub);
+        }
+    }
+}
+
+static void dispatch(struct group *group)
+{
+    mailbox_expire(&group->box);
+    mailbox_prepare(&group->box, UINT32_MAX);
+    while (hand_out(group)) continue;
+    if (group->is_draining && group->box.queue.entries == 0) tell_drained(group);
+}
+
+void group_dispatch_all(struct broker *broker)
+{
+    for (;;) {
+        while (broker->dirty_groups.first != NULL) {
+            struct group *group = container_of(broker->dirty_groups.first, struct group, in_dirty);
+            list_remove(&broker->dirty_groups, &group->in_dirty);
+            group->is_dirty = false;
+            dispatch(group);
+        }
+        if (broker->waking.first == NULL) return;
+        struct session *session = container_of(broker->waking.first, struct session, in_waking);
+        group_session_gone(session);
+        wake(session);
+        if (session_is_ready(session)) group_session_ready(session); /* some may rest still */
+    }
+}

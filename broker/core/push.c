@@ -1,0 +1,225 @@
+#include <assert.h>
+
+#include "mailbox.h"
+
+static struct part after(struct part part, struct part first)
+{
+    return (struct part){part.off + first.len, part.len - first.len, part.count - first.count};
+}
+
+static void push(struct mailbox *box, struct run *run, struct part part)
+{
+    if (part.count > 0) queue_push(&box->queue, run, part.off, part.len, part.count);
+}
+
+/* The first frames of a part that fit behind what is queued. */
+static struct part fitting(const struct mailbox *box, const struct run *run, struct part part, uint64_t allowed)
+{
+    struct part fit = {part.off, 0, 0};
+    const struct queue *queue = &box->queue;
+    uint64_t msgs = queue->msgs < box->max_msgs ? box->max_msgs - queue->msgs : 0;
+    uint64_t bytes = queue->bytes < allowed ? allowed - queue->bytes : 0;
+    if (part.count <= msgs && part.len <= bytes) return part;
+    if (run->stride > 0) {
+        uint64_t count = bytes / run->stride;
+        if (count > msgs) count = msgs;
+        if (count > part.count) count = part.count;
+        return (struct part){part.off, (uint32_t)count * run->stride, (uint32_t)count};
+    }
+    if (msgs == 0 || bytes < run->shortest) return fit;
+    while (fit.count < part.count && fit.count < msgs) {
+        uint32_t one, at = part.off + fit.len, end = run_frame_end(run, at, at, &one);
+        if (end - part.off > bytes) break;
+        fit.len = end - part.off;
+        fit.count++;
+    }
+    return fit;
+}
+
+/* What does not fit is lost, each message judged by itself. Returns how many. */
+static uint64_t push_or_refuse(struct mailbox *box, struct run *run, struct part part, uint64_t allowed,
+                               enum mps_gap_reason reason)
+{
+    uint64_t refused = 0;
+    while (part.count > 0) {
+        struct part fit = fitting(box, run, part, allowed);
+        if (fit.count == 0) {
+            bool none =
+                run->stride > 0 || box->queue.msgs >= box->max_msgs || box->queue.bytes + run->shortest > allowed;
+            uint32_t one;
+            fit = none ? part : (struct part){part.off, run_frame_end(run, part.off, part.off, &one) - part.off, 1};
+            mailbox_lose_here(box, reason, fit.count);
+            refused += fit.count;
+        } else {
+            push(box, run, fit);
+        }
+        part = after(part, fit);
+    }
+    return refused;
+}
+
+static void push_and_make_room(struct mailbox *box, struct run *run, struct part part, uint64_t allowed,
+                               enum mps_gap_reason reason)
+{
+    push(box, run, part);
+    if (!mailbox_fits(box, (struct part){0, 0, 0}, allowed)) mailbox_lose_oldest(box, box->max_msgs, allowed, reason);
+}
+
+static uint64_t push_or_close(struct mailbox *box, struct run *run, struct part part, uint64_t allowed)
+{
+    struct part fit = fitting(box, run, part, allowed), rest = after(part, fit);
+    push(box, run, fit);
+    if (rest.count == 0) return 0;
+    session_too_slow(box->session, container_of(box, struct subscription, box), box->queue.msgs >= box->max_msgs);
+    mailbox_lose_here(box, MPS_GAP_DROP_NEW, rest.count);
+    return rest.count;
+}
+
+static uint32_t last_of(const struct run *run, struct part part)
+{
+    if (part.count == 1) return part.off;
+    if (part.len == run->len && run->last_off > 0) return run->last_off;
+    uint32_t last = part.off, one;
+    for (uint32_t end; (end = run_frame_end(run, last, last, &one)) < part.off + part.len;) last = end;
+    return last;
+}
+
+/* A run for one of another's messages that doesn't keep the memory of all of them, with a reference; *off is the
+ * message's place in it. */
+static struct run *run_for_one(struct run_pool *runs, struct run *run, uint32_t *off, uint32_t len)
+{
+    if (run->len < PINNED_MIN || len >= run->len / 2) return run_ref(run);
+    struct run *tail = *off == run->last_off ? run_tail(runs, run) : NULL;
+    struct run *one = tail ? run_ref(tail) : run_slice(runs, run, *off, len, 1, *off);
+    *off = 0;
+    return one;
+}
+
+/* All frames of a run have the same topic and props, so the same key: only the last one is kept. */
+void mailbox_push_latest(struct mailbox *box, struct run *run, struct part part, uint64_t allowed)
+{
+    struct queue *queue = &box->queue;
+    struct run_pool *runs = &box->broker->runs;
+    uint32_t last = last_of(run, part);
+    mps_view frame = {run->bytes + last, part.off + part.len - last};
+    uint64_t number;
+    if (latest_find(box->latest, queue, frame, &number)) {
+        latest_forget(box->latest, frame, number);
+        queue_lose_at(queue, runs, (uint32_t)(number - queue->first), MPS_GAP_SUPERSEDED);
+        mailbox_count_lost(box, 1);
+    }
+    mailbox_lose_here(box, MPS_GAP_SUPERSEDED, part.count - 1);
+    struct run *one = run_for_one(runs, run, &last, frame.len);
+    queue_push(queue, one, last, frame.len, 1);
+    run_unref(runs, one);
+    latest_add(box->latest, frame, queue->first + queue->entries - 1);
+    if (!mailbox_fits(box, (struct part){0, 0, 0}, allowed))
+        mailbox_lose_oldest(box, box->max_msgs, allowed, MPS_GAP_DROP_OLD);
+    if (queue->entries > 2 * queue->msgs + 8) mailbox_tidy(box, UINT32_MAX);
+}
+
+/* The last message stands for all, unless a longer one before it would push out others first. */
+static void push_latest_of(struct mailbox *box, struct run *run, struct part part, uint64_t allowed)
+{
+    if (part.count == 1 || run->stride > 0 || box->queue.bytes + run->longest <= allowed) {
+        mailbox_push_latest(box, run, part, allowed);
+        return;
+    }
+    for (uint32_t at = part.off, end, one; at < part.off + part.len; at = end) {
+        end = run_frame_end(run, at, at, &one);
+        mailbox_push_latest(box, run, (struct part){at, end - at, 1}, allowed);
+    }
+}
+
+/* Publishers have waited for as long as they may, or can't. */
+static uint64_t push_at_last(struct mailbox *box, struct run *run, struct part part, uint64_t allowed)
+{
+    if (mailbox_fits(box, part, allowed)) {
+        push(box, run, part);
+        return 0;
+    }
+    if (box->then == MPS_POLICY_CLOSE) return push_or_close(box, run, part, allowed);
+    if (box->then == MPS_POLICY_DROP_NEW) return push_or_refuse(box, run, part, allowed, MPS_GAP_BLOCKED);
+    push_and_make_room(box, run, part, allowed, MPS_GAP_BLOCKED);
+    return 0;
+}
+
+/* Frames each of which would fit into the empty queue. */
+static uint64_t push_part(struct mailbox *box, struct run *run, struct part part, uint64_t allowed)
+{
+    if (box->latest != NULL || !mailbox_fits(box, part, allowed))
+        mailbox_sweep(box); /* before something else is done to it */
+    switch ((enum mps_policy)box->policy) {
+    case MPS_POLICY_DROP_OLD: push_and_make_room(box, run, part, allowed, MPS_GAP_DROP_OLD); break;
+    case MPS_POLICY_DROP_NEW: return push_or_refuse(box, run, part, allowed, MPS_GAP_DROP_NEW);
+    case MPS_POLICY_LATEST: push_latest_of(box, run, part, allowed); break;
+    case MPS_POLICY_CLOSE: return push_or_close(box, run, part, allowed);
+    case MPS_POLICY_BLOCK: return push_at_last(box, run, part, allowed);
+    case MPS_POLICY_SPILL: assert(!"spill is never granted");
+    }
+    return 0;
+}
+
+/* A message that even the empty queue could not hold. It doesn't drive out all others only to be lost itself. */
+static void refuse_too_large(struct mailbox *box)
+{
+    switch ((enum mps_policy)box->policy) {
+    case MPS_POLICY_DROP_OLD:
+    case MPS_POLICY_LATEST: mailbox_lose_here(box, MPS_GAP_DROP_OLD, 1); break;
+    case MPS_POLICY_CLOSE:
+        session_too_slow(box->session, container_of(box, struct subscription, box), false);
+        mailbox_lose_here(box, MPS_GAP_DROP_NEW, 1);
+        break;
+    case MPS_POLICY_DROP_NEW:
+    case MPS_POLICY_BLOCK: mailbox_lose_here(box, MPS_GAP_DROP_NEW, 1); break;
+    case MPS_POLICY_SPILL: break;
+    }
+}
+
+/* Frames some of which are too large for the reader or for the whole queue: these are lost where they stand. */
+static uint64_t push_each(struct mailbox *box, struct run *run, struct part part, uint32_t rx_max, uint64_t allowed)
+{
+    struct part good = {part.off, 0, 0};
+    uint64_t refused = 0;
+    for (uint32_t at = part.off, end, one; at < part.off + part.len; at = end) {
+        end = run_frame_end(run, at, at, &one);
+        uint32_t len = end - at;
+        if (len <= rx_max && len <= allowed) {
+            good.len += len;
+            good.count++;
+            continue;
+        }
+        if (good.count > 0) refused += push_part(box, run, good, allowed);
+        if (len > rx_max) {
+            mailbox_lose_here(box, MPS_GAP_TOO_LARGE, 1);
+        } else {
+            refuse_too_large(box);
+            refused++;
+        }
+        good = (struct part){end, 0, 0};
+    }
+    if (good.count > 0) refused += push_part(box, run, good, allowed);
+    return refused;
+}
+
+uint64_t mailbox_push(struct mailbox *box, struct run *run, struct part part)
+{
+    uint32_t rx_max = box->rx_max > 0 ? box->rx_max : UINT32_MAX;
+    uint64_t allowed = mailbox_bytes_allowed(box, 0), refused;
+    struct totals was = mailbox_totals(box);
+    box->matched += part.count;
+    if (box->session != NULL && box->session->slow_text != NULL) { /* it is about to be closed */
+        mailbox_lose_here(box, MPS_GAP_DROP_NEW, part.count);
+        refused = part.count;
+    } else if (run->longest <= rx_max && run->longest <= allowed) {
+        refused = push_part(box, run, part, allowed);
+    } else {
+        refused = push_each(box, run, part, rx_max, allowed);
+    }
+    uint64_t over = queue_msgs_over(&box->queue, mailbox_memory_allowed(allowed));
+    if (over > 0) mailbox_lose_oldest(box, box->queue.msgs - over, UINT64_MAX, MPS_GAP_MEMORY);
+    mailbox_account(box, was);
+    mailbox_note_expiry(box, run);
+    mailbox_activate(box);
+    return refused;
+}

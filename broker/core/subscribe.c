@@ -1,0 +1,247 @@
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "model.h"
+
+#define BLOCK_MS_DEFAULT 1000u
+#define BLOCK_MS_CAP (10u * 60 * 1000)
+/* Each costs every message that matches: a connection may have so many subscriptions with a filter. */
+#define FILTERS_MAX 256u
+
+static void reply_suback(struct session *session, const struct mps_suback *suback)
+{
+    uint8_t room[512];
+    struct mps_out out = mps_out_open(room, sizeof room);
+    mps_encode_suback(&out, suback);
+    reply_frame(session, &out);
+}
+
+static void refuse(struct session *session, uint32_t sid, uint32_t code, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+static void refuse(struct session *session, uint32_t sid, uint32_t code, const char *format, ...)
+{
+    char text[400];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    reply_suback(session, &(struct mps_suback){.sid = sid, .code = code, .text = mps_text(text)});
+}
+
+/* ---- what can't be granted ---------------------------------------------------------------------------------- */
+
+/* The first option that asks for something that isn't there, and the code for it; NULL: none. */
+static const char *unavailable_option(const struct mps_sub_options *o, uint32_t *code)
+{
+    mps_view from_new = mps_text("\xa3new");
+    *code = MPS_BAD_OPTION;
+    if ((o->given & MPS_SUB_POLICY) && o->policy == MPS_POLICY_SPILL) return "policy";
+    if ((o->given & MPS_SUB_ACK) && o->ack != MPS_ACK_NONE) return "ack";
+    if (o->given & MPS_SUB_ACK_MS) return "ack_ms";
+    if (o->given & MPS_SUB_MAX_TRIES) return "max_tries";
+    if (o->given & MPS_SUB_INFLIGHT) return "inflight";
+    if (o->durable) return "durable";
+    *code = MPS_NO_HISTORY;
+    if ((o->given & MPS_SUB_FROM) && !mps_view_equal(o->from, from_new)) return "from";
+    return NULL;
+}
+
+static bool is_then(enum mps_policy policy)
+{
+    return policy == MPS_POLICY_DROP_OLD || policy == MPS_POLICY_DROP_NEW || policy == MPS_POLICY_CLOSE;
+}
+
+/* Options that don't go together, as a sentence; NULL: they do. */
+static const char *option_error(const struct mps_sub_options *o, const struct subscription *sub)
+{
+    static const char no_close[] = "a member of a group can't have the policy 'close': no single member is too slow";
+    bool has_group = o->group.ptr != NULL;
+    if ((o->given & MPS_SUB_THEN) && !is_then(o->then))
+        return "option 'then' is none of 'drop_old', 'drop_new' and 'close'";
+    if (has_group && mps_id_error(o->group) != NULL) return mps_id_error(o->group);
+    if (has_group && o->policy == MPS_POLICY_CLOSE) return no_close;
+    if (has_group && (o->given & MPS_SUB_THEN) && o->then == MPS_POLICY_CLOSE) return no_close;
+    if (has_group && o->no_local) return "a member of a group can't have 'no_local': the group stands for all of them";
+    if (sub == NULL) return NULL;
+    mps_view group = sub->group ? group_name(sub->group) : (mps_view){NULL, 0};
+    if (!mps_view_equal(group, o->group))
+        return "the group of a subscription can't be changed; end it and subscribe again";
+    return NULL;
+}
+
+/* Where its messages queue. */
+static const struct mailbox *box_of(const struct subscription *sub)
+{
+    return sub->group ? &sub->group->box : &sub->box;
+}
+
+/* Whether the SUB can be granted, but for its filter and its group; if not, answers why. */
+static bool grants(struct session *session, const struct mps_sub *in, enum mps_code code, const char *what,
+                   const struct subscription *sub)
+{
+    uint32_t unavailable_code;
+    const char *unavailable = unavailable_option(&in->options, &unavailable_code);
+    const char *wrong = mps_pattern_error(in->pattern), *odd = option_error(&in->options, sub);
+    uint32_t max_subs = session->broker->limits.max_subs_count;
+    uint32_t count = session->subs.count - (session->inbox != NULL);
+    if (in->sid == 0 || in->sid > MPS_SID_MAX)
+        refuse(session, in->sid, MPS_BAD_OPTION, "subscription id %u is not from 1 to %u", in->sid, MPS_SID_MAX);
+    else if (wrong != NULL)
+        refuse(session, in->sid, MPS_BAD_TOPIC, "bad pattern '%s': %s", printable(in->pattern), wrong);
+    else if (code != MPS_OK) refuse(session, in->sid, code, "option '%s' has a value that is not allowed", what);
+    else if (inbox_is(in->pattern))
+        refuse(session, in->sid, MPS_NOT_AUTHORISED, "may not subscribe to '%s': inboxes belong to their clients",
+               printable(in->pattern));
+    else if (unavailable != NULL)
+        refuse(session, in->sid, unavailable_code, "option '%s' asks for something that is not available", unavailable);
+    else if (sub != NULL && !mps_view_equal(subscription_pattern(sub), in->pattern))
+        refuse(session, in->sid, MPS_SID_IN_USE, "subscription id %u is in use with the pattern '%s'", in->sid,
+               printable(subscription_pattern(sub)));
+    else if (odd != NULL) refuse(session, in->sid, MPS_BAD_OPTION, "%s", odd);
+    else if (sub != NULL && !mailbox_can_change(box_of(sub), in->options.policy))
+        refuse(session, in->sid, MPS_BAD_OPTION,
+               "the policy can't be changed to or from 'latest' while more than 4096 messages are queued");
+    else if (sub == NULL && count >= max_subs)
+        refuse(session, in->sid, MPS_TOO_MANY_SUBS, "the limit of %u subscriptions of a connection is reached",
+               max_subs);
+    else return true;
+    return false;
+}
+
+/* ---- terms -------------------------------------------------------------------------------------------------- */
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* What is granted of the options; notes in *granted what isn't as asked. The filter is still missing. */
+static struct terms terms_of(const struct broker *broker, const struct mps_sub_options *asked,
+                             struct mps_sub_options *granted)
+{
+    const struct broker_limits *limits = &broker->limits;
+    struct terms terms = {
+        .max_msgs = asked->given & MPS_SUB_MAX_MSGS ? asked->max_msgs : limits->queue_msgs_count,
+        .max_bytes = asked->given & MPS_SUB_MAX_BYTES ? asked->max_bytes : limits->queue_bytes,
+        .block_ms = BLOCK_MS_DEFAULT,
+        .policy = asked->policy,
+        .then = asked->given & MPS_SUB_THEN ? asked->then : MPS_POLICY_DROP_NEW,
+        .no_local = asked->no_local,
+    };
+    if (asked->given & MPS_SUB_BLOCK_MS) terms.block_ms = (uint32_t)least(asked->block_ms, BLOCK_MS_CAP);
+    *granted = (struct mps_sub_options){
+        .max_msgs = limits->queue_msgs_cap_count, .max_bytes = limits->queue_bytes_cap, .block_ms = terms.block_ms};
+    if ((asked->given & MPS_SUB_BLOCK_MS) && asked->block_ms > BLOCK_MS_CAP) granted->given |= MPS_SUB_BLOCK_MS;
+    if (terms.max_msgs > granted->max_msgs) {
+        granted->given |= MPS_SUB_MAX_MSGS;
+        terms.max_msgs = granted->max_msgs;
+    }
+    if (terms.max_bytes > granted->max_bytes) {
+        granted->given |= MPS_SUB_MAX_BYTES;
+        terms.max_bytes = granted->max_bytes;
+    }
+    return terms;
+}
+
+/* Sets terms->filter, with a reference. False: it is none, and that is answered. */
+static bool take_filter(struct session *session, const struct mps_sub *in, const struct subscription *sub,
+                        struct terms *terms)
+{
+    struct mps_filter_error error;
+    if (in->options.filter.ptr == NULL) return true;
+    if (session->filters_count >= FILTERS_MAX && (sub == NULL || !sub->is_filtered)) {
+        refuse(session, in->sid, MPS_QUOTA, "the limit of %u subscriptions of a connection with a filter is reached",
+               FILTERS_MAX);
+        return false;
+    }
+    terms->filter = filter_get(session->broker, in->options.filter, &error);
+    if (terms->filter != NULL) return true;
+    refuse(session, in->sid, MPS_BAD_FILTER, "bad filter, column %u: %s", error.column, error.text);
+    return false;
+}
+
+/* The first of the group's terms that differs; NULL: they agree. */
+static const char *difference(const struct terms *a, const struct terms *b)
+{
+    if (a->policy != b->policy) return "policy";
+    if (a->max_msgs != b->max_msgs) return "max_msgs";
+    if (a->max_bytes != b->max_bytes) return "max_bytes";
+    if (a->block_ms != b->block_ms) return "block_ms";
+    if (a->then != b->then) return "then";
+    if (a->filter != b->filter) return "filter"; /* equal texts are one filter */
+    return NULL;
+}
+
+/* Whether the group lets somebody with these terms be its member; if not, answers why. sub: its member, or NULL. */
+static bool agrees(struct session *session, const struct mps_sub *in, const struct terms *terms,
+                   const struct subscription *sub)
+{
+    struct group *group = group_find(session->broker, in->options.group, in->pattern);
+    if (group == NULL || (sub != NULL && group->members_count == 1)) return true; /* its own group */
+    struct terms theirs = mailbox_terms(&group->box);
+    const char *what = group->box.rx_max != session->rx_max ? "rx_max" : difference(&theirs, terms);
+    if (what == NULL) return true;
+    refuse(session, in->sid, MPS_GROUP_DIFFERS, "option '%s' differs from that of the other members of group '%s'",
+           what, printable(in->options.group));
+    return false;
+}
+
+/* ---- granting ----------------------------------------------------------------------------------------------- */
+
+/* Takes over the terms' filter. */
+static struct subscription *begin(struct session *session, const struct mps_sub *in, const struct terms *terms)
+{
+    struct subscription *sub = subscription_new(session, in->sid, in->pattern);
+    if (in->options.group.ptr != NULL) {
+        mailbox_set_terms(&sub->box, &(struct terms){.max_msgs = terms->max_msgs, .max_bytes = terms->max_bytes});
+        group_join(sub, in->options.group, terms);
+    } else {
+        mailbox_set_terms(&sub->box, terms);
+        subscription_attach(sub);
+    }
+    sub->credit = in->options.given & MPS_SUB_CREDIT ? in->options.credit : CREDIT_UNLIMITED;
+    sys_wanted(session->broker, in->pattern);
+    return sub;
+}
+
+static void change(struct subscription *sub, const struct mps_sub *in, const struct terms *terms)
+{
+    mailbox_set_terms(sub->group ? &sub->group->box : &sub->box, terms);
+    router_pattern_changed(sub->session->broker, in->pattern); /* a route may be plain no more */
+    subscription_add_credit(sub, in->options.given & MPS_SUB_CREDIT ? in->options.credit : CREDIT_UNLIMITED, false);
+}
+
+static void send_retained(struct subscription *sub, uint32_t retained, bool is_new)
+{
+    if (retained == 2) return;
+    bool wants_values = sub->group == NULL && (retained == 0 || is_new);
+    if (!wants_values && sub->snapshot.active) return; /* one that is under way answers this SUB, too */
+    subscription_begin_snapshot(sub);
+    if (!wants_values) snapshot_skip(&sub->snapshot); /* only the MARK */
+}
+
+void handle_SUB(struct session *session, mps_view frame)
+{
+    struct mps_sub in;
+    const char *what;
+    enum mps_code code = mps_decode_sub(frame, &in, &what);
+    if (code != MPS_BAD_OPTION && !frame_decoded(session, MPS_OP_SUB, code, &what)) return;
+    struct subscription *sub = subscription_find(session, in.sid);
+    if (!grants(session, &in, code, what, sub)) return;
+    struct mps_suback suback = {.sid = in.sid};
+    struct terms terms = terms_of(session->broker, &in.options, &suback.granted);
+    if (!take_filter(session, &in, sub, &terms)) return;
+    if (in.options.group.ptr != NULL && !agrees(session, &in, &terms, sub)) {
+        filter_unref(session->broker, terms.filter);
+        return;
+    }
+    bool is_new = sub == NULL, is_filtered = terms.filter != NULL;
+    if (is_new) sub = begin(session, &in, &terms);
+    else change(sub, &in, &terms);
+    session->filters_count += is_filtered - sub->is_filtered;
+    sub->is_filtered = is_filtered;
+    reply_suback(session, &suback);
+    send_retained(sub, in.options.retained, is_new);
+}

@@ -1,0 +1,238 @@
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model.h"
+
+/* A mailbox is slow when its first message has waited this long. */
+#define SLOW_MS 1000u
+/* How often it is looked who became slow, and how soon a new subscriber to $SYS gets the whole state. */
+#define LOOK_MS 1000u
+/* Steps of one turn, see WORK_A_TURN in input.c: everybody's state is told by and by. */
+#define WORK_A_TURN 16384u
+
+struct sys {
+    uint64_t next_ms; /* when the next round of everything begins; UINT64_MAX: never */
+    uint64_t last_ms; /* when the last one began */
+    uint64_t look_ms; /* when to look next who is slow */
+    /* Walks that go on over several turns; NULL: none is under way. */
+    struct list_node *round;  /* of everything: in broker.boxes */
+    struct list_node *slow;   /* of those that were slow: in broker.slow_boxes */
+    struct list_node *debtor; /* of those that may be: in broker.debtors */
+};
+
+struct sys *sys_new(struct broker *broker)
+{
+    struct sys *sys = calloc(1, sizeof *sys);
+    if (sys == NULL) abort(); /* small */
+    uint32_t every_ms = broker->limits.sys_ms;
+    sys->next_ms = every_ms > 0 ? broker->now_ms + every_ms : UINT64_MAX;
+    sys->look_ms = broker->now_ms + LOOK_MS;
+    return sys;
+}
+
+void sys_free(struct broker *broker)
+{
+    free(broker->sys);
+}
+
+static bool is_wanted(const struct broker *broker)
+{
+    return broker->limits.sys_ms > 0 && topics_has_first_level(&broker->topics, mps_text("$SYS"));
+}
+
+void sys_wanted(struct broker *broker, mps_view pattern)
+{
+    struct sys *sys = broker->sys;
+    if (broker->limits.sys_ms == 0 || pattern.len < 4 || memcmp(pattern.ptr, "$SYS", 4) != 0) return;
+    uint64_t soon_ms = sys->last_ms + LOOK_MS > broker->now_ms ? sys->last_ms + LOOK_MS : broker->now_ms;
+    if (soon_ms < sys->next_ms) sys->next_ms = soon_ms;
+}
+
+void sys_pass_debtor(struct mailbox *box)
+{
+    struct sys *sys = box->broker->sys;
+    if (sys->debtor == &box->in_debtors) sys->debtor = box->in_debtors.next;
+}
+
+static void set_slow(struct mailbox *box, bool is_slow)
+{
+    struct broker *broker = box->broker;
+    if (box->is_slow == is_slow) return;
+    box->is_slow = is_slow;
+    if (is_slow) {
+        list_append(&broker->slow_boxes, &box->in_slow);
+    } else {
+        if (broker->sys->slow == &box->in_slow) broker->sys->slow = box->in_slow.next;
+        list_remove(&broker->slow_boxes, &box->in_slow);
+    }
+}
+
+void sys_mailbox_gone(struct mailbox *box)
+{
+    struct sys *sys = box->broker->sys;
+    if (sys->round == &box->in_boxes) sys->round = box->in_boxes.next;
+    set_slow(box, false);
+}
+
+/* ---- the messages ------------------------------------------------------------------------------------------- */
+
+static void put_number(struct mps_out *out, const char *key, uint64_t number)
+{
+    mps_put_text(out, mps_text(key));
+    mps_put_uint(out, number);
+}
+
+static void put_name(struct mps_out *out, const char *key, mps_view text)
+{
+    mps_put_text(out, mps_text(key));
+    mps_put_text(out, text);
+}
+
+static void publish(struct broker *broker, const char *topic, const struct mps_out *map)
+{
+    uint8_t room[2048];
+    struct mps_out frame = mps_out_open(room, sizeof room);
+    if (map->full || !mps_encode_msg(&frame, &(struct mps_msg){.topic = mps_text(topic), .payload = mps_out_view(map)}))
+        return; /* never: names and patterns are bounded */
+    publish_own(broker, run_copy(&broker->runs, frame.buf, frame.len), false);
+}
+
+static void publish_broker(struct broker *broker)
+{
+    uint8_t room[1024];
+    struct mps_out map = mps_out_open(room, sizeof room);
+    struct broker_figures f;
+    broker_figures(broker, &f);
+    mps_put_map(&map, 15);
+    put_name(&map, "version", mps_text(PUBSUB_VERSION));
+    put_number(&map, "epoch", broker->epoch);
+    put_number(&map, "uptime_ms", broker->now_ms - broker->started_ms);
+    put_number(&map, "connections", f.sessions);
+    put_number(&map, "subscriptions", f.subscriptions);
+    put_number(&map, "groups", broker->groups_count);
+    put_number(&map, "retained", f.retained);
+    put_number(&map, "retained_bytes", f.retained_bytes);
+    put_number(&map, "queued_bytes", budget_used(broker));
+    put_number(&map, "queue_budget_bytes", broker->limits.queue_total_bytes);
+    put_number(&map, "messages_in", f.messages_in);
+    put_number(&map, "bytes_in", f.bytes_in);
+    put_number(&map, "messages_out", f.copies_out);
+    put_number(&map, "lost", f.copies_lost);
+    put_number(&map, "protocol_errors", f.protocol_errors);
+    publish(broker, "$SYS/broker", &map);
+}
+
+static void put_counts(struct mps_out *map, const struct mailbox *box)
+{
+    put_name(map, "policy", mps_text(mps_policy_name(box->policy)));
+    put_number(map, "matched", box->matched);
+    put_number(map, "sent", box->sent);
+    put_number(map, "lost", box->lost);
+    put_number(map, "queued", box->queue.msgs);
+    put_number(map, "queued_bytes", box->queue.bytes);
+    put_number(map, "lag_ms", mailbox_lag_ms(box));
+    mps_put_text(map, mps_text("slow"));
+    mps_put_bool(map, box->is_slow);
+}
+
+static void publish_subscription(struct broker *broker, const struct subscription *sub)
+{
+    uint8_t room[1024];
+    char topic[MPS_TOPIC_MAX + 1];
+    mps_view id = sub->session->id;
+    if (sub->sid == 0 || id.ptr == NULL) return; /* an inbox; one whose connection is ending */
+    struct mps_out map = mps_out_open(room, sizeof room);
+    mps_put_map(&map, 11 + (sub->group != NULL));
+    put_name(&map, "client", id);
+    put_number(&map, "sid", sub->sid);
+    put_name(&map, "pattern", subscription_pattern(sub));
+    if (sub->group != NULL) put_name(&map, "group", group_name(sub->group));
+    put_counts(&map, &sub->box);
+    snprintf(topic, sizeof topic, "$SYS/subscription/%.*s/%u", (int)id.len, (const char *)id.ptr, sub->sid);
+    publish(broker, topic, &map);
+}
+
+static void publish_group(struct broker *broker, const struct group *group)
+{
+    uint8_t room[1024];
+    char topic[MPS_TOPIC_MAX + 1];
+    mps_view name = group_name(group);
+    struct mps_out map = mps_out_open(room, sizeof room);
+    mps_put_map(&map, 11);
+    put_name(&map, "group", name);
+    put_name(&map, "pattern", group_pattern(group));
+    put_number(&map, "members", group->members_count);
+    put_counts(&map, &group->box);
+    snprintf(topic, sizeof topic, "$SYS/group/%.*s", (int)name.len, (const char *)name.ptr);
+    publish(broker, topic, &map);
+}
+
+static void publish_box(struct mailbox *box)
+{
+    if (box->session == NULL) publish_group(box->broker, container_of(box, struct group, box));
+    else publish_subscription(box->broker, container_of(box, struct subscription, box));
+}
+
+/* ---- when --------------------------------------------------------------------------------------------------- */
+
+/* Tells of those who became slow or ceased to be, some in each turn. */
+static void look_who_is_slow(struct broker *broker, uint64_t work_end)
+{
+    struct sys *sys = broker->sys;
+    while (sys->slow != NULL && broker->work++ < work_end) {
+        struct mailbox *box = container_of(sys->slow, struct mailbox, in_slow);
+        sys->slow = box->in_slow.next;
+        if (mailbox_lag_ms(box) >= SLOW_MS) continue;
+        set_slow(box, false);
+        publish_box(box);
+    }
+    while (sys->debtor != NULL && broker->work++ < work_end) {
+        struct mailbox *box = container_of(sys->debtor, struct mailbox, in_debtors);
+        sys->debtor = box->in_debtors.next;
+        if (box->is_slow || mailbox_lag_ms(box) < SLOW_MS) continue;
+        set_slow(box, true);
+        publish_box(box);
+    }
+}
+
+static void tell_everything(struct broker *broker, uint64_t work_end)
+{
+    struct sys *sys = broker->sys;
+    while (sys->round != NULL && broker->work++ < work_end) {
+        struct mailbox *box = container_of(sys->round, struct mailbox, in_boxes);
+        sys->round = box->in_boxes.next;
+        publish_box(box);
+    }
+}
+
+static void begin_what_is_due(struct broker *broker)
+{
+    struct sys *sys = broker->sys;
+    if (broker->now_ms >= sys->look_ms && sys->slow == NULL && sys->debtor == NULL) {
+        sys->look_ms = broker->now_ms + LOOK_MS;
+        sys->slow = broker->slow_boxes.first;
+        sys->debtor = broker->debtors.first;
+    }
+    if (broker->now_ms >= sys->next_ms && sys->round == NULL) {
+        sys->last_ms = broker->now_ms;
+        sys->next_ms = broker->now_ms + broker->limits.sys_ms;
+        publish_broker(broker);
+        sys->round = broker->boxes.first;
+    }
+}
+
+uint64_t sys_turn(struct broker *broker)
+{
+    struct sys *sys = broker->sys;
+    if (!is_wanted(broker)) {
+        sys->round = sys->slow = sys->debtor = NULL;
+        return UINT64_MAX;
+    }
+    begin_what_is_due(broker);
+    uint64_t work_end = broker->work + WORK_A_TURN;
+    look_who_is_slow(broker, work_end);
+    tell_everything(broker, work_end);
+    if (sys->round != NULL || sys->slow != NULL || sys->debtor != NULL) return 0;
+    return sys->look_ms < sys->next_ms ? sys->look_ms : sys->next_ms;
+}

@@ -1,0 +1,140 @@
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model.h"
+
+/* What all wills that fall due at one moment may cost a turn: see WORK_A_TURN in input.c. */
+#define WORK_A_TURN 65536
+/* Delayed wills outlive their connections: more than this of them are not kept waiting. */
+#define DELAYED_BYTES_MAX (16u * 1024 * 1024)
+
+/* 0, or the code for why this can't be published. */
+static uint32_t judge(const struct broker *broker, const struct mps_will *will, char *text, size_t text_cap)
+{
+    const char *wrong = mps_topic_error(will->topic);
+    if (wrong != NULL) {
+        snprintf(text, text_cap, "bad topic '%s' of the will: %s", printable(will->topic), wrong);
+        return MPS_BAD_TOPIC;
+    }
+    if (will->topic.ptr[0] == '$') {
+        snprintf(text, text_cap, "may not leave a will to '%s': topics whose first level begins with '$' are reserved",
+                 printable(will->topic));
+        return MPS_NOT_AUTHORISED;
+    }
+    if (will->payload.len > broker->limits.max_payload) {
+        snprintf(text, text_cap, "the will's payload of %u bytes is over the limit of %u bytes", will->payload.len,
+                 broker->limits.max_payload);
+        return MPS_TOO_LARGE;
+    }
+    if (will->props.ptr != NULL && mps_props_check(will->props, &wrong) != MPS_OK) {
+        snprintf(text, text_cap, "bad properties of the will: %s", wrong);
+        return MPS_BAD_PROPS;
+    }
+    return 0;
+}
+
+uint32_t will_set(struct session *session, const struct mps_will *in, char *text, size_t text_cap)
+{
+    struct broker *broker = session->broker;
+    uint32_t code = judge(broker, in, text, text_cap);
+    if (code != 0) return code;
+    uint8_t room[MPS_HELLO_FRAME_MAX + 64]; /* it came inside a HELLO */
+    struct mps_out frame = mps_out_open(room, sizeof room);
+    mps_encode_msg(&frame, &(struct mps_msg){.topic = in->topic, .props = in->props, .payload = in->payload});
+    struct will *will = calloc(1, sizeof *will + frame.len);
+    if (will == NULL) abort(); /* small */
+    timer_init(&will->due);
+    will->len = frame.len;
+    memcpy(will->frame, frame.buf, frame.len);
+    will->delay_ms = in->delay_ms;
+    will->retain = in->flags & MPS_PUB_RETAIN;
+    will->id_len = (uint8_t)session->id.len;
+    memcpy(will->id, session->id.ptr, session->id.len);
+    session->will = will;
+    return 0;
+}
+
+static void will_free(struct broker *broker, struct will *will)
+{
+    timer_cancel(&broker->wills, &will->due);
+    if (will->is_named) {
+        hash_remove(&broker->named_wills, &will->in_wills);
+        broker->wills_bytes -= sizeof *will + will->len;
+    }
+    free(will);
+}
+
+void will_drop(struct session *session)
+{
+    if (session->will != NULL) will_free(session->broker, session->will);
+    session->will = NULL;
+}
+
+static uint64_t id_hash(const struct broker *broker, mps_view id)
+{
+    return hash_bytes(broker->seed, id.ptr, id.len);
+}
+
+static void publish(struct broker *broker, struct will *will)
+{
+    struct run *run = run_copy(&broker->runs, will->frame, will->len);
+    bool retain = will->retain;
+    will_free(broker, will);
+    publish_own(broker, run, retain);
+}
+
+/* There are too many delayed ones: the first of them is due now. */
+static void publish_first(struct broker *broker)
+{
+    struct timer *timer = timer_take_due(&broker->wills, UINT64_MAX - 1);
+    if (timer != NULL) timer_set(&broker->wills, timer, broker->now_ms);
+}
+
+void will_release(struct session *session)
+{
+    struct broker *broker = session->broker;
+    struct will *will = session->will;
+    if (will == NULL) return;
+    session->will = NULL;
+    if (will->delay_ms > 0 && broker->stopping) { /* nobody will be there when it is due */
+        will_free(broker, will);
+        return;
+    }
+    if (will->delay_ms > 0) {
+        hash_add(&broker->named_wills, &will->in_wills, id_hash(broker, (mps_view){will->id, will->id_len}));
+        will->is_named = true;
+        broker->wills_bytes += sizeof *will + will->len;
+    }
+    timer_set(&broker->wills, &will->due, broker->now_ms + will->delay_ms);
+    if (broker->wills_bytes > DELAYED_BYTES_MAX) publish_first(broker);
+}
+
+static bool has_id(const struct hash_node *node, const void *key)
+{
+    const struct will *will = container_of(node, struct will, in_wills);
+    return mps_view_equal((mps_view){will->id, will->id_len}, *(const mps_view *)key);
+}
+
+void will_forget_id(struct broker *broker, mps_view id)
+{
+    struct hash_node *node;
+    while ((node = hash_find(&broker->named_wills, id_hash(broker, id), has_id, &id)) != NULL)
+        will_free(broker, container_of(node, struct will, in_wills));
+}
+
+void will_publish_due(struct broker *broker)
+{
+    uint64_t work_end = broker->work + WORK_A_TURN;
+    while (broker->work < work_end) {
+        struct timer *timer = timer_take_due(&broker->wills, broker->now_ms);
+        if (timer == NULL) return;
+        publish(broker, container_of(timer, struct will, due));
+    }
+}
+
+void will_free_all(struct broker *broker)
+{
+    for (struct timer *timer; (timer = timer_take_due(&broker->wills, UINT64_MAX)) != NULL;)
+        will_free(broker, container_of(timer, struct will, due));
+}

@@ -31,12 +31,27 @@ static uint32_t or_default(uint32_t value, uint32_t standard)
     return value != 0 ? value : standard;
 }
 
+static int take_will(struct pubsub *client, const struct pubsub_will *will)
+{
+    const char *why = NULL;
+    client->will = malloc(MPS_HELLO_FRAME_MAX);
+    if (client->will == NULL) return mps_client_error(client, PUBSUB_ENOMEM, "out of memory");
+    struct mps_out out = mps_out_open(client->will, MPS_HELLO_FRAME_MAX);
+    int rc = mps_request_will(&out, will, &why);
+    client->will_len = out.len;
+    if (rc == PUBSUB_OK) return rc;
+    return mps_client_error(client, rc, "bad will for topic '%.*s': %s", PUBSUB_TOPIC_MAX, will->topic,
+                            why != NULL ? why : "it does not fit into a HELLO of 4,096 bytes");
+}
+
 static int take_options(struct pubsub *client, const struct pubsub_options *given)
 {
     struct pubsub_options *options = &client->options;
     if (given != NULL) *options = *given;
     const char *url = options->url, *id = options->client_id;
     options->url = options->client_id = NULL; /* until they are copies */
+    const struct pubsub_will will = options->will;
+    options->will = (struct pubsub_will){0};
     options->keepalive_s = or_default(options->keepalive_s, KEEPALIVE_S);
     options->connect_ms = or_default(options->connect_ms, CONNECT_MS);
     options->reconnect_min_ms = or_default(options->reconnect_min_ms, RECONNECT_MIN_MS);
@@ -51,7 +66,8 @@ static int take_options(struct pubsub *client, const struct pubsub_options *give
     }
     const char *why = mps_url_parse(&client->url, client->url_text);
     if (why != NULL) return mps_client_error(client, PUBSUB_EINVAL, "bad URL '%s': %s", client->url_text, why);
-    if (id == NULL) return PUBSUB_OK;
+    int rc = will.topic != NULL ? take_will(client, &will) : PUBSUB_OK;
+    if (id == NULL || rc != PUBSUB_OK) return rc;
     why = strlen(id) > MPS_ID_MAX ? "it is longer than 64 bytes" : mps_id_error(mps_text(id));
     if (why != NULL) return mps_client_error(client, PUBSUB_EINVAL, "bad client id '%.80s': %s", id, why);
     options->client_id = strdup(id);
@@ -73,7 +89,10 @@ static int prepare(struct pubsub *client, const struct pubsub_options *options)
     if (rx_max != 0) /* of messages; what else the broker says needs room as well */
         pubsub_core_set_input(&client->core, client->rx, client->rx_cap, rx_max > MPS_HEAD_MAX ? rx_max : MPS_HEAD_MAX);
     mps_outbox_init(&client->outbox, client->options.outbox_bytes);
-    return PUBSUB_OK;
+    rc = mps_client_hello(client); /* only to see that it fits */
+    pubsub_core_restart(&client->core, 1);
+    if (rc == PUBSUB_OK) return rc;
+    return mps_client_error(client, rc, "the will and the client id do not fit into a HELLO of 4,096 bytes");
 }
 
 static void release(struct pubsub *client)
@@ -82,7 +101,9 @@ static void release(struct pubsub *client)
     mps_client_end(client, PUBSUB_ECLOSED, "closed");
     mps_outbox_free(&client->outbox);
     mps_subs_free(&client->subs);
+    mps_pendings_free(&client->requests);
     free(client->rx);
+    free(client->will);
     free((void *)(uintptr_t)client->options.client_id);
     free(client);
 }
@@ -140,6 +161,7 @@ void pubsub_close(pubsub *client, int timeout_ms)
     if (client == NULL || client->in_callback) return;
     uint64_t until = mps_now_ms() + (timeout_ms > 0 ? (uint64_t)timeout_ms : 0);
     client->closing = true;
+    mps_client_requests_end(client, PUBSUB_ECLOSED, "the client was closed");
     if (client->state == LINK_UP && timeout_ms > 0) {
         bool bye = client->shut ? !client->options.half
                                 : until_closing(client, is_written, until) == PUBSUB_OK &&
@@ -152,80 +174,18 @@ void pubsub_close(pubsub *client, int timeout_ms)
     release(client);
 }
 
-/* ---- publishing ------------------------------------------------------------------------------------------------- */
-
-static bool may_ask(const struct pubsub *client)
-{
-    return client->ended == 0 && !client->shutting && !client->closing;
-}
-
-static int refuse_ended(struct pubsub *client)
-{
-    if (client->ended != 0) return client->ended; /* pubsub_error() says why already */
-    return mps_client_error(client, PUBSUB_ECLOSED, "after pubsub_shutdown() nothing can be sent");
-}
-
-/* The outbox has no room: waits until it has, if that is what was asked for. */
-static int make_room(struct pubsub *client, size_t need, int rc)
-{
-    bool wait = client->options.outbox_policy == PUBSUB_OUTBOX_WAIT && !client->in_callback;
-    while (rc == PUBSUB_EAGAIN && wait) {
-        mps_client_push(client);
-        rc = mps_outbox_reserve(&client->outbox, need, false);
-        if (rc != PUBSUB_EAGAIN) break;
-        client->callbacks = 0;
-        rc = mps_client_step(client, -1);
-        if (rc != PUBSUB_OK) return mps_client_error(client, rc, "interrupted by a signal");
-        if (!may_ask(client)) return refuse_ended(client);
-        rc = mps_outbox_reserve(&client->outbox, need, false);
-    }
-    if (rc == PUBSUB_EAGAIN)
-        mps_client_error(client, rc, "the outbox is full: %zu bytes wait, the limit is %zu",
-                         mps_outbox_bytes(&client->outbox), client->options.outbox_bytes);
-    else if (rc != PUBSUB_OK) mps_client_error(client, rc, "out of memory");
-    return rc;
-}
-
-static int refuse_message(struct pubsub *client, int rc, const char *topic, size_t len, const char *why)
-{
-    if (why == NULL)
-        return mps_client_error(client, rc, "a payload of %zu bytes is over the broker's limit of %llu bytes", len,
-                                (unsigned long long)client->max_payload);
-    return mps_client_error(client, rc, "bad message for topic '%.*s': %s", PUBSUB_TOPIC_MAX, topic, why);
-}
-
-int pubsub_publish(pubsub *client, const char *topic, const void *payload, size_t len,
-                   const struct pubsub_publish_options *options, uint64_t *pid)
-{
-    struct mps_msg msg;
-    const char *why = NULL;
-    if (!may_ask(client)) return refuse_ended(client);
-    int rc = mps_request_message(&msg, topic, payload, len, options, client->max_payload, &why);
-    if (rc != PUBSUB_OK) return refuse_message(client, rc, topic, len, why);
-    size_t need = mps_request_bound(&msg);
-    rc = mps_outbox_reserve(&client->outbox, need, false);
-    if (rc != PUBSUB_OK) {
-        rc = make_room(client, need, rc);
-        if (rc != PUBSUB_OK) return rc;
-    }
-    uint64_t id = mps_outbox_publish(&client->outbox, &msg, mps_request_flags(options));
-    if (pid != NULL) *pid = id;
-    if (mps_outbox_writable(&client->outbox) >= client->write_at) mps_client_write(client);
-    return PUBSUB_OK;
-}
-
 /* ---- subscribing ------------------------------------------------------------------------------------------------ */
 
 int pubsub_subscribe(pubsub *client, const char *pattern, const struct pubsub_subscribe_options *options, uint32_t *sid)
 {
     struct mps_sub frame;
     const char *why;
-    if (!may_ask(client)) return refuse_ended(client);
+    if (!mps_client_may_ask(client)) return mps_client_refuse_ended(client);
     if (mps_request_subscription(&frame, 1, pattern, options, &why) != PUBSUB_OK)
         return mps_client_error(client, PUBSUB_EINVAL, "bad subscription to '%.*s': %s", PUBSUB_TOPIC_MAX, pattern,
                                 why);
     bool up = client->state == LINK_UP; /* else it is sent with all others after WELCOME */
-    if (up && mps_outbox_reserve(&client->outbox, MPS_SUB_FRAME_MAX, true) != PUBSUB_OK)
+    if (up && mps_outbox_reserve(&client->outbox, mps_request_sub_bound(&frame), true) != PUBSUB_OK)
         return mps_client_error(client, PUBSUB_ENOMEM, "out of memory");
     const struct mps_sub_entry *sub = mps_subs_add(&client->subs, pattern, options);
     if (sub == NULL) return mps_client_error(client, PUBSUB_ENOMEM, "out of memory");
@@ -252,7 +212,7 @@ int pubsub_unsubscribe(pubsub *client, uint32_t sid)
 {
     struct mps_sub_entry *sub = named(client, sid);
     if (sub == NULL) return PUBSUB_EINVAL;
-    if (client->state == LINK_UP && may_ask(client)) {
+    if (client->state == LINK_UP && mps_client_may_ask(client)) {
         if (mps_outbox_reserve(&client->outbox, MPS_SMALL_FRAME_MAX, true) != PUBSUB_OK)
             return mps_client_error(client, PUBSUB_ENOMEM, "out of memory");
         struct mps_out out = mps_outbox_open(&client->outbox);
@@ -263,11 +223,33 @@ int pubsub_unsubscribe(pubsub *client, uint32_t sid)
     return PUBSUB_OK;
 }
 
+int pubsub_credit(pubsub *client, uint32_t sid, uint64_t max_msgs, bool drain)
+{
+    struct mps_sub_entry *sub = named(client, sid);
+    if (sub == NULL) return PUBSUB_EINVAL;
+    bool by_credit = sub->options.by_credit;
+    if (!by_credit && !drain)
+        return mps_client_error(client, PUBSUB_EINVAL, "subscription %u does not go by credit", (unsigned)sid);
+    if (by_credit && max_msgs > MPS_NUMBER_MAX)
+        return mps_client_error(client, PUBSUB_EINVAL, "a credit of %llu messages is over the limit of %llu",
+                                (unsigned long long)max_msgs, (unsigned long long)MPS_NUMBER_MAX);
+    if (!mps_client_may_ask(client)) return mps_client_refuse_ended(client);
+    if (client->state == LINK_UP && mps_outbox_reserve(&client->outbox, MPS_SMALL_FRAME_MAX, true) != PUBSUB_OK)
+        return mps_client_error(client, PUBSUB_ENOMEM, "out of memory");
+    if (by_credit && max_msgs > sub->options.credit) sub->options.credit = max_msgs;
+    if (drain) sub->drain_asked = true;
+    if (client->state != LINK_UP) return PUBSUB_OK; /* it is said after WELCOME */
+    struct mps_out out = mps_outbox_open(&client->outbox);
+    mps_encode_credit(&out, &(struct mps_credit){sid, mps_subs_credit(sub), drain});
+    mps_outbox_add(&client->outbox, &out);
+    return PUBSUB_OK;
+}
+
 int pubsub_ask_stat(pubsub *client, uint32_t sid)
 {
     struct mps_sub_entry *sub = named(client, sid);
     if (sub == NULL) return PUBSUB_EINVAL;
-    if (!may_ask(client)) return refuse_ended(client);
+    if (!mps_client_may_ask(client)) return mps_client_refuse_ended(client);
     if (client->state == LINK_UP) { /* else it is asked after WELCOME */
         if (mps_outbox_reserve(&client->outbox, MPS_SMALL_FRAME_MAX, true) != PUBSUB_OK)
             return mps_client_error(client, PUBSUB_ENOMEM, "out of memory");
@@ -299,6 +281,11 @@ const char *pubsub_client_id(const pubsub *client)
 uint64_t pubsub_max_payload(const pubsub *client)
 {
     return client->max_payload;
+}
+
+const char *pubsub_inbox(const pubsub *client)
+{
+    return client->inbox;
 }
 
 const char *pubsub_error(const pubsub *client)

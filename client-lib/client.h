@@ -1,15 +1,19 @@
 /* The inside of a client, shared by the files that make it up:
- *   client.c     opening, closing, subscribing, publishing: the calls of pubsub.h that change something
+ *   client.c     opening, closing, subscribing: the calls of pubsub.h that change something
+ *   publish.c    publishing
+ *   ask.c        requests and their answers
  *   run.c        the calls that wait; reading, writing, timers
  *   reconnect.c  connecting, losing a connection, ending
  *   events.c     what the broker says, turned into callbacks */
 #ifndef PUBSUB_CLIENT_H
 #define PUBSUB_CLIENT_H
 
+#include <limits.h>
 #include <pubsub/core.h>
 
 #include "link.h"
 #include "outbox.h"
+#include "pending.h"
 #include "subs.h"
 #include "url.h"
 
@@ -44,13 +48,17 @@ struct pubsub {
     struct pubsub_core core;
     uint8_t *rx;
     size_t rx_cap;
-    uint8_t tx[1024];                 /* HELLO, PING, PONG, BYE: they do not wait behind messages */
+    uint8_t tx[MPS_HELLO_FRAME_MAX];  /* HELLO, PING, PONG, BYE: they do not wait behind messages */
+    uint8_t *will;                    /* as HELLO carries it; NULL: none */
+    size_t will_len;
     bool rx_blocked;                  /* input waits until a PONG fits into tx */
     bool tx_broken;                   /* writing failed; what the broker said before is still read */
     int tx_error;                     /* errno of that */
     struct mps_outbox outbox;
     size_t write_at;                  /* pubsub_publish() tries to write when this many bytes are writable */
     struct mps_subs subs;
+    struct mps_pendings requests;
+    uint64_t connections_count;       /* that came up until now */
 
     uint64_t keepalive_ms;            /* as agreed */
     uint64_t last_rx_ms, last_tx_ms;
@@ -64,12 +72,25 @@ struct pubsub {
 
     uint64_t max_payload;             /* of what may be published, bytes */
     char client_id[MPS_ID_MAX + 1];
+    char inbox[PUBSUB_CORE_INBOX_MAX + 1]; /* of this connection; "": none */
     char error[MPS_ERROR_MAX];
 };
 
 /* Sets pubsub_error() and returns code. */
 int mps_client_error(struct pubsub *client, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
 uint64_t mps_now_ms(void); /* monotonic */
+
+/* Around each callback: counts it, and lets the calls that do I/O know that they are inside one. */
+static inline void mps_client_enter(struct pubsub *client)
+{
+    client->in_callback = true;
+    if (client->callbacks < INT_MAX) client->callbacks++;
+}
+
+static inline void mps_client_leave(struct pubsub *client)
+{
+    client->in_callback = false;
+}
 
 /* ---- run.c ---- */
 
@@ -82,10 +103,30 @@ int mps_client_until(struct pubsub *client, bool (*done)(const struct pubsub *cl
 /* Writes what may be written without waiting; push also closes our end of the stream if that is due. No callbacks. */
 void mps_client_write(struct pubsub *client);
 void mps_client_push(struct pubsub *client);
+int mps_remaining_ms(uint64_t until, uint64_t now); /* for poll(); -1: until MPS_NEVER */
 bool mps_client_drained(const struct pubsub *client); /* all is written and acknowledged */
+
+/* ---- publish.c ---- */
+
+bool mps_client_may_ask(const struct pubsub *client);
+int mps_client_refuse_ended(struct pubsub *client); /* why mps_client_may_ask() is false */
+/* Judges a message and makes room for it, waiting if need be (callbacks run). *message borrows from the arguments; its
+ * .properties.correlation is set before. Returns as pubsub_publish(). */
+int mps_client_make_room(struct pubsub *client, struct mps_publish *message, const char *topic, const void *payload,
+                         size_t len, const struct pubsub_publish_options *options);
+uint64_t mps_client_queue(struct pubsub *client, const struct mps_publish *message); /* returns its pid */
+
+/* ---- ask.c ---- */
+
+void mps_client_answer(struct pubsub *client, const struct pubsub_message *message); /* what came to the inbox */
+/* Ends the request that was refused. True if nothing but requests is settled by this: on_puback is not told. */
+bool mps_client_requests_puback(struct pubsub *client, const struct pubsub_puback *ack);
+void mps_client_requests_expire(struct pubsub *client, uint64_t now);
+void mps_client_requests_end(struct pubsub *client, int status, const char *why); /* all of them */
 
 /* ---- reconnect.c ---- */
 
+int mps_client_hello(struct pubsub *client); /* puts HELLO into the core's output. Returns as pubsub_core_hello() */
 void mps_client_connect(struct pubsub *client);                      /* begins an attempt */
 void mps_client_connecting(struct pubsub *client, short revents);    /* the descriptor is ready, or revents is 0 */
 void mps_client_welcomed(struct pubsub *client, const struct pubsub_welcome *welcome);

@@ -275,6 +275,17 @@ static enum outcome on_stat(struct pubsub_core *core, mps_view frame, struct pub
     return EVENT;
 }
 
+/* The inbox's name, kept where the last topic was: no message has come yet. Room is left for a level below it. False if
+ * nothing could be published there. */
+static bool take_inbox(struct pubsub_core *core, mps_view inbox)
+{
+    core->topic_len = 0;
+    if (inbox.ptr != NULL && (inbox.len > PUBSUB_CORE_INBOX_MAX || mps_topic_error(inbox) != NULL)) return false;
+    if (inbox.ptr != NULL) memcpy(core->topic, inbox.ptr, inbox.len);
+    core->topic[inbox.len] = '\0';
+    return true;
+}
+
 static enum outcome on_welcome(struct pubsub_core *core, mps_view frame, struct pubsub_event *event)
 {
     struct mps_welcome welcome;
@@ -283,12 +294,14 @@ static enum outcome on_welcome(struct pubsub_core *core, mps_view frame, struct 
     if (code != MPS_OK) return fail(core, event, code, "WELCOME", what);
     if (welcome.version != MPS_PROTOCOL_VERSION) return fail(core, event, MPS_VERSION, "WELCOME", "version is not 1");
     if (welcome.id.len > MPS_ID_MAX) return fail(core, event, MPS_MALFORMED, "WELCOME", "id");
+    if (!take_inbox(core, welcome.inbox)) return fail(core, event, MPS_MALFORMED, "WELCOME", "inbox");
     if (core->state == CORE_HELLO) core->state = CORE_READY;
     if (welcome.max_payload > 0)
         core->broker_payload_max = welcome.max_payload < FRAME_MAX ? welcome.max_payload : FRAME_MAX;
     event->type = PUBSUB_EVENT_WELCOME;
     event->as.welcome = (struct pubsub_welcome){
         .client_id = set_text(core, welcome.id),
+        .inbox = (const char *)core->topic,
         .keepalive_s = welcome.ka_s,
         .max_payload = welcome.max_payload,
         .pub_window = welcome.pub_window,

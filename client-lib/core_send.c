@@ -48,9 +48,20 @@ int pubsub_core_hello(struct pubsub_core *core, const struct pubsub_core_hello *
         .half = hello->half,
     };
     if (hello->client_id != NULL && mps_id_error(frame.id) != NULL) return PUBSUB_EINVAL;
+    if (hello->will.len > MPS_HELLO_FRAME_MAX) return PUBSUB_ETOOBIG;
+    if (hello->will.len > 0) frame.will = (mps_view){hello->will.ptr, (uint32_t)hello->will.len};
     struct mps_out out = output(core);
     int rc = commit(core, &out, mps_encode_hello(&out, &frame));
     if (rc == PUBSUB_OK) core->state = CORE_HELLO;
+    return rc;
+}
+
+int pubsub_core_will(const struct pubsub_will *will, void *out, size_t cap, size_t *len)
+{
+    const char *why;
+    struct mps_out frame = mps_out_open(out, cap);
+    int rc = mps_request_will(&frame, will, &why);
+    *len = rc == PUBSUB_OK ? frame.len : 0;
     return rc;
 }
 
@@ -79,6 +90,14 @@ int pubsub_core_unsubscribe(struct pubsub_core *core, uint32_t sid)
     return commit(core, &out, mps_encode_unsub(&out, &(struct mps_unsub){sid}));
 }
 
+int pubsub_core_credit(struct pubsub_core *core, uint32_t sid, uint64_t max_msgs, bool drain)
+{
+    if (!may_send(core)) return PUBSUB_ECLOSED;
+    if (sid == 0 || sid > MPS_SID_MAX || max_msgs > MPS_NUMBER_MAX) return PUBSUB_EINVAL;
+    struct mps_out out = output(core);
+    return commit(core, &out, mps_encode_credit(&out, &(struct mps_credit){sid, max_msgs, drain}));
+}
+
 int pubsub_core_ask_stat(struct pubsub_core *core, uint32_t sid)
 {
     if (!may_send(core)) return PUBSUB_ECLOSED;
@@ -90,13 +109,13 @@ int pubsub_core_ask_stat(struct pubsub_core *core, uint32_t sid)
 int pubsub_core_publish(struct pubsub_core *core, const char *topic, const void *payload, size_t len,
                         const struct pubsub_publish_options *options, uint64_t *pid)
 {
-    struct mps_msg msg;
+    struct mps_publish publish = {.properties.correlation = {NULL, 0}};
     const char *why;
     if (!may_send(core)) return PUBSUB_ECLOSED;
-    int rc = mps_request_message(&msg, topic, payload, len, options, core->broker_payload_max, &why);
+    int rc = mps_request_message(&publish, topic, payload, len, options, core->broker_payload_max, &why);
     if (rc != PUBSUB_OK) return rc;
     struct mps_out out = output(core);
-    uint64_t id = mps_request_publish(&out, &core->terms, &msg, mps_request_flags(options));
+    uint64_t id = mps_request_publish(&out, &core->terms, &publish);
     if (pid != NULL && id != UINT64_MAX) *pid = id;
     return commit(core, &out, id != UINT64_MAX);
 }

@@ -1,26 +1,12 @@
 /* What the broker says, turned into callbacks. */
 #include "client.h"
 
-#include <limits.h>
-
-/* Around each callback: counts it, and lets the calls that do I/O know that they are inside one. */
-static void enter(struct pubsub *client)
-{
-    client->in_callback = true;
-    if (client->callbacks < INT_MAX) client->callbacks++;
-}
-
-static void leave(struct pubsub *client)
-{
-    client->in_callback = false;
-}
-
 void mps_client_state(struct pubsub *client, enum pubsub_state state, const char *text)
 {
     if (client->options.on_state == NULL || client->closing) return;
-    enter(client);
+    mps_client_enter(client);
     client->options.on_state(client, state, text, client->options.user);
-    leave(client);
+    mps_client_leave(client);
 }
 
 /* The subscription that an event is for; NULL if it is over, or nothing may be called back for it. */
@@ -30,21 +16,34 @@ static struct mps_sub_entry *live_sub(struct pubsub *client, uint32_t sid)
     return sub == NULL || sub->ended ? NULL : sub;
 }
 
+/* Answers that did not fit into the inbox's queue. Whose they were is not known. */
+static void inbox_gap(struct pubsub *client, const struct pubsub_gap *gap)
+{
+    if (client->options.on_gap == NULL || client->closing) return;
+    mps_client_enter(client);
+    client->options.on_gap(client, gap, client->options.user);
+    mps_client_leave(client);
+}
+
 static void gap(struct pubsub *client, const struct pubsub_gap *gap)
 {
+    if (gap->sid == 0) {
+        inbox_gap(client, gap);
+        return;
+    }
     const struct mps_sub_entry *sub = live_sub(client, gap->sid);
     if (sub == NULL || sub->options.on_gap == NULL) return;
-    enter(client);
+    mps_client_enter(client);
     sub->options.on_gap(client, gap, sub->options.user);
-    leave(client);
+    mps_client_leave(client);
 }
 
 static void refusal(struct pubsub *client, const struct pubsub_refusal *refusal)
 {
     if (client->options.on_refusal == NULL) return;
-    enter(client);
+    mps_client_enter(client);
     client->options.on_refusal(client, refusal, client->options.user);
-    leave(client);
+    mps_client_leave(client);
 }
 
 static void puback(struct pubsub *client, const struct pubsub_puback *ack)
@@ -54,10 +53,11 @@ static void puback(struct pubsub *client, const struct pubsub_puback *ack)
                        "the broker broke the protocol: PUBACK: of a publish that was never sent");
         return;
     }
-    if (client->options.on_puback == NULL) return;
-    enter(client);
+    bool told = mps_client_requests_puback(client, ack);
+    if (told || client->options.on_puback == NULL) return;
+    mps_client_enter(client);
     client->options.on_puback(client, ack, client->options.user);
-    leave(client);
+    mps_client_leave(client);
 }
 
 static void suback(struct pubsub *client, const struct pubsub_suback *ack)
@@ -66,9 +66,9 @@ static void suback(struct pubsub *client, const struct pubsub_suback *ack)
     if (sub == NULL) return;
     if (ack->code == MPS_OK) {
         if (sub->options.on_granted == NULL) return;
-        enter(client);
+        mps_client_enter(client);
         sub->options.on_granted(client, ack->sid, sub->options.user);
-        leave(client);
+        mps_client_leave(client);
         return;
     }
     mps_subs_remove(&client->subs, ack->sid); /* the broker has none: nothing will come, nothing is to be asked again */
@@ -77,17 +77,18 @@ static void suback(struct pubsub *client, const struct pubsub_suback *ack)
 
 static void mark(struct pubsub *client, const struct pubsub_mark_event *event)
 {
-    const struct mps_sub_entry *sub = client->closing ? NULL : mps_subs_find(&client->subs, event->sid);
+    struct mps_sub_entry *sub = client->closing ? NULL : mps_subs_find(&client->subs, event->sid);
     bool over = event->mark == PUBSUB_MARK_ENDED;
     if (sub == NULL || (sub->ended && !over) || event->mark < PUBSUB_MARK_RETAINED_DONE ||
         event->mark > PUBSUB_MARK_ENDED)
         return;
+    if (event->mark == PUBSUB_MARK_DRAINED) sub->drain_asked = false;
     const struct pubsub_subscribe_options options = sub->options;
     if (over) mps_subs_remove(&client->subs, event->sid);
     if (options.on_mark == NULL) return;
-    enter(client);
+    mps_client_enter(client);
     options.on_mark(client, event->sid, (enum pubsub_mark)event->mark, options.user);
-    leave(client);
+    mps_client_leave(client);
 }
 
 static void stat(struct pubsub *client, const struct pubsub_stat *stat)
@@ -96,9 +97,15 @@ static void stat(struct pubsub *client, const struct pubsub_stat *stat)
     if (sub == NULL) return;
     sub->stat_asked = false;
     if (sub->options.on_stat == NULL) return;
-    enter(client);
+    mps_client_enter(client);
     sub->options.on_stat(client, stat, sub->options.user);
-    leave(client);
+    mps_client_leave(client);
+}
+
+static void count_received(struct pubsub *client, uint32_t sid)
+{
+    struct mps_sub_entry *sub = live_sub(client, sid);
+    if (sub != NULL) sub->received++;
 }
 
 /* Everything but messages. */
@@ -112,7 +119,8 @@ static void rare_event(struct pubsub *client, const struct pubsub_event *event)
     case PUBSUB_EVENT_MARK: mark(client, &event->as.mark); break;
     case PUBSUB_EVENT_STAT: stat(client, &event->as.stat); break;
     case PUBSUB_EVENT_REFUSAL: refusal(client, &event->as.refusal); break;
-    case PUBSUB_EVENT_TOO_LARGE:
+    case PUBSUB_EVENT_TOO_LARGE: /* to the broker it is sent, and takes credit */
+        count_received(client, event->as.too_large.sid);
         gap(client, &(struct pubsub_gap){event->as.too_large.sid, true, 1, MPS_GAP_TOO_LARGE,
                                          mps_gap_reason_name(MPS_GAP_TOO_LARGE)});
         break;
@@ -132,17 +140,24 @@ static void rare_event(struct pubsub *client, const struct pubsub_event *event)
 void mps_client_events(struct pubsub *client)
 {
     struct pubsub_event event;
-    const struct mps_sub_entry *sub = NULL; /* of the last message: mostly that of the next one too */
+    struct mps_sub_entry *sub = NULL; /* of the last message: mostly that of the next one too */
     client->rx_blocked = false;
     client->core.terms.next_pid = client->outbox.terms.next_pid;
     while (client->fd >= 0 && !client->rx_blocked) {
         enum pubsub_event_type type = pubsub_core_next(&client->core, &event);
         if (type == PUBSUB_EVENT_MESSAGE) {
+            if (event.as.message.sid == 0) {
+                mps_client_answer(client, &event.as.message);
+                sub = NULL; /* its callback may connect us anew */
+                continue;
+            }
             if (sub == NULL || sub->sid != event.as.message.sid) sub = live_sub(client, event.as.message.sid);
-            if (sub == NULL || sub->ended || sub->options.on_message == NULL) continue;
-            enter(client);
+            if (sub == NULL || sub->ended) continue;
+            sub->received++;
+            if (sub->options.on_message == NULL) continue;
+            mps_client_enter(client);
             sub->options.on_message(client, &event.as.message, sub->options.user);
-            leave(client);
+            mps_client_leave(client);
             continue;
         }
         if (type == PUBSUB_EVENT_NONE) return;

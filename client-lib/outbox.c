@@ -4,8 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "request.h"
-
 #define FIRST_BYTES (96 * 1024) /* what gathers before it is written, and a message on top */
 
 /* One frame as it stands in the buffer. All of them are ours: fixarrays with the operation in the second byte. */
@@ -126,10 +124,10 @@ struct mps_out mps_outbox_open(struct mps_outbox *box)
     return mps_out_open(box->buf + box->end, box->cap - box->end);
 }
 
-uint64_t mps_outbox_publish(struct mps_outbox *box, const struct mps_msg *msg, uint32_t flags)
+uint64_t mps_outbox_publish(struct mps_outbox *box, const struct mps_publish *publish)
 {
     struct mps_out out = mps_outbox_open(box);
-    uint64_t pid = mps_request_publish(&out, &box->terms, msg, flags);
+    uint64_t pid = mps_request_publish(&out, &box->terms, publish);
     assert(pid != UINT64_MAX);
     extend(box, out.len, pid != 0);
     return pid;
@@ -181,7 +179,25 @@ bool mps_outbox_settle(struct mps_outbox *box, uint64_t pid)
 
 /* ---- connections --------------------------------------------------------------------------------------------- */
 
-void mps_outbox_lost(struct mps_outbox *box)
+/* Makes a request that is not to be sent again into something that means nothing, in its place: it only gets shorter.
+ * Returns its new length. */
+static size_t make_void(uint8_t *at, size_t len)
+{
+    struct mps_msg msg;
+    const char *what;
+    uint8_t topic[MPS_TOPIC_MAX];
+    if (mps_decode_msg((mps_view){at, (uint32_t)len}, &msg, &what) != MPS_OK) return len;
+    struct mps_reader r = mps_reader_open(mps_props_find(msg.props, MPS_PROP_REPLY_TO));
+    mps_view inbox = mps_read_text(&r, "reply-to");
+    if (r.bad != NULL || inbox.len > sizeof topic) return len; /* no request, or void already */
+    memcpy(topic, inbox.ptr, inbox.len);
+    struct mps_out out = mps_out_open(at, len);
+    bool fitted = mps_encode_msg(&out, &(struct mps_msg){.topic = {topic, inbox.len}, .payload = mps_text("")});
+    assert(fitted);
+    return out.len;
+}
+
+void mps_outbox_lost(struct mps_outbox *box, bool (*is_void)(uint64_t pid, const void *user), const void *user)
 {
     trim(box);
     struct mps_place from = box->begin;
@@ -193,7 +209,8 @@ void mps_outbox_lost(struct mps_outbox *box)
             if (frame.is_terms && last_terms != SIZE_MAX) to = last_terms;
             last_terms = frame.is_terms ? to : SIZE_MAX;
             memmove(box->buf + to, box->buf + from.at, frame.len);
-            to += frame.len;
+            bool forget = frame.acked && is_void(from.pid, user);
+            to += forget ? make_void(box->buf + to, frame.len) : frame.len;
         }
         step_over(&from, &frame);
     }

@@ -11,7 +11,7 @@
 
 #include <pubsub/core.h>
 
-#include "wire.h"
+#include "request.h"
 
 /* A place in the buffer between two frames, and what holds there. */
 struct mps_place {
@@ -38,7 +38,7 @@ void mps_outbox_free(struct mps_outbox *box);
 int mps_outbox_reserve(struct mps_outbox *box, size_t need, bool forced);
 
 /* Appends a message to an outbox with mps_request_bound() bytes of room. Returns its pid, 0 without ack. */
-uint64_t mps_outbox_publish(struct mps_outbox *box, const struct mps_msg *msg, uint32_t flags);
+uint64_t mps_outbox_publish(struct mps_outbox *box, const struct mps_publish *publish);
 
 /* The free room as a buffer, and taking over one frame (not MSG or PUB) that was written to it. */
 struct mps_out mps_outbox_open(struct mps_outbox *box);
@@ -51,10 +51,12 @@ void mps_outbox_written(struct mps_outbox *box, size_t len);
 /* Up to pid all is settled. False if some of it was never written: the broker cannot know of it. */
 bool mps_outbox_settle(struct mps_outbox *box, uint64_t pid);
 
-/* The connection is gone: keeps acknowledged messages that are not settled, and others that were not written whole.
+/* The connection is gone: keeps acknowledged messages that are not settled, and others that were not written whole. An
+ * acknowledged one of which is_void(pid) is true must not be sent again. Its pid has to be: an empty message to its own
+ * topic for answers, which nobody hears any more, takes its place.
  * Nothing may be written until mps_outbox_connected(), which puts `len` bytes of whole frames before the rest. Returns
  * 0 or PUBSUB_ENOMEM (nothing has changed). */
-void mps_outbox_lost(struct mps_outbox *box);
+void mps_outbox_lost(struct mps_outbox *box, bool (*is_void)(uint64_t pid, const void *user), const void *user);
 int mps_outbox_connected(struct mps_outbox *box, uint64_t window, const uint8_t *frames, size_t len);
 
 bool mps_outbox_all_written(const struct mps_outbox *box);

@@ -56,8 +56,15 @@ void mps_client_end(struct pubsub *client, int error, const char *why)
     mps_client_error(client, error, "%s", text);
     if (client->opening) return;
     if (was_up && error != PUBSUB_ECLOSED) mps_client_state(client, PUBSUB_LOST, text);
+    mps_client_requests_end(client, error == PUBSUB_ECLOSED ? PUBSUB_ECLOSED : PUBSUB_ELOST, text);
     mps_client_subs_lost(client);
     mps_client_state(client, PUBSUB_ENDED, text);
+}
+
+/* Requests end with their connection: whether they were served is not known, so they are not sent again. */
+static bool is_request(uint64_t pid, const void *user)
+{
+    return mps_pendings_of_pid(user, pid) != NULL;
 }
 
 void mps_client_lost(struct pubsub *client, int error, const char *why)
@@ -70,11 +77,12 @@ void mps_client_lost(struct pubsub *client, int error, const char *why)
     char text[MPS_ERROR_MAX];
     snprintf(text, sizeof text, "%s", why);
     close_link(client);
-    mps_outbox_lost(&client->outbox);
+    mps_outbox_lost(&client->outbox, is_request, &client->requests);
     if (was_up && mps_now_ms() - client->up_since_ms >= client->options.reconnect_max_ms) client->failures = 0;
     try_later(client);
     mps_client_error(client, error, "%s", text);
     if (was_up) mps_client_state(client, PUBSUB_LOST, text);
+    mps_client_requests_end(client, PUBSUB_ELOST, text);
 }
 
 /* What each way of saying BYE means for a client. */
@@ -104,15 +112,21 @@ void mps_client_bye(struct pubsub *client, uint32_t code, const char *text)
 
 /* ---- an attempt --------------------------------------------------------------------------------------------- */
 
-static void greet(struct pubsub *client)
+int mps_client_hello(struct pubsub *client)
 {
     const struct pubsub_options *options = &client->options;
+    return pubsub_core_hello(&client->core, &(struct pubsub_core_hello){.client_id = options->client_id,
+                                                                        .software = SOFTWARE,
+                                                                        .keepalive_s = options->keepalive_s,
+                                                                        .rx_max = options->rx_max,
+                                                                        .half = options->half,
+                                                                        .will = {client->will, client->will_len}});
+}
+
+static void greet(struct pubsub *client)
+{
     pubsub_core_restart(&client->core, client->outbox.settled_pid + 1);
-    int rc = pubsub_core_hello(&client->core, &(struct pubsub_core_hello){.client_id = options->client_id,
-                                                                          .software = SOFTWARE,
-                                                                          .keepalive_s = options->keepalive_s,
-                                                                          .rx_max = options->rx_max,
-                                                                          .half = options->half});
+    int rc = mps_client_hello(client);
     if (rc != PUBSUB_OK) { /* judged when it was opened */
         mps_client_end(client, rc, "HELLO cannot be written");
         return;
@@ -209,7 +223,9 @@ void mps_client_welcomed(struct pubsub *client, const struct pubsub_welcome *wel
     uint64_t keepalive_s = welcome->keepalive_s > 0 ? welcome->keepalive_s : client->options.keepalive_s;
     client->keepalive_ms = 1000 * keepalive_s;
     client->write_at = MPS_GATHER_BYTES;
+    client->connections_count++;
     snprintf(client->client_id, sizeof client->client_id, "%s", welcome->client_id);
+    snprintf(client->inbox, sizeof client->inbox, "%s", welcome->inbox);
     bool again = client->was_up;
     client->was_up = true;
     mps_client_state(client, again ? PUBSUB_CONNECTED_AGAIN : PUBSUB_CONNECTED, client->url_text);

@@ -2,59 +2,54 @@
 
 #include <string.h>
 
-#include "value.h"
+static const struct pubsub_publish_options no_options = {.ack = PUBSUB_ACK_NONE};
 
-/* A frame holds at most MPS_VALUES_MAX values; array, operation, topic and payload are four of them. */
-enum { PROPS_VALUES_MAX = MPS_VALUES_MAX - 4 };
-
-static int judge_props(mps_view props, const char **why)
+static uint32_t flags_of(const struct pubsub_publish_options *options)
 {
-    *why = mps_document_check(props, MPS_DEPTH_MAX - 1, PROPS_VALUES_MAX);
-    if (*why != NULL) return PUBSUB_EINVAL;
-    if (mps_props_check(props, why) != MPS_OK) return PUBSUB_EINVAL;
-    if (props.len > MPS_HEAD_MAX - MPS_TOPIC_MAX - MPS_SMALL_FRAME_MAX) {
-        *why = "they are too long for a frame's head of 8,192 bytes";
-        return PUBSUB_ETOOBIG;
-    }
-    return PUBSUB_OK;
-}
-
-int mps_request_message(struct mps_msg *msg, const char *topic, const void *payload, size_t len,
-                        const struct pubsub_publish_options *options, uint64_t payload_max, const char **why)
-{
-    size_t topic_len = strnlen(topic, MPS_TOPIC_MAX + 1);
-    msg->topic = (mps_view){(const uint8_t *)topic, (uint32_t)topic_len};
-    *why = mps_topic_error(msg->topic);
-    if (*why != NULL) return PUBSUB_EINVAL;
-    if (len > payload_max) return PUBSUB_ETOOBIG;
-    msg->payload = (mps_view){(const uint8_t *)(len > 0 ? payload : ""), (uint32_t)len};
-    msg->props = (mps_view){NULL, 0};
-    if (options == NULL) return PUBSUB_OK;
-    if ((unsigned)options->ack > PUBSUB_ACK_REPLICATED) {
-        *why = "its acknowledgement level is not within 0..3";
-        return PUBSUB_EINVAL;
-    }
-    if (options->props == NULL) return PUBSUB_OK;
-    if (options->props_len > MPS_HEAD_MAX) {
-        *why = "they are too long for a frame's head of 8,192 bytes";
-        return PUBSUB_ETOOBIG;
-    }
-    msg->props = (mps_view){options->props, (uint32_t)options->props_len};
-    return judge_props(msg->props, why);
-}
-
-uint32_t mps_request_flags(const struct pubsub_publish_options *options)
-{
-    if (options == NULL) return 0;
     uint32_t flags = (uint32_t)options->ack << MPS_PUB_LEVEL_SHIFT & MPS_PUB_LEVEL_MASK;
     if (options->retain) flags |= MPS_PUB_RETAIN;
     if (options->must_route) flags |= MPS_PUB_MUST_ROUTE;
     return flags;
 }
 
-size_t mps_request_bound(const struct mps_msg *msg)
+/* A topic as a view; what is longer than it may be is refused as such. */
+static mps_view topic_view(const char *topic)
 {
-    return (size_t)msg->topic.len + msg->props.len + msg->payload.len + 3 * MPS_SMALL_FRAME_MAX;
+    return (mps_view){(const uint8_t *)topic, (uint32_t)strnlen(topic, MPS_TOPIC_MAX + 1)};
+}
+
+static mps_view payload_view(const void *payload, size_t len)
+{
+    return (mps_view){(const uint8_t *)(len > 0 ? payload : ""), (uint32_t)len};
+}
+
+int mps_request_message(struct mps_publish *out, const char *topic, const void *payload, size_t len,
+                        const struct pubsub_publish_options *options, uint64_t payload_max, const char **why)
+{
+    if (options == NULL) options = &no_options;
+    out->msg = (struct mps_msg){.topic = topic_view(topic)};
+    out->properties.options = options;
+    out->flags = flags_of(options);
+    *why = mps_topic_error(out->msg.topic);
+    if (*why != NULL) return PUBSUB_EINVAL;
+    if (len > payload_max) return PUBSUB_ETOOBIG;
+    out->msg.payload = payload_view(payload, len);
+    if ((unsigned)options->ack > PUBSUB_ACK_REPLICATED) {
+        *why = "its acknowledgement level is not within 0..3";
+        return PUBSUB_EINVAL;
+    }
+    int rc = mps_properties_measure(&out->properties, why);
+    if (rc != PUBSUB_OK || options->props == NULL) return rc;
+    rc = mps_properties_check(options->props, options->props_len, MPS_DEPTH_MAX - 1, why);
+    out->msg.props = (mps_view){options->props, (uint32_t)options->props_len};
+    return rc;
+}
+
+size_t mps_request_bound(const struct mps_publish *publish)
+{
+    const struct mps_msg *msg = &publish->msg;
+    size_t props = publish->properties.pairs > 0 ? publish->properties.bytes : msg->props.len;
+    return (size_t)msg->topic.len + props + msg->payload.len + 3 * MPS_SMALL_FRAME_MAX;
 }
 
 static bool put_terms(struct mps_out *out, struct pubsub_terms *terms, uint32_t flags)
@@ -69,11 +64,22 @@ static bool put_terms(struct mps_out *out, struct pubsub_terms *terms, uint32_t 
     return true;
 }
 
-uint64_t mps_request_publish(struct mps_out *out, struct pubsub_terms *terms, const struct mps_msg *msg, uint32_t flags)
+static bool put_message(struct mps_out *out, const struct mps_publish *publish)
 {
-    uint32_t len_before = out->len;
+    if (publish->properties.pairs == 0) return mps_encode_msg(out, &publish->msg);
+    mps_put_array(out, 4);
+    mps_put_uint(out, MPS_OP_MSG);
+    mps_put_text(out, publish->msg.topic);
+    mps_properties_put(out, &publish->properties);
+    mps_put_bin(out, publish->msg.payload);
+    return !out->full;
+}
+
+uint64_t mps_request_publish(struct mps_out *out, struct pubsub_terms *terms, const struct mps_publish *publish)
+{
+    uint32_t len_before = out->len, flags = publish->flags;
     struct pubsub_terms terms_before = *terms;
-    if ((flags == terms->flags || put_terms(out, terms, flags)) && mps_encode_msg(out, msg))
+    if ((flags == terms->flags || put_terms(out, terms, flags)) && put_message(out, publish))
         return mps_flags_acked(flags) ? terms->next_pid++ : 0;
     out->len = len_before;
     *terms = terms_before;
@@ -87,28 +93,111 @@ static void put_limit(struct mps_sub_options *options, uint32_t given, uint64_t 
     *field = limit < MPS_NUMBER_MAX ? limit : MPS_NUMBER_MAX; /* the broker caps it at what the operator allows */
 }
 
+static const char *policies_error(const struct pubsub_subscribe_options *options)
+{
+    if ((unsigned)options->policy > PUBSUB_BLOCK) return "the option policy is none of enum pubsub_policy";
+    switch (options->then) {
+    case PUBSUB_POLICY_DEFAULT:
+    case PUBSUB_DROP_OLD:
+    case PUBSUB_DROP_NEW:
+    case PUBSUB_CLOSE: return NULL;
+    case PUBSUB_LATEST:
+    case PUBSUB_BLOCK: break;
+    }
+    return "the option then is not drop_old, drop_new or close";
+}
+
+static const char *group_error(const struct pubsub_subscribe_options *options)
+{
+    bool closes = options->policy == PUBSUB_CLOSE || (options->policy == PUBSUB_BLOCK && options->then == PUBSUB_CLOSE);
+    if (mps_id_error((mps_view){(const uint8_t *)options->group, (uint32_t)strnlen(options->group, MPS_GROUP_MAX + 1)}))
+        return "the option group is not 1..64 bytes of UTF-8 without blanks, control characters, '/', '+', '#', or a "
+               "'$' in front";
+    if (closes) return "the policy close does not go with a group";
+    return options->no_local ? "the option no_local does not go with a group" : NULL;
+}
+
+static const char *options_error(const struct pubsub_subscribe_options *options)
+{
+    const char *why = policies_error(options);
+    if (why == NULL && options->group != NULL) why = group_error(options);
+    if (why != NULL) return why;
+    if (options->retained < 0 || options->retained > 2) return "the option retained is not 0, 1 or 2";
+    if (options->credit > 0 && !options->by_credit) return "the option credit is given without by_credit";
+    if (options->credit > MPS_NUMBER_MAX) return "the option credit is over 9007199254740991 messages";
+    if (options->filter == NULL) return NULL;
+    mps_view filter = {(const uint8_t *)options->filter, (uint32_t)strnlen(options->filter, MPS_FILTER_MAX + 1)};
+    if (filter.len == 0 || filter.len > MPS_FILTER_MAX) return "the option filter is not 1..1024 bytes long";
+    return mps_utf8_valid(filter) ? NULL : "the option filter is not UTF-8";
+}
+
+/* The broker's default is said by saying nothing. */
+static void put_policy(struct mps_sub_options *options, uint32_t given, enum mps_policy *field,
+                       enum pubsub_policy policy)
+{
+    switch (policy) {
+    case PUBSUB_POLICY_DEFAULT: return;
+    case PUBSUB_DROP_OLD: *field = MPS_POLICY_DROP_OLD; break;
+    case PUBSUB_DROP_NEW: *field = MPS_POLICY_DROP_NEW; break;
+    case PUBSUB_LATEST: *field = MPS_POLICY_LATEST; break;
+    case PUBSUB_CLOSE: *field = MPS_POLICY_CLOSE; break;
+    case PUBSUB_BLOCK: *field = MPS_POLICY_BLOCK; break;
+    }
+    options->given |= given;
+}
+
+static void put_options(struct mps_sub_options *out, const struct pubsub_subscribe_options *options)
+{
+    put_policy(out, MPS_SUB_POLICY, &out->policy, options->policy);
+    put_policy(out, MPS_SUB_THEN, &out->then, options->then);
+    put_limit(out, MPS_SUB_MAX_MSGS, &out->max_msgs, options->max_msgs);
+    put_limit(out, MPS_SUB_MAX_BYTES, &out->max_bytes, options->max_bytes);
+    put_limit(out, MPS_SUB_BLOCK_MS, &out->block_ms, options->block_ms);
+    out->credit = options->credit;
+    out->group = mps_text(options->group);
+    out->filter = mps_text(options->filter);
+    out->retained = (uint32_t)options->retained;
+    out->no_local = options->no_local;
+    out->given |= (options->by_credit ? MPS_SUB_CREDIT : 0u) | (options->group != NULL ? MPS_SUB_GROUP : 0u) |
+                  (options->filter != NULL ? MPS_SUB_FILTER : 0u) | (options->retained != 0 ? MPS_SUB_RETAINED : 0u) |
+                  (options->no_local ? MPS_SUB_NO_LOCAL : 0u);
+}
+
 int mps_request_subscription(struct mps_sub *sub, uint32_t sid, const char *pattern,
                              const struct pubsub_subscribe_options *options, const char **why)
 {
-    *sub = (struct mps_sub){0};
-    sub->sid = sid;
-    sub->pattern = (mps_view){(const uint8_t *)pattern, (uint32_t)strnlen(pattern, MPS_TOPIC_MAX + 1)};
+    *sub = (struct mps_sub){.sid = sid, .pattern = topic_view(pattern)};
     *why = mps_pattern_error(sub->pattern);
+    if (*why == NULL && (sid == 0 || sid > MPS_SID_MAX)) *why = "its number is not within 1..2147483647";
+    if (*why == NULL && options != NULL) *why = options_error(options);
     if (*why != NULL) return PUBSUB_EINVAL;
-    if (sid == 0 || sid > MPS_SID_MAX) {
-        *why = "its number is not within 1..2147483647";
-        return PUBSUB_EINVAL;
-    }
-    if (options == NULL) return PUBSUB_OK;
-    if (options->retained < 0 || options->retained > 2) {
-        *why = "the option retained is not 0, 1 or 2";
-        return PUBSUB_EINVAL;
-    }
-    put_limit(&sub->options, MPS_SUB_MAX_MSGS, &sub->options.max_msgs, options->max_msgs);
-    put_limit(&sub->options, MPS_SUB_MAX_BYTES, &sub->options.max_bytes, options->max_bytes);
-    if (options->retained != 0) {
-        sub->options.given |= MPS_SUB_RETAINED;
-        sub->options.retained = (uint32_t)options->retained;
-    }
+    if (options != NULL) put_options(&sub->options, options);
     return PUBSUB_OK;
+}
+
+size_t mps_request_sub_bound(const struct mps_sub *sub)
+{
+    return (size_t)sub->pattern.len + sub->options.group.len + sub->options.filter.len + 3 * MPS_SMALL_FRAME_MAX;
+}
+
+/* ---- wills -------------------------------------------------------------------------------------------------- */
+
+int mps_request_will(struct mps_out *out, const struct pubsub_will *will, const char **why)
+{
+    mps_view topic = topic_view(will->topic), props = {will->props, (uint32_t)will->props_len};
+    *why = mps_topic_error(topic);
+    if (*why == NULL && will->delay_ms > MPS_NUMBER_MAX) *why = "its delay is over 9007199254740991 ms";
+    if (*why != NULL) return PUBSUB_EINVAL;
+    if (will->payload_len > MPS_HELLO_FRAME_MAX) return PUBSUB_ETOOBIG;
+    if (props.ptr != NULL) { /* within the frame, its options and the will's array: there is no room for arrays in it */
+        int rc = mps_properties_check(props.ptr, will->props_len, MPS_DEPTH_MAX - 3, why);
+        if (rc != PUBSUB_OK) return rc;
+    }
+    mps_put_array(out, props.ptr != NULL ? 5 : 4);
+    mps_put_text(out, topic);
+    mps_put_bin(out, payload_view(will->payload, will->payload_len));
+    mps_put_uint(out, will->retain ? MPS_PUB_RETAIN : 0);
+    mps_put_uint(out, will->delay_ms);
+    if (props.ptr != NULL) mps_put_raw(out, props);
+    return out->full ? PUBSUB_ETOOBIG : PUBSUB_OK;
 }

@@ -5,26 +5,38 @@
 
 #include <pubsub/core.h>
 
+#include "properties.h"
 #include "wire.h"
 
-/* Fills *msg with views of the arguments after judging them against the protocol and payload_max bytes. */
-int mps_request_message(struct mps_msg *msg, const char *topic, const void *payload, size_t len,
+#define MPS_GROUP_MAX MPS_ID_MAX /* bytes of a group's name */
+#define MPS_FILTER_MAX 1024      /* bytes of a filter */
+
+/* A message with the terms of its publishing: views of what the application lends. */
+struct mps_publish {
+    struct mps_msg msg;               /* without props if there are none, or they are made of the next */
+    struct mps_properties properties; /* .correlation is set by the caller, before it is filled */
+    uint32_t flags;                   /* of PUB */
+};
+
+/* Fills *out after judging the arguments against the protocol and payload_max bytes. ETOOBIG without *why: it is the
+ * payload. */
+int mps_request_message(struct mps_publish *out, const char *topic, const void *payload, size_t len,
                         const struct pubsub_publish_options *options, uint64_t payload_max, const char **why);
 
-/* The flags of PUB for these options. */
-uint32_t mps_request_flags(const struct pubsub_publish_options *options);
-
 /* An upper bound of what mps_request_publish() writes, bytes. */
-size_t mps_request_bound(const struct mps_msg *msg);
+size_t mps_request_bound(const struct mps_publish *publish);
 
 /* Writes the message, and before it PUB if the terms are not those in force. Returns its pid, 0 without ack; or
  * UINT64_MAX if it did not fit: then nothing has changed. */
-uint64_t mps_request_publish(struct mps_out *out, struct pubsub_terms *terms, const struct mps_msg *msg,
-                             uint32_t flags);
+uint64_t mps_request_publish(struct mps_out *out, struct pubsub_terms *terms, const struct mps_publish *publish);
 
 /* Fills *sub with views of the arguments after judging them. */
 int mps_request_subscription(struct mps_sub *sub, uint32_t sid, const char *pattern,
                              const struct pubsub_subscribe_options *options, const char **why);
+size_t mps_request_sub_bound(const struct mps_sub *sub); /* bytes of its frame, at most */
+
+/* Writes the array that stands for a will in HELLO. ETOOBIG without *why: it did not fit. */
+int mps_request_will(struct mps_out *out, const struct pubsub_will *will, const char **why);
 
 static inline bool mps_flags_acked(uint32_t flags)
 {

@@ -167,8 +167,8 @@ static void read_input(struct pubsub *client)
 
 /* ---- timers --------------------------------------------------------------------------------------------------- */
 
-/* When something is to be done although nothing arrives. */
-static uint64_t next_timer(const struct pubsub *client)
+/* When the connection wants something to be done although nothing arrives. */
+static uint64_t link_timer(const struct pubsub *client)
 {
     switch (client->state) {
     case LINK_DOWN: return client->retry_at_ms;
@@ -180,6 +180,12 @@ static uint64_t next_timer(const struct pubsub *client)
     if (client->ping_at_ms != 0) return client->ping_at_ms + client->keepalive_ms;
     uint64_t idle_since = client->last_rx_ms < client->last_tx_ms ? client->last_rx_ms : client->last_tx_ms;
     return idle_since + client->keepalive_ms / 2;
+}
+
+static uint64_t next_timer(const struct pubsub *client)
+{
+    uint64_t link = link_timer(client), requests = client->requests.wake_at_ms;
+    return requests != 0 && requests < link ? requests : link;
 }
 
 static void timer_due(struct pubsub *client, uint64_t now)
@@ -207,7 +213,7 @@ static void timer_due(struct pubsub *client, uint64_t now)
     }
 }
 
-static int remaining_ms(uint64_t until, uint64_t now)
+int mps_remaining_ms(uint64_t until, uint64_t now)
 {
     if (until == MPS_NEVER) return -1;
     if (until <= now) return 0;
@@ -231,7 +237,7 @@ int pubsub_fd(const pubsub *client)
 
 int pubsub_poll_timeout_ms(const pubsub *client)
 {
-    return client->ended != 0 ? 0 : remaining_ms(next_timer(client), mps_now_ms());
+    return client->ended != 0 ? 0 : mps_remaining_ms(next_timer(client), mps_now_ms());
 }
 
 int mps_client_step(struct pubsub *client, int timeout_ms)
@@ -258,7 +264,8 @@ int mps_client_step(struct pubsub *client, int timeout_ms)
         mps_client_push(client); /* what the callbacks queued */
     }
     uint64_t now = mps_now_ms();
-    if (client->ended == 0 && next_timer(client) <= now) timer_due(client, now);
+    if (client->ended == 0 && link_timer(client) <= now) timer_due(client, now);
+    mps_client_requests_expire(client, now);
     return PUBSUB_OK;
 }
 
@@ -275,7 +282,7 @@ int mps_client_until(struct pubsub *client, bool (*done)(const struct pubsub *cl
         if (done(client)) return PUBSUB_OK;
         if (client->ended != 0) return client->ended;
         client->callbacks = 0;
-        int rc = mps_client_step(client, remaining_ms(until, mps_now_ms()));
+        int rc = mps_client_step(client, mps_remaining_ms(until, mps_now_ms()));
         if (rc != PUBSUB_OK) return rc;
         if (mps_now_ms() >= until && !done(client)) return PUBSUB_ETIMEDOUT;
     }
@@ -289,7 +296,7 @@ int pubsub_wait(pubsub *client, int timeout_ms)
     for (;;) {
         if (client->ended != 0) return client->ended;
         mps_client_push(client);
-        int rc = mps_client_step(client, remaining_ms(until, mps_now_ms()));
+        int rc = mps_client_step(client, mps_remaining_ms(until, mps_now_ms()));
         if (client->ended != 0) return client->ended;
         if (client->callbacks > 0) return client->callbacks;
         if (rc != PUBSUB_OK) return mps_client_error(client, rc, "interrupted by a signal");

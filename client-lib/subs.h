@@ -8,10 +8,13 @@
 
 struct mps_sub_entry {
     uint32_t sid;
-    bool ended;      /* unsubscribed: waits for the broker's MARK */
-    bool stat_asked; /* and not answered: asked again after a reconnect */
-    struct pubsub_subscribe_options options;
-    char pattern[PUBSUB_TOPIC_MAX + 1];
+    bool ended;        /* unsubscribed: waits for the broker's MARK */
+    bool stat_asked;   /* and not answered: asked again after a reconnect */
+    bool drain_asked;  /* likewise */
+    uint64_t received; /* messages, in all its life */
+    uint64_t received_before;                /* of them on earlier connections: the broker's count began behind them */
+    struct pubsub_subscribe_options options; /* its strings are behind the pattern; .credit is the total by now */
+    char pattern[];
 };
 
 struct mps_subs {
@@ -27,10 +30,11 @@ struct mps_sub_entry *mps_subs_find(const struct mps_subs *subs, uint32_t sid); 
 void mps_subs_remove(struct mps_subs *subs, uint32_t sid);                      /* frees it */
 void mps_subs_free(struct mps_subs *subs);
 
-/* All of them as SUB frames (and STAT, where an answer is owed), for a new connection. Returns 0, sets *frames (to be
- * freed by the caller; NULL if *len is 0), or PUBSUB_ENOMEM. */
-int mps_subs_encode(const struct mps_subs *subs, uint8_t **frames, size_t *len);
+/* What the broker of this connection is to be told as the total that the application allows. */
+uint64_t mps_subs_credit(const struct mps_sub_entry *sub);
 
-#define MPS_SUB_FRAME_MAX (PUBSUB_TOPIC_MAX + 2 * MPS_SMALL_FRAME_MAX) /* bytes of a SUB with our options */
+/* All of them as SUB frames (and STAT, CREDIT, where an answer is owed), for a new connection, whose counts begin now.
+ * Returns 0, sets *frames (to be freed by the caller; NULL if *len is 0), or PUBSUB_ENOMEM. */
+int mps_subs_encode(struct mps_subs *subs, uint8_t **frames, size_t *len);
 
 #endif

@@ -22,8 +22,7 @@ static bool publish_input(pubsub *client, const char *topic)
     ssize_t len = read(STDIN_FILENO, text, sizeof text);
     if (len <= 0) return false;
     if (text[len - 1] == '\n') len--;
-    static const unsigned char raw_bytes[] = {0x81, 0x03, 0x00}; /* {3: 0}: the payload is not a msgpack document */
-    const struct pubsub_publish_options options = {.props = raw_bytes, .props_len = sizeof raw_bytes};
+    const struct pubsub_publish_options options = {.raw = true};
     if (pubsub_publish(client, topic, text, (size_t)len, &options, NULL) == PUBSUB_OK) return true;
     fprintf(stderr, "own_poll: %s\n", pubsub_error(client));
     return false;

@@ -211,7 +211,7 @@ static int close_store(void **state)
 
 static bool set(struct store *s, const char *topic, const char *value)
 {
-    return retained_set(&s->retained, mps_text(topic), mps_text(value), 100000);
+    return retained_set(&s->retained, mps_text(topic), mps_text(value), UINT64_MAX, 100000);
 }
 
 /* The values that a walk comes by, as "value value ". */
@@ -270,9 +270,9 @@ static void retained_memory_is_bounded(void **state)
     uint64_t room = 0;
     assert_true(set(s, "a", "1"));
     room = s->retained.bytes;
-    assert_false(retained_set(&s->retained, mps_text("b"), mps_text("2"), room));
-    assert_true(retained_set(&s->retained, mps_text("a"), mps_text("3"), room)); /* in the old one's place */
-    assert_false(retained_set(&s->retained, mps_text("a"), mps_text("33"), room));
+    assert_false(retained_set(&s->retained, mps_text("b"), mps_text("2"), UINT64_MAX, room));
+    assert_true(retained_set(&s->retained, mps_text("a"), mps_text("3"), UINT64_MAX, room)); /* in the old one's place */
+    assert_false(retained_set(&s->retained, mps_text("a"), mps_text("33"), UINT64_MAX, room));
     retained_clear(&s->retained, mps_text("a"));
     retained_clear(&s->retained, mps_text("a"));
     assert_int_equal(s->retained.bytes, 0);

@@ -12,6 +12,7 @@
 
 #include "body.h"
 #include "format.h"
+#include "nearest.h"
 #include "options.h"
 #include "output.h"
 #include "sizes.h"

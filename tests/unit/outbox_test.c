@@ -26,9 +26,26 @@ struct broker {
 
 static void publish(struct mps_outbox *box, const char *topic, uint32_t flags)
 {
-    struct mps_msg msg = {mps_text(topic), {NULL, 0}, mps_text("payload")};
-    assert_int_equal(mps_outbox_reserve(box, mps_request_bound(&msg), false), PUBSUB_OK);
-    mps_outbox_publish(box, &msg, flags);
+    const struct mps_publish message = {.msg = {mps_text(topic), {NULL, 0}, mps_text("payload")}, .flags = flags};
+    assert_int_equal(mps_outbox_reserve(box, mps_request_bound(&message), false), PUBSUB_OK);
+    mps_outbox_publish(box, &message);
+}
+
+/* A message that must not be sent twice: its pid is even. */
+static void request(struct mps_outbox *box, const char *topic)
+{
+    const struct pubsub_publish_options options = {
+        .ack = PUBSUB_ACK_ROUTED, .must_route = true, .reply_to = "$inbox/0/1"};
+    struct mps_publish message = {.flags = 0};
+    const char *why;
+    assert_int_equal(mps_request_message(&message, topic, "payload", 7, &options, 100, &why), PUBSUB_OK);
+    assert_int_equal(mps_outbox_reserve(box, mps_request_bound(&message), false), PUBSUB_OK);
+    assert_int_equal(mps_outbox_publish(box, &message) % 2, 0);
+}
+
+static bool is_void(uint64_t pid, const void *user)
+{
+    return user != NULL && pid % 2 == 0;
 }
 
 static void unsubscribe(struct mps_outbox *box)
@@ -139,7 +156,7 @@ static void nothing_is_kept_without_ack(void **state)
     assert_string_equal(broker.text, "a br ");
     assert_int_equal(mps_outbox_bytes(&box), 0);
     assert_true(mps_outbox_all_written(&box));
-    mps_outbox_lost(&box);
+    mps_outbox_lost(&box, is_void, NULL);
     connect_to(&box, &broker, 10);
     publish(&box, "c", RETAIN); /* the terms of the old connection do not hold any more */
     write_some(&box, &broker, SIZE_MAX);
@@ -165,7 +182,7 @@ static void acknowledged_ones_are_kept_until_settled(void **state)
     assert_true(mps_outbox_settle(&box, 1));
     assert_int_equal(mps_outbox_unacked(&box), 2);
     assert_false(mps_outbox_settle(&box, 4));
-    mps_outbox_lost(&box);
+    mps_outbox_lost(&box, is_void, NULL);
     connect_to(&box, &broker, 10);
     publish(&box, "e", ACKED | RETAIN);
     write_some(&box, &broker, SIZE_MAX);
@@ -189,7 +206,7 @@ static void half_written_frames_are_sent_whole(void **state)
         publish(&box, "c", NONE);
         publish(&box, "d", RETAIN);
         write_some(&box, &broker, cut);
-        mps_outbox_lost(&box);
+        mps_outbox_lost(&box, is_void, NULL);
         connect_to(&box, &again, 10);
         write_some(&box, &again, SIZE_MAX);
         if (strstr(broker.text, "a") == NULL) strcat(expected, "a ");
@@ -197,6 +214,33 @@ static void half_written_frames_are_sent_whole(void **state)
         if (strstr(broker.text, "c") == NULL) strcat(expected, "c ");
         if (strstr(broker.text, "d") == NULL) strcat(expected, "dr ");
         assert_string_equal(again.text, expected);
+        mps_outbox_free(&box);
+    }
+}
+
+/* What must not be repeated is replaced by something that nobody hears, so that all others keep their pids. */
+static void void_ones_leave_their_pids(void **state)
+{
+    (void)state;
+    for (size_t cut = 0; cut <= 200; cut += 4) {
+        struct mps_outbox box;
+        struct broker broker = {0}, again = {0};
+        mps_outbox_init(&box, 1000);
+        connect_to(&box, &broker, 10);
+        publish(&box, "a", ACKED);
+        request(&box, "r");
+        publish(&box, "b", ACKED | RETAIN);
+        request(&box, "r");
+        write_some(&box, &broker, cut);
+        for (int i = 0; i < 2; i++) { /* the second time there is nothing to be made void any more */
+            mps_outbox_lost(&box, is_void, "");
+            connect_to(&box, &again, 10);
+        }
+        publish(&box, "c", ACKED);
+        write_some(&box, &again, SIZE_MAX);
+        assert_string_equal(again.text, "a1 $inbox/0/12 b3r $inbox/0/14 c5 ");
+        assert_true(mps_outbox_settle(&box, 5));
+        assert_int_equal(mps_outbox_bytes(&box), 0);
         mps_outbox_free(&box);
     }
 }
@@ -226,7 +270,7 @@ static void window_is_never_exceeded(void **state)
     assert_true(mps_outbox_settle(&box, 1));
     write_some(&box, &broker, SIZE_MAX);
     assert_string_equal(broker.text, "a1 b2 c3 ");
-    mps_outbox_lost(&box);
+    mps_outbox_lost(&box, is_void, NULL);
     connect_to(&box, &broker, 3); /* another broker, another window */
     write_some(&box, &broker, SIZE_MAX);
     assert_string_equal(broker.text, "b2 c3 d4 ");
@@ -253,12 +297,12 @@ static void requests_are_not_repeated_but_front_frames_are_sent(void **state)
     write_some(&box, &broker, SIZE_MAX);
     assert_string_equal(broker.text, "SUB a b1 UNSUB ");
     for (int i = 0; i < 3; i++) { /* also when nothing of it could be written the last time */
-        mps_outbox_lost(&box);
+        mps_outbox_lost(&box, is_void, NULL);
         broker_new_connection(&broker, &box);
         assert_int_equal(mps_outbox_connected(&box, 10, sub, out.len), PUBSUB_OK);
     }
     size_t bytes = mps_outbox_bytes(&box);
-    mps_outbox_lost(&box);
+    mps_outbox_lost(&box, is_void, NULL);
     assert_int_equal(mps_outbox_connected(&box, 10, sub, out.len), PUBSUB_OK);
     assert_int_equal(mps_outbox_bytes(&box), bytes); /* terms do not pile up */
     write_some(&box, &broker, SIZE_MAX);
@@ -317,7 +361,7 @@ static void random_life(unsigned seed)
         } else if (dice < 31 && answerable > 0) {
             assert_true(mps_outbox_settle(&box, box.settled_pid + 1 + (uint64_t)rand() % answerable));
         } else if (dice == 31) {
-            mps_outbox_lost(&box);
+            mps_outbox_lost(&box, is_void, NULL);
             connect_to(&box, &broker, 1 + (uint64_t)rand() % 8);
         }
     }
@@ -337,6 +381,7 @@ int main(void)
         cmocka_unit_test(nothing_is_kept_without_ack),
         cmocka_unit_test(acknowledged_ones_are_kept_until_settled),
         cmocka_unit_test(half_written_frames_are_sent_whole),
+        cmocka_unit_test(void_ones_leave_their_pids),
         cmocka_unit_test(window_is_never_exceeded),
         cmocka_unit_test(requests_are_not_repeated_but_front_frames_are_sent),
         cmocka_unit_test(limit_holds_but_any_message_fits_an_empty_one),

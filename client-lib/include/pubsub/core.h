@@ -24,8 +24,11 @@ extern "C" {
 #endif
 
 #define PUBSUB_CORE_RX_MIN 512            /* least bytes of the input buffer: any control frame that says nothing odd */
-#define PUBSUB_CORE_TX_MIN 512            /* least bytes of the output buffer: HELLO, a SUB with the longest pattern */
+#define PUBSUB_CORE_TX_MIN 512            /* least bytes of the output buffer: HELLO without a will, a SUB with
+                                             the longest pattern but without group and filter */
 #define PUBSUB_CORE_TEXT_MAX 256          /* bytes of a sentence from the broker that are kept, its NUL counted */
+#define PUBSUB_CORE_INBOX_MAX 234         /* bytes of an inbox's name: a '/' and 20 digits make a topic of it */
+#define PUBSUB_CORE_WILL_MAX 4096         /* bytes that a will can take: HELLO has no room for more */
 
 enum pubsub_event_type {
     PUBSUB_EVENT_NONE = 0,     /* nothing more until further bytes come */
@@ -47,6 +50,7 @@ enum pubsub_event_type {
 
 struct pubsub_welcome {
     const char *client_id;     /* NUL-terminated */
+    const char *inbox;         /* prefix of the topics whose messages come under sid 0; NUL-terminated; "": none */
     uint32_t keepalive_s;      /* 0: not said */
     uint64_t max_payload;      /* bytes; 0: not said */
     uint64_t pub_window;       /* most publishes that may wait for their PUBACK; 0: not said */
@@ -137,15 +141,24 @@ struct pubsub_core_hello {
     uint32_t keepalive_s;      /* 0: not said */
     uint32_t rx_max;           /* largest MSG frame that may be sent to us, bytes; 0: not said */
     bool half;                 /* keep delivering after our end of the stream is shut down */
+    struct pubsub_bytes will;  /* what pubsub_core_will() wrote; len 0: none */
 };
 int pubsub_core_hello(struct pubsub_core *core, const struct pubsub_core_hello *hello);
 
-/* sid: 1..2^31-1, the caller's choice. The same sid and pattern again changes the options. Of options only max_msgs,
- * max_bytes and retained are read; NULL: defaults. */
+/* Writes a will as HELLO carries it to out, at most PUBSUB_CORE_WILL_MAX bytes, and sets *len. Its topic must not be
+ * NULL, and its properties hold no arrays. Returns 0, EINVAL, or ETOOBIG when cap is not enough. */
+int pubsub_core_will(const struct pubsub_will *will, void *out, size_t cap, size_t *len);
+
+/* sid: 1..2^31-1, the caller's choice. The same sid and pattern again changes the options: all but the group, and the
+ * credit only grows. options: as of pubsub_subscribe(), without its callbacks; NULL: defaults. */
 int pubsub_core_subscribe(struct pubsub_core *core, uint32_t sid, const char *pattern,
                           const struct pubsub_subscribe_options *options);
 int pubsub_core_unsubscribe(struct pubsub_core *core, uint32_t sid);
 int pubsub_core_ask_stat(struct pubsub_core *core, uint32_t sid);
+
+/* max_msgs, 0..2^53-1: what may have been sent on sid since its first SUB on this connection. It only grows; without
+ * credit in SUB it means nothing. drain: MARK 3 follows what is queued now. */
+int pubsub_core_credit(struct pubsub_core *core, uint32_t sid, uint64_t max_msgs, bool drain);
 
 /* Parameters as of pubsub_publish(). *pid: see there. A PUB frame is written only when the terms change. */
 int pubsub_core_publish(struct pubsub_core *core, const char *topic, const void *payload, size_t len,

@@ -43,6 +43,16 @@ enum pubsub_outbox_policy {
     PUBSUB_OUTBOX_REFUSE = 1,  /* returns PUBSUB_EAGAIN at once, nothing is queued */
 };
 
+/* What the broker does when a subscription's queue is full. PROTOCOL.md, "What a full queue does". */
+enum pubsub_policy {
+    PUBSUB_POLICY_DEFAULT = 0, /* the broker's: drop_old */
+    PUBSUB_DROP_OLD,           /* the oldest messages make room */
+    PUBSUB_DROP_NEW,           /* new messages are refused */
+    PUBSUB_LATEST,             /* only the newest message of each key (or topic) is kept */
+    PUBSUB_CLOSE,              /* the broker closes the connection */
+    PUBSUB_BLOCK,              /* publishers wait, at most block_ms */
+};
+
 enum pubsub_state {
     PUBSUB_CONNECTED = 1,      /* the first connection is up */
     PUBSUB_LOST,               /* the connection broke; trying again unless reconnecting is off */
@@ -77,6 +87,18 @@ struct pubsub_gap {
     const char *reason_name;   /* static: "drop_old", ... */
 };
 
+/* A message that the broker publishes when a connection of this client ends otherwise than by pubsub_close(); also after
+ * pubsub_shutdown(), which leaves no way to say goodbye. All borrowed. */
+struct pubsub_will {
+    const char *topic;         /* NULL: no will */
+    const void *payload;
+    size_t payload_len;        /* bytes; with the rest of HELLO at most 4 KiB */
+    const void *props;         /* a raw msgpack map of properties, without arrays; NULL: none */
+    size_t props_len;
+    bool retain;
+    uint64_t delay_ms;         /* it is dropped if the client is back before */
+};
+
 /* Settles the publish ids first..last, which have one common result. */
 struct pubsub_puback {
     uint64_t first_pid, last_pid;
@@ -104,7 +126,7 @@ enum pubsub_mark {
 /* A subscription's counts at the broker: matched = sent + lost + queued. */
 struct pubsub_stat { uint32_t sid; uint64_t matched, sent, lost, queued, queued_bytes; };
 
-/* All zero is a valid set of options: everything by default. Strings are copied. */
+/* All zero is a valid set of options, here and in what follows: everything by default. Strings are copied. */
 struct pubsub_options {
     const char *url;           /* unix:/path | tcp://host:port | fd:N (a connected stream socket, which then belongs to
                                   the client: closed with it, or when opening fails after HELLO; no reconnect).
@@ -121,11 +143,14 @@ struct pubsub_options {
     uint32_t rx_max;           /* largest frame that is accepted, bytes; 0: whatever the broker allows */
     size_t outbox_bytes;       /* what may wait: not yet written, or written and not yet acknowledged; 0: 8 MiB */
     enum pubsub_outbox_policy outbox_policy;
+    struct pubsub_will will;   /* copied */
 
     /* text: why, for a person */
     void (*on_state)(pubsub *client, enum pubsub_state state, const char *text, void *user);
     void (*on_puback)(pubsub *client, const struct pubsub_puback *ack, void *user);
     void (*on_refusal)(pubsub *client, const struct pubsub_refusal *refusal, void *user);
+    /* Answers to requests were lost, one cannot say of which: sid is 0. */
+    void (*on_gap)(pubsub *client, const struct pubsub_gap *gap, void *user);
     void *user;
 };
 
@@ -133,6 +158,15 @@ struct pubsub_subscribe_options {
     uint64_t max_msgs;         /* of the queue at the broker; 0: its default; UINT64_MAX: all the operator allows */
     uint64_t max_bytes;        /* likewise */
     int retained;              /* 0 send retained values, 1 only if the subscription is new there, 2 do not */
+    enum pubsub_policy policy; /* what a full queue does */
+    enum pubsub_policy then;   /* BLOCK: what follows when block_ms are over: DROP_OLD, DROP_NEW (default) or CLOSE */
+    uint32_t block_ms;         /* BLOCK: longest wait; 0: the broker's default, 1000 */
+    const char *group;         /* one member of the group gets each message; 1..64 bytes, as a client id; NULL: none.
+                                  CLOSE and no_local do not go with it */
+    const char *filter;        /* an expression over the message, 1..1024 bytes, PROTOCOL.md "Filters"; NULL: none */
+    bool no_local;             /* nothing that this connection published itself */
+    bool by_credit;            /* the broker may send only `credit` messages until pubsub_credit() allows more */
+    uint64_t credit;           /* 0: none before pubsub_credit(). Retained values count too */
     void (*on_message)(pubsub *client, const struct pubsub_message *message, void *user);
     void (*on_gap)(pubsub *client, const struct pubsub_gap *gap, void *user);
     void (*on_mark)(pubsub *client, uint32_t sid, enum pubsub_mark mark, void *user);
@@ -141,12 +175,39 @@ struct pubsub_subscribe_options {
     void *user;
 };
 
+/* A header of the application: name and value are UTF-8, no name stands twice. */
+struct pubsub_header { const char *name, *value; };
+
 struct pubsub_publish_options {
     enum pubsub_ack ack;
     bool retain;               /* keep as the topic's last value; an empty payload clears it */
     bool must_route;           /* nobody subscribed is an error (217) */
-    const void *props;         /* a raw msgpack map of properties, copied; NULL: none */
+    /* Properties, copied: at most 125, about 7,800 bytes. Either raw or as what follows, not both. */
+    const void *props;         /* a raw msgpack map; NULL: made of the following */
     size_t props_len;
+    bool raw;                  /* the payload is not a msgpack document but bytes (content type 0) */
+    bool has_ttl;
+    uint64_t ttl_ms;           /* what has waited at the broker this long is not delivered any more */
+    const char *key;           /* conflation key of `latest`; NULL: the topic */
+    const char *reply_to;      /* the topic for answers; NULL: none */
+    const void *correlation;   /* bytes that the answer brings back; NULL: none */
+    size_t correlation_len;    /* at most 64 */
+    const struct pubsub_header *headers;
+    size_t headers_count;
+};
+
+/* A request: a message that names a topic for its answers. */
+struct pubsub_request_options {
+    /* .ack, .must_route, .reply_to and .correlation are set by the call, .props must be NULL */
+    struct pubsub_publish_options publish;
+    uint32_t timeout_ms;       /* for all answers together; 0: 5000 */
+    uint32_t replies_max;      /* done after this many; 0: 1; UINT32_MAX: as many as come in time */
+    /* An answer, or the end of the request: reply is NULL then and status is 0 (replies_max came), PUBSUB_ETIMEDOUT,
+     * PUBSUB_ENOBODY (nobody serves the topic), PUBSUB_EREFUSED, PUBSUB_ELOST, PUBSUB_ECLOSED; pubsub_error() then says
+     * more. Called with NULL exactly once for each request that was accepted and not cancelled, also by
+     * pubsub_close(). */
+    void (*on_reply)(pubsub *client, uint64_t request, const struct pubsub_message *reply, int status, void *user);
+    void *user;
 };
 
 /* Opens a client and connects. Waits until the broker's WELCOME is there (with retry_first: returns at once and
@@ -184,6 +245,41 @@ int pubsub_publish(pubsub *client, const char *topic, const void *payload, size_
 int pubsub_subscribe(pubsub *client, const char *pattern, const struct pubsub_subscribe_options *options,
                      uint32_t *sid);
 
+/* Subscriptions by credit: the broker may have sent max_msgs messages on it in total since pubsub_subscribe(); at most
+ * 2^53-1. The total only grows, and goes on counting over reconnects: what was received counts, what was lost with a
+ * connection does not. With drain, what is queued at the broker now is sent as far as the credit goes, and then on_mark
+ * says DRAINED (once for all drains that were asked before); a subscription without credit can be drained too, max_msgs
+ * then means nothing. Returns 0, EINVAL (unknown sid, too much, not by_credit and no drain), ENOMEM; ECLOSED after
+ * pubsub_shutdown(); or why the connection has ended for good. */
+int pubsub_credit(pubsub *client, uint32_t sid, uint64_t max_msgs, bool drain);
+
+/* Asks: publishes with a topic for the answers that only this client hears, and calls on_reply for each of them.
+ * Parameters as of pubsub_publish(); options and its on_reply must not be NULL. request: if not NULL, set to a number
+ * that names it.
+ * A request belongs to one connection: when that breaks, it ends with ELOST, served or not, and is never sent again.
+ * Between connections the call waits for the next one, up to timeout_ms; with PUBSUB_OUTBOX_REFUSE, and in a callback,
+ * it returns EAGAIN at once. It takes a publish id, but on_puback is told of it only together with others.
+ * Returns as pubsub_publish(), or ETIMEDOUT: no connection in time; EREFUSED: the broker has no inboxes. */
+int pubsub_request(pubsub *client, const char *topic, const void *payload, size_t len,
+                   const struct pubsub_request_options *options, uint64_t *request);
+int pubsub_cancel_request(pubsub *client, uint64_t request); /* no callback follows. EINVAL: there is none */
+
+/* Answers a message that asks for it; from inside its callback or later with a copy of what it points to. options may
+ * be NULL; its reply_to stays, its correlation is set by the call, its props must be NULL. With must_route and an ack,
+ * on_puback is told (217) when nobody is there any more to hear the answer. Returns as pubsub_publish(); EINVAL also:
+ * the message names no topic for answers. */
+int pubsub_reply(pubsub *client, const struct pubsub_message *request, const void *payload, size_t len,
+                 const struct pubsub_publish_options *options);
+
+/* Reads properties of a message that a callback got, or of a copy. Pointers borrow from it; len is never NULL.
+ * The topic for answers, not NUL-terminated, or NULL: */
+const char *pubsub_message_reply_to(const struct pubsub_message *message, size_t *len);
+/* One raw msgpack value, or NULL: */
+const void *pubsub_message_correlation(const struct pubsub_message *message, size_t *len);
+/* A header's text, not NUL-terminated; NULL: there is none, or it is no text. */
+const char *pubsub_message_header(const struct pubsub_message *message, const char *name, size_t *len);
+bool pubsub_message_is_raw(const struct pubsub_message *message); /* content type says: not a msgpack document */
+
 /* Ends a subscription. No callback of it but on_mark (ENDED) comes after the return. Returns 0, EINVAL (unknown sid),
  * ENOMEM. */
 int pubsub_unsubscribe(pubsub *client, uint32_t sid);
@@ -203,7 +299,8 @@ int pubsub_wait(pubsub *client, int timeout_ms);
 int pubsub_flush(pubsub *client, int timeout_ms);
 
 /* Ends the sending side, after everything queued is written: nothing can be published any more; what the broker still
- * has for us is delivered (all that is queued there; with `half` also what comes later, until the broker ends).
+ * has for us is delivered (all that is queued there; with `half` also what comes later, until the broker ends; so only
+ * with `half` answers to requests).
  * From a callback it returns 0 at once, and the end comes when all is written and acknowledged. Returns 0, or as
  * pubsub_flush(). */
 int pubsub_shutdown(pubsub *client, int timeout_ms);
@@ -223,6 +320,8 @@ uint64_t pubsub_unacked(const pubsub *client);
 /* Limits and name that the broker gave in WELCOME. Borrowed until the next call on the client. */
 const char *pubsub_client_id(const pubsub *client);
 uint64_t pubsub_max_payload(const pubsub *client);
+const char *pubsub_inbox(const pubsub *client); /* prefix of the topics that only this connection hears, as long as it
+                                                   lasts; "": none */
 
 /* A sentence about the last error of this client; "" if there was none. Borrowed until the next call on the client. */
 const char *pubsub_error(const pubsub *client);

@@ -8,17 +8,17 @@
 #include <stdint.h>
 
 /* Exit codes: EXIT(number, NAME, what it means, for the help). A signal ends with 128 + its number. */
-#define EXIT_CODES(EXIT)                                                   \
-    EXIT(0, DONE, "done")                                                  \
-    EXIT(1, ERROR, "another error")                                        \
-    EXIT(2, USAGE, "wrong usage")                                          \
-    EXIT(3, CONNECT, "cannot connect")                                     \
-    EXIT(4, AUTH, "not authorised")                                        \
-    EXIT(5, REFUSED, "refused (too large, quota, bad topic)")              \
-    EXIT(6, NOBODY, "fewer subscriptions matched than --require asks for") \
-    EXIT(7, LOST, "connection lost and not resumed")                       \
-    EXIT(8, GAP, "messages were lost, with --fail-on-gap")                 \
-    EXIT(124, TIME, "it ended before -n messages were there")
+#define EXIT_CODES(EXIT)                                                             \
+    EXIT(0, DONE, "done")                                                            \
+    EXIT(1, ERROR, "another error")                                                  \
+    EXIT(2, USAGE, "wrong usage")                                                    \
+    EXIT(3, CONNECT, "cannot connect")                                               \
+    EXIT(4, AUTH, "not authorised")                                                  \
+    EXIT(5, REFUSED, "refused (too large, quota, bad topic, option or filter)")      \
+    EXIT(6, NOBODY, "nobody answers, or fewer subscriptions matched than --require") \
+    EXIT(7, LOST, "connection lost and not resumed")                                 \
+    EXIT(8, GAP, "messages were lost, with --fail-on-gap")                           \
+    EXIT(124, TIME, "time ran out before all messages or answers were there")
 
 enum exit_code {
 #define EXIT(number, NAME, text) CLI_EXIT_##NAME = (number),
@@ -30,6 +30,9 @@ enum exit_code {
 /* Prints one line to stderr that starts with "pubsub: ". Control characters in it are escaped: names of topics and
  * texts of the broker are other people's. A progress line on the terminal is cleared before. */
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* Shows on stderr, if that is a terminal, a text and below it a mark at one of its bytes, 1-based. */
+void point_at(const char *text, size_t column);
 
 /* The exit code for a PUBSUB_E* error that ended a connection, and for a code with which the broker refused something.
  */
@@ -46,6 +49,6 @@ struct command {
     const char *summary; /* one line for `pubsub --help` */
     int (*run)(int argc, char **argv, const struct connection_options *connection);
 };
-extern const struct command pub_command, sub_command, get_command;
+extern const struct command pub_command, sub_command, req_command, reply_command, get_command;
 
 #endif

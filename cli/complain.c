@@ -28,6 +28,24 @@ void complain(const char *format, ...)
     output_flush(&out);
 }
 
+void point_at(const char *text, size_t column)
+{
+    char line[8192];
+    struct output out;
+    output_open_on(&out, STDERR_FILENO, line, sizeof line);
+    if (!out.terminal) return;
+    output_text(&out, "  ");
+    /* One character for each that stands there, or the mark would be beside it. */
+    for (const char *p = text; *p; p++) output_char(&out, (unsigned char)*p < 32 || *p == 127 ? ' ' : *p);
+    output_text(&out, "\n  ");
+    for (size_t i = 0; i + 1 < column && text[i]; i++) {
+        bool inside = ((unsigned char)text[i] & 0xc0) == 0x80; /* of a UTF-8 sequence: takes no place of its own */
+        if (!inside) output_char(&out, ' ');
+    }
+    output_text(&out, "^\n");
+    output_flush(&out);
+}
+
 int exit_code_of_error(int error)
 {
     switch (error) {
@@ -38,6 +56,8 @@ int exit_code_of_error(int error)
     case PUBSUB_ELOST:
     case PUBSUB_ETAKEN:
     case PUBSUB_ECLOSED: return CLI_EXIT_LOST;
+    case PUBSUB_ENOBODY: return CLI_EXIT_NOBODY;
+    case PUBSUB_ETIMEDOUT: return CLI_EXIT_TIME;
     default: return CLI_EXIT_ERROR;
     }
 }

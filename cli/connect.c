@@ -5,6 +5,7 @@
 
 #include "cli.h"
 #include "signals.h"
+#include "wire.h"
 
 static bool set_url(void *into, const char *value)
 {
@@ -93,6 +94,20 @@ int link_step(struct link *link, struct pollfd *extra, nfds_t extra_count, int64
     }
     for (nfds_t i = 0; i < extra_count; i++) extra[i].revents = fds[2 + i].revents;
     return link_process(link);
+}
+
+int link_subscribed(const struct link *link, const char *pattern, int error)
+{
+    if (error == PUBSUB_OK) return CLI_EXIT_DONE;
+    const char *bad = mps_pattern_error(mps_text(pattern));
+    if (error == PUBSUB_EINVAL && bad) {
+        complain("bad pattern '%s': %s", pattern, bad);
+        return CLI_EXIT_REFUSED;
+    }
+    const char *text = pubsub_error(link->client);
+    complain("%s", *text ? text : pubsub_strerror(error));
+    /* What the library finds wrong the broker would refuse. */
+    return error == PUBSUB_EINVAL ? CLI_EXIT_REFUSED : exit_code_of_error(error);
 }
 
 void link_close(struct link *link, int timeout_ms)

@@ -28,12 +28,15 @@ int link_open(struct link *link, const struct connection_options *connection, st
  * set), or timeout_ms have passed (-1: no limit), and lets the library do its work.
  * Returns CLI_EXIT_DONE to go on, 128 + number after a signal, or complains and returns an exit code when the
  * connection has ended for good. LINK_OVER: it ended as it should, after pubsub_shutdown(). */
-#define LINK_EXTRA_MAX 2
+#define LINK_EXTRA_MAX 130
 #define LINK_OVER (-1)
 int link_step(struct link *link, struct pollfd *extra, nfds_t extra_count, int64_t timeout_ms);
 
 /* Lets the library write and read what it can, now. Returns as link_step(). */
 int link_process(struct link *link);
+
+/* What became of a call of pubsub_subscribe(): CLI_EXIT_DONE, or complains and returns another exit code. */
+int link_subscribed(const struct link *link, const char *pattern, int error);
 
 /* Says good-bye and frees. timeout_ms as in pubsub_close(). NULL client is allowed. */
 void link_close(struct link *link, int timeout_ms);

@@ -40,19 +40,22 @@ static bool parse(struct buffer *items, const char *text, char *error, size_t er
             continue;
         }
         newline = text[1] == 'n';
-        if (text[1] == '{') {
-            size_t path = strcspn(text + 2, "}");
-            if (path == 0 || text[2 + path] == '\0') {
-                snprintf(error, error_cap, path ? "'%%{' without '}'" : "'%%{}' names no field");
+        bool header = text[1] == 'h';
+        const char *brace = text + 1 + header;
+        if (*brace == '{') {
+            size_t name = strcspn(brace + 1, "}");
+            if (name == 0 || brace[1 + name] == '\0') {
+                const char *what = header ? "%h{" : "%{";
+                snprintf(error, error_cap, name ? "'%s' without '}'" : "'%s}' names nothing", what);
                 return false;
             }
-            add(items, FORMAT_FIELD, text + 2, path);
-            text += path + 3;
+            add(items, header ? FORMAT_HEADER : FORMAT_FIELD, brace + 1, name);
+            text = brace + name + 2;
         } else if (add_letter(items, text[1])) {
             text += 2;
         } else {
             snprintf(error, error_cap,
-                     text[1] ? "'%%%c' is unknown; there are %%t %%p %%j %%r %%T %%q %%{field} %%n %%%%"
+                     text[1] ? "'%%%c' is unknown; there are %%t %%p %%j %%r %%T %%q %%{field} %%h{header} %%n %%%%"
                              : "a single '%%' at the end; '%%%%' prints one",
                      text[1]);
             return false;

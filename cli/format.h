@@ -14,6 +14,7 @@ enum format_what {
     FORMAT_TIME,    /* %T */
     FORMAT_SEQ,     /* %q */
     FORMAT_FIELD,   /* %{a.b}: text is the path */
+    FORMAT_HEADER,  /* %h{name}: text is the name */
 };
 
 struct format_item {

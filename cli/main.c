@@ -5,10 +5,12 @@
 
 #include "cli.h"
 #include "connect.h"
+#include "nearest.h"
 #include "options.h"
 
-enum { COMMAND_COUNT = 3 };
-static const struct command *const commands[COMMAND_COUNT] = {&pub_command, &sub_command, &get_command};
+enum { COMMAND_COUNT = 5 };
+static const struct command *const commands[COMMAND_COUNT] = {&pub_command, &sub_command, &req_command, &reply_command,
+                                                              &get_command};
 
 struct global_options {
     struct connection_options connection;

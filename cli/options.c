@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "cli.h"
-
-#define NAME_MAX_LEN 32
+#include "nearest.h"
+#include "sizes.h"
 
 static const struct option_row *row_of_letter(const struct usage *usage, char letter, void **into)
 {
@@ -35,43 +35,6 @@ static const struct option_row *row_of_name(const struct usage *usage, const cha
     return NULL;
 }
 
-/* The edits (a letter put in, left out, changed, or two swapped) that lead from a to b. Both at most NAME_MAX_LEN. */
-static unsigned edits_between(const char *a, const char *b)
-{
-    size_t a_len = strlen(a), b_len = strlen(b);
-    unsigned d[NAME_MAX_LEN + 1][NAME_MAX_LEN + 1];
-    for (size_t i = 0; i <= a_len; i++) d[i][0] = (unsigned)i;
-    for (size_t j = 0; j <= b_len; j++) d[0][j] = (unsigned)j;
-    for (size_t i = 1; i <= a_len; i++) {
-        for (size_t j = 1; j <= b_len; j++) {
-            unsigned best = d[i - 1][j - 1] + (a[i - 1] != b[j - 1]);
-            if (d[i - 1][j] + 1 < best) best = d[i - 1][j] + 1;
-            if (d[i][j - 1] + 1 < best) best = d[i][j - 1] + 1;
-            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && d[i - 2][j - 2] + 1 < best) {
-                best = d[i - 2][j - 2] + 1;
-            }
-            d[i][j] = best;
-        }
-    }
-    return d[a_len][b_len];
-}
-
-const char *nearest_name(const char *typed, const char *const *names)
-{
-    const char *nearest = NULL;
-    unsigned least = 3; /* three edits or more is another word */
-    if (strlen(typed) > NAME_MAX_LEN) return NULL;
-    for (; *names; names++) {
-        unsigned edits = edits_between(typed, *names);
-        /* As many edits as letters is another word, too. */
-        if (edits < least && edits < strlen(*names)) {
-            least = edits;
-            nearest = *names;
-        }
-    }
-    return nearest;
-}
-
 static enum options_result unknown_name(const struct usage *usage, const char *name, size_t len)
 {
     const char *names[64] = {"help"};
@@ -81,7 +44,7 @@ static enum options_result unknown_name(const struct usage *usage, const char *n
             if (row->name && count < sizeof names / sizeof *names - 1) names[count++] = row->name;
         }
     }
-    char typed[NAME_MAX_LEN + 1] = "";
+    char typed[NEAREST_NAME_MAX + 1] = "";
     if (len < sizeof typed) memcpy(typed, name, len);
     const char *nearest = nearest_name(typed, names);
     if (nearest) {
@@ -193,7 +156,7 @@ void options_help(const struct usage *usage)
 {
     printf("Usage: %s [OPTION]... %s\n\n%s\n", usage->command, usage->arguments, usage->summary);
     for (size_t t = 0; usage->tables[t]; t++) {
-        printf("\n%s\n", usage->tables[t]->title);
+        if (usage->tables[t]->title) printf("\n%s\n", usage->tables[t]->title);
         for (const struct option_row *row = usage->tables[t]->rows; row->set; row++) print_row(row);
     }
     printf("%-*s%s\n", HELP_COLUMN, "      --help", "print this and end");
@@ -222,4 +185,38 @@ bool option_number(const char *option, const char *value, unsigned long long lea
     }
     *number = n;
     return true;
+}
+
+bool option_time(const char *option, const char *value, uint64_t least_ms, uint64_t most_ms, uint64_t *ms)
+{
+    uint64_t parsed;
+    if (!time_parse(value, &parsed)) {
+        complain("%s %s: not a time such as 500ms, 10s, 5m, 24h, 7d", option, value);
+        return false;
+    }
+    char limit[QUANTITY_TEXT_MAX];
+    if (parsed < least_ms) {
+        time_write(limit, least_ms);
+        complain("%s %s: must be at least %s", option, value, limit);
+        return false;
+    }
+    if (most_ms > 0 && parsed > most_ms) {
+        time_write(limit, most_ms);
+        complain("%s %s: must be at most %s", option, value, limit);
+        return false;
+    }
+    *ms = parsed;
+    return true;
+}
+
+int option_choice(const char *option, const char *value, const char *const *names)
+{
+    char all[256] = "";
+    size_t len = 0;
+    for (int i = 0; names[i]; i++) {
+        if (strcmp(value, names[i]) == 0) return i;
+        if (len < sizeof all) len += (size_t)snprintf(all + len, sizeof all - len, "%s%s", i ? ", " : "", names[i]);
+    }
+    complain("%s %s: not one of %s", option, value, all);
+    return -1;
 }

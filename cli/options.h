@@ -5,8 +5,9 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
-#define OPTION_TABLES_MAX 4
+#define OPTION_TABLES_MAX 6
 
 /* Takes an option's value (NULL if it has none). False: complained, the usage is wrong. */
 typedef bool (*option_setter)(void *into, const char *value);
@@ -21,7 +22,7 @@ struct option_row {
 
 /* Some rows and where their setters store. A row without setter ends the table. */
 struct option_table {
-    const char *title; /* over its rows in the help */
+    const char *title; /* over its rows in the help; NULL: they go on under the title before */
     const struct option_row *rows;
     void *into;
 };
@@ -46,10 +47,13 @@ enum options_result options_parse(const struct usage *usage, int argc, char **ar
 
 void options_help(const struct usage *usage);
 
-/* The nearest name, near enough to have been meant, or NULL. names is ended by NULL. */
-const char *nearest_name(const char *typed, const char *const *names);
-
 /* A whole number of at least `least`, decimal. False: complained, naming the option. */
 bool option_number(const char *option, const char *value, unsigned long long least, unsigned long long *number);
+
+/* A time as people write it, of at least least_ms and at most most_ms (0: no limit). False: complained. */
+bool option_time(const char *option, const char *value, uint64_t least_ms, uint64_t most_ms, uint64_t *ms);
+
+/* The place of value in names, which NULL ends; or -1: complained, with all of them. */
+int option_choice(const char *option, const char *value, const char *const *names);
 
 #endif

@@ -30,6 +30,12 @@ void output_open_on(struct output *out, int fd, char *buf, size_t cap)
     *out = (struct output){.fd = fd, .buf = buf, .cap = cap, .terminal = isatty(fd) == 1};
 }
 
+void output_open_memory(struct output *out, struct buffer *memory)
+{
+    output_open(out, -1);
+    out->memory = memory;
+}
+
 void output_close(struct output *out)
 {
     free(out->buf);
@@ -45,6 +51,10 @@ static bool takes_more(int fd)
 
 static void write_all(struct output *out, const char *bytes, size_t len)
 {
+    if (out->memory) {
+        buffer_append(out->memory, bytes, len);
+        return;
+    }
     while (len > 0 && !out->error) {
         size_t piece = len;
         if (signal_caught()) {

@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "buffer.h"
+
 #define OUTPUT_BYTES ((size_t)256 * 1024)
 
 struct output {
@@ -15,10 +17,12 @@ struct output {
     size_t len, cap;
     char *buf;
     bool terminal;
+    struct buffer *memory; /* written to instead of the descriptor; NULL: none */
 };
 
 void output_open(struct output *out, int fd); /* with a buffer of OUTPUT_BYTES of its own */
 void output_close(struct output *out);        /* frees that; neither flushes nor closes the descriptor */
+void output_open_memory(struct output *out, struct buffer *memory); /* appends to memory, which is lent */
 void output_open_on(struct output *out, int fd, char *buf, size_t cap); /* with a lent buffer; not to be closed */
 bool output_flush(struct output *out);                                  /* false: there was an error, now or before */
 

@@ -9,6 +9,7 @@
 
 #include "cli.h"
 #include "json_out.h"
+#include "props.h"
 #include "value.h"
 
 static bool set_form(void *into, const char *value)
@@ -50,24 +51,34 @@ const struct option_row print_option_rows[] = {
     {'F', NULL, "FORMAT", set_format,
      "%t topic, %p payload, %j payload as JSON, %r its raw bytes,\n"
      "%T time (ISO 8601), %q position in the stream, %{a.b} a field,\n"
-     "%n newline, %% a percent sign; each message ends with a newline"},
+     "%h{name} a header, %n newline, %% a percent sign; each message ends\n"
+     "with a newline"},
     {0, NULL, NULL, NULL, NULL},
 };
+
+static bool open_form(struct printer *printer, const struct print_options *options, enum print_form automatic)
+{
+    char why[128];
+    *printer = (struct printer){.form = options->form, .second = UINT64_MAX};
+    if (options->form == PRINT_AUTO) printer->form = automatic;
+    if (options->form != PRINT_FORMAT || format_parse(&printer->format, options->format, why, sizeof why)) return true;
+    complain("-F '%s': %s", options->format, why);
+    return false;
+}
 
 bool printer_open(struct printer *printer, const struct print_options *options, char *const *patterns,
                   int pattern_count)
 {
-    *printer = (struct printer){.form = options->form, .second = UINT64_MAX};
-    char why[128];
-    if (options->form == PRINT_FORMAT && !format_parse(&printer->format, options->format, why, sizeof why)) {
-        complain("-F '%s': %s", options->format, why);
-        return false;
-    }
-    if (options->form == PRINT_AUTO) {
-        bool several = pattern_count > 1 || mps_topic_is_wild(mps_text(patterns[0]));
-        printer->form = several ? PRINT_LINE : PRINT_PAYLOAD;
-    }
+    bool several = pattern_count > 1 || mps_topic_is_wild(mps_text(patterns[0]));
+    if (!open_form(printer, options, several ? PRINT_LINE : PRINT_PAYLOAD)) return false;
     output_open(&printer->out, STDOUT_FILENO);
+    return true;
+}
+
+bool printer_open_memory(struct printer *printer, const struct print_options *options, struct buffer *memory)
+{
+    if (!open_form(printer, options, PRINT_BODY)) return false;
+    output_open_memory(&printer->out, memory);
     return true;
 }
 
@@ -78,13 +89,6 @@ void printer_close(struct printer *printer)
 }
 
 /* ---- payloads ---- */
-
-/* Whether the payload is by its properties a msgpack document. What it is in truth is another question. */
-static bool says_document(const struct pubsub_message *message)
-{
-    if (!message->props) return true;
-    return !mps_props_find((mps_view){message->props, (uint32_t)message->props_len}, MPS_PROP_CONTENT_TYPE).ptr;
-}
 
 static mps_view payload_of(const struct pubsub_message *message)
 {
@@ -133,6 +137,17 @@ static void put_raw(struct output *out, bool document, mps_view bytes)
     output_put(out, bytes.ptr, bytes.len);
 }
 
+/* For a program that reads one message: what it holds, if that is text or bytes, or else JSON. */
+static void put_body(struct output *out, bool document, mps_view bytes)
+{
+    mps_view body = bytes;
+    if (!document || as_text(bytes, true, &body)) {
+        output_put(out, body.ptr, body.len);
+    } else {
+        put_json(out, true, bytes);
+    }
+}
+
 /* Bytes that are no document become a bin, so that what comes out is documents throughout. */
 static void put_msgpack(struct output *out, bool document, mps_view bytes)
 {
@@ -149,6 +164,12 @@ static void put_field(struct output *out, bool document, mps_view bytes, const s
 {
     if (!document || !is_document(bytes)) return;
     mps_view value = mps_document_find(bytes, item->text, item->len);
+    if (value.ptr) put_bare(out, true, value);
+}
+
+static void put_header(struct output *out, const struct pubsub_message *message, const struct format_item *item)
+{
+    mps_view value = props_header(message, (mps_view){(const uint8_t *)item->text, (uint32_t)item->len});
     if (value.ptr) put_bare(out, true, value);
 }
 
@@ -176,13 +197,30 @@ static bool time_text(struct printer *printer, const struct pubsub_message *mess
     return true;
 }
 
-static void put_headers(struct output *out, const struct pubsub_message *message)
+/* Headers are the application's, so they stand by themselves; what the protocol says has members of its own. */
+static void put_props(struct output *out, const struct pubsub_message *message)
 {
-    mps_view props = {message->props, (uint32_t)message->props_len};
-    if (message->props && is_document(props)) {
-        json_out_document(out, props);
-    } else {
-        output_text(out, "{}");
+    struct props props;
+    mps_view key, value;
+    bool first = true;
+    output_text(out, "{");
+    props_open(&props, message);
+    while (props_next(&props, &key, &value)) {
+        mps_view name;
+        if (!as_text(key, false, &name)) continue;
+        if (!first) output_char(out, ',');
+        first = false;
+        json_out_text(out, name);
+        output_char(out, ':');
+        json_out_document(out, value);
+    }
+    output_text(out, "}");
+    props_open(&props, message);
+    while (props_next(&props, &key, &value)) {
+        const char *name = props_name(key);
+        if (!name) continue;
+        output_format(out, ",\"%s\":", name);
+        json_out_document(out, value);
     }
 }
 
@@ -193,7 +231,7 @@ static void print_json(struct printer *printer, const struct pubsub_message *mes
     output_text(out, "{\"topic\":");
     json_out_text(out, (mps_view){(const uint8_t *)message->topic, (uint32_t)message->topic_len});
     output_text(out, ",\"payload\":");
-    put_json(out, says_document(message), payload_of(message));
+    put_json(out, !pubsub_message_is_raw(message), payload_of(message));
     if (time_text(printer, message, time, sizeof time)) {
         output_format(out, ",\"time\":\"%s\"", time);
     } else {
@@ -205,14 +243,14 @@ static void print_json(struct printer *printer, const struct pubsub_message *mes
         output_text(out, ",\"stream\":null,\"seq\":null");
     }
     output_text(out, message->retained ? ",\"retained\":true,\"headers\":" : ",\"retained\":false,\"headers\":");
-    put_headers(out, message);
+    put_props(out, message);
     output_text(out, "}\n");
 }
 
 static void print_format(struct printer *printer, const struct pubsub_message *message)
 {
     struct output *out = &printer->out;
-    bool document = says_document(message);
+    bool document = !pubsub_message_is_raw(message);
     mps_view payload = payload_of(message);
     char time[48];
     for (size_t i = 0; i < printer->format.count; i++) {
@@ -232,6 +270,7 @@ static void print_format(struct printer *printer, const struct pubsub_message *m
             }
             break;
         case FORMAT_FIELD: put_field(out, document, payload, item); break;
+        case FORMAT_HEADER: put_header(out, message, item); break;
         }
     }
 }
@@ -245,22 +284,23 @@ void printer_message(struct printer *printer, const struct pubsub_message *messa
     case PRINT_LINE:
         output_escaped(out, message->topic, message->topic_len, true);
         output_char(out, '\t');
-        put_bare(out, says_document(message), payload);
+        put_bare(out, !pubsub_message_is_raw(message), payload);
         output_char(out, '\n');
         break;
     case PRINT_PAYLOAD:
-        put_bare(out, says_document(message), payload);
+        put_bare(out, !pubsub_message_is_raw(message), payload);
         output_char(out, '\n');
         break;
     case PRINT_JSON: print_json(printer, message); break;
-    case PRINT_RAW: put_raw(out, says_document(message), payload); break;
-    case PRINT_MSGPACK: put_msgpack(out, says_document(message), payload); break;
+    case PRINT_RAW: put_raw(out, !pubsub_message_is_raw(message), payload); break;
+    case PRINT_MSGPACK: put_msgpack(out, !pubsub_message_is_raw(message), payload); break;
     case PRINT_TOPIC:
         output_escaped(out, message->topic, message->topic_len, true);
         output_char(out, '\n');
         break;
     case PRINT_NONE: break;
     case PRINT_FORMAT: print_format(printer, message); break;
+    case PRINT_BODY: put_body(out, !pubsub_message_is_raw(message), payload); break;
     }
 }
 
@@ -274,6 +314,11 @@ void printer_gap(struct printer *printer, const char *pattern, const struct pubs
         return;
     }
     output_flush(out);
+    printer_gap_line(pattern, gap);
+}
+
+void printer_gap_line(const char *pattern, const struct pubsub_gap *gap)
+{
     if (!gap->exact) {
         complain("lost an unknown number of messages of '%s' (%s)", pattern, gap->reason_name);
     } else {

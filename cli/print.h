@@ -18,6 +18,7 @@ enum print_form {
     PRINT_TOPIC,
     PRINT_NONE,
     PRINT_FORMAT,
+    PRINT_BODY, /* for a program, not a line: text as it is, other documents as JSON, bytes as they are */
 };
 
 struct print_options {
@@ -38,12 +39,16 @@ struct printer {
 /* patterns: what is subscribed to. False: complained, the format is wrong. */
 bool printer_open(struct printer *printer, const struct print_options *options, char *const *patterns,
                   int pattern_count);
+/* Into memory, which is lent; PRINT_AUTO is PRINT_BODY then. */
+bool printer_open_memory(struct printer *printer, const struct print_options *options, struct buffer *memory);
 void printer_close(struct printer *printer);
 
 void printer_message(struct printer *printer, const struct pubsub_message *message);
 
 /* In JSON a line of the output, else one on stderr, in its place between the messages. */
 void printer_gap(struct printer *printer, const char *pattern, const struct pubsub_gap *gap);
+
+void printer_gap_line(const char *pattern, const struct pubsub_gap *gap); /* that line on stderr */
 
 /* Writes what was printed. Returns CLI_EXIT_DONE to go on; PRINTER_CLOSED if nobody reads it any more; or complains
  * and returns CLI_EXIT_ERROR. */

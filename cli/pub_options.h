@@ -4,18 +4,16 @@
 
 #include <pubsub/pubsub.h>
 
-#include "body.h"
 #include "connect.h"
+#include "message_options.h"
 
 struct pub_options {
     struct connection_options connection;
     const char *topic;   /* NULL if keyed */
     const char *message; /* NULL: standard input, or file */
     const char *file;
-    bool json, msgpack, raw, hex;
-    struct body_form form;      /* what these four come to */
+    struct message_options body;
     bool lines, keyed, nul;     /* lines is set if one of the others is */
-    struct buffer headers;      /* of const char *: key, value, key, value; both borrowed, each key up to its '=' */
     unsigned long long count;   /* messages in all; 0: not said */
     unsigned long long rate;    /* messages a second; 0: as fast as it goes */
     unsigned long long require; /* subscriptions that must match each; 0: none need to */
@@ -26,8 +24,5 @@ struct pub_options {
 /* Fills *options. Returns OPTIONS_HELP after printing the help, OPTIONS_WRONG after complaining. */
 enum options_result pub_options_read(struct pub_options *options, int argc, char **argv);
 void pub_options_free(struct pub_options *options);
-
-/* The message's properties as a msgpack map; nothing is appended if there are none. */
-void pub_options_props(const struct pub_options *options, struct buffer *props);
 
 #endif

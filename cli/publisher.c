@@ -103,13 +103,8 @@ static void on_refusal(pubsub *client, const struct pubsub_refusal *refusal, voi
 int publisher_open(struct publisher *publisher, const struct pub_options *options)
 {
     *publisher = (struct publisher){.link = {.owner = publisher}, .options = options, .least_matched = UINT64_MAX};
-    pub_options_props(options, &publisher->props);
-    publisher->terms = (struct pubsub_publish_options){
-        .ack = options->ack,
-        .retain = options->retain,
-        .props = publisher->props.data,
-        .props_len = publisher->props.len,
-    };
+    publisher->terms = (struct pubsub_publish_options){.ack = options->ack, .retain = options->retain};
+    message_options_apply(&options->body, &publisher->terms);
     struct pubsub_options client = {
         .no_reconnect = options->no_reconnect,
         .outbox_policy = PUBSUB_OUTBOX_REFUSE, /* a wait in the library would not see signals */
@@ -122,7 +117,6 @@ int publisher_open(struct publisher *publisher, const struct pub_options *option
 void publisher_close(struct publisher *publisher)
 {
     link_close(&publisher->link, FINISH_MS);
-    buffer_free(&publisher->props);
     buffer_free(&publisher->places);
 }
 
@@ -147,16 +141,15 @@ static int keep_rate(struct publisher *publisher)
     return CLI_EXIT_DONE;
 }
 
-/* Why the library refused this message, as a sentence. */
-static void explain(struct publisher *publisher, int error, mps_view topic, size_t len, char *why, size_t cap)
+void explain_publish(const pubsub *client, int error, mps_view topic, size_t len, char *why, size_t cap)
 {
     const char *bad_topic = mps_topic_error(topic);
-    const char *text = pubsub_error(publisher->link.client);
+    const char *text = pubsub_error(client);
     if (error == PUBSUB_EINVAL && bad_topic) {
         snprintf(why, cap, "bad topic '%.*s': %s", (int)topic.len, (const char *)topic.ptr, bad_topic);
     } else if (error == PUBSUB_ETOOBIG) {
         snprintf(why, cap, "too large: a payload of %zu bytes, the broker's limit is %" PRIu64, len,
-                 pubsub_max_payload(publisher->link.client));
+                 pubsub_max_payload(client));
     } else {
         snprintf(why, cap, "%s", *text ? text : pubsub_strerror(error));
     }
@@ -196,7 +189,7 @@ int publisher_send(struct publisher *publisher, mps_view topic, const uint8_t *p
         if (pid) note_place(publisher, pid, line);
         return CLI_EXIT_DONE;
     }
-    explain(publisher, result, topic, len, why, sizeof why);
+    explain_publish(publisher->link.client, result, topic, len, why, sizeof why);
     if (result == PUBSUB_EINVAL || result == PUBSUB_ETOOBIG) {
         publisher_refuse(publisher, line, CLI_EXIT_REFUSED, why);
         return CLI_EXIT_DONE;

@@ -10,7 +10,6 @@
 struct publisher {
     struct link link;
     const struct pub_options *options;
-    struct buffer props;
     struct pubsub_publish_options terms;
     uint64_t sent;          /* messages that the library has taken */
     uint64_t next_ns;       /* with a rate: when the next may go */
@@ -31,6 +30,9 @@ int publisher_send(struct publisher *publisher, mps_view topic, const uint8_t *p
 
 /* Reports that a message can't be sent, and notes it in .failure. */
 void publisher_refuse(struct publisher *publisher, uint64_t line, int failure, const char *why);
+
+/* Why the library refused a message with this PUBSUB_E* error, as a sentence. */
+void explain_publish(const pubsub *client, int error, mps_view topic, size_t len, char *why, size_t cap);
 
 /* Shows on a terminal how far a long work is. To be called often; publisher_send() does it while it waits. */
 void publisher_progress(const struct publisher *publisher);

@@ -2,27 +2,45 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "cli.h"
+#include "credit.h"
 #include "signals.h"
 #include "value.h"
 
 #define CONNECT_MS 5000
 #define GRACE_MS 200
-#define CLOSE_MS 0 /* nothing is owed to us any more, and what is still queued there is not wanted */
+#define CLOSE_MS 0       /* nothing is owed to us any more, and what is still queued there is not wanted */
+#define COLUMN "column " /* how the broker names the place of an error in a filter */
+#define LEAVE_MS 2000    /* for what a group has given us already */
+
+struct receiver {
+    struct link link;
+    const struct receiver_terms *terms;
+    struct printer printer;
+    struct worker *worker;        /* NULL: messages are printed */
+    struct credit *subscriptions; /* one for each pattern, in their order */
+    uint64_t received;            /* printed or taken messages */
+    uint64_t last_ns;             /* when the last one came; the start before that */
+    uint64_t leave_ns;            /* until when a group's messages may still come; 0: not leaving */
+    int snapshots;                /* patterns whose retained values are all there */
+    bool done;                    /* nothing more is to be handled; exit_code says why */
+    int exit_code;
+};
 
 static struct receiver *receiver_of(void *user)
 {
     return ((struct link *)user)->owner;
 }
 
-static const char *pattern_of(const struct receiver *receiver, uint32_t sid)
+/* Where in the arrays the subscription stands. */
+static int place_of(const struct receiver *receiver, uint32_t sid)
 {
-    for (int i = 0; i < receiver->terms->pattern_count; i++) {
-        if (receiver->sids[i] == sid) return receiver->terms->patterns[i];
-    }
-    return "";
+    int i = 0;
+    while (i < receiver->terms->pattern_count - 1 && receiver->subscriptions[i].sid != sid) i++;
+    return i;
 }
 
 static void finish(struct receiver *receiver, int exit_code)
@@ -38,13 +56,47 @@ static void finish_unasked(struct receiver *receiver)
     finish(receiver, receiver->received < receiver->terms->count ? CLI_EXIT_TIME : CLI_EXIT_DONE);
 }
 
-static void on_message(pubsub *client, const struct pubsub_message *message, void *user)
+/* ---- credit ---- */
+
+/* Whoever works on messages takes only as many as it can work on; and a member of a group that wants only some must not
+ * be given more: the others would miss them. */
+static bool is_by_credit(const struct receiver_terms *terms)
 {
-    (void)client;
-    struct receiver *receiver = receiver_of(user);
-    if (receiver->done) return;
-    if (message->retained ? !receiver->terms->retained : !receiver->terms->live) return;
-    printer_message(&receiver->printer, message);
+    return terms->command || (terms->group && terms->count > 0);
+}
+
+static uint64_t first_credit(const struct receiver_terms *terms)
+{
+    return terms->command ? credit_first(terms->jobs, terms->count) : terms->count;
+}
+
+/* A message of this subscription is done with. */
+static void allow_another(struct receiver *receiver, uint32_t sid)
+{
+    if (receiver->done || receiver->leave_ns > 0) return;
+    credit_another(&receiver->subscriptions[place_of(receiver, sid)], receiver->link.client, receiver->received,
+                   receiver->terms->count);
+}
+
+static void on_done(const struct pubsub_message *message, const struct exec_job *job, const char *failure, void *user)
+{
+    (void)job;
+    (void)failure;
+    struct receiver *receiver = user;
+    receiver->last_ns = 0; /* it was not idle meanwhile */
+    allow_another(receiver, message->sid);
+}
+
+/* ---- what comes ---- */
+
+static void take(struct receiver *receiver, const struct pubsub_message *message)
+{
+    if (receiver->worker) {
+        worker_take(receiver->worker, message);
+        if (receiver->worker->broken) finish(receiver, CLI_EXIT_ERROR);
+    } else {
+        printer_message(&receiver->printer, message);
+    }
     receiver->received++;
     receiver->last_ns = 0; /* for the loop to note the time: once a turn is enough */
     if (receiver->received == receiver->terms->count) {
@@ -53,13 +105,28 @@ static void on_message(pubsub *client, const struct pubsub_message *message, voi
     }
 }
 
+static void on_message(pubsub *client, const struct pubsub_message *message, void *user)
+{
+    (void)client;
+    struct receiver *receiver = receiver_of(user);
+    const struct receiver_terms *terms = receiver->terms;
+    if (receiver->done) return;
+    bool by_credit = is_by_credit(terms);
+    if (by_credit) receiver->subscriptions[place_of(receiver, message->sid)].arrived++;
+    if (message->retained ? terms->retained : terms->live) {
+        take(receiver, message);
+    } else if (by_credit) {
+        allow_another(receiver, message->sid);
+    }
+}
+
 static void on_gap(pubsub *client, const struct pubsub_gap *gap, void *user)
 {
     (void)client;
     struct receiver *receiver = receiver_of(user);
-    if (receiver->done || gap->reason == MPS_GAP_SUPERSEDED)
-        return; /* superseded: a newer value of the same key came */
-    printer_gap(&receiver->printer, pattern_of(receiver, gap->sid), gap);
+    /* With `latest` it is the rule that a newer value of the same key comes instead. */
+    if (receiver->done || (gap->reason == MPS_GAP_SUPERSEDED && !receiver->terms->all_gaps)) return;
+    printer_gap(&receiver->printer, receiver->terms->patterns[place_of(receiver, gap->sid)], gap);
     receiver->last_ns = 0;
     if (receiver->terms->fail_on_gap) finish(receiver, CLI_EXIT_GAP);
 }
@@ -79,8 +146,14 @@ static void on_refusal(pubsub *client, const struct pubsub_refusal *refusal, voi
     struct receiver *receiver = receiver_of(user);
     if (receiver->done) return;
     complain("%s", refusal->text);
+    if (refusal->code == MPS_BAD_FILTER && receiver->terms->filter) {
+        const char *column = strstr(refusal->text, COLUMN);
+        if (column) point_at(receiver->terms->filter, strtoul(column + strlen(COLUMN), NULL, 10));
+    }
     finish(receiver, exit_code_of_refusal(refusal->code));
 }
+
+/* ---- the loop ---- */
 
 static int subscribe(struct receiver *receiver)
 {
@@ -89,22 +162,24 @@ static int subscribe(struct receiver *receiver)
         .max_msgs = terms->max_msgs,
         .max_bytes = terms->max_bytes,
         .retained = terms->retained ? 0 : 2,
+        .policy = terms->policy,
+        .then = terms->then,
+        .block_ms = terms->block_ms,
+        .group = terms->group,
+        .filter = terms->filter,
+        .by_credit = is_by_credit(terms),
+        .credit = is_by_credit(terms) ? first_credit(terms) : 0,
         .on_message = on_message,
         .on_gap = on_gap,
         .on_mark = on_mark,
         .user = &receiver->link,
     };
     for (int i = 0; i < terms->pattern_count; i++) {
-        int error = pubsub_subscribe(receiver->link.client, terms->patterns[i], &options, &receiver->sids[i]);
-        if (error == PUBSUB_OK) continue;
-        const char *bad = mps_pattern_error(mps_text(terms->patterns[i]));
-        if (error == PUBSUB_EINVAL && bad) {
-            complain("bad pattern '%s': %s", terms->patterns[i], bad);
-            return CLI_EXIT_REFUSED;
-        }
-        const char *text = pubsub_error(receiver->link.client);
-        complain("%s", *text ? text : pubsub_strerror(error));
-        return exit_code_of_error(error);
+        struct credit *subscription = &receiver->subscriptions[i];
+        subscription->allowed = options.credit;
+        int error = pubsub_subscribe(receiver->link.client, terms->patterns[i], &options, &subscription->sid);
+        int result = link_subscribed(&receiver->link, terms->patterns[i], error);
+        if (result != CLI_EXIT_DONE) return result;
     }
     return CLI_EXIT_DONE;
 }
@@ -115,12 +190,37 @@ static int64_t time_left(struct receiver *receiver)
     const struct receiver_terms *terms = receiver->terms;
     int64_t left = -1;
     if (receiver->last_ns == 0) receiver->last_ns = now_ns();
+    if (receiver->leave_ns) return ms_until(receiver->leave_ns);
     if (terms->end_ns) left = ms_until(terms->end_ns);
-    if (terms->idle_ms) {
+    if (terms->idle_ms && !(receiver->worker && worker_busy(receiver->worker))) {
         int64_t idle = ms_until(receiver->last_ns + terms->idle_ms * 1000000);
         if (left < 0 || idle < left) left = idle;
     }
     return left;
+}
+
+/* The time is over. What a group has sent to us it sends to nobody else: that is still taken. */
+static void leave(struct receiver *receiver)
+{
+    if (receiver->terms->group && receiver->leave_ns == 0) {
+        receiver->leave_ns = now_ns() + UINT64_C(1000000) * LEAVE_MS;
+        if (pubsub_shutdown(receiver->link.client, LEAVE_MS) >= 0) return;
+    }
+    finish_unasked(receiver);
+}
+
+/* Waits for anything, lets all work on it. Returns as link_step(). reader is the output: for whether it is still read.
+ */
+static int step(struct receiver *receiver, struct pollfd *reader, int64_t timeout_ms)
+{
+    struct pollfd fds[1 + EXEC_POLL_MAX] = {*reader};
+    _Static_assert(1 + EXEC_POLL_MAX <= LINK_EXTRA_MAX, "all that a worker polls must fit");
+    nfds_t count = 1;
+    if (receiver->worker) count += worker_poll(receiver->worker, fds + 1);
+    int result = link_step(&receiver->link, fds, count, timeout_ms);
+    *reader = fds[0];
+    if (receiver->worker) worker_work(receiver->worker);
+    return result;
 }
 
 /* One turn: waits, handles what has come, writes it. */
@@ -128,18 +228,22 @@ static void turn(struct receiver *receiver)
 {
     int64_t left = time_left(receiver);
     if (left == 0) {
-        finish_unasked(receiver);
+        leave(receiver);
         return;
     }
     /* Nothing is asked for: poll() then tells only that the reader has gone, also while nothing comes. */
     struct pollfd reader = {.fd = receiver->printer.form == PRINT_NONE ? -1 : receiver->printer.out.fd};
-    int result = link_step(&receiver->link, &reader, 1, left);
+    int result = step(receiver, &reader, left);
     int written = printer_flush(&receiver->printer);
     if (receiver->done) return;
-    if (result != CLI_EXIT_DONE) {
+    if (result == LINK_OVER && receiver->leave_ns) {
+        finish_unasked(receiver);
+    } else if (result != CLI_EXIT_DONE) {
         finish(receiver, result == LINK_OVER ? CLI_EXIT_LOST : result);
     } else if (signal_caught()) {
         finish(receiver, CLI_EXIT_SIGNAL + signal_caught());
+    } else if (receiver->worker && receiver->worker->broken) {
+        finish(receiver, CLI_EXIT_ERROR);
     } else if (written == CLI_EXIT_ERROR) {
         finish(receiver, CLI_EXIT_ERROR);
     } else if (written == PRINTER_CLOSED || reader.revents & (POLLERR | POLLHUP)) {
@@ -161,25 +265,58 @@ static int run(struct receiver *receiver)
     return receiver->exit_code;
 }
 
-int receive(const struct connection_options *connection, const struct receiver_terms *terms, uint64_t *received)
+/* What was taken is worked on to its end, whatever has ended the taking; but a signal ends everything. */
+static int run_worker(struct receiver *receiver)
 {
-    struct receiver receiver = {.link = {.owner = &receiver}, .terms = terms};
+    int result = run(receiver);
+    link_close(&receiver->link, CLOSE_MS);
+    int drained = worker_drain(receiver->worker);
+    if (drained != CLI_EXIT_DONE) return drained;
+    int verdict = worker_verdict(receiver->worker);
+    return result == CLI_EXIT_DONE ? verdict : result;
+}
+
+static int connect_and_run(struct receiver *receiver, const struct connection_options *connection)
+{
+    const struct receiver_terms *terms = receiver->terms;
     struct pubsub_options client = {.no_reconnect = terms->no_reconnect, .on_refusal = on_refusal};
     /* What is left of --for is also all that connecting may take, but for the moment that it takes anyway. */
     if (terms->end_ns && ms_until(terms->end_ns) < CONNECT_MS)
         client.connect_ms = (uint32_t)ms_until(terms->end_ns) + GRACE_MS;
-    if (!printer_open(&receiver.printer, &terms->print, terms->patterns, terms->pattern_count)) return CLI_EXIT_USAGE;
-    receiver.sids = calloc((size_t)terms->pattern_count, sizeof *receiver.sids);
-    int result = CLI_EXIT_ERROR;
-    if (!receiver.sids) {
-        complain("out of memory");
-    } else {
-        result = link_open(&receiver.link, connection, &client);
-        if (result == CLI_EXIT_DONE) result = run(&receiver);
+    int result = link_open(&receiver->link, connection, &client);
+    if (result == CLI_EXIT_DONE) result = receiver->worker ? run_worker(receiver) : run(receiver);
+    link_close(&receiver->link, CLOSE_MS);
+    return result;
+}
+
+static int connect_with_worker(struct receiver *receiver, const struct connection_options *connection)
+{
+    const struct receiver_terms *terms = receiver->terms;
+    struct worker worker = {.on_done = on_done, .user = receiver};
+    if (!terms->command) return connect_and_run(receiver, connection);
+    worker.pool = (struct exec_pool){.command = terms->command, .jobs_max = terms->jobs};
+    int result = worker_open(&worker, &terms->print);
+    if (result != CLI_EXIT_DONE) return result;
+    receiver->worker = &worker;
+    result = connect_and_run(receiver, connection);
+    worker_close(&worker);
+    return result;
+}
+
+int receive(const struct connection_options *connection, const struct receiver_terms *terms, uint64_t *received)
+{
+    static const struct print_options nothing = {.form = PRINT_NONE}; /* the command has our standard output */
+    struct receiver receiver = {.link = {.owner = &receiver}, .terms = terms};
+    if (!printer_open(&receiver.printer, terms->command ? &nothing : &terms->print, terms->patterns,
+                      terms->pattern_count)) {
+        return CLI_EXIT_USAGE;
     }
-    link_close(&receiver.link, CLOSE_MS);
+    receiver.subscriptions = calloc((size_t)terms->pattern_count, sizeof *receiver.subscriptions);
+    int result = CLI_EXIT_ERROR;
+    if (receiver.subscriptions) result = connect_with_worker(&receiver, connection);
+    else complain("out of memory");
     printer_close(&receiver.printer);
-    free(receiver.sids);
+    free(receiver.subscriptions);
     *received = receiver.received;
     return result;
 }

@@ -1,33 +1,29 @@
-/* Subscribing and printing what comes, for `sub` and `get`. */
+/* Subscribing and printing what comes, or handing it to a command, for `sub` and `get`. */
 #ifndef CLI_RECEIVER_H
 #define CLI_RECEIVER_H
 
 #include "connect.h"
 #include "print.h"
+#include "worker.h"
 
 struct receiver_terms {
     struct print_options print;
     char *const *patterns;
     int pattern_count;            /* at least 1 */
     uint64_t max_msgs, max_bytes; /* of each subscription's queue at the broker */
-    bool live;                    /* messages that are published now */
-    bool retained;                /* the topics' last values; without `live` it ends when all of them were there */
+    enum pubsub_policy policy, then;
+    uint32_t block_ms;
+    const char *group;   /* NULL: none */
+    const char *filter;  /* NULL: none */
+    const char *command; /* gets each message on its standard input; NULL: they are printed */
+    unsigned jobs;       /* how many commands at a time; 1..EXEC_JOBS_MAX */
+    bool live;           /* messages that are published now */
+    bool retained;       /* the topics' last values; without `live` it ends when all of them were there */
     bool no_reconnect, fail_on_gap;
+    bool all_gaps;    /* also what a newer message of the same key replaced is lost */
     uint64_t count;   /* ends after so many messages; 0: no limit */
     uint64_t end_ns;  /* ends at that moment; 0: never */
     uint64_t idle_ms; /* ends after so long without a message; 0: never */
-};
-
-struct receiver {
-    struct link link;
-    const struct receiver_terms *terms;
-    struct printer printer;
-    uint32_t *sids;    /* one for each pattern, in their order */
-    uint64_t received; /* printed messages */
-    uint64_t last_ns;  /* when the last one came; the start before that */
-    int snapshots;     /* patterns whose retained values are all there */
-    bool done;         /* nothing more is to be handled; exit_code says why */
-    int exit_code;
 };
 
 /* Connects, subscribes, prints and ends as the terms say. Returns the exit code; *received messages were printed. */

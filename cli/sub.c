@@ -7,65 +7,114 @@
 
 #define QUEUE_BYTES (UINT64_C(64) * 1024 * 1024)
 
+#define BLOCK_MAX_MS UINT32_MAX
+
 struct sub_options {
     struct connection_options connection;
     struct receiver_terms terms;
     bool all_topics;
 };
 
+static struct receiver_terms *terms_of(void *into)
+{
+    return &((struct sub_options *)into)->terms;
+}
+
 static bool set_count(void *into, const char *value)
 {
     unsigned long long count;
     if (!option_number("-n", value, 1, &count)) return false;
-    ((struct sub_options *)into)->terms.count = count;
+    terms_of(into)->count = count;
     return true;
-}
-
-static bool take_time(const char *option, const char *value, uint64_t *ms)
-{
-    if (time_parse(value, ms)) return true;
-    complain("%s %s: not a time such as 500ms, 10s, 5m, 24h, 7d", option, value);
-    return false;
 }
 
 static bool set_for(void *into, const char *value)
 {
     uint64_t ms;
-    if (!take_time("--for", value, &ms)) return false;
-    ((struct sub_options *)into)->terms.end_ns = start_ns() + ms * 1000000;
+    if (!option_time("--for", value, 0, 0, &ms)) return false;
+    terms_of(into)->end_ns = start_ns() + ms * 1000000;
     return true;
 }
 
 static bool set_idle(void *into, const char *value)
 {
+    return option_time("--idle", value, 1, 0, &terms_of(into)->idle_ms);
+}
+
+static bool set_policy(void *into, const char *value)
+{
+    static const char *const names[] = {"drop_old", "drop_new", "latest", "close", "block", NULL};
+    int choice = option_choice("--policy", value, names);
+    if (choice >= 0) terms_of(into)->policy = (enum pubsub_policy)(PUBSUB_DROP_OLD + choice);
+    return choice >= 0;
+}
+
+static bool set_block(void *into, const char *value)
+{
     uint64_t ms;
-    if (!take_time("--idle", value, &ms)) return false;
-    if (ms == 0) {
-        complain("--idle %s: must be more than 0", value);
-        return false;
-    }
-    ((struct sub_options *)into)->terms.idle_ms = ms;
+    if (!option_time("--block", value, 1, BLOCK_MAX_MS, &ms)) return false;
+    terms_of(into)->block_ms = (uint32_t)ms;
     return true;
+}
+
+static bool set_then(void *into, const char *value)
+{
+    static const char *const names[] = {"drop_old", "drop_new", "close", NULL};
+    static const enum pubsub_policy policies[] = {PUBSUB_DROP_OLD, PUBSUB_DROP_NEW, PUBSUB_CLOSE};
+    int choice = option_choice("--then", value, names);
+    if (choice >= 0) terms_of(into)->then = policies[choice];
+    return choice >= 0;
+}
+
+static bool set_where(void *into, const char *value)
+{
+    terms_of(into)->filter = value;
+    return true;
+}
+
+static bool set_group(void *into, const char *value)
+{
+    terms_of(into)->group = value;
+    return true;
+}
+
+static bool set_exec(void *into, const char *value)
+{
+    terms_of(into)->command = value;
+    return true;
+}
+
+static bool set_jobs(void *into, const char *value)
+{
+    return option_jobs(value, &terms_of(into)->jobs);
+}
+
+static bool set_gaps(void *into, const char *value)
+{
+    static const char *const names[] = {"lost", "all", NULL};
+    int choice = option_choice("--gaps", value, names);
+    if (choice >= 0) terms_of(into)->all_gaps = choice == 1;
+    return choice >= 0;
 }
 
 static bool set_max_msgs(void *into, const char *value)
 {
     unsigned long long count;
     if (!option_number("--max-msgs", value, 1, &count)) return false;
-    ((struct sub_options *)into)->terms.max_msgs = count;
+    terms_of(into)->max_msgs = count;
     return true;
 }
 
 static bool set_max_bytes(void *into, const char *value)
 {
-    if (size_parse(value, &((struct sub_options *)into)->terms.max_bytes)) return true;
+    if (size_parse(value, &terms_of(into)->max_bytes)) return true;
     complain("--max-bytes %s: not a size of at least 1 such as 64k, 16m, 1g", value);
     return false;
 }
 
 static bool set_retained(void *into, const char *value)
 {
-    struct receiver_terms *terms = &((struct sub_options *)into)->terms;
+    struct receiver_terms *terms = terms_of(into);
     if (strcmp(value, "no") == 0) {
         terms->live = true;
         terms->retained = false;
@@ -82,13 +131,13 @@ static bool set_retained(void *into, const char *value)
 static bool set_no_reconnect(void *into, const char *value)
 {
     (void)value;
-    return ((struct sub_options *)into)->terms.no_reconnect = true;
+    return terms_of(into)->no_reconnect = true;
 }
 
 static bool set_fail_on_gap(void *into, const char *value)
 {
     (void)value;
-    return ((struct sub_options *)into)->terms.fail_on_gap = true;
+    return terms_of(into)->fail_on_gap = true;
 }
 
 static bool set_all_topics(void *into, const char *value)
@@ -99,13 +148,47 @@ static bool set_all_topics(void *into, const char *value)
 
 static const struct option_row what_rows[] = {
     {'a', "all-topics", NULL, set_all_topics, "all topics, as the pattern '#'"},
+    {0, "where", "EXPR", set_where,
+     "only messages for which EXPR holds, e.g. 'temp > 30 and site == \"a\"':\n"
+     "== != < <= > >= in has ^= exists() and or not () over fields of the\n"
+     "document (a.b[2]), @topic, @level[1] and @props.\"header\"; default: all"},
+    {0, "group", "NAME", set_group,
+     "share the messages with all subscribers of the same NAME and PATTERN:\n"
+     "each goes to one of them; default: all get all"},
     {0, "retained", "WHICH", set_retained,
      "no: none of the topics' last values; only: these, then end;\n"
      "default: these, then what is published"},
-    {0, "max-msgs", "N", set_max_msgs,
-     "messages that wait at the broker when we are slow; default as many\n"
-     "as it allows"},
+    {0, NULL, NULL, NULL, NULL},
+};
+
+static const struct option_row queue_rows[] = {
+    {0, "policy", "POLICY", set_policy,
+     "drop_old  the oldest waiting messages make room\n"
+     "drop_new  no further ones are taken\n"
+     "latest    only the newest of each topic (or key) waits at all\n"
+     "close     the broker ends the connection; it is made again\n"
+     "block     publishers are held until there is room\n"
+     "default drop_old"},
+    {0, "max-msgs", "N", set_max_msgs, "so many messages wait at most; default as many as the broker allows"},
     {0, "max-bytes", "SIZE", set_max_bytes, "likewise in bytes, e.g. 16m; default 64m"},
+    {0, "block", "TIME", set_block, "with --policy block: how long publishers are held at most; default 1s"},
+    {0, "then", "POLICY", set_then,
+     "with --policy block: what follows after that, drop_old, drop_new or\n"
+     "close; default drop_new"},
+    {0, "gaps", "WHICH", set_gaps,
+     "lost: say how many messages were lost; all: also how many gave way to\n"
+     "a newer one with --policy latest; default lost"},
+    {0, NULL, NULL, NULL, NULL},
+};
+
+static const struct option_row exec_rows[] = {
+    {0, "exec", "CMD", set_exec,
+     "run CMD for each message, in a shell, instead of printing it: text, or\n"
+     "other values as JSON, or what -o or -F says, on its standard input, the\n"
+     "topic in $PUBSUB_TOPIC, headers in $PUBSUB_HEADER_name. The broker sends\n"
+     "the next message when CMD has ended. If it fails, that is said, and the\n"
+     "exit code is 1 in the end"},
+    {0, "jobs", "N", set_jobs, "with --exec: so many at a time, 1 to 64; default 1"},
     {0, NULL, NULL, NULL, NULL},
 };
 
@@ -123,13 +206,17 @@ static enum options_result parse(struct sub_options *options, int argc, char **a
     static const char *const examples[] = {
         "pubsub sub 'site/+/temp'",
         "pubsub sub -n 1 --for 5s -F '%T %{temp}' site/a/state",
-        "pubsub sub -o json -a | jq .payload",
+        "pubsub sub --where 'temp > 30' 'site/+/state'",
+        "pubsub sub jobs --group w --exec ./work",
         NULL,
     };
     static const int exit_codes[] = {CLI_EXIT_DONE,    CLI_EXIT_ERROR, CLI_EXIT_USAGE, CLI_EXIT_CONNECT, CLI_EXIT_AUTH,
                                      CLI_EXIT_REFUSED, CLI_EXIT_LOST,  CLI_EXIT_GAP,   CLI_EXIT_TIME,    -1};
     const struct option_table what = {"What is received", what_rows, options};
     const struct option_table print = {"How it is printed", print_option_rows, &options->terms.print};
+    const struct option_table queue = {"When messages come faster than they are read, they wait at the broker",
+                                       queue_rows, options};
+    const struct option_table exec = {"Working on messages", exec_rows, options};
     const struct option_table end = {"When it ends", end_rows, options};
     const struct option_table connection = {"Connection", connection_option_rows, &options->connection};
     const struct usage usage = {
@@ -138,8 +225,9 @@ static enum options_result parse(struct sub_options *options, int argc, char **a
         .summary =
             "Subscribes and prints what is published. In a PATTERN '+' stands for one level of the topic and '#'\n"
             "at the end for all the rest; quote them from the shell.",
-        .tables = {&what, &print, &end, &connection},
-        .notes = "Messages that were lost are told on stderr, with -o json as a line {\"gap\":...}.",
+        .tables = {&what, &queue, &print, &exec, &end, &connection},
+        .notes = "Messages that were lost are told on stderr, with -o json as a line {\"gap\":...}.\n"
+                 "Commands that run when it ends by itself are waited for; a signal ends them, too.",
         .examples = examples,
         .exit_codes = exit_codes,
     };
@@ -148,10 +236,31 @@ static enum options_result parse(struct sub_options *options, int argc, char **a
     return result;
 }
 
+static bool wrong(const char *why)
+{
+    complain("%s; see 'pubsub sub --help'", why);
+    return false;
+}
+
+/* Options that are right each by itself, together. */
+static bool combine(const struct receiver_terms *terms)
+{
+    if ((terms->block_ms > 0 || terms->then != PUBSUB_POLICY_DEFAULT) && terms->policy != PUBSUB_BLOCK)
+        return wrong("--block and --then go with --policy block");
+    if (terms->jobs > 0 && !terms->command) return wrong("--jobs goes with --exec");
+    if (terms->group && !terms->live)
+        return wrong("members of a group get no last values: --retained only is not possible");
+    if (terms->group && terms->count > 0 && terms->pattern_count > 1)
+        return wrong(
+            "with --group and -n only one pattern is possible: messages beyond -n would be missed by the others");
+    return true;
+}
+
 static int sub_with(struct sub_options *options, char **patterns, int count)
 {
     static char all[] = "#";
     static char *const all_topics[] = {all};
+    struct receiver_terms *terms = &options->terms;
     if (options->all_topics && count > 0) {
         complain("both -a and the pattern '%s' are given", patterns[0]);
         return CLI_EXIT_USAGE;
@@ -160,10 +269,12 @@ static int sub_with(struct sub_options *options, char **patterns, int count)
         complain("no pattern; if you typed #, the shell removed it: quote it or use -a");
         return CLI_EXIT_USAGE;
     }
-    options->terms.patterns = options->all_topics ? all_topics : patterns;
-    options->terms.pattern_count = options->all_topics ? 1 : count;
+    terms->patterns = options->all_topics ? all_topics : patterns;
+    terms->pattern_count = options->all_topics ? 1 : count;
+    if (!combine(terms)) return CLI_EXIT_USAGE;
+    if (terms->jobs == 0) terms->jobs = 1;
     uint64_t received;
-    return receive(&options->connection, &options->terms, &received);
+    return receive(&options->connection, terms, &received);
 }
 
 static int run(int argc, char **argv, const struct connection_options *connection)

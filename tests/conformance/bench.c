@@ -259,7 +259,7 @@ static bool read_limits(struct broker_limits *limits, const char *text)
         LIMIT(max_payload),     LIMIT(max_sessions_count),   LIMIT(max_subs_count),  LIMIT(queue_msgs_count),
         LIMIT(queue_bytes),     LIMIT(queue_msgs_cap_count), LIMIT(queue_bytes_cap), LIMIT(session_queue_bytes),
         LIMIT(retained_bytes),  LIMIT(pub_window_count),     LIMIT(handshake_ms),    LIMIT(closing_ms),
-        LIMIT(keepalive_max_s),
+        LIMIT(keepalive_max_s), LIMIT(queue_total_bytes),    LIMIT(sys_ms),
 #undef LIMIT
     };
     while (*text != '\0') {

@@ -6,6 +6,7 @@
 
 #include <pubsub/core.h>
 
+#include "client_do.h"
 #include "stage.h"
 #include "wire.h"
 
@@ -77,9 +78,10 @@ static void put_event(struct mps_out *out, const struct pubsub_event *event)
     case PUBSUB_EVENT_NONE:
     case PUBSUB_EVENT_BLOCKED: break;
     case PUBSUB_EVENT_WELCOME:
-        put_name(out, 2, "welcome");
+        put_name(out, event->as.welcome.inbox[0] != '\0' ? 3 : 2, "welcome");
         mps_put_text(out, mps_text(event->as.welcome.client_id));
         mps_put_uint(out, event->as.welcome.keepalive_s);
+        if (event->as.welcome.inbox[0] != '\0') mps_put_text(out, mps_text(event->as.welcome.inbox));
         break;
     case PUBSUB_EVENT_MESSAGE: put_message(out, &event->as.message); break;
     case PUBSUB_EVENT_GAP: put_gap(out, &event->as.gap); break;
@@ -175,33 +177,12 @@ static void client_poll(struct stage *stage, int conn)
     (void)conn;
 }
 
-/* `hello ID`, `subscribe SID PATTERN`, `unsubscribe SID`, `stat SID`, `publish TOPIC TEXT LEVEL [retain]`, `ping
- * TOKEN`, `bye CODE`, `restart FIRST-PID`. */
 static bool client_act(struct stage *stage, int conn, const char *what)
 {
-    struct pubsub_core *core = &client_at(stage, conn)->core;
-    char verb[16], a[300], b[300], c[16];
-    unsigned number;
-    int count = sscanf(what, "%15s %299s %299s %u %15s", verb, a, b, &number, c), result = -1;
-    if (count < 2) return false;
-    uint32_t first = (uint32_t)strtoul(a, NULL, 10);
-    if (strcmp(verb, "hello") == 0) result = pubsub_core_hello(core, &(struct pubsub_core_hello){.client_id = a});
-    if (strcmp(verb, "subscribe") == 0 && count == 3) result = pubsub_core_subscribe(core, first, b, NULL);
-    if (strcmp(verb, "unsubscribe") == 0) result = pubsub_core_unsubscribe(core, first);
-    if (strcmp(verb, "stat") == 0) result = pubsub_core_ask_stat(core, first);
-    if (strcmp(verb, "ping") == 0) result = pubsub_core_ping(core, a, strlen(a));
-    if (strcmp(verb, "bye") == 0) result = pubsub_core_bye(core, first);
-    if (strcmp(verb, "publish") == 0 && count >= 4) {
-        struct pubsub_publish_options options = {.ack = (enum pubsub_ack)number, .retain = count == 5};
-        result = pubsub_core_publish(core, a, b, strlen(b), &options, NULL);
-    }
-    if (strcmp(verb, "restart") == 0) {
-        pubsub_core_restart(core, first);
-        stage->inbox[conn].ended = false;
-        result = 0;
-    }
+    bool done = client_do(&client_at(stage, conn)->core, what);
+    if (done && strncmp(what, "restart", strlen("restart")) == 0) stage->inbox[conn].ended = false;
     take_output(stage, conn);
-    return result == 0;
+    return done;
 }
 
 static bool client_close(struct stage *stage, char *error, size_t cap)

@@ -21,11 +21,21 @@ struct verdict {
 
 /* ---- one function per operation: decode, judge the names, encode again ------------------------------------------- */
 
+/* What is wrong with a will costs only the will, unless it is malformed. */
+static enum mps_code judge_will(mps_view raw)
+{
+    struct mps_will will;
+    const char *what;
+    if (mps_decode_will(raw, &will, &what) != MPS_OK) return MPS_MALFORMED;
+    if (mps_topic_error(will.topic) != NULL) return MPS_BAD_TOPIC;
+    return will.props.ptr != NULL ? mps_props_check(will.props, &what) : MPS_OK;
+}
+
 static enum mps_code judge_hello(const struct mps_hello *v)
 {
     if (!mps_view_equal(v->magic, mps_text("mps"))) return MPS_MALFORMED;
     if (v->id.ptr != NULL && mps_id_error(v->id) != NULL) return MPS_BAD_CLIENT_ID;
-    return MPS_OK;
+    return v->will.ptr != NULL ? judge_will(v->will) : MPS_OK;
 }
 
 static enum mps_code judge_msg(const struct mps_msg *v)
@@ -215,7 +225,7 @@ bool codec_play(const struct vector_case *c, size_t cut, struct codec_coverage *
         if (step->kind == STEP_FRAME && frame == NULL) {
             frame = step;
         } else if (step->kind == STEP_IS && frame != NULL) {
-            if (!pattern_matches(step->text, (mps_view){frame->bytes, (uint32_t)frame->len})) {
+            if (!pattern_matches(step->text, (mps_view){frame->bytes, (uint32_t)frame->len}, NULL)) {
                 snprintf(error, cap, "line %u: the bytes are not %s", step->line, step->text);
                 return false;
             }

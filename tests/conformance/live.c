@@ -109,22 +109,23 @@ static void live_end(struct stage *stage, int conn)
     live->sent_all[conn] = true;
 }
 
-/* Says BYE and waits for the end, so that the next case meets a broker that has forgotten this one. */
+/* Says BYE on all, as one may be held until another one goes, and waits for the ends, so that the next case meets a
+ * broker that has forgotten this one. */
 static bool live_close(struct stage *stage, char *error, size_t cap)
 {
     static const uint8_t bye[] = {0x92, 0x15, 0x00};
     struct live *live = (struct live *)stage;
     bool clean = true;
     for (int i = 0; i < STAGE_CONNS_COUNT; i++) {
-        if (live->fds[i] >= 0) {
-            if (!live->sent_all[i] && !stage->inbox[i].ended) live_send(stage, i, bye, sizeof bye);
-            while (!stage->inbox[i].ended && clean) {
-                if (live_wait(stage, i)) continue;
-                snprintf(error, cap, "the broker didn't close connection %c at the end of the case", 'A' + i);
-                clean = false;
-            }
-            close(live->fds[i]);
+        if (live->fds[i] >= 0 && !live->sent_all[i] && !stage->inbox[i].ended) live_send(stage, i, bye, sizeof bye);
+    }
+    for (int i = 0; i < STAGE_CONNS_COUNT; i++) {
+        while (live->fds[i] >= 0 && !stage->inbox[i].ended && clean) {
+            if (live_wait(stage, i)) continue;
+            snprintf(error, cap, "the broker didn't close connection %c at the end of the case", 'A' + i);
+            clean = false;
         }
+        if (live->fds[i] >= 0) close(live->fds[i]);
         free(stage->inbox[i].at);
     }
     free(live);

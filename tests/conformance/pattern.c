@@ -26,6 +26,11 @@ static const char *skip_scalar(const char *p)
         if (strncmp(p, words[i], strlen(words[i])) == 0) return p + strlen(words[i]);
     }
     if (*p == '"') return skip_text(p);
+    if (*p == '~') return p[1] == '"' ? skip_text(p + 1) : NULL;
+    if (*p == '$') {
+        size_t len = bindings_name_len(p + 1);
+        return len > 0 ? p + 1 + len : NULL;
+    }
     if (strncmp(p, "h'", 2) == 0) {
         p += 2 + strspn(p + 2, "0123456789abcdef ");
         return *p == '\'' ? p + 1 : NULL;
@@ -65,6 +70,11 @@ static const char *skip_pattern(const char *p, int depth)
     if (depth == 0) return NULL;
     if (*p == '[') return skip_container(p, ']', depth - 1);
     if (*p == '{') return skip_container(p, '}', depth - 1);
+    if (*p == '<') {
+        p = skip_pattern(p + 1, depth - 1);
+        if (p != NULL) p = blanks(p);
+        return p != NULL && *p == '>' ? p + 1 : NULL;
+    }
     return skip_scalar(p);
 }
 
@@ -76,7 +86,7 @@ bool pattern_valid(const char *pattern)
 
 /* ---- matching ---------------------------------------------------------------------------------------------------- */
 
-static bool match(const char *p, mps_view bytes);
+static bool match(const char *p, mps_view bytes, struct bindings *bindings);
 
 /* A pattern's "text" against a str's body; \" \\ and \n are the only escapes. */
 static bool match_text(const char *p, mps_view body)
@@ -93,6 +103,16 @@ static bool match_text(const char *p, mps_view body)
     return i == body.len;
 }
 
+/* Whether the text stands anywhere in the body. */
+static bool match_part(const char *p, mps_view body)
+{
+    for (uint32_t len = 0; len <= body.len; len++) {
+        for (uint32_t from = 0; from + len <= body.len; from++)
+            if (match_text(p, (mps_view){body.ptr + from, len})) return true;
+    }
+    return false;
+}
+
 static bool match_hex(const char *p, mps_view body)
 {
     uint32_t i = 0;
@@ -103,8 +123,19 @@ static bool match_hex(const char *p, mps_view body)
     return i == body.len;
 }
 
-static bool match_scalar(const char *p, const struct mps_head *head, mps_view body)
+/* A name that has no text yet takes this one. */
+static bool match_name(const char *p, mps_view body, struct bindings *bindings)
 {
+    size_t len = bindings_name_len(p + 1);
+    if (bindings == NULL) return false;
+    mps_view known = bindings_find(bindings, p + 1, len);
+    return known.ptr != NULL ? mps_view_equal(known, body) : bindings_add(bindings, p + 1, len, body);
+}
+
+static bool match_scalar(const char *p, const struct mps_head *head, mps_view body, struct bindings *bindings)
+{
+    if (*p == '~') return head->type == MPS_STR && match_part(p + 1, body);
+    if (*p == '$') return head->type == MPS_STR && match_name(p, body, bindings);
     if (*p == '"') return head->type == MPS_STR && match_text(p, body);
     if (*p == 'h') return head->type == MPS_BIN && match_hex(p, body);
     if (*p == 'n') return head->type == MPS_NIL;
@@ -113,55 +144,65 @@ static bool match_scalar(const char *p, const struct mps_head *head, mps_view bo
     return head->type == MPS_UINT && head->number == strtoull(p, NULL, 10);
 }
 
-static bool match_array(const char *p, struct mps_reader r, uint32_t count)
+static bool match_array(const char *p, struct mps_reader r, uint32_t count, struct bindings *bindings)
 {
     for (p = blanks(p + 1); *p != ']';) {
         if (*p == '*') return true;
-        if (count-- == 0 || !match(p, mps_read_any(&r, "element"))) return false;
+        if (count-- == 0 || !match(p, mps_read_any(&r, "element"), bindings)) return false;
         p = blanks(skip_pattern(p, 16));
         if (*p == ',') p = blanks(p + 1);
     }
     return count == 0;
 }
 
-static mps_view find_key(const char *key, struct mps_reader r, uint32_t pairs)
+static mps_view find_key(const char *key, struct mps_reader r, uint32_t pairs, struct bindings *bindings)
 {
     while (pairs-- > 0) {
         mps_view found = mps_read_any(&r, "key"), value = mps_read_any(&r, "value");
-        if (match(key, found)) return value;
+        if (match(key, found, bindings)) return value;
     }
     return (mps_view){NULL, 0};
 }
 
-static bool match_map(const char *p, struct mps_reader r, uint32_t pairs)
+static bool match_map(const char *p, struct mps_reader r, uint32_t pairs, struct bindings *bindings)
 {
     uint32_t wanted = 0;
     for (p = blanks(p + 1); *p != '}'; wanted++) {
         if (*p == '*') return true;
-        mps_view value = find_key(p, r, pairs);
+        mps_view value = find_key(p, r, pairs, bindings);
         p = blanks(skip_pattern(p, 16)) + 1;
-        if (value.ptr == NULL || !match(blanks(p), value)) return false;
+        if (value.ptr == NULL || !match(blanks(p), value, bindings)) return false;
         p = blanks(skip_pattern(p, 16));
         if (*p == ',') p = blanks(p + 1);
     }
     return wanted == pairs;
 }
 
-static bool match(const char *p, mps_view bytes)
+/* One value and nothing behind it. */
+static bool match_whole(const char *p, mps_view bytes, struct bindings *bindings)
+{
+    struct mps_reader r = mps_reader_open(bytes);
+    mps_view value = mps_read_any(&r, "value");
+    return r.bad == NULL && value.len == bytes.len && match(p, bytes, bindings);
+}
+
+static bool match(const char *p, mps_view bytes, struct bindings *bindings)
 {
     struct mps_head head;
     if (bytes.ptr == NULL || mps_head_read(bytes.ptr, bytes.len, &head) != 1) return false;
     p = blanks(p);
     if (*p == '_') return true;
     mps_view body = {bytes.ptr + head.head_len, bytes.len - head.head_len};
-    if (*p == '[') return head.type == MPS_ARRAY && match_array(p, mps_reader_open(body), head.count);
-    if (*p == '{') return head.type == MPS_MAP && match_map(p, mps_reader_open(body), head.count);
-    return match_scalar(p, &head, body);
+    if (*p == '[') return head.type == MPS_ARRAY && match_array(p, mps_reader_open(body), head.count, bindings);
+    if (*p == '{') return head.type == MPS_MAP && match_map(p, mps_reader_open(body), head.count, bindings);
+    if (*p == '<') return head.type == MPS_BIN && match_whole(p + 1, body, bindings);
+    return match_scalar(p, &head, body, bindings);
 }
 
-bool pattern_matches(const char *pattern, mps_view bytes)
+bool pattern_matches(const char *pattern, mps_view bytes, struct bindings *bindings)
 {
-    struct mps_reader r = mps_reader_open(bytes);
-    mps_view value = mps_read_any(&r, "value");
-    return r.bad == NULL && value.len == bytes.len && match(pattern, bytes);
+    size_t known = bindings != NULL ? bindings->count : 0;
+    bool hit = match_whole(pattern, bytes, bindings);
+    if (!hit && bindings != NULL) bindings_cut(bindings, known);
+    return hit;
 }

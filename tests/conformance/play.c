@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bytes.h"
 #include "pattern.h"
 #include "wire.h"
 
@@ -30,6 +31,8 @@ void inbox_take(struct inbox *inbox, size_t len)
 struct play {
     struct stage *stage;
     const struct step *step;
+    mps_view bytes; /* of the step */
+    struct bindings bindings;
     const char *skip[STAGE_CONNS_COUNT]; /* frames like this may come before what is expected next */
     size_t cut;
     char *error;
@@ -75,10 +78,9 @@ static bool expect_frame(struct play *play, int conn)
         if (len == 0) return wrong_bytes(play, "no whole frame came, but:", inbox);
         if (len == SIZE_MAX) return wrong_bytes(play, "what came is not a frame:", inbox);
         mps_view frame = {inbox->at, (uint32_t)len};
-        bool hit = play->step->kind == STEP_BYTES
-                       ? len == play->step->len && memcmp(inbox->at, play->step->bytes, len) == 0
-                       : pattern_matches(play->step->text, frame);
-        bool pass = !hit && play->skip[conn] != NULL && pattern_matches(play->skip[conn], frame);
+        bool hit = play->step->kind == STEP_BYTES ? mps_view_equal(frame, play->bytes)
+                                                  : pattern_matches(play->step->text, frame, &play->bindings);
+        bool pass = !hit && play->skip[conn] != NULL && pattern_matches(play->skip[conn], frame, NULL);
         if (!hit && !pass) return wrong_bytes(play, "what came instead:", inbox);
         inbox_take(inbox, len);
         if (hit) break;
@@ -90,10 +92,10 @@ static bool expect_frame(struct play *play, int conn)
 static bool expect_bytes(struct play *play, int conn)
 {
     struct inbox *inbox = &play->stage->inbox[conn];
-    size_t len = play->step->len;
+    size_t len = play->bytes.len;
     while (inbox->len < len && play->stage->wait(play->stage, conn)) {
     }
-    if (inbox->len < len || memcmp(inbox->at, play->step->bytes, len) != 0)
+    if (inbox->len < len || memcmp(inbox->at, play->bytes.ptr, len) != 0)
         return wrong_bytes(play, "what came instead:", inbox);
     inbox_take(inbox, len);
     return true;
@@ -105,7 +107,8 @@ static void skip_what_came(struct play *play, int conn)
     struct inbox *inbox = &play->stage->inbox[conn];
     while (play->skip[conn] != NULL && inbox->len > 0) {
         size_t len = next_frame(play, conn);
-        if (len == 0 || len == SIZE_MAX || !pattern_matches(play->skip[conn], (mps_view){inbox->at, (uint32_t)len}))
+        if (len == 0 || len == SIZE_MAX ||
+            !pattern_matches(play->skip[conn], (mps_view){inbox->at, (uint32_t)len}, NULL))
             return;
         inbox_take(inbox, len);
     }
@@ -137,7 +140,8 @@ static bool expect_event(struct play *play, int conn)
     struct mps_reader r = mps_reader_open((mps_view){events->at, (uint32_t)events->len});
     mps_view event = events->len > 0 ? mps_read_any(&r, "event") : (mps_view){NULL, 0};
     if (event.ptr == NULL) return wrong(play, "there was no further event");
-    if (!pattern_matches(play->step->text, event)) return wrong_bytes(play, "the event was another one:", events);
+    if (!pattern_matches(play->step->text, event, &play->bindings))
+        return wrong_bytes(play, "the event was another one:", events);
     inbox_take(events, event.len);
     return true;
 }
@@ -145,11 +149,11 @@ static bool expect_event(struct play *play, int conn)
 /* Long input goes in longer pieces: byte by byte it would take minutes and show nothing more. */
 static void send_cut(struct play *play, int conn)
 {
-    const struct step *step = play->step;
-    size_t cut = play->cut == 0 ? step->len : step->len > LONG_BYTES ? 1000 * play->cut : play->cut;
-    for (size_t at = 0; at < step->len; at += cut) {
-        size_t len = step->len - at < cut ? step->len - at : cut;
-        play->stage->send(play->stage, conn, step->bytes + at, len);
+    size_t all = play->bytes.len;
+    size_t cut = play->cut == 0 ? all : all > LONG_BYTES ? 1000 * play->cut : play->cut;
+    for (size_t at = 0; at < all; at += cut) {
+        size_t len = all - at < cut ? all - at : cut;
+        play->stage->send(play->stage, conn, play->bytes.ptr + at, len);
     }
 }
 
@@ -193,6 +197,22 @@ static bool play_step(struct play *play)
     return wrong(play, "does not belong into a conversation");
 }
 
+/* Bytes that hold names are put together now: their texts have come. */
+static bool play_with_names(struct play *play)
+{
+    const struct step *step = play->step;
+    bool has_names = (step->kind == STEP_SEND || step->kind == STEP_BYTES) && step->text != NULL;
+    struct bytes b = {.at = step->bytes, .len = step->len};
+    if (has_names && !bytes_parse(&b, step->text, &play->bindings)) {
+        free(b.at);
+        return wrong(play, "a name has no text yet");
+    }
+    play->bytes = (mps_view){b.at, (uint32_t)b.len};
+    bool good = play_step(play);
+    if (has_names) free(b.at);
+    return good;
+}
+
 /* At its end a case has looked at all that came. */
 static bool nothing_left(struct play *play)
 {
@@ -213,9 +233,10 @@ bool conversation_play(const struct vector_case *c, struct stage *take_stage, si
     bool good = true;
     for (size_t i = 0; i < c->step_count && good; i++) {
         play.step = &c->steps[i];
-        good = play_step(&play);
+        good = play_with_names(&play);
     }
     if (good && c->step_count > 0) good = nothing_left(&play);
+    bindings_free(&play.bindings);
     char at_close[256];
     bool closed = take_stage->close(take_stage, good ? error : at_close, good ? cap : sizeof at_close);
     return good && closed;

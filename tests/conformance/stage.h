@@ -34,7 +34,7 @@ struct stage {
     void (*drop)(struct stage *stage, int conn);
     void (*room)(struct stage *stage, int conn, uint64_t bytes);
     void (*pass)(struct stage *stage, uint64_t ms);
-    /* Only with a client. what: words, see client.c. Returns false if they are not understood. */
+    /* Only with a client. what: words, see client_do.h. Returns false if they are not understood. */
     bool (*act)(struct stage *stage, int conn, const char *what);
     /* Ends the case: every connection goes. The stage is freed. Returns false with a sentence if something was left. */
     bool (*close)(struct stage *stage, char *error, size_t cap);

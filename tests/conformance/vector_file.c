@@ -5,10 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bytes.h"
 #include "pattern.h"
 
 #define LINE_MAX_BYTES 65536
-#define BYTES_MAX (64u << 20) /* of one hex line: a slip of the pen must not fill the memory */
 
 static void *must(void *p)
 {
@@ -20,93 +20,6 @@ static bool fail(struct vector_file *file, unsigned line, const char *what)
 {
     snprintf(file->error, sizeof file->error, "%s:%u: %s", file->base_name, line, what);
     return false;
-}
-
-struct bytes {
-    uint8_t *at;
-    size_t len, cap;
-};
-
-static bool bytes_add(struct bytes *b, const void *more, size_t len)
-{
-    if (b->len + len > BYTES_MAX) return false;
-    if (b->len + len > b->cap) {
-        b->cap = 2 * (b->len + len) + 64;
-        b->at = must(realloc(b->at, b->cap));
-    }
-    if (len > 0) memcpy(b->at + b->len, more, len);
-    b->len += len;
-    return true;
-}
-
-/* Repeats what was added since `from`, so that it stands there `times` times. */
-static bool bytes_repeat(struct bytes *b, size_t from, unsigned long times)
-{
-    size_t len = b->len - from;
-    if (times == 0) {
-        b->len = from;
-        return true;
-    }
-    if (len > 0 && times > BYTES_MAX / len) return false;
-    for (unsigned long i = 1; i < times; i++) {
-        uint8_t *copy = must(malloc(len + 1));
-        memcpy(copy, b->at + from, len);
-        bool added = bytes_add(b, copy, len);
-        free(copy);
-        if (!added) return false;
-    }
-    return true;
-}
-
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9') return c - '0';
-    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-    return -1;
-}
-
-/* One piece: two hex digits or "text". Returns what follows it, NULL if it is neither. */
-static const char *parse_piece(const char *p, struct bytes *b)
-{
-    if (*p == '"') {
-        const char *end = strchr(p + 1, '"');
-        return end && bytes_add(b, p + 1, (size_t)(end - p - 1)) ? end + 1 : NULL;
-    }
-    int high = hex_digit(p[0]), low = high < 0 ? -1 : hex_digit(p[1]);
-    if (low < 0) return NULL;
-    uint8_t byte = (uint8_t)(high << 4 | low);
-    return bytes_add(b, &byte, 1) ? p + 2 : NULL;
-}
-
-static const char *parse_repeat(const char *p, struct bytes *b, size_t from)
-{
-    if (*p != '*') return p;
-    char *end;
-    unsigned long times = strtoul(p + 1, &end, 10);
-    return end != p + 1 && bytes_repeat(b, from, times) ? end : NULL;
-}
-
-/* `c0 "text" 00*300 (92 c0)*7` */
-static bool parse_bytes(const char *p, struct bytes *b)
-{
-    size_t group = SIZE_MAX;
-    while (*p != '\0') {
-        if (*p == ' ') {
-            p++;
-        } else if (*p == '(' && group == SIZE_MAX) {
-            group = b->len;
-            p++;
-        } else if (*p == ')' && group != SIZE_MAX) {
-            p = parse_repeat(p + 1, b, group);
-            group = SIZE_MAX;
-        } else {
-            size_t from = b->len;
-            p = parse_piece(p, b);
-            if (p != NULL) p = parse_repeat(p, b, from);
-        }
-        if (p == NULL) return false;
-    }
-    return group == SIZE_MAX;
 }
 
 static struct step *add_step(struct vector_case *c, enum step_kind kind, unsigned line)
@@ -129,12 +42,17 @@ static bool add_bytes(struct vector_file *file, struct vector_case *c, enum step
                       unsigned line)
 {
     struct bytes b = {0};
-    if (!parse_bytes(hex, &b)) {
+    if (!bytes_parse(&b, hex, NULL)) {
         free(b.at);
-        return fail(file, line, "not bytes: hex pairs, \"text\", each with *N, or (group)*N");
+        return fail(file, line, "not bytes: hex pairs, \"text\", $name, each with *N, (group)*N or str(group)");
     }
     struct step *step = add_step(c, kind, line);
     step->conn = conn;
+    if (bytes_has_names(hex)) { /* they are known when it is played */
+        step->text = must(strdup(hex));
+        free(b.at);
+        return true;
+    }
     step->bytes = b.at;
     step->len = b.len;
     return true;

@@ -37,7 +37,7 @@ struct step {
     char conn;      /* 'A'..'Z' */
     uint8_t *bytes; /* STEP_FRAME, STEP_SEND, STEP_BYTES */
     size_t len;
-    char *text;      /* a pattern, the words of a verdict, or what to do */
+    char *text;      /* a pattern, the words of a verdict, what to do, or the source of bytes that hold names */
     uint64_t number; /* STEP_AT: milliseconds; STEP_ROOM: bytes */
 };
 

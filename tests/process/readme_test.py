@@ -88,6 +88,11 @@ class Relay:
         except OSError:
             pass  # one side has gone: the other finds out by itself
 
+    def forget(self):
+        """Subscriptions of commands that have ended are not those that are waited for next."""
+        while self.subscribed.acquire(blocking=False):
+            pass
+
     def close(self):
         self.listener.close()
 
@@ -134,6 +139,7 @@ class Readme(unittest.TestCase):
         for info, lines in blocks(tour):
             if info.startswith("console waits "):
                 (command, expected), = commands(lines)
+                self.relay.forget()
                 waiting = self.start(command), command, expected
                 for _ in range(int(info.split()[2])):
                     self.assertTrue(self.relay.subscribed.acquire(timeout=COMMAND_S), f"'{command}' never subscribed")

@@ -26,14 +26,17 @@ static uint64_t in_flight_bytes(const struct broker *broker)
 static void shed(struct broker *broker, uint64_t target_bytes)
 {
     uint64_t level = 0;
-    for (const struct list_node *node = broker->debtors.first; node != NULL; node = node->next) {
-        uint64_t memory = mailbox_memory(list_item(node, struct mailbox, in_debtors));
+    for (struct list_node *node = broker->debtors.first, *next; node != NULL; node = next) {
+        struct mailbox *box = container_of(node, struct mailbox, in_debtors);
+        uint64_t memory = mailbox_memory(box);
+        next = node->next;
         if (memory > level) level = memory;
+        if (box->queue.entries == 0) mailbox_no_debtor(box);
     }
     while (level > 0 && budget_used(broker) > target_bytes) {
         level -= level / 8 + 1;
         for (struct list_node *node = broker->debtors.first; node != NULL; node = node->next)
-            mailbox_cut_down(list_item(node, struct mailbox, in_debtors), level);
+            mailbox_cut_down(container_of(node, struct mailbox, in_debtors), level);
     }
 }
 

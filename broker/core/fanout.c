@@ -48,26 +48,32 @@ static void reserve(struct mailbox *box, uint64_t bytes)
     box->session->chosen = box->broker->judged;
 }
 
-/* Whether the publisher has to wait for this mailbox, which does not have the stretch yet. */
-static bool must_wait(const struct delivery *delivery, struct mailbox *box, uint32_t len)
+static bool lacks_room(const struct delivery *delivery, struct mailbox *box, uint32_t len)
 {
-    struct session *from = delivery->from;
     struct part with = {0, delivery->stretch.len + len, delivery->stretch.count + 1};
-    if (box->policy != MPS_POLICY_BLOCK || from == NULL || box->gave_up) return false;
+    if (box->policy != MPS_POLICY_BLOCK || delivery->from == NULL || box->gave_up) return false;
     if (box->rx_max > 0 && len > box->rx_max) return false;
-    if (mailbox_never_fits(box, len) || mailbox_has_room(box, with, reserved_bytes(box))) return false;
-    uint64_t now_ms = box->broker->now_ms;
-    if (from->held_since_ms == UINT64_MAX) from->held_since_ms = now_ms;
-    if (now_ms < wait_end_ms(from, box)) return true;
+    return !mailbox_never_fits(box, len) && !mailbox_has_room(box, with, reserved_bytes(box));
+}
+
+/* The mailbox lacks room. Whether the publisher has to wait for it; else the queue gives up. */
+static bool must_wait(struct session *from, struct mailbox *box, uint32_t len)
+{
+    if (from->held_since_ms == UINT64_MAX) from->held_since_ms = box->broker->now_ms;
+    uint64_t end_ms = wait_end_ms(from, box);
+    if (box->broker->now_ms < end_ms) {
+        hold_begin(from, box, len, reserved_bytes(box), end_ms);
+        return true;
+    }
     box->gave_up = true;
     hold_wake_all(box); /* nobody waits for it any more */
     return false;
 }
 
-bool fanout_choose(struct delivery *delivery, mps_view frame)
+enum fanout_result fanout_choose(struct delivery *delivery, mps_view frame)
 {
     const struct route *route = delivery->route;
-    if (route->count == 0) return true;
+    if (route->count == 0) return FANOUT_CHOSEN;
     struct broker *broker = route->boxes[0]->broker;
     struct router *router = &broker->router;
     make_room(router, route->count);
@@ -79,15 +85,15 @@ bool fanout_choose(struct delivery *delivery, mps_view frame)
     for (uint32_t i = 0; i < route->count; i++) {
         struct mailbox *box = route->boxes[i];
         if (!accepts(broker, box, delivery, msg.payload)) continue;
-        if (must_wait(delivery, box, frame.len)) {
-            hold_begin(delivery->from, box, frame.len, wait_end_ms(delivery->from, box));
-            return false;
+        if (lacks_room(delivery, box, frame.len)) {
+            if (delivery->stretch.count > 0) return FANOUT_FULL;
+            if (must_wait(delivery->from, box, frame.len)) return FANOUT_HELD;
         }
         reserve(box, delivery->stretch.len + frame.len);
         router->chosen[router->chosen_count++] = box;
     }
     if (delivery->from != NULL) delivery->from->held_since_ms = UINT64_MAX;
-    return true;
+    return FANOUT_CHOSEN;
 }
 
 static struct router *router_of(const struct delivery *delivery)

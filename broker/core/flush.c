@@ -134,11 +134,7 @@ static struct piece *plan_gap(struct flush_plan *plan, enum piece_kind kind, str
 /* Bytes of the first count messages of an entry. */
 static uint32_t entry_len(const struct queue_entry *entry, uint64_t count)
 {
-    if (count >= entry->count) return entry->len;
-    if (entry->run->stride > 0) return (uint32_t)count * entry->run->stride;
-    uint32_t at = entry->off, one;
-    while (count-- > 0) at = run_frame_end(entry->run, at, at, &one);
-    return at - entry->off;
+    return count < entry->count ? run_skip(entry->run, entry->off, (uint32_t)count) - entry->off : entry->len;
 }
 
 /* What one subscription may still be sent, and what of its queue has been planned. */

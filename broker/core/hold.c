@@ -12,11 +12,13 @@ static struct list_node *place_in_line(const struct mailbox *box, const struct s
     return before;
 }
 
-void hold_begin(struct session *session, struct mailbox *box, uint32_t frame_len, uint64_t until_ms)
+void hold_begin(struct session *session, struct mailbox *box, uint32_t frame_len, uint64_t reserved_bytes,
+                uint64_t until_ms)
 {
     struct broker *broker = box->broker;
     session->waits_for = box;
     session->held_len = frame_len;
+    session->held_reserved_bytes = reserved_bytes;
     if (box->waiting.first == NULL) list_append(&broker->holding, &box->in_holding);
     list_insert(&box->waiting, place_in_line(box, session), &session->in_waiting);
     timer_set(&broker->holds, &session->hold_timer, until_ms);
@@ -50,7 +52,8 @@ static void wake_those_that_fit(struct mailbox *box)
     for (int i = 0; i < LOOKS_MAX && node != NULL; i++) {
         struct session *session = container_of(node, struct session, in_waiting);
         node = node->next;
-        if (mailbox_has_room(box, (struct part){0, session->held_len, 1}, 0)) wake(session);
+        struct part part = {0, session->held_len, 1};
+        if (mailbox_has_room(box, part, session->held_reserved_bytes)) wake(session);
     }
 }
 

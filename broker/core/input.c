@@ -54,7 +54,7 @@ static bool finish_run(struct input *in)
     if (run == NULL || !takes_input(in->session)) return takes_input(in->session);
     uint32_t taken = publish_run(in->session, &publish, in->work_end);
     if (taken == run->count) return takes_input(in->session);
-    in->p = run->bytes + run_prefix_len(run, taken);
+    in->p = run->bytes + run_skip(run, 0, taken);
     in->session->scan = (struct mps_scan){0};
     in->waits = true;
     return false;

@@ -38,7 +38,4 @@ static inline void list_remove(struct list *list, struct list_node *node)
     node->prev = node->next = NULL;
 }
 
-/* The struct of type `type` whose member `field` is the node; NULL for NULL. */
-#define list_item(node, type, field) ((node) == NULL ? NULL : container_of(node, type, field))
-
 #endif

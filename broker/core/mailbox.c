@@ -12,31 +12,23 @@
 
 /* ---- what is counted elsewhere ------------------------------------------------------------------------------ */
 
-/* What the queue costs besides its runs. */
-static uint64_t ring_bytes(const struct mailbox *box)
+void mailbox_account_ring(struct mailbox *box, uint64_t was)
 {
-    return queue_ring_bytes(&box->queue) + (box->latest ? latest_bytes(box->latest) : 0);
+    box->broker->rings_bytes += mailbox_ring_bytes(box) - was;
 }
 
-struct totals mailbox_totals(const struct mailbox *box)
+void mailbox_set_debtor(struct mailbox *box)
 {
-    return (struct totals){box->queue.bytes, ring_bytes(box)};
+    box->is_debtor = true;
+    list_append(&box->broker->debtors, &box->in_debtors);
 }
 
-/* After each change of the queue, with its totals from before. */
-void mailbox_account(struct mailbox *box, struct totals was)
+void mailbox_no_debtor(struct mailbox *box)
 {
-    struct broker *broker = box->broker;
-    broker->rings_bytes += ring_bytes(box) - was.ring;
-    if (box->session != NULL) box->session->queued_bytes += box->queue.bytes - was.bytes;
-    if ((box->queue.entries > 0) == box->is_debtor) return;
-    box->is_debtor = !box->is_debtor;
-    if (box->is_debtor) {
-        list_append(&broker->debtors, &box->in_debtors);
-    } else {
-        sys_pass_debtor(box);
-        list_remove(&broker->debtors, &box->in_debtors);
-    }
+    if (!box->is_debtor) return;
+    box->is_debtor = false;
+    sys_pass_debtor(box);
+    list_remove(&box->broker->debtors, &box->in_debtors);
 }
 
 void mailbox_activate(struct mailbox *box)
@@ -202,9 +194,11 @@ void mailbox_expire(struct mailbox *box)
 
 void mailbox_prepare(struct mailbox *box, uint32_t entries)
 {
+    bool expires = box->expires_ms <= box->broker->now_ms;
+    if (!expires && !box->queue.untidy) return;
     struct totals was = mailbox_totals(box);
     uint64_t next_ms;
-    if (box->expires_ms <= box->broker->now_ms) expire_first(box, entries, &next_ms);
+    if (expires) expire_first(box, entries, &next_ms);
     mailbox_tidy(box, entries);
     mailbox_account(box, was);
 }
@@ -361,6 +355,7 @@ void mailbox_free(struct mailbox *box)
     if (box->latest != NULL) latest_free(box->latest);
     box->latest = NULL;
     mailbox_account(box, was);
+    mailbox_no_debtor(box);
     sys_mailbox_gone(box);
     list_remove(&broker->boxes, &box->in_boxes);
     filter_unref(broker, box->filter);

@@ -8,9 +8,31 @@
 struct totals {
     uint64_t bytes, ring;
 };
-struct totals mailbox_totals(const struct mailbox *box);
-void mailbox_account(struct mailbox *box, struct totals was); /* after the change */
-void mailbox_activate(struct mailbox *box);                   /* it has something for its reader */
+
+/* What the queue costs besides its runs. */
+static inline uint64_t mailbox_ring_bytes(const struct mailbox *box)
+{
+    return queue_ring_bytes(&box->queue) + (box->latest ? latest_bytes(box->latest) : 0);
+}
+
+static inline struct totals mailbox_totals(const struct mailbox *box)
+{
+    return (struct totals){box->queue.bytes, mailbox_ring_bytes(box)};
+}
+
+void mailbox_account_ring(struct mailbox *box, uint64_t was);
+void mailbox_set_debtor(struct mailbox *box);
+
+/* After the change. The hot path: a queue that takes and gives a message changes neither its ring nor the list of debtors,
+ * where one that is empty stays until somebody goes through that. */
+static inline void mailbox_account(struct mailbox *box, struct totals was)
+{
+    if (box->session != NULL) box->session->queued_bytes += box->queue.bytes - was.bytes;
+    if (mailbox_ring_bytes(box) != was.ring) mailbox_account_ring(box, was.ring);
+    if (!box->is_debtor && box->queue.entries > 0) mailbox_set_debtor(box);
+}
+
+void mailbox_activate(struct mailbox *box);              /* it has something for its reader */
 
 /* The most bytes that the queue may hold now: its own limit, and what its connection's other queues leave, of which some
  * are reserved already. */

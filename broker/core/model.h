@@ -28,54 +28,57 @@ struct buffer {
 
 /* Takes what matches a pattern, and keeps it under its limits until it can go on: a subscription's, or a group's. */
 struct mailbox {
-    struct topic_entry entry;         /* its place in the trie; in none while nothing is to match it */
-    struct broker *broker;
+    /* What each message needs comes first, so that it lies in few cache lines. */
     struct session *session;          /* whose budget it uses; NULL: it is a group's */
+    struct broker *broker;
     struct queue queue;
+    uint64_t max_msgs, max_bytes;     /* of the queue */
+    uint64_t matched, sent, lost;     /* messages since SUB: matched = sent + lost + queue.msgs */
+    uint64_t expires_ms;              /* no queued message expires before; UINT64_MAX: none does */
     struct latest *latest;            /* index of the queue by key; NULL unless the policy is `latest` */
+    uint32_t rx_max;                  /* bytes of the longest frame that its reader takes; 0: any */
+    uint8_t policy, then;             /* enum mps_policy */
+    bool is_debtor;
+    bool gave_up;                     /* somebody waited in vain; until something is sent, nobody waits again */
+
+    bool no_local;
+    bool is_slow;                     /* as last told under $SYS */
+    uint32_t block_ms;
     struct filter *filter;            /* NULL: everything */
+    struct topic_entry entry;         /* its place in the trie; in none while nothing is to match it */
     struct list waiting;              /* publishers that are held until there is room, in the order of their messages */
     struct list_node in_boxes;        /* of the broker */
-    struct list_node in_debtors;      /* of the broker, while the queue holds something */
+    struct list_node in_debtors;      /* of the broker: the queue holds something, or did a while ago */
     struct list_node in_holding;      /* of the broker, while somebody waits */
     struct list_node in_slow;         /* of the broker, while .is_slow */
     struct timer expiry;              /* in broker.expiries */
-    uint64_t expires_ms;              /* no queued message expires before; UINT64_MAX: none does */
     uint64_t swept_ms;                /* when all of the queue was last looked through for what has expired */
-    uint64_t max_msgs, max_bytes;     /* of the queue */
-    uint64_t matched, sent, lost;     /* messages since SUB: matched = sent + lost + queue.msgs */
-    uint32_t block_ms;
-    uint32_t rx_max;                  /* bytes of the longest frame that its reader takes; 0: any */
-    uint8_t policy, then;             /* enum mps_policy */
-    bool no_local;
-    bool is_debtor;
-    bool gave_up;                     /* somebody waited in vain; until something is sent, nobody waits again */
-    bool is_slow;                     /* as last told under $SYS */
 };
 
 /* Credit of a subscription that does not work by credit. */
 #define CREDIT_UNLIMITED UINT64_MAX
 
 struct subscription {
-    struct mailbox box;
-    struct hash_node in_subs;         /* of its session, by sid */
     struct session *session;
     struct subscription *prev_active, *next_active; /* in session.active */
+    struct snapshot snapshot;         /* retained values still to be sent; queued messages wait behind them */
+    uint64_t credit;                  /* of messages in all, compared with box.sent */
     struct group *group;              /* NULL: none. A member's mailbox stands in no trie: the group fills it */
+    uint32_t sid;
+    bool is_active;
+    bool is_starved;                  /* what it has to send waits for credit */
+    bool draining;                    /* MARK 3 is due when all is sent that can be */
+    bool is_resting;                  /* as a member: it can't be given anything at the moment */
+    bool is_handed;                   /* it was given something that is not written yet */
+    bool is_filtered;                 /* itself or its group: counted in session.filters_count */
+    struct mailbox box;
+
+    struct hash_node in_subs;         /* of its session, by sid */
     struct list_node in_members;      /* of the group: .members or .resting */
     struct list_node in_resting;      /* of its session, while .is_resting */
     struct list_node in_handed;       /* of its session, while .is_handed */
     struct list_node in_returning;    /* of the group */
     uint64_t served;                  /* which of the group's messages it got last */
-    struct snapshot snapshot;         /* retained values still to be sent; queued messages wait behind them */
-    uint64_t credit;                  /* of messages in all, compared with box.sent */
-    uint32_t sid;
-    bool is_active;
-    bool is_starved;                  /* what it has to send waits for credit */
-    bool is_resting;                  /* as a member: it can't be given anything at the moment */
-    bool is_handed;                   /* it was given something that is not written yet */
-    bool is_filtered;                 /* itself or its group: counted in session.filters_count */
-    bool draining;                    /* MARK 3 is due when all is sent that can be */
     uint8_t pattern_len;
     uint8_t pattern[];
 };
@@ -158,6 +161,7 @@ struct session {
     struct mailbox *waits_for;        /* room for the first message of .stalled; NULL: it is not held */
     struct list_node in_waiting;      /* of the mailbox */
     uint32_t held_len;                /* bytes of that message */
+    uint64_t held_reserved_bytes;     /* what other queues of the mailbox's connection take of it, too */
     uint64_t held_since_ms;           /* UINT64_MAX: the next message was not held yet */
     struct timer hold_timer;          /* in broker.holds */
     struct buffer kept;               /* the beginning of a frame */
@@ -368,8 +372,10 @@ struct delivery {
 };
 /* Queues the whole run for all of a plain route. Returns how many copies queues refused. */
 uint64_t fanout_run(const struct route *route, struct run *run);
-/* Finds who takes the frame behind the stretch: router.chosen. False: its publisher has to wait, and is held. */
-bool fanout_choose(struct delivery *delivery, mps_view frame);
+/* Finds who takes the frame behind the stretch: router.chosen, until the next call. FULL: queue the stretch, then ask again.
+ * HELD: the publisher has to wait. */
+enum fanout_result { FANOUT_CHOSEN, FANOUT_FULL, FANOUT_HELD };
+enum fanout_result fanout_choose(struct delivery *delivery, mps_view frame);
 /* Whether the frame that was chosen for can be added to the stretch: the same mailboxes take it. */
 bool fanout_continues(const struct delivery *delivery);
 void fanout_add(struct delivery *delivery, mps_view frame);
@@ -379,6 +385,7 @@ uint64_t fanout_push(struct delivery *delivery);
 /* mailbox.c */
 void mailbox_init(struct mailbox *box, struct broker *broker, struct session *session, uint32_t rx_max);
 void mailbox_free(struct mailbox *box);     /* what is in it is gone, who waits for it is let go */
+void mailbox_no_debtor(struct mailbox *box); /* the queue is empty: it leaves broker.debtors */
 void mailbox_clear(struct mailbox *box);    /* forgets what is queued, without counting */
 /* Before the first entries are sent: what has expired becomes a gap, neighbouring gaps become one. */
 void mailbox_prepare(struct mailbox *box, uint32_t entries);
@@ -430,7 +437,8 @@ void filter_unref(struct broker *broker, struct filter *filter); /* NULL is allo
 bool filter_judge(struct broker *broker, struct filter *filter, mps_view topic, mps_view props, mps_view payload);
 
 /* hold.c: publishers that wait for a mailbox's room */
-void hold_begin(struct session *session, struct mailbox *box, uint32_t frame_len, uint64_t until_ms);
+void hold_begin(struct session *session, struct mailbox *box, uint32_t frame_len, uint64_t reserved_bytes,
+                uint64_t until_ms);
 void hold_end(struct session *session);            /* also of one that is not held */
 void hold_wake_all(struct mailbox *box);           /* they go on in the next turn */
 void hold_wake_due(struct broker *broker);         /* those whose messages fit now */

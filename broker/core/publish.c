@@ -98,6 +98,7 @@ static uint32_t judge(struct session *session, const struct publish *publish, co
 static void note_times(struct broker *broker, struct run *run, mps_view props)
 {
     run->arrived_ms = broker->now_ms;
+    if (props.ptr == NULL) return;
     mps_view raw = mps_props_find(props, MPS_PROP_TTL_MS);
     if (raw.ptr == NULL) return;
     struct mps_reader r = mps_reader_open(raw);
@@ -189,7 +190,12 @@ static uint32_t publish_each(struct session *session, const struct publish *publ
         end = run_frame_end(run, at, at, &one);
         mps_view frame = {run->bytes + at, end - at};
         broker->work += route->count;
-        if (!fanout_choose(&delivery, frame)) break;
+        enum fanout_result result = fanout_choose(&delivery, frame);
+        if (result == FANOUT_FULL) {
+            publish_stretch(session, &delivery);
+            result = fanout_choose(&delivery, frame);
+        }
+        if (result == FANOUT_HELD) break;
         uint32_t code = judge_frame(session, &delivery, frame, text, sizeof text);
         if (code != 0 || !fanout_continues(&delivery)) publish_stretch(session, &delivery);
         if (code != 0) publish_refuse(session, publish->topic, code, text);
@@ -214,7 +220,7 @@ uint32_t publish_run(struct session *session, const struct publish *publish, uin
     else if (route->is_plain) publish_plain(session, publish, route);
     else taken = publish_each(session, publish, route, work_end);
     broker->figures.messages_in += taken;
-    broker->figures.bytes_in += taken == run->count ? run->len : run_prefix_len(run, taken);
+    broker->figures.bytes_in += taken == run->count ? run->len : run_skip(run, 0, taken);
     return taken;
 }
 

@@ -1,5 +1,3 @@
-#include <assert.h>
-
 #include "mailbox.h"
 
 static struct part after(struct part part, struct part first)
@@ -13,27 +11,20 @@ static void push(struct mailbox *box, struct run *run, struct part part)
 }
 
 /* The first frames of a part that fit behind what is queued. */
-static struct part fitting(const struct mailbox *box, const struct run *run, struct part part, uint64_t allowed)
+static struct part fitting(const struct mailbox *box, struct run *run, struct part part, uint64_t allowed)
 {
-    struct part fit = {part.off, 0, 0};
     const struct queue *queue = &box->queue;
     uint64_t msgs = queue->msgs < box->max_msgs ? box->max_msgs - queue->msgs : 0;
     uint64_t bytes = queue->bytes < allowed ? allowed - queue->bytes : 0;
     if (part.count <= msgs && part.len <= bytes) return part;
-    if (run->stride > 0) {
-        uint64_t count = bytes / run->stride;
-        if (count > msgs) count = msgs;
-        if (count > part.count) count = part.count;
-        return (struct part){part.off, (uint32_t)count * run->stride, (uint32_t)count};
+    if (msgs == 0 || bytes < run->shortest) return (struct part){part.off, 0, 0};
+    uint32_t count = part.count;
+    if (bytes < part.len) { /* the frame with the first byte too many, and those before it */
+        run_frame_end(run, part.off, part.off + (uint32_t)bytes, &count);
+        count--;
     }
-    if (msgs == 0 || bytes < run->shortest) return fit;
-    while (fit.count < part.count && fit.count < msgs) {
-        uint32_t one, at = part.off + fit.len, end = run_frame_end(run, at, at, &one);
-        if (end - part.off > bytes) break;
-        fit.len = end - part.off;
-        fit.count++;
-    }
-    return fit;
+    if (count > msgs) count = (uint32_t)msgs;
+    return (struct part){part.off, run_skip(run, part.off, count) - part.off, count};
 }
 
 /* What does not fit is lost, each message judged by itself. Returns how many. */
@@ -75,7 +66,7 @@ static uint64_t push_or_close(struct mailbox *box, struct run *run, struct part 
     return rest.count;
 }
 
-static uint32_t last_of(const struct run *run, struct part part)
+static uint32_t last_of(struct run *run, struct part part)
 {
     if (part.count == 1) return part.off;
     if (part.len == run->len && run->last_off > 0) return run->last_off;
@@ -155,7 +146,7 @@ static uint64_t push_part(struct mailbox *box, struct run *run, struct part part
     case MPS_POLICY_LATEST: push_latest_of(box, run, part, allowed); break;
     case MPS_POLICY_CLOSE: return push_or_close(box, run, part, allowed);
     case MPS_POLICY_BLOCK: return push_at_last(box, run, part, allowed);
-    case MPS_POLICY_SPILL: assert(!"spill is never granted");
+    case MPS_POLICY_SPILL: break; /* never granted */
     }
     return 0;
 }

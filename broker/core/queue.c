@@ -176,13 +176,18 @@ static void first_excess(const struct queue *queue, uint64_t max_msgs, uint64_t 
     *len = entry->len;
     *count = entry->count;
     if (queue->msgs - entry->count >= max_msgs || queue->bytes - entry->len >= max_bytes) return; /* all of it */
-    *len = 0;
-    *count = 0;
-    while (queue->msgs - *count > max_msgs || queue->bytes - *len > max_bytes) {
-        uint32_t at = entry->off + *len, one;
-        *len += run_frame_end(entry->run, at, at, &one) - at;
-        *count += 1;
+    uint64_t msgs_over = queue->msgs > max_msgs ? queue->msgs - max_msgs : 0;
+    uint64_t bytes_over = queue->bytes > max_bytes ? queue->bytes - max_bytes : 0;
+    uint32_t frames = 0;
+    uint32_t end = bytes_over > 0
+                       ? run_frame_end(entry->run, entry->off, entry->off + (uint32_t)bytes_over - 1, &frames)
+                       : entry->off;
+    if (frames < msgs_over) {
+        frames = (uint32_t)msgs_over;
+        end = run_skip(entry->run, entry->off, frames);
     }
+    *len = end - entry->off;
+    *count = frames;
 }
 
 uint64_t queue_drop_oldest(struct queue *queue, struct run_pool *runs, uint64_t max_msgs, uint64_t max_bytes,

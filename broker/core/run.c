@@ -116,6 +116,7 @@ void run_unref(struct run_pool *pool, struct run *run)
     if (--run->refs > 0) return;
     pool->own_bytes -= run->own_bytes;
     if (run->tail != NULL) run_unref(pool, run->tail);
+    free(run->marks);
     if (run->slab != NULL) slab_unref(pool->slabs, run->slab);
     else free((uint8_t *)run->bytes);
     pool->alive--;
@@ -157,25 +158,68 @@ void run_pool_free(struct run_pool *pool)
     pool->spare_count = 0;
 }
 
-uint32_t run_frame_end(const struct run *run, uint32_t from, uint32_t at, uint32_t *count)
+/* Places closer than this are found by walking. */
+#define MARK_FRAMES 64u
+#define NEAR_BYTES 1024u
+
+static uint32_t next_frame(const struct run *run, uint32_t off)
+{
+    return off + mps_msg_frame_len(run->bytes + off);
+}
+
+static void make_marks(struct run *run)
+{
+    uint32_t off = 0;
+    run->marks = malloc((run->count / MARK_FRAMES + 1) * sizeof run->marks[0]);
+    if (run->marks == NULL) abort(); /* small: a byte for each 16 frames */
+    for (uint32_t i = 0; i < run->count; i++, off = next_frame(run, off))
+        if (i % MARK_FRAMES == 0) run->marks[i / MARK_FRAMES] = off;
+}
+
+/* The number of the frame in which the byte lies, from 0; sets *off to where that frame begins. */
+static uint32_t frame_at(struct run *run, uint32_t at, uint32_t *off)
+{
+    if (run->marks == NULL) make_marks(run);
+    uint32_t low = 0, high = (run->count - 1) / MARK_FRAMES;
+    while (low < high) {
+        uint32_t middle = (low + high + 1) / 2;
+        if (run->marks[middle] <= at) low = middle;
+        else high = middle - 1;
+    }
+    uint32_t number = low * MARK_FRAMES;
+    *off = run->marks[low];
+    for (uint32_t next; (next = next_frame(run, *off)) <= at; *off = next) number++;
+    return number;
+}
+
+uint32_t run_frame_end(struct run *run, uint32_t from, uint32_t at, uint32_t *count)
 {
     if (run->stride > 0) {
         *count = (at - from) / run->stride + 1;
         return from + *count * run->stride;
     }
-    uint32_t end = from, frames = 0;
+    uint32_t off = from, frames = 0;
+    if (at - from > NEAR_BYTES && run->count > MARK_FRAMES) {
+        uint32_t begin;
+        frames = frame_at(run, at, &off) - frame_at(run, from, &begin);
+    }
     do {
-        end += mps_msg_frame_len(run->bytes + end);
+        off = next_frame(run, off);
         frames++;
-    } while (end <= at);
+    } while (off <= at);
     *count = frames;
-    return end;
+    return off;
 }
 
-uint32_t run_prefix_len(const struct run *run, uint32_t count)
+uint32_t run_skip(struct run *run, uint32_t from, uint32_t count)
 {
-    if (run->stride > 0) return count * run->stride;
-    uint32_t len = 0;
-    while (count-- > 0) len += mps_msg_frame_len(run->bytes + len);
-    return len;
+    if (run->stride > 0) return from + count * run->stride;
+    uint32_t off = from;
+    if (count > MARK_FRAMES) {
+        uint32_t to = frame_at(run, from, &off) + count;
+        off = to / MARK_FRAMES * MARK_FRAMES < run->count ? run->marks[to / MARK_FRAMES] : run->len;
+        count = off < run->len ? to % MARK_FRAMES : 0;
+    }
+    while (count-- > 0) off = next_frame(run, off);
+    return off;
 }

@@ -52,6 +52,7 @@ struct run {
     uint64_t arrived_ms; /* monotonic */
     uint64_t expires_ms; /* not to be sent from then on; UINT64_MAX: always good */
     uint32_t cuts;      /* scratch of budget.c: references by frames that a link took part of */
+    uint32_t *marks;    /* where each 64th frame begins, once somebody has to find places in a long run; or NULL */
     struct run *tail;   /* the last frame as a run of its own, once somebody wants only that; or NULL */
     struct run *next;   /* in run_pool.unsettled or .spare */
 };
@@ -97,9 +98,9 @@ void run_settle_all(struct run_pool *pool);
 void run_pool_free(struct run_pool *pool);
 
 /* Finds the end of the frame in which the byte at `at` lies, counting from the frame that begins at `from` (offsets in
- * the run). Sets *count to the frames from `from` up to that end. */
-uint32_t run_frame_end(const struct run *run, uint32_t from, uint32_t at, uint32_t *count);
-/* Bytes of the first count frames. */
-uint32_t run_prefix_len(const struct run *run, uint32_t count);
+ * the run). Sets *count to the frames from `from` up to that end. Looks at 64 frames at most, however long the run is. */
+uint32_t run_frame_end(struct run *run, uint32_t from, uint32_t at, uint32_t *count);
+/* Where the frame begins that is `count` frames behind the one at `from`; likewise. */
+uint32_t run_skip(struct run *run, uint32_t from, uint32_t count);
 
 #endif

@@ -190,6 +190,7 @@ static void look_who_is_slow(struct broker *broker, uint64_t work_end)
     while (sys->debtor != NULL && broker->work++ < work_end) {
         struct mailbox *box = container_of(sys->debtor, struct mailbox, in_debtors);
         sys->debtor = box->in_debtors.next;
+        if (box->queue.entries == 0) mailbox_no_debtor(box);
         if (box->is_slow || mailbox_lag_ms(box) < SLOW_MS) continue;
         set_slow(box, true);
         publish_box(box);

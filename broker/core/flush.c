@@ -299,6 +299,7 @@ static void note_msgs(struct session *session, struct subscription *sub, uint32_
     }
     mailbox_pop(&sub->box, len, count);
     sub->box.sent += count;
+    (sub->group ? &sub->group->box : &sub->box)->gave_up = false;
     session->broker->figures.copies_out += count;
 }
 

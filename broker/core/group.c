@@ -82,12 +82,20 @@ static void enlist(struct group *group, struct subscription *sub)
     list_insert(&group->members, before, &sub->in_members);
 }
 
+static bool session_is_ready(const struct session *session)
+{
+    return !session->blocked && session->state == SESSION_READY && session->slow_text == NULL &&
+           session->handed_bytes < session->hand_out_bytes;
+}
+
+/* It can't be given anything: because of its connection, which then knows of it, or for want of credit. */
 static void rest(struct group *group, struct subscription *sub)
 {
     sub->is_resting = true;
+    sub->rests_for_link = !session_is_ready(sub->session);
     list_remove(&group->members, &sub->in_members);
     list_append(&group->resting, &sub->in_members);
-    list_append(&sub->session->resting, &sub->in_resting);
+    if (sub->rests_for_link) list_append(&sub->session->resting, &sub->in_resting);
 }
 
 static void rise(struct group *group, struct subscription *sub)
@@ -95,7 +103,7 @@ static void rise(struct group *group, struct subscription *sub)
     if (!sub->is_resting) return;
     sub->is_resting = false;
     list_remove(&group->resting, &sub->in_members);
-    list_remove(&sub->session->resting, &sub->in_resting);
+    if (sub->rests_for_link) list_remove(&sub->session->resting, &sub->in_resting);
     enlist(group, sub);
 }
 
@@ -160,6 +168,10 @@ static void give_back(struct subscription *sub)
     struct group *group = sub->group;
     take_from_hand(sub);
     if (sub->box.queue.entries == 0) return;
+    if (sub->is_resting) { /* perhaps for want of credit, which it has again when this is taken back */
+        rise(group, sub);
+        rest(group, sub);
+    }
     if (group->returning.first == NULL) list_append(&group->box.broker->returning_groups, &group->in_returning);
     list_append(&group->returning, &sub->in_returning);
 }
@@ -223,12 +235,6 @@ void group_session_blocked(struct session *session)
     for (struct list_node *node; (node = session->handed.first) != NULL;)
         give_back(container_of(node, struct subscription, in_handed));
     session->handed_bytes = 0;
-}
-
-static bool session_is_ready(const struct session *session)
-{
-    return !session->blocked && session->state == SESSION_READY && session->slow_text == NULL &&
-           session->handed_bytes < session->hand_out_bytes;
 }
 
 /* Those who rest because of their connection go on, some at a time: with what they are given it may be full again. */

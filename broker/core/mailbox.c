@@ -142,7 +142,6 @@ static uint32_t expire_first(struct mailbox *box, uint32_t limit, uint64_t *next
         mailbox_count_lost(box, entry->count);
         if (box->latest != NULL) latest_forget(box->latest, queue_frame(entry), box->queue.first + i);
         queue_lose_at(&box->queue, &broker->runs, i, MPS_GAP_EXPIRED);
-        box->gave_up = false;
     }
     return entries;
 }
@@ -210,7 +209,6 @@ void mailbox_cut_down(struct mailbox *box, uint64_t memory_bytes)
     struct totals was = mailbox_totals(box);
     mailbox_lose_oldest(box, box->queue.msgs - over, UINT64_MAX, MPS_GAP_MEMORY);
     mailbox_account(box, was);
-    box->gave_up = false;
     mailbox_activate(box);
 }
 
@@ -229,7 +227,6 @@ void mailbox_pop(struct mailbox *box, uint32_t len, uint64_t count)
     if (box->latest != NULL) latest_forget(box->latest, queue_frame(queue_at(&box->queue, 0)), box->queue.first);
     queue_pop(&box->queue, &box->broker->runs, len, count);
     mailbox_account(box, was);
-    box->gave_up = false;
 }
 
 void mailbox_pop_gap(struct mailbox *box)

@@ -69,13 +69,14 @@ struct subscription {
     bool is_starved;                  /* what it has to send waits for credit */
     bool draining;                    /* MARK 3 is due when all is sent that can be */
     bool is_resting;                  /* as a member: it can't be given anything at the moment */
+    bool rests_for_link;              /* because its connection is full */
     bool is_handed;                   /* it was given something that is not written yet */
     bool is_filtered;                 /* itself or its group: counted in session.filters_count */
     struct mailbox box;
 
     struct hash_node in_subs;         /* of its session, by sid */
     struct list_node in_members;      /* of the group: .members or .resting */
-    struct list_node in_resting;      /* of its session, while .is_resting */
+    struct list_node in_resting;      /* of its session, while .rests_for_link */
     struct list_node in_handed;       /* of its session, while .is_handed */
     struct list_node in_returning;    /* of the group */
     uint64_t served;                  /* which of the group's messages it got last */

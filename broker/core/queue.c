@@ -90,8 +90,8 @@ void queue_push_front(struct queue *queue, struct run *run, uint32_t off, uint32
 
 static uint32_t leading_gaps(const struct queue *queue)
 {
-    uint32_t gaps = 0;
-    while (gaps < queue->entries && queue_at(queue, gaps)->run == NULL) gaps++;
+    uint32_t gaps = 0, end = queue->before > 0 ? queue->before : queue->entries;
+    while (gaps < end && queue_at(queue, gaps)->run == NULL) gaps++;
     return gaps;
 }
 
@@ -207,6 +207,15 @@ uint64_t queue_drop_oldest(struct queue *queue, struct run_pool *runs, uint64_t 
         dropped += count;
     }
     uint32_t left = queue->entries;
+    if (had_before && queue->before == 0) {
+        uint32_t i = 0;
+        while (i < gaps && kept[i].off != reason) i++;
+        if (i == gaps) kept[gaps++] = (struct queue_entry){NULL, 0, reason, 0};
+        kept[i].count += dropped;
+        while (gaps > 0) *prepend(queue) = kept[--gaps];
+        queue->before = queue->entries - left;
+        return dropped;
+    }
     while (gaps > 0) {
         gaps--;
         queue_push_front_gap(queue, (enum mps_gap_reason)kept[gaps].off, kept[gaps].count);

@@ -45,6 +45,7 @@ void queue_tidy(struct queue *queue, uint32_t limit, queue_moved_fn moved, void 
 /* From here on .before counts what of the entries that are there now is left, and nothing is merged with them. */
 static inline void queue_mark(struct queue *queue)
 {
+    if (queue->before > 0) queue->untidy = true;
     queue->before = queue->entries;
 }
 /* How many of the oldest messages have to go for the queue to cost at most this much memory. O(1) if none have to. */

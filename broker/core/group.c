@@ -311,7 +311,9 @@ static void tell_drained(struct group *group)
     for (int i = 0; i < 2; i++) {
         for (struct list_node *node = lists[i].first; node != NULL; node = node->next) {
             struct subscription *sub = container_of(node, struct subscription, in_members);
-            if (sub->draining) subscription_activate(sub);
+            if (!sub->draining) continue;
+            subscription_activate(sub);
+            group->is_draining = true; /* until the MARK is written: something may come back before */
         }
     }
 }

@@ -18,14 +18,20 @@ class Broker:
 
     descriptors: how many it may open; None: as many as we may.
     arguments: more for its command line.
+    config: the text of its configuration file; None: it has none.
     """
 
-    def __init__(self, descriptors=None, arguments=()):
+    def __init__(self, descriptors=None, arguments=(), config=None):
         self.dir = tempfile.mkdtemp(prefix="pubsub-test-")
         self.unix = "unix:" + os.path.join(self.dir, "s")
         self.tcp = "tcp://127.0.0.1:0"
         self.descriptor_limit = descriptors
         self.arguments = list(arguments)
+        if config is not None:
+            path = os.path.join(self.dir, "pubsubd.conf")
+            with open(path, "w") as file:
+                file.write(config)
+            self.arguments += ["--config", path]
         self.process = None
         self.stderr_path = os.path.join(self.dir, "stderr")
         try:
@@ -122,6 +128,11 @@ class Broker:
     def resident_bytes(self):
         with open(f"/proc/{self.process.pid}/statm") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    def peak_bytes(self):
+        """The most memory that it has had resident so far."""
+        with open(f"/proc/{self.process.pid}/status") as file:
+            return next(int(line.split()[1]) for line in file if line.startswith("VmHWM:")) << 10
 
     def descriptors(self):
         """How many it has open."""

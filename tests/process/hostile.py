@@ -1,7 +1,9 @@
 """What the tests of hostile peers share. After each test the broker must be as it was before: its memory back, and two
 bystanders' messages complete and in order all the while."""
+import contextlib
 import os
 import resource
+import threading
 import time
 import unittest
 
@@ -15,6 +17,7 @@ SANITIZED = os.environ.get("PUBSUB_SANITIZED") == "1"
 SLOWNESS = 5 if SANITIZED else 1          # how much more CPU time the broker may need
 MEMORY_SLACK_BYTES = (96 if SANITIZED else 6) << 20
 HANDSHAKE_S = 5
+PROMPT_S = 5 * SLOWNESS                   # an answer that takes longer than this came from a broker that hung
 
 MALFORMED, VERSION, UNKNOWN_OP, LIMIT, STATE, PID_ORDER = 101, 102, 103, 104, 105, 106
 AUTH_FAILED, HANDSHAKE_TIMEOUT, TOO_MANY, BAD_CLIENT_ID = 108, 111, 115, 117
@@ -44,12 +47,15 @@ def setUpModule():
 
 class HostileTest(unittest.TestCase):
     """One broker for all tests of a class, so that what one leaves behind is seen by the next."""
+    ALONE = True                              # no test subscribes to what the bystanders publish
+    MEMORY_SLACK_BYTES = MEMORY_SLACK_BYTES   # so much may be left after a test
 
     @classmethod
     def setUpClass(cls):
         cls.broker = cls.start_broker()
         cls.addClassCleanup(cls.broker.stop)
         cls.bystanders = Bystanders(cls.broker.unix)
+        cls.bystanders.alone = cls.ALONE
         cls.addClassCleanup(cls.bystanders.stop)
         cls.bystanders.check(2000)  # until the broker's memory is what work makes it
         cls.memory_bytes = cls.broker.resident_bytes()
@@ -66,9 +72,38 @@ class HostileTest(unittest.TestCase):
         self.bystanders.check()
         self.assertTrue(raw.eventually(lambda: self.broker.descriptors() <= self.descriptors),
                         f"the broker had {self.descriptors} descriptors open and has {self.broker.descriptors()}")
-        limit = self.memory_bytes + MEMORY_SLACK_BYTES
+        limit = self.memory_bytes + self.MEMORY_SLACK_BYTES
         self.assertTrue(raw.eventually(lambda: self.broker.resident_bytes() <= limit),
-                        f"the broker's memory was {self.memory_bytes >> 10} KiB, is {self.broker.resident_bytes() >> 10} KiB")
+                        f"the broker's memory was {self.memory_bytes >> 10} KiB, "
+                        f"is {self.broker.resident_bytes() >> 10} KiB")
+
+    @contextlib.contextmanager
+    def others_served(self):
+        """Meanwhile somebody asks again and again, and gets each answer soon. Prints what the longest took."""
+        done, took_s, errors = threading.Event(), [], []
+        peer = self.welcomed()
+
+        def ask():
+            try:
+                while not took_s or not done.wait(0.001):
+                    began = time.monotonic()
+                    peer.ping()
+                    took_s.append(time.monotonic() - began)
+            except Exception as error:  # whatever it was: the test fails with it
+                errors.append(error)
+
+        thread = threading.Thread(target=ask, daemon=True)
+        thread.start()
+        self.assertTrue(raw.eventually(lambda: took_s or errors))
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join(raw.ANSWER_S + 1)
+            peer.close()
+        self.assertEqual(errors, [])
+        print(f"{self.id().rpartition('.')[2]}: the longest wait of somebody else was {max(took_s) * 1000:.0f} ms")
+        self.assertLess(max(took_s), PROMPT_S, "somebody else was not answered meanwhile")
 
     def connect(self):
         peer = raw.Peer(self.broker.tcp)

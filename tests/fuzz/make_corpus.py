@@ -69,6 +69,78 @@ TO_BROKER = {
     "hello-twice": [HELLO],
     "everything": [[9, 1, "#", {"max_msgs": 3}], [3, 1, 2], [2, "a", PROPS, DOCUMENT], [13, b"1"], [15, 1], [3, 0, 1], [2, "r", None, b"v"], [9, 2, "r", {}], [11, 1], [21, 0]],
 }
+HELLO_OURS, SMALL, NARROW, CUT, TIME, TWO, LEAPS, STUCK = (1 << i for i in range(8))  # options of fuzz_session.c
+INBOX = "$inbox/0123456789abcdef01234567"  # there stands the attacker's own for it
+
+
+def messages(topic, count, props=None, size=1):
+    return [[2, topic, props, b"%d" % i * size] for i in range(count)]
+
+
+def keyed(*keys):
+    return [[2, "a/%d" % (i % 2), {6: k}, b"%d" % i] for i, k in enumerate(keys)]
+
+
+def hello(**options):
+    return [1, "mps", 1, options]
+
+
+SESSIONS = {
+    "policy-drop-old": (1, 0, [[9, 1, "#", {"max_msgs": 2, "credit": 0}], *messages("a", 6), [15, 1], [6, 1, 9, True]]),
+    "policy-drop-new": (1, 5, [[9, 1, "#", {"policy": "drop_new", "max_msgs": 2, "credit": 1}], [3, 1, 2], *messages("a", 6), [15, 1], [6, 1, 9]]),
+    "policy-latest": (1, 0, [[9, 1, "#", {"policy": "latest", "credit": 0}], *keyed("x", 7, "x", b"x", 7, True, 1.0, None, "y", 7), *messages("a", 3), [15, 1], [6, 1, 99]]),
+    "policy-latest-full": (STUCK | NARROW | 1, 3, [[9, 1, "#", {"policy": "latest", "max_msgs": 3}], *keyed(*range(9)), *keyed(8, 7, 6, 5), [9, 1, "#", {"policy": "drop_old"}], *messages("a", 9),
+                                                   [9, 1, "#", {"policy": "latest"}], [6, 1, 99]]),
+    "policy-close": (1, 0, [[9, 7, "a/#", {"policy": "close", "max_msgs": 2, "credit": 0}], *messages("a/b", 4), [13, b"x"]]),
+    "policy-close-bytes": (TWO | 1, 4, [[9, 7, "a/#", {"policy": "close", "max_bytes": 60, "credit": 0}], *messages("a/b", 9)]),
+    "block": (LEAPS | 1, 0, [[9, 1, "#", {"policy": "block", "max_msgs": 2, "block_ms": 50, "credit": 0}], [3, 1, 2], *messages("a", 6), [15, 1], [6, 1, 99]]),
+    "block-credit": (1, 9, [[9, 1, "#", {"policy": "block", "max_msgs": 2, "block_ms": 600000, "credit": 0}], *messages("a", 4), [13, b"held"], [6, 1, 2], [3, 1, 2], *messages("b", 4),
+                            [6, 1, 5, True], [13, b"on"], [15, 1], [13, b"behind"]]),
+    "block-two": (TWO | STUCK | LEAPS | 1, 6, [[9, 1, "#", {"policy": "block", "max_msgs": 1, "block_ms": 1000, "then": "drop_old"}], *messages("a", 9, size=20), [13, b"x"], [21, 0]]),
+    "block-then-close": (LEAPS | 1, 2, [[9, 1, "a", {"policy": "block", "max_msgs": 1, "block_ms": 100, "then": "close", "credit": 0}], *messages("a", 4), [13, b"x"]]),
+    "block-keepalive": (LEAPS, 1, [hello(id="k", ka=1), [9, 1, "#", {"policy": "block", "max_msgs": 1, "credit": 0}], *messages("a", 3), [13, b""]]),
+    "block-upsert": (TIME | TWO | 1, 7, [[9, 1, "#", {"policy": "block", "max_msgs": 1, "credit": 0}], *messages("a", 3), [9, 1, "#", {"max_msgs": 1}], *messages("b", 3), [11, 1]]),
+    "block-budget": (SMALL | TWO | TIME | 1, 0, [[9, 1, "a", {"policy": "block", "credit": 0}], [9, 2, "+", {"policy": "block", "credit": 0}], *messages("a", 9, size=20), [6, 2, 9], [6, 1, 9]]),
+    "credit": (1, 0, [[9, 1, "#", {"credit": 2}], *messages("a", 5), [6, 1, 3], [6, 1, 1], [15, 1], [9, 1, "#", {"credit": 4}], [9, 1, "#", {}], [6, 9, 1], [6, 0, 1]]),
+    "credit-drain": (1, 3, [[9, 1, "#", {"credit": 0}], [6, 1, 0, True], *messages("a", 3), [6, 1, 2, True], [6, 1, 2, True], [6, 1, 9, True], [11, 1], [9, 1, "#", {"credit": 0}], [6, 1, 1]]),
+    "credit-retained": (1, 0, [[3, 0, 1], [2, "r/1", None, b"1"], [2, "r/2", None, b"2"], [3, 0, 0], [9, 1, "r/+", {"credit": 1}], [2, "r/1", None, b"live"], [6, 1, 2], [3, 0, 1],
+                               [2, "r/2", None, b""], [6, 1, 9, True]]),
+    "ttl": (TIME | 1, 8, [[9, 1, "#", {"credit": 0}], *messages("a", 3, {4: 0}), *messages("a", 3, {4: 30}), *messages("a", 2), *messages("a", 3, {4: 100}), [15, 1], [6, 1, 99]]),
+    "ttl-retained": (LEAPS | 1, 8, [[3, 0, 1], [2, "r", {4: 50}, b"v"], [2, "s", {4: 2**53 - 1}, b"v"], [9, 1, "+", {}], [9, 2, "r", {"retained": 1}], [9, 2, "r", {}]]),
+    "ttl-block": (LEAPS | 1, 5, [[9, 1, "#", {"policy": "block", "max_msgs": 2, "credit": 0, "block_ms": 9000}], *messages("a", 4, {4: 100}), *keyed("x", "x"), [6, 1, 99]]),
+    "ttl-unsub": (TIME | CUT | 1, 0, [[9, 1, "#", {"credit": 0}], *messages("a", 3, {4: 60000}), [11, 1], [9, 2, "a", {"credit": 0}], *messages("a", 3, {4: 60000}), [13, b"x"]]),
+    "filter": (1, 0, [[9, 1, "#", {"filter": "a.b[0] == 1 and @level[0] == \"x\""}], [9, 2, "#", {"filter": "not exists(a)", "credit": 0}], [2, "x/y", None, DOCUMENT], [2, "x", {3: 0}, b"raw"],
+                      [9, 3, "#", {"filter": "(a >"}], [9, 1, "#", {"filter": "@topic ^= \"x\""}], [2, "x", None, b"\x07"], [15, 1], [15, 2]]),
+    "filter-retained": (1, 0, [[3, 1, 3], [2, "x", None, DOCUMENT], [2, "y", None, b"\x01"], [9, 1, "#", {"filter": ". == 1"}], [3, 3, 10], [2, "y", None, b"\x02"], [2, "y", None, b"\x01"]]),
+    "group": (TWO | 1, 0, [[9, 1, "#", {"group": "g"}], [9, 2, "#", {"group": "g", "credit": 2}], [3, 1, 2], *messages("a", 9), [15, 1], [15, 2], [11, 1], *messages("a", 3), [6, 2, 99, True]]),
+    "group-full": (TWO | STUCK | NARROW | 1, 5, [[9, 1, "a", {"group": "g", "max_msgs": 3}], [9, 2, "a", {"group": "g", "max_msgs": 3}], *messages("a", 12, size=9), [21, 0]]),
+    "group-differs": (TWO | 1, 0, [[9, 1, "#", {"group": "g"}], [9, 2, "#", {"group": "g", "max_msgs": 9}], [9, 1, "#", {"group": "h"}], [9, 3, "#", {"group": "g", "filter": "a > 1"}],
+                                   [9, 4, "#", {"group": "g", "policy": "close"}], [9, 5, "a", {"group": "g", "no_local": True}], [9, 6, "a", {"group": ""}]]),
+    "group-alone": (1, 0, [[9, 1, "#", {"group": "g", "credit": 1}], *messages("a", 4), [9, 1, "#", {"group": "g", "credit": 1, "policy": "latest", "max_msgs": 2}], *keyed(1, 2, 1), [6, 1, 3, True], [21, 0]]),
+    "group-block": (TWO | LEAPS | 1, 7, [[9, 1, "#", {"group": "g", "policy": "block", "max_msgs": 2, "block_ms": 100, "credit": 1}], *messages("a", 6), [13, b"x"], [6, 1, 3], *messages("b", 6)]),
+    "group-latest-ttl": (TWO | TIME | STUCK | NARROW | 1, 9, [[9, 1, "#", {"group": "g", "policy": "latest"}], *keyed(1, 2, 1, 2), *messages("a", 4, {4: 20}), *keyed(1, 2)]),
+    "group-rx-max": (0, 0, [hello(rx_max=30), [9, 1, "#", {"group": "g"}], *messages("a", 3, size=9), *messages("a", 3, size=40)]),
+    "inbox": (TWO | 1, 0, [[3, 1, 10], [2, INBOX, None, b"1"], [2, INBOX + "/x", {2: 7}, b"2"], [2, "$inbox/000000000000000000000000", None, b"3"], [15, 0], [6, 0, 1], [11, 0], [9, 0, "a", {}],
+                           [9, 1, INBOX + "/#", {}], [3, 4, 3], [2, INBOX, None, b"4"]]),
+    "inbox-full": (SMALL | STUCK | NARROW | 1, 0, [*messages(INBOX + "/1", 12), [15, 0]]),
+    "request": (1, 4, [[9, 1, "svc", {"group": "g"}], [3, 1, 10], [2, "svc", {1: INBOX + "/9", 2: 9}, b"?"], [2, INBOX + "/9", {2: 9}, b"!"], [3, 0, 0], [2, INBOX + "/9", {2: 9}, b"!!"], [2, "none", {1: INBOX}, b"?"]]),
+    "will": (CUT, 0, [hello(id="w", will=["gone/w", b"bye", 1, 0]), [9, 1, "gone/#", {}], [2, "a", None, b"x"]]),
+    "will-delayed": (TWO | CUT | LEAPS, 6, [hello(id="w", will=["gone", b"bye", 0, 5000, {4: 100, 6: "k"}]), [9, 1, "#", {}], [2, "a", None, b"x"], [21, 1]]),
+    "will-dropped": (0, 0, [hello(id="w", will=["gone", b"bye", 0, 0]), [21, 0]]),
+    "will-refused": (TWO, 0, [hello(will=["a/+", b"bye", 0, 0]), [13, b"x"]]),
+    "will-reserved": (0, 0, [hello(will=["$SYS/x", b"bye", 0, 0]), [13, b"x"]]),
+    "will-shape": (0, 0, [hello(will=["a", "text", 0, 0])]),
+    "will-far": (0, 0, [hello(id="w", will=["a", b"x", 0, 2**53 - 1]), [21, 1]]),
+    "no-local": (TWO | 1, 0, [[9, 1, "#", {"no_local": True}], [3, 1, 10], *messages("a", 3), [15, 1], [9, 1, "#", {}], *messages("a", 2), [3, 6, 3], [2, "r", None, b"v"], [9, 2, "r", {"no_local": True}]]),
+    "sys": (LEAPS | SMALL | 1, 3, [[9, 1, "$SYS/#", {}], [9, 2, "#", {"credit": 0}], [9, 3, "a", {"group": "g", "credit": 0}], *messages("a", 3), [13, b"1"], [13, b"2"], [13, b"3"], [6, 2, 9], [2, "$SYS/x", None, b""]]),
+    "sys-slow": (LEAPS | TWO | 1, 1, [[9, 1, "$SYS/subscription/+/+", {"filter": "slow == true", "policy": "latest", "max_msgs": 2}], [9, 2, "a", {"credit": 0, "no_local": False}], *messages("a", 3), [13, b"1"], [11, 2]]),
+    "keepalive": (LEAPS, 9, [hello(id="k", ka=2, half=True), [9, 1, "#", {}], [13, b"1"], [2, "a", None, b"x"]]),
+    "taken-over": (TWO, 0, [hello(id="same", will=["gone", b"bye", 0, 0]), [9, 1, "#", {"policy": "block", "credit": 0, "max_msgs": 1}], *messages("a", 3)]),
+    "budget": (SMALL | STUCK | TWO | 1, 0, [[9, i, "#", {"max_msgs": 1000, "max_bytes": 100000, "credit": 0}] for i in (1, 2, 3)] + messages("a", 60, size=8) + [[6, i, 99, True] for i in (1, 2, 3)]),
+    "many-at-once": (STUCK | TWO | LEAPS | NARROW | 1, 11, [[9, 1, "#", {"policy": "block", "max_msgs": 3, "block_ms": 50}], [9, 2, "+", {"policy": "latest", "max_msgs": 2}],
+                                                             [9, 3, "a/#", {"group": "g", "policy": "drop_new", "max_msgs": 2}], [9, 4, "a/0", {"no_local": True, "filter": "not . == 3"}],
+                                                             [3, 1, 3], *keyed(1, 2, 1, 3, "k"), *messages("a/0", 3, {4: 60}), [6, 3, 4, True], [15, 2], [11, 1], [21, 1]]),
+}
 TO_CLIENT = {
     "welcome": [[19, 1, {"id": "dev-7", "epoch": 5, "resumed": False, "last_pid": 0, "inbox": "$inbox/abc", "ka": 60,
                          "max_payload": 1048576, "max_topic": 255, "max_subs": 10, "pub_window": 100, "ack": 1, "sw": "b/1"}]],
@@ -166,6 +238,8 @@ def main():
     for name, options, cut in (("msg-oversized", 3, 0), ("msg-run", 3, 9), ("sub-overlap", 7, 3), ("everything", 63 - 8, 5), ("everything", 63, 0),
                                ("pub-retain", 33, 1), ("sub-unsub-loop", 5, 2), ("msg-large", 1, 77), ("bye", 13, 4), ("pub-each", 17, 8)):
         write("session", f"{name}-{options}-{cut}", options, pack(*TO_BROKER[name]), cut)
+    for name, (options, cut, items) in SESSIONS.items():
+        write("session", name, options, pack(*items), cut)
     write("session", "no-hello-then-all", 0, pack(HELLO, *TO_BROKER["everything"]), 11)
     for name, data in RAW.items():
         write("session", "raw-" + name, 0 if name in ("http", "mqtt", "tls", "c1", "array32") else 1, data)

@@ -2,53 +2,26 @@
  * what its own stream showed. */
 #include "model.h"
 
+#define SWEEP_LAG_MS 100
+
 struct round {
     struct model *model;
     uint32_t seen;
 };
 
-/* Messages may only be lost to a queue that was full. f is what the broker says now, sub->before what it said last. */
-static void check_loss(const struct model_sub *sub, const struct subscription_figures *f)
+/* The link takes more: whatever could go out must have gone. */
+static void check_all_out(struct model_sub *sub)
 {
     const struct conn *conn = sub->conn;
-    uint64_t lost = f->lost - sub->before.lost, sent = f->sent - sub->before.sent;
-    if (f->lost < sub->before.lost || f->sent < sub->before.sent)
-        CONN_FAIL(conn, "sid %u: counts went back, lost from %llu to %llu, sent from %llu to %llu", sub->sid,
-                  (unsigned long long)sub->before.lost, (unsigned long long)f->lost,
-                  (unsigned long long)sub->before.sent, (unsigned long long)f->sent);
-    if (lost <= sub->too_large + sub->snapshot_too_large || sub->limits_changed || conn->model->tight_session) return;
-    bool msgs_full = f->queued + sent >= sub->max_msgs;
-    bool bytes_full = sub->before.queued_bytes + sub->bytes_matched > sub->max_bytes;
-    if (!msgs_full && !bytes_full)
-        CONN_FAIL(conn,
-                  "sid %u: %llu messages were lost, but the queue was not full: %llu sent, %llu queued of %llu, "
-                  "at most %llu bytes of %llu",
-                  sub->sid, (unsigned long long)lost, (unsigned long long)sent, (unsigned long long)f->queued,
-                  (unsigned long long)sub->max_msgs,
-                  (unsigned long long)(sub->before.queued_bytes + sub->bytes_matched),
-                  (unsigned long long)sub->max_bytes);
-}
-
-/* Drop_old keeps the newest: without those that can't be queued at all, the queue is the end of the list. */
-static void check_queue(const struct model_sub *sub, const struct subscription_figures *f)
-{
-    const struct conn *conn = sub->conn;
-    uint64_t bytes = 0;
-    uint32_t i = sub->count;
-    for (uint64_t n = 0; n < f->queued && i > 0;) {
-        uint32_t len = conn->model->messages[sub->list[--i]].len;
-        if ((conn->rx_max > 0 && len > conn->rx_max) || len > sub->max_bytes) continue;
-        bytes += len;
-        n++;
-    }
-    if (!sub->max_bytes_varied && bytes != f->queued_bytes && !conn->model->tight_session)
-        CONN_FAIL(conn, "sid %u: %llu messages of %llu bytes are queued, the newest %llu that matched have %llu",
-                  sub->sid, (unsigned long long)f->queued, (unsigned long long)f->queued_bytes,
-                  (unsigned long long)f->queued, (unsigned long long)bytes);
-    if (f->queued > sub->max_msgs || f->queued_bytes > sub->max_bytes)
-        CONN_FAIL(conn, "sid %u: the queue holds %llu messages of %llu bytes, its limits are %llu and %llu", sub->sid,
-                  (unsigned long long)f->queued, (unsigned long long)f->queued_bytes, (unsigned long long)sub->max_msgs,
-                  (unsigned long long)sub->max_bytes);
+    struct queue_model *queue = &sub->own;
+    if (conn->link->refused) return;
+    bool credit = sub_has_credit(sub);
+    if (!sub->member && credit && (queue->first < queue->end || losses_sum(&queue->behind) > 0))
+        CONN_FAIL(conn, "sid %u: the link takes more, but %llu messages are queued and %llu losses behind are not told",
+                  sub->sid, ULL(queue_model_msgs(queue)), ULL(losses_sum(&queue->behind)));
+    if (sub->snapshots != NULL && credit)
+        CONN_FAIL(conn, "sid %u: the link takes more, but MARK 1 does not come", sub->sid);
+    if (sub->drain_due) CONN_FAIL(conn, "sid %u: the link takes more, but MARK 3 does not come", sub->sid);
 }
 
 static bool check_subscription(const struct subscription_figures *f, void *arg)
@@ -62,28 +35,16 @@ static bool check_subscription(const struct subscription_figures *f, void *arg)
         return false;
     }
     round->seen++;
-    enum cut at_end = stream_cut_message(sub);
-    bool cut = at_end == CUT_MESSAGE || (at_end == CUT_MAYBE && f->sent > sub->got_live + sub->got_retained);
-    bool cut_retained = cut && stream_cut_retained(conn);
-    uint64_t sent = sub->got_live + sub->got_retained + cut;
-    uint64_t matched = sub->count + sub->got_retained + sub->gap_retained + cut_retained;
-    if (f->matched == matched + 1 && sub->gap_retained < sub->snapshot_too_large) matched++; /* a GAP that was cut */
-    if (f->matched != f->sent + f->lost + f->queued || f->sent != sent || f->matched != matched || f->lost < sub->gaps)
-        CONN_FAIL(conn,
-                  "sid %u: matched %llu = sent %llu + lost %llu + queued %llu; %llu matched, %llu came, gaps of %llu",
-                  f->sid, (unsigned long long)f->matched, (unsigned long long)f->sent, (unsigned long long)f->lost,
-                  (unsigned long long)f->queued, (unsigned long long)matched, (unsigned long long)sent,
-                  (unsigned long long)sub->gaps);
-    check_loss(sub, f);
-    check_queue(sub, f);
-    if (!conn->link->refused && (f->queued != 0 || f->lost != sub->gaps || sub->snapshots != NULL))
-        CONN_FAIL(conn, "sid %u: the link takes more, but %llu messages are queued and %llu of %llu lost are told%s",
-                  f->sid, (unsigned long long)f->queued, (unsigned long long)sub->gaps, (unsigned long long)f->lost,
-                  sub->snapshots != NULL ? ", and retained values are due" : "");
-    sub->before = *f;
-    sub->limits_changed = false;
-    sub->too_large = sub->bytes_matched = 0;
     sub->listed = true;
+    struct sub_counts due = sub_counts(sub);
+    if (!sub_counts_are(&due, f->matched, f->sent, f->lost, f->queued, f->queued_bytes))
+        CONN_FAIL(
+            conn,
+            "sid %u: matched %llu = sent %llu + lost %llu + queued %llu (%llu bytes); due are %llu = %llu + %llu + "
+            "%llu (%llu bytes), of the lost %llu have expired just now",
+            f->sid, ULL(f->matched), ULL(f->sent), ULL(f->lost), ULL(f->queued), ULL(f->queued_bytes), ULL(due.matched),
+            ULL(due.sent), ULL(due.lost), ULL(due.queued), ULL(due.queued_bytes), ULL(due.lag_msgs));
+    check_all_out(sub);
     return true;
 }
 
@@ -91,14 +52,23 @@ static bool check_subscription(const struct subscription_figures *f, void *arg)
 static void check_gone(struct model_sub *sub)
 {
     struct conn *conn = sub->conn;
-    uint64_t told = sub->cursor + sub->gap;
-    enum cut at_end = stream_cut_retained(conn) ? CUT_NONE : stream_cut_message(sub);
-    bool all = at_end == CUT_MESSAGE ? told + 1 == sub->count
-                                     : told == sub->count || (at_end == CUT_MAYBE && told + 1 == sub->count);
     if (conn->state != CONN_ENDING) CONN_FAIL(conn, "sid %u: the broker has lost this subscription", sub->sid);
-    else if (conn->all_due && !all)
-        CONN_FAIL(conn, "sid %u: the connection was ended when %llu of %u messages were told of", sub->sid,
-                  (unsigned long long)told, sub->count);
+    else if (conn->all_due) deliveries_check_all_told(conn, "the end of its subscriptions");
+}
+
+/* What a group holds goes out as long as there is a member that takes it. */
+static void check_groups(struct model *model)
+{
+    for (const struct model_sub *sub = model->subs; sub != NULL; sub = sub->next) {
+        if (sub->group == NULL || !sub_is_ready(sub)) continue;
+        const struct queue_model *queue = &sub->group->queue;
+        if (queue->first < queue->end)
+            CONN_FAIL(sub->conn, "sid %u is ready, but group '%s' holds %llu messages", sub->sid, sub->group->name,
+                      ULL(queue_model_msgs(queue)));
+        if (queue->first == queue->end && losses_sum(&queue->behind) > 0)
+            CONN_FAIL(sub->conn, "sid %u is ready, but group '%s' has %llu losses that are not told", sub->sid,
+                      sub->group->name, ULL(losses_sum(&queue->behind)));
+    }
 }
 
 static void check_subscriptions(struct model *model)
@@ -107,9 +77,10 @@ static void check_subscriptions(struct model *model)
     for (struct model_sub *sub = model->subs; sub != NULL; sub = sub->next) sub->listed = false;
     broker_each_subscription(model->world->broker, check_subscription, &round);
     for (struct model_sub *sub = model->subs; sub != NULL; sub = sub->next) {
-        if (!sub->live || sub->listed) continue;
+        if (sub->live && sub->sid == 0 && sub->conn->link->session != NULL) check_all_out(sub);
+        if (!sub->live || sub->listed || sub->sid == 0) continue; /* the inbox is not in the broker's list */
         check_gone(sub);
-        model_end_subs(sub->conn);
+        subs_end(sub->conn);
     }
 }
 
@@ -137,7 +108,7 @@ static void check_ending(struct conn *conn)
     const struct model *model = conn->model;
     if (conn->state != CONN_ENDING && conn->state != CONN_DEAD) return;
     if (link->closed || link->ended) {
-        if (conn->all_due) stream_check_all_told(conn, "the end of the connection");
+        if (conn->all_due) deliveries_check_all_told(conn, "the end of the connection");
         if (conn->bye_due != NO_BYE && !conn->bye_seen && conn->all_due)
             CONN_FAIL(conn, "the connection ended without BYE %u", conn->bye_due);
         conn->all_due = false;
@@ -154,26 +125,42 @@ static void check_figures(struct model *model)
 {
     struct broker_figures figures;
     broker_figures(model->world->broker, &figures);
-    uint64_t retained = 0, sessions = 0;
-    for (uint32_t i = 0; i < model->retained_count; i++) retained += model->retained[i].set;
+    uint64_t retained = 0, lag = 0, sessions = 0, now_ms = model->world->now_ms;
+    for (uint32_t i = 0; i < model->topics_count; i++) {
+        const struct model_topic *topic = &model->topics[i];
+        retained += topic->set;
+        lag += !topic->set && topic->dies_ms <= now_ms && now_ms - topic->dies_ms <= SWEEP_LAG_MS;
+    }
     for (int i = 0; i < WORLD_LINKS_MAX; i++)
         sessions += model->world->links[i].in_use && model->world->links[i].session != NULL;
-    if (figures.retained != retained || figures.sessions != sessions || figures.subscriptions != model->live_subs)
+    if (figures.retained < retained || figures.retained > retained + lag || figures.sessions != sessions ||
+        figures.subscriptions != model->live_subs)
         world_fail(model->world,
                    "the broker has %llu retained values, %llu sessions, %llu subscriptions; due are %llu, %llu, %u",
-                   (unsigned long long)figures.retained, (unsigned long long)figures.sessions,
-                   (unsigned long long)figures.subscriptions, (unsigned long long)retained,
-                   (unsigned long long)sessions, model->live_subs);
-    for (const struct model_sub *sub = model->subs; sub != NULL; sub = sub->next) {
-        if (!sub->live || figures.run_bytes >= sub->before.queued_bytes) continue;
-        CONN_FAIL(sub->conn, "sid %u: %llu bytes are queued, the runs have only %llu bytes of their own", sub->sid,
-                  (unsigned long long)sub->before.queued_bytes, (unsigned long long)figures.run_bytes);
+                   ULL(figures.retained), ULL(figures.sessions), ULL(figures.subscriptions), ULL(retained),
+                   ULL(sessions), model->live_subs);
+    for (struct model_sub *sub = model->subs; sub != NULL; sub = sub->next) {
+        uint64_t bytes = sub->live ? sub_queue(sub)->bytes : 0;
+        if (figures.run_bytes < bytes)
+            CONN_FAIL(sub->conn, "sid %u: %llu bytes are queued, the runs have only %llu bytes of their own", sub->sid,
+                      ULL(bytes), ULL(figures.run_bytes));
     }
+}
+
+/* The broker asks to be called again in time for all that is due by itself. */
+static void check_timer(struct model *model)
+{
+    uint64_t due_ms = model_next_ms(model), now_ms = model->world->now_ms;
+    if (due_ms > now_ms && model->world->next_ms > due_ms)
+        world_fail(model->world, "something is due in %llu ms, the broker wants to be called only %llu ms later",
+                   ULL(due_ms - now_ms), ULL(model->world->next_ms - due_ms));
 }
 
 void invariants_check(struct model *model)
 {
+    subs_sweep(model);
     check_subscriptions(model);
+    check_groups(model);
     for (int i = 0; i < WORLD_LINKS_MAX; i++) {
         struct conn *conn = &model->conns[i];
         if (conn->link == NULL || conn->refused) continue;
@@ -182,4 +169,5 @@ void invariants_check(struct model *model)
         check_ending(conn);
     }
     check_figures(model);
+    check_timer(model);
 }

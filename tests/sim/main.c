@@ -11,36 +11,16 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "client.h"
-#include "model.h"
-#include "world.h"
+#include "run.h"
 
-#define CLIENTS_MAX 32
 #define SEED_SECONDS 300 /* of real time: a seed that takes longer hangs */
 #define FAILURES_SHOWN 20
-#define PIECE_MAX 65536  /* bytes of one read */
-#define HALF_ROUNDS 30   /* for what is still written when all have left */
-#define SMALL_PIECE 2000 /* one of several reads in a turn: surely worked on at once */
 
 struct options {
     uint64_t first, count;
     uint64_t seconds;
     uint32_t steps;
     bool trace;
-};
-
-struct run {
-    struct rng rng;
-    struct world world;
-    struct model model;
-    struct scene scene;
-    struct client clients[CLIENTS_MAX];
-    uint32_t clients_max;
-    uint32_t numbers;   /* clients so far */
-    uint32_t piece_max; /* bytes of a read, as a rule */
-    uint32_t room_max;  /* bytes of a pipe, at most */
-    uint32_t cut_percent, hurry_percent;
-    bool exclusive; /* a session has input that waits: nobody else's is delivered before it */
 };
 
 /* For the handlers of a crash, which must say where it happened. */
@@ -69,203 +49,16 @@ const char *__ubsan_default_options(void)
     return "abort_on_error=1:print_stacktrace=1";
 }
 
-static void choose_limits(struct rng *rng, struct broker_limits *limits)
+/* How much was exercised. */
+static void print_figures(const struct model *model)
 {
-    broker_defaults(limits);
-    if (rng_percent(rng, 50)) limits->max_payload = rng_between(rng, 16, rng_percent(rng, 70) ? 500 : 60000);
-    if (rng_percent(rng, 15)) limits->max_sessions_count = rng_between(rng, 1, 12);
-    if (rng_percent(rng, 15)) limits->max_subs_count = rng_between(rng, 1, 6);
-    if (rng_percent(rng, 30)) limits->queue_msgs_count = rng_between(rng, 1, 200);
-    if (rng_percent(rng, 20)) limits->queue_bytes = rng_between(rng, 100, 20000);
-    if (rng_percent(rng, 15)) limits->queue_msgs_cap_count = limits->queue_msgs_count + rng_below(rng, 20);
-    if (rng_percent(rng, 10)) limits->session_queue_bytes = rng_between(rng, 100, 5000);
-    if (rng_percent(rng, 30)) limits->pub_window_count = rng_between(rng, 1, 50);
-    if (rng_percent(rng, 20)) limits->keepalive_max_s = rng_between(rng, 1, 10);
-    if (limits->queue_msgs_cap_count < limits->queue_msgs_count)
-        limits->queue_msgs_cap_count = limits->queue_msgs_count;
-}
-
-static void run_open(struct run *run, uint64_t seed, bool trace)
-{
-    *run = (struct run){.rng = {seed}};
-    struct broker_limits limits;
-    choose_limits(&run->rng, &limits);
-    world_open(&run->world, rng_next(&run->rng), &limits);
-    model_open(&run->model, &run->world, &limits);
-    run->model.trace = trace;
-    run->model.tight_session = limits.session_queue_bytes < 1000000;
-    scene_open(&run->scene, &run->model, &run->rng);
-    run->clients_max = rng_skewed(&run->rng, CLIENTS_MAX);
-    run->piece_max = rng_percent(&run->rng, 10) ? 1 : rng_skewed(&run->rng, PIECE_MAX);
-    run->room_max = rng_percent(&run->rng, 20) ? rng_between(&run->rng, 1, 200) : rng_between(&run->rng, 200, 65536);
-    run->cut_percent = rng_percent(&run->rng, 50) ? rng_below(&run->rng, 4) : 0;
-    run->hurry_percent = rng_below(&run->rng, 4);
-}
-
-/* A link that was too narrow for what comes now. */
-static void widen(struct link *link)
-{
-    if (link->room_max >= PIECE_MAX) return;
-    link->room += PIECE_MAX;
-    link->room_max += PIECE_MAX;
-}
-
-/* Lets sessions whose input waits get through with it: their clients read everything, and nobody else says anything. */
-static void settle(struct run *run)
-{
-    world_turn(&run->world);
-    for (int rounds = 0; run->exclusive && !run->world.failed; rounds++) {
-        run->exclusive = false;
-        for (int i = 0; i < WORLD_LINKS_MAX; i++) {
-            struct link *link = &run->world.links[i];
-            if (!link->in_use || link->session == NULL || link->reading) continue;
-            run->exclusive = true;
-            widen(link);
-            world_drain(link, SIZE_MAX);
-        }
-        world_turn(&run->world);
-        if (rounds > 10000) world_fail(&run->world, "a session that reads everything is never read from again");
-    }
-    model_seal(&run->model);
-    invariants_check(&run->model);
-}
-
-/* ---- one client's doings ---- */
-
-static void check_refusal(struct conn *conn)
-{
-    size_t len;
-    const uint8_t *frame = broker_full_frame(&len);
-    stream_bytes(conn->link, frame, len);
-    if (!conn->bye_seen || conn->bye_code != MPS_TOO_MANY)
-        CONN_FAIL(conn, "broker_full_frame() is no BYE %d", MPS_TOO_MANY);
-}
-
-static void connect_client(struct run *run, struct client *client)
-{
-    if (run->model.limits.max_sessions_count < CLIENTS_MAX) settle(run); /* those that are gone count until then */
-    size_t room = rng_percent(&run->rng, 60) ? run->room_max : rng_skewed(&run->rng, run->room_max);
-    struct conn *conn = model_connect(&run->model, ++run->numbers, room);
-    if (conn == NULL) return;
-    if (run->model.trace) fprintf(stderr, "  client %u connects, its pipe holds %zu bytes\n", conn->number, room);
-    if (conn->refused) {
-        check_refusal(conn);
-        model_forget(conn);
-        return;
-    }
-    conn->link->choosy = rng_percent(&run->rng, 30);
-    client_open(client, &run->scene, conn);
-}
-
-static void cut_client(struct run *run, struct client *client)
-{
-    if (run->model.trace) fprintf(stderr, "  client %u is cut\n", client->conn->number);
-    model_cut(client->conn);
-    world_cut(client->conn->link, rng_percent(&run->rng, 50));
-}
-
-static void deliver(struct run *run, struct client *client, size_t most)
-{
-    struct link *link = client->conn->link;
-    size_t len = world_deliver(link, most);
-    bool end = world_deliver_end(link);
-    if (run->model.trace && (len > 0 || end))
-        fprintf(stderr, "  client %u: %zu bytes delivered%s\n", client->conn->number, len, end ? ", and the end" : "");
-    if (link->session != NULL && !link->reading) run->exclusive = true;
-    if (!run->exclusive) model_seal(&run->model);
-}
-
-/* Reads, and does what a client does about the end of its connection. */
-static void read_client(struct run *run, struct client *client)
-{
-    struct conn *conn = client->conn;
-    client_read(client);
-    bool all_read = conn->link->room == conn->link->room_max;
-    bool broker_ended = conn->link->closed || (conn->link->ended && all_read);
-    if (!conn->link->closed && (broker_ended || client->bye_read) && !client->lingers) {
-        if (rng_percent(&run->rng, 50)) world_push_end(conn->link);
-        else cut_client(run, client);
-    }
-    if (conn->link->session != NULL) return;
-    if (run->model.trace) fprintf(stderr, "  client %u is over\n", conn->number);
-    model_forget(conn);
-    *client = (struct client){0};
-}
-
-static void client_step(struct run *run, bool alone)
-{
-    struct rng *rng = &run->rng;
-    struct client *client = &run->clients[rng_below(rng, run->clients_max)];
-    if (client->conn == NULL) {
-        connect_client(run, client);
-        return;
-    }
-    if (rng_below(rng, 1000) < run->cut_percent * 4) cut_client(run, client);
-    client_act(client);
-    size_t most = rng_percent(rng, 20) ? PIECE_MAX : rng_skewed(rng, run->piece_max);
-    if (!alone && most > SMALL_PIECE) most = SMALL_PIECE;
-    if (rng_percent(rng, 85)) deliver(run, client, most);
-    if (client->conn->link->session == NULL || rng_percent(rng, 60)) read_client(run, client);
-}
-
-/* ---- the world ---- */
-
-/* Time passes, with a turn whenever the broker asked for one. */
-static void advance(struct run *run, uint64_t ms)
-{
-    struct world *world = &run->world;
-    uint64_t until_ms = world->now_ms + ms;
-    if (run->model.trace && ms > 0) fprintf(stderr, "  %llu ms pass\n", (unsigned long long)ms);
-    while (world->now_ms < until_ms && !world->failed) {
-        uint64_t next_ms = world->next_ms > world->now_ms ? world->next_ms : world->now_ms + 1;
-        world->now_ms = next_ms < until_ms ? next_ms : until_ms;
-        model_time(&run->model);
-        settle(run);
-    }
-}
-
-static void step(struct run *run)
-{
-    struct rng *rng = &run->rng;
-    if (rng_percent(rng, 30))
-        advance(run, rng_percent(rng, run->hurry_percent * 3) ? rng_below(rng, 8000) : rng_below(rng, 25));
-    uint32_t count = rng_percent(rng, 60) ? 1 : rng_between(rng, 2, 6);
-    for (uint32_t i = 0; i < count && !run->exclusive && !run->world.failed; i++) client_step(run, count == 1);
-    settle(run);
-}
-
-/* The end: everybody leaves, or the broker stops, or all is cut. Nothing may be left. */
-static void finish(struct run *run)
-{
-    uint32_t how = rng_below(&run->rng, 3);
-    if (how == 1) {
-        model_stop(&run->model);
-        broker_stop(run->world.broker);
-        settle(run);
-    }
-    for (uint32_t i = 0; i < run->clients_max; i++) {
-        struct client *client = &run->clients[i];
-        if (client->conn == NULL) continue;
-        client->lingers = false;
-        client->appetite = 100;
-        widen(client->conn->link);
-        if (how == 0 && !client->over) client_leave(client);
-        if (how == 0) world_push_end(client->conn->link);
-        if (how == 2) cut_client(run, client);
-    }
-    for (int rounds = 0; rounds < 60 && broker_sessions(run->world.broker) > 0 && !run->world.failed; rounds++) {
-        for (uint32_t i = 0; i < run->clients_max; i++) {
-            struct client *client = &run->clients[i];
-            if (client->conn == NULL) continue;
-            deliver(run, client, PIECE_MAX);
-            settle(run);
-            if (client->conn->half && rounds == HALF_ROUNDS) cut_client(run, client); /* it listens until it closes */
-            read_client(run, client);
-        }
-        if (rounds > HALF_ROUNDS) advance(run, 1000);
-    }
-    if (broker_sessions(run->world.broker) > 0)
-        world_fail(&run->world, "%zu sessions are left after everybody has gone", broker_sessions(run->world.broker));
+    fprintf(stderr, "%llu frames in, %llu messages out, %llu of them by groups, %llu retained, %llu gaps, lost",
+            ULL(model->frames_in), ULL(model->frames_out), ULL(model->groups_out), ULL(model->retained_out),
+            ULL(model->gaps_out));
+    for (int reason = 1; reason < QUEUE_REASONS; reason++)
+        fprintf(stderr, " %d: %llu", reason, ULL(model->lost_out[reason]));
+    fprintf(stderr, ", %llu snapshots, %llu drains, %llu wills, %llu held, %llu too slow\n", ULL(model->snapshots_out),
+            ULL(model->drains_out), ULL(model->wills_out), ULL(model->holds_out), ULL(model->byes_slow));
 }
 
 /* Returns whether all was well. */
@@ -277,18 +70,12 @@ static bool run_seed(uint64_t seed, const struct options *options)
     run_open(&run, seed, options->trace);
     for (now_step = 0; now_step < options->steps && !run.world.failed; now_step = now_step + 1) {
         if (options->trace) fprintf(stderr, "step %u\n", now_step);
-        step(&run);
+        run_step(&run);
     }
-    if (!run.world.failed) finish(&run);
-    if (!run.world.failed) {
-        model_close(&run.model);
-        world_close(&run.world);
-    }
-    if (options->trace)
-        fprintf(stderr, "%llu frames in, %llu messages out, %llu gaps of %llu, %llu snapshots\n",
-                (unsigned long long)run.model.frames_in, (unsigned long long)run.model.frames_out,
-                (unsigned long long)run.model.gaps_out, (unsigned long long)run.model.lost_out,
-                (unsigned long long)run.model.snapshots_out);
+    if (!run.world.failed) run_finish(&run);
+
+    if (options->trace) print_figures(&run.model);
+    if (!run.world.failed) run_close(&run);
     if (run.world.failed) printf("seed %llu, step %u: %s\n", (unsigned long long)seed, now_step, run.world.failure);
     return !run.world.failed;
 }

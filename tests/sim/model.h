@@ -1,58 +1,95 @@
 /* What must happen, worked out independently of the broker: the model follows what each client sent, decides what every
  * subscription is owed and which answers are due, and holds the broker's bytes against it.
  *
- *   model.c       what clients sent (struct action) -> subscriptions' lists, retained values, answers due
- *   stream.c      what the broker sent -> frame by frame against the model
+ *   model.c       connections and their ends, what time does to them
+ *   values.c      messages, topics, retained values
+ *   actions.c     what clients sent (struct action), and publishers that are held
+ *   routing.c     who gets a message; wills
+ *   subs.c        subscriptions, groups, snapshots
+ *   queue_model.c one queue
+ *   budget.c      the broker's total
+ *   stream.c      what the broker sent, cut into frames; deliveries.c and answers.c hold them against the model
  *   invariants.c  what the broker says about itself at rest -> against both
  *
- * Exactness rests on one order of events: the broker works on a session's input inside session_read() (or, if it must
- * wait for its share, before anybody else's input is delivered: see main.c), so the model does the same just before. */
+ * Exactness rests on one order of events: the broker works on a session's input inside session_read(), so the model
+ * does the same just before. What a turn of the loop does is done just before broker_turn(), in its order: what time
+ * has made due, publishers that were held, queues of policy close that have overflowed. What a link takes is seen at
+ * once, and a frame of which it took a part is gone from its queue: the model reads what was offered behind it. */
 #ifndef SIM_MODEL_H
 #define SIM_MODEL_H
 
 #include "broker.h"
+#include "filters.h"
 #include "match.h"
+#include "queue_model.h"
 #include "wire.h"
 #include "world.h"
 
-#define NOT_SEALED UINT64_MAX
+#define GROUP_NAME_MAX 7
+#define INBOX_MAX 32 /* bytes: "$inbox/" and 24 digits */
+#define NOT_DUE UINT64_MAX
 
-/* A MSG frame as a client built it. */
+/* A MSG frame as a client (or the broker, for a will) built it. */
 struct message {
     uint8_t *bytes;
     uint32_t len, payload_len;
     struct name topic;
+    uint32_t key;              /* what `latest` goes by */
+    uint64_t ttl_ms;           /* QUEUE_NO_TTL: none */
+    struct document document;
 };
 
 enum action_kind {
-    ACT_HELLO, ACT_MSG, ACT_PUB, ACT_SUB, ACT_UNSUB, ACT_PING, ACT_STAT, ACT_BYE,
+    ACT_HELLO, ACT_MSG, ACT_PUB, ACT_SUB, ACT_UNSUB, ACT_PING, ACT_STAT, ACT_CREDIT, ACT_BYE,
     ACT_REFUSED, /* something valid that is not served: ERR .code for .op, and the connection goes on */
     ACT_IGNORED, /* something that has no effect at all */
     ACT_FATAL,   /* BYE .code */
 };
 
+/* What SUB asks for. */
+struct sub_options {
+    uint64_t max_msgs, max_bytes, block_ms; /* 0: not given */
+    uint64_t credit;           /* UINT64_MAX: not given */
+    enum mps_policy policy, then;
+    int filter;
+    uint32_t retained;
+    bool no_local;
+    char group[GROUP_NAME_MAX + 1]; /* empty: none */
+};
+
+struct will {
+    bool given, retain;
+    uint32_t message;
+    uint64_t delay_ms;
+};
+
 /* One frame that a client wrote, with what it means. Takes effect when byte .due of the connection is delivered. */
 struct action {
     enum action_kind kind;
+    bool done;                 /* ahead of messages that are held */
     uint64_t due;
     uint32_t code; /* HELLO, MSG, SUB: 0, or why it must be refused whatever the state is; BYE: what it says */
     uint32_t op, sid, flags;
     uint64_t pid;
     uint32_t message;          /* MSG: index in model.messages */
     struct name name;          /* SUB: pattern; HELLO: id (len 0: none); MSG that is oversized: topic */
-    uint64_t max_msgs, max_bytes; /* SUB; 0: not given */
-    uint32_t retained;         /* SUB */
+    struct sub_options options; /* SUB */
+    uint64_t credit;           /* CREDIT */
+    bool drain;
     uint32_t rx_max, ka_s;     /* HELLO */
-    bool half, will;           /* HELLO */
+    bool half;
+    struct will will;
+    uint32_t will_code;        /* why it is refused; 0: it is not */
     uint8_t token_len, token[MPS_TOKEN_MAX];
 };
 
 struct snapshot_entry {
-    uint32_t topic;            /* index in model.retained */
+    uint32_t topic;            /* index in model.topics */
     uint32_t message;
+    uint64_t dies_ms;          /* NOT_DUE: never */
     bool sent;
     bool changed;              /* since SUB: it comes live instead */
-    uint64_t changed_at;       /* bytes that the link had taken then: a frame that began later is wrong. NOT_SEALED */
+    bool filtered;             /* the filter of that time or a later one rejects it: it need not come */
 };
 /* The retained values that a SUB asked for. Another SUB before MARK 1 begins anew, and one MARK 1 answers both. */
 struct model_snapshot {
@@ -61,7 +98,20 @@ struct model_snapshot {
     bool superseded;           /* its values come with a newer one */
     struct snapshot_entry *entries;
     uint32_t count;
-    uint32_t live_from;        /* messages in the list when SUB came: later ones must wait for MARK 1 */
+    uint64_t live_from;        /* messages that had matched when SUB came: later ones must wait for MARK 1 */
+};
+
+/* The members with one name and pattern, while there are any. */
+struct model_group {
+    struct model_group *next;  /* in model.groups */
+    char name[GROUP_NAME_MAX + 1];
+    struct name pattern;
+    struct queue_model queue;
+    int filter;
+    uint32_t members;
+    uint64_t stamp;            /* of the last message that was routed to it */
+    uint64_t fresh;            /* number of the first message that came since the last turn */
+    uint32_t rx_max;           /* of all members' connections; 0: any */
 };
 
 /* One subscription from SUB to UNSUB or the end of its connection. */
@@ -70,37 +120,48 @@ struct model_sub {
     struct conn *conn;
     uint32_t sid;
     struct name pattern;
-    uint64_t max_msgs, max_bytes;
+    int filter;
+    bool no_local;
     bool live;                 /* the broker still has it */
     bool matches;              /* new messages match it: live, and its connection isn't ending */
     bool shown;                /* the stream is between its SUBACK and its MARK 4 */
+    struct queue_model own;
+    struct model_group *group; /* NULL: it has its .own queue */
+    uint64_t credit;           /* messages that may be sent in all */
+    uint64_t sent_live, sent_retained; /* begun in the stream */
+    uint64_t gaps_live, gaps_retained; /* told in the stream: messages */
+    struct model_snapshot *snapshots;  /* not marked as done yet, the newest first */
+    uint64_t drains_most;      /* MARK 3 that may still come */
+    bool drain_due;            /* and one must */
+    uint64_t drain_number;     /* messages that had matched when it was asked for */
 
-    uint32_t *list;            /* every message that matched, in order */
-    uint32_t count, cap;
-    uint32_t cursor;           /* of .list: the first that the stream did not account for */
-    uint64_t gap, gap_too_large; /* told since the last message: of all reasons, of reason 7 */
-    uint64_t gaps;             /* told in all */
-    uint64_t got_live, got_retained; /* complete frames in the stream */
-    uint64_t gap_retained;           /* retained values that were told as too large */
-    uint64_t snapshot_too_large;     /* values of its snapshots, ever, that are over rx_max */
-    struct model_snapshot *snapshots; /* not marked as done yet, the newest first */
+    /* a group's member */
+    bool member;               /* or was one, until its connection began to end */
+    struct losses told;        /* since its last message: they stand before the next, wherever that is in the queue */
+    uint64_t turn_number;      /* least number that it may get in this turn */
 
-    /* as of the last check */
-    bool listed;
-    struct subscription_figures before;
-    bool limits_changed;          /* since the last check */
-    bool max_bytes_varied;        /* ever: what could not be queued then might be now */
-    uint64_t too_large, bytes_matched; /* since then: messages that can't be queued; bytes of all */
+    bool listed;               /* in the broker's own list, when it was last asked for */
 };
 
+/* What STAT and MARK 4 say of a subscription. */
+struct sub_counts {
+    uint64_t matched, sent, lost, queued, queued_bytes;
+    uint64_t lag_msgs, lag_bytes; /* lost because expired, which the broker may not have seen yet */
+};
+
+#define SUB_CODES_MAX 6
 enum want_kind { WANT_WELCOME, WANT_SUBACK, WANT_ENDED, WANT_PONG, WANT_STAT, WANT_ERR, WANT_INFO };
 /* An answer that must come, in this order. */
 struct want {
     enum want_kind kind;
     uint32_t code, sid, op;
+    uint32_t codes[SUB_CODES_MAX], codes_count; /* SUBACK: all reasons that hold; the first is .code */
     struct model_sub *sub;     /* NULL: unknown sid, or none */
-    uint64_t matched;          /* ENDED, STAT: live messages up to then */
+    struct sub_counts counts;  /* ENDED, STAT */
+    bool loose;                /* STAT: the connection is about to be closed, and its queues may refuse all */
     uint64_t max_msgs, max_bytes; /* SUBACK: granted other than asked; 0: as asked */
+    uint64_t ka_asked, ka_granted; /* WELCOME */
+    uint32_t column;           /* SUBACK 220: where the filter is wrong */
     uint8_t token_len, token[MPS_TOKEN_MAX];
 };
 struct want_puback {
@@ -115,6 +176,13 @@ struct note {
     uint64_t at;               /* bytes of the stream up to its end */
     enum note_kind kind;
     uint64_t number;           /* PUBACK: pid; BYE: code */
+};
+
+/* Why a held publisher is tried again, in the order in which they go on. */
+enum wake_round {
+    WAKE_ROOM = 1,    /* at the end of the last turn there was room for its message */
+    WAKE_ROOM_NOW,    /* it was made since */
+    WAKE_TIME,        /* it has waited for long enough */
 };
 
 enum conn_state {
@@ -136,20 +204,27 @@ struct conn {
     struct name id;
     uint32_t rx_max, ka_ms;
     bool half, read_ended;
+    bool held;                 /* the next action is a message that waits for room in a queue */
+    bool end_held;             /* and the end of the stream waits behind */
+    uint64_t held_ms, held_order; /* since when this message; in which order the broker tries them again */
+    uint32_t wake_round;       /* why it is to be tried again, enum wake_round; 0: it is not */
+    bool too_slow;             /* a queue of policy close has overflowed */
     uint64_t opened_ms, last_read_ms, ending_ms;
     uint32_t flags;            /* of PUB */
     uint64_t pid;              /* of the next acknowledged MSG; 0: unacknowledged */
     uint64_t next_pid;         /* that PUB must name; 0: any */
     uint64_t errs_second;
     uint32_t errs_count;
+    struct will will;
 
     /* what it got */
     uint8_t *partial;          /* the beginning of a frame */
     uint32_t partial_len, partial_cap;
+    uint8_t *ahead;            /* a frame of which the link took a part only: it was worked on already, whole */
+    uint32_t ahead_len;        /* 0: none */
     uint64_t frame_at;         /* bytes of the stream before it */
     uint32_t frame_len;        /* of the last complete one */
-    struct mps_scan scan;
-    uint64_t for_at;           /* where the last FOR began */
+    char inbox[INBOX_MAX + 1]; /* what WELCOME said; empty until then */
     uint32_t for_sid, for_flags;
     bool have_for;
     struct want *wants;
@@ -165,10 +240,18 @@ struct conn {
 };
 #define NO_BYE UINT32_MAX
 
-struct model_retained {
-    struct name topic;
+struct model_topic {
+    struct name name;
+    bool set;                  /* has a retained value */
     uint32_t message;
-    bool set;
+    uint64_t dies_ms;          /* UINT64_MAX: never */
+};
+
+/* A will that is due later. */
+struct pending_will {
+    struct will will;
+    struct name id;
+    uint64_t due_ms;
 };
 
 struct model {
@@ -177,46 +260,132 @@ struct model {
     struct conn conns[WORLD_LINKS_MAX];
     struct message *messages;
     uint32_t messages_count, messages_cap;
-    struct model_retained *retained;
-    uint32_t retained_count, retained_cap;
+    struct model_topic *topics;
+    uint32_t topics_count, topics_cap;
     struct model_sub *subs;    /* all that ever were */
+    struct model_group *groups;
+    struct pending_will *wills;
+    uint32_t wills_count, wills_cap;
     uint32_t live_subs;
+    bool stopping;
+    uint64_t batches;          /* of wills that were published at one moment */
+    uint64_t stamp;            /* of the last message that was routed */
+    uint64_t holds;            /* how often a held publisher was tried and held on */
+    uint32_t holds_most;       /* nobody else publishes while so many are held: in which order they go on is open */
     bool trace;                /* tell everything on stderr */
-    bool tight_session;        /* session_queue_bytes is so small that it matters */
-    uint64_t frames_in, frames_out, gaps_out, lost_out, snapshots_out; /* how much was exercised */
+    bool tight_total;          /* the broker's whole budget is so small that it matters */
+    /* how much was exercised */
+    uint64_t frames_in, frames_out, retained_out, drains_out, wills_out, holds_out, groups_out, byes_slow;
+    uint64_t gaps_out, lost_out[QUEUE_REASONS], snapshots_out;
 };
 
+/* ---- model.c ---- */
 void model_open(struct model *model, struct world *world, const struct broker_limits *limits);
 void model_close(struct model *model);
 /* Room for one more item behind `count` of `size` bytes each. */
 void model_grow(void *items, uint32_t *cap, uint32_t count, size_t size);
 #define GROW(items, count, cap) model_grow(&(items), &(cap), (count), sizeof *(items))
-
 struct conn *model_connect(struct model *model, uint32_t number, size_t room_max);
 void model_forget(struct conn *conn); /* its link is closed or cut, and everybody is through with it */
-uint32_t model_message(struct model *model, const uint8_t *bytes, uint32_t len, uint32_t payload_len,
-                       const struct name *topic);
-void model_act(struct conn *conn, const struct action *action); /* the client pushed this frame; .due is set here */
 void model_time(struct model *model); /* the clock moved: whose time is up */
+uint64_t model_next_ms(struct model *model); /* when the next thing is due by itself; NOT_DUE: nothing is */
 void model_cut(struct conn *conn);    /* before the link is cut */
 void model_stop(struct model *model); /* before broker_stop() */
-void model_seal(struct model *model); /* all input that was delivered is worked on */
-void model_end_subs(struct conn *conn); /* the broker has forgotten them */
+void model_die(struct conn *conn, uint32_t bye_code); /* BYE with this code is due, or none (NO_BYE) */
+void model_begin_ending(struct conn *conn, uint32_t bye_code); /* as soon as everything that is queued is written */
+
+/* ---- values.c ---- */
+/* Messages: index in model.messages. key 0: the topic is its key; ttl_ms QUEUE_NO_TTL: none. */
+uint32_t model_message(struct model *model, const uint8_t *bytes, uint32_t len, const struct message *about);
+uint32_t model_topic(struct model *model, const struct name *name); /* index in model.topics */
+void model_retain(struct model *model, uint32_t message);
+void model_expire_retained(struct model *model);
+
+/* ---- actions.c ---- */
+void model_act(struct conn *conn, const struct action *action); /* the client pushed this frame; .due is set here */
+/* The broker is about to get what link.delivered and .end_delivered say. */
+void actions_deliver(struct link *link);
+/* Held publishers go on if they can, in the order in which their messages came to be held. */
+void actions_resume(struct model *model);
+void actions_wake(struct model *model); /* a turn is over: who finds room now goes on in the next one */
+/* How many bytes may be delivered at once so that the broker surely works on all of them at once. */
+size_t actions_share(const struct conn *conn, size_t most);
+
+/* ---- answers that are due (answers.c) ---- */
+struct want *want_answer(struct conn *conn, enum want_kind kind);
+void want_err(struct conn *conn, uint32_t code, uint32_t op);
+struct want_puback *want_puback(struct conn *conn, uint32_t code);
+
+/* ---- routing.c ---- */
+struct routed {
+    uint64_t matched, dropped_least, dropped_most;
+};
+/* How many get the message; from NULL: it is a will. */
+uint64_t routing_matched(struct model *model, const struct conn *from, uint32_t message);
+/* Whether a queue that makes publishers wait is full for this message. */
+bool routing_is_full(struct conn *from, uint32_t message);
+/* Whether one of those has made this publisher wait for long enough. */
+bool routing_time_is_up(struct conn *from, uint32_t message);
+uint64_t routing_deadline_ms(struct conn *from, uint32_t message); /* NOT_DUE: none makes it wait */
+/* Whether the publisher has to wait for one now; if it has waited for long enough, the queue gives up instead. */
+bool routing_must_wait(struct conn *from, uint32_t message);
+struct routed routing_push(struct model *model, const struct conn *from, uint32_t message);
+void routing_will_due(struct conn *conn);       /* the connection ended and its will is due */
+void routing_client_back(struct model *model, const struct name *id);
+void routing_publish_wills(struct model *model); /* those whose time has come */
+
+/* ---- subs.c ---- */
 struct model_sub *model_find_sub(const struct conn *conn, uint32_t sid);
+struct queue_model *sub_queue(struct model_sub *sub);
+uint64_t sub_allowed(const struct model_sub *sub); /* bytes that its queue may hold now */
+struct sub_counts sub_counts(struct model_sub *sub);
+/* Whether counts that the broker gives are these. */
+bool sub_counts_are(const struct sub_counts *due, uint64_t matched, uint64_t sent, uint64_t lost, uint64_t queued,
+                    uint64_t queued_bytes);
+uint32_t sub_rx_max(const struct model_sub *sub); /* QUEUE_ANY_LENGTH: any */
+void subs_add_inbox(struct conn *conn);
+void subs_do_sub(struct conn *conn, const struct action *action);
+void subs_do_unsub(struct conn *conn, const struct action *action);
+void subs_do_credit(struct conn *conn, const struct action *action);
+void subs_do_stat(struct conn *conn, const struct action *action);
+void subs_end(struct conn *conn);    /* the broker has forgotten them all */
+void subs_detach(struct conn *conn); /* nothing new matches them */
+void subs_sweep(struct model *model); /* what has expired becomes losses, everywhere */
+void subs_close_overflowed(struct model *model);
+void subs_turned(struct model *model); /* a turn of the loop is over */
+void subs_free(struct conn *conn);
+bool sub_has_credit(const struct model_sub *sub);
+bool sub_is_ready(const struct model_sub *sub); /* its link takes bytes, and credit is left */
 
-/* stream.c */
+/* ---- budget.c ---- */
+void budget_turned(struct model *model); /* a turn of the loop is over */
+
+/* ---- stream.c ---- */
 void stream_bytes(struct link *link, const uint8_t *bytes, size_t len);
-/* Whether the stream stops in the middle of a message for this subscription; MAYBE: the operation is not to be seen
- * yet. */
-enum cut { CUT_NONE, CUT_MESSAGE, CUT_MAYBE };
-enum cut stream_cut_message(const struct model_sub *sub);
-bool stream_cut_retained(const struct conn *conn); /* that message is a retained value */
-void stream_check_all_told(struct conn *conn, const char *when); /* every message is sent or in a GAP */
+/* The link took a part of what was offered; these bytes come next. */
+void stream_rest(struct link *link, const uint8_t *bytes, size_t len);
+bool stream_decoded(struct conn *conn, enum mps_code code, const char *const *what);
+void stream_note(struct conn *conn, enum note_kind kind, uint64_t number);
+struct model_sub *stream_sub(const struct conn *conn, uint32_t sid); /* whose sid it is in the stream, here */
 
-/* invariants.c: at rest, after world_turn() */
+/* ---- deliveries.c ---- */
+void deliveries_msg(struct conn *conn, mps_view frame);
+void deliveries_for(struct conn *conn, mps_view frame);
+void deliveries_gap(struct conn *conn, mps_view frame);
+void deliveries_retained_done(struct conn *conn, uint32_t sid);
+void deliveries_drained(struct conn *conn, uint32_t sid);
+void deliveries_settle_group(struct model_sub *sub); /* at the end of a turn */
+void deliveries_check_all_told(struct conn *conn, const char *when); /* every message is sent or in a GAP */
+void deliveries_free_snapshots(struct model_sub *sub);
+
+/* ---- answers.c ---- */
+void answers_frame(struct conn *conn, unsigned op, mps_view frame); /* of any other operation */
+
+/* ---- invariants.c: at rest, after world_turn() ---- */
 void invariants_check(struct model *model);
 
 #define CONN_FAIL(conn, format, ...)                                                                                  \
     world_fail((conn)->model->world, "client %u: " format, (conn)->number, __VA_ARGS__)
+#define ULL(number) ((unsigned long long)(number))
 
 #endif

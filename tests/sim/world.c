@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define REST_MAX (128 * 1024) /* bytes: longer than any frame */
+#define WILLS_MS 60000
 #define TURNS_MAX 100000 /* more without any input: the core never comes to rest */
 
 static struct world *world_of(struct env *env)
@@ -56,6 +58,23 @@ static size_t appetite(struct link *link, size_t offered)
     return most;
 }
 
+/* What was offered and not taken, as much of it as any frame may be long. */
+static void show_rest(struct link *link, const struct iovec *pieces, int count, size_t taken)
+{
+    static uint8_t rest[REST_MAX];
+    size_t len = 0;
+    if (link->world->on_rest == NULL || link->owner == NULL) return;
+    for (int i = 0; i < count && len < sizeof rest; i++) {
+        size_t skip = taken < pieces[i].iov_len ? taken : pieces[i].iov_len;
+        size_t part = pieces[i].iov_len - skip;
+        if (part > sizeof rest - len) part = sizeof rest - len;
+        taken -= skip;
+        memcpy(rest + len, (const uint8_t *)pieces[i].iov_base + skip, part);
+        len += part;
+    }
+    link->world->on_rest(link, rest, len);
+}
+
 static ssize_t env_send(struct env *env, struct link *link, const struct iovec *pieces, int count)
 {
     struct world *world = world_of(env);
@@ -71,7 +90,10 @@ static ssize_t env_send(struct env *env, struct link *link, const struct iovec *
         if (world->on_bytes != NULL && link->owner != NULL) world->on_bytes(link, pieces[i].iov_base, len);
     }
     link->room -= taken;
-    if (taken < offered) link->refused = true;
+    if (taken < offered) {
+        link->refused = true;
+        show_rest(link, pieces, count, taken);
+    }
     return (ssize_t)taken;
 }
 
@@ -116,9 +138,11 @@ void world_close(struct world *world)
     for (int i = 0; i < WORLD_LINKS_MAX; i++) {
         struct link *link = &world->links[i];
         if (!link->in_use) continue;
-        if (link->session != NULL) world_cut(link, false);
+        if (link->session != NULL) world_cut(link);
         world_release(link);
     }
+    world_turn(world);
+    world->now_ms += WILLS_MS; /* wills that are delayed are published before */
     world_turn(world);
     struct broker_figures left;
     broker_figures(world->broker, &left);
@@ -216,21 +240,22 @@ void world_drain(struct link *link, size_t most)
     link->room += waiting < most ? waiting : most;
 }
 
-void world_cut(struct link *link, bool announced)
+void world_break(struct link *link)
 {
     if (link->session == NULL) return;
-    if (announced) {
-        link->broken = true;
-        if (link->refused) {
-            link->refused = false;
-            session_writable(link->session); /* as poll() reports a broken socket: it seems ready for everything */
-        }
-        world_turn(link->world);
-        if (link->session == NULL) return; /* the core may close it by itself */
+    link->broken = true;
+    if (link->refused) {
+        link->refused = false;
+        session_writable(link->session); /* as poll() reports a broken socket: it seems ready for everything */
     }
+    world_turn(link->world);
+}
+
+void world_cut(struct link *link)
+{
     struct session *session = link->session;
     link->session = NULL;
-    session_closed(session);
+    if (session != NULL) session_closed(session); /* else the core has closed it by itself */
 }
 
 void world_release(struct link *link)
@@ -262,7 +287,9 @@ void world_turn(struct world *world)
 {
     for (int turns = 0; turns < TURNS_MAX; turns++) {
         tell_writable(world);
+        if (world->on_turn != NULL) world->on_turn(world);
         world->next_ms = broker_turn(world->broker);
+        if (world->on_turned != NULL) world->on_turned(world);
         if (world->next_ms > world->now_ms && !owes_writable(world)) return;
     }
     world_fail(world, "the core never comes to rest: it wants to be called again at once, forever");

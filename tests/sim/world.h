@@ -54,7 +54,11 @@ struct world {
     struct link links[WORLD_LINKS_MAX];
     /* What an observer is told; NULL: nobody looks. Only about links with an owner. */
     void (*on_bytes)(struct link *link, const uint8_t *bytes, size_t len); /* the broker sent these */
+    void (*on_rest)(struct link *link, const uint8_t *bytes, size_t len);  /* it offered these behind, not all taken */
     void (*on_deliver)(struct link *link); /* the broker is about to get what .delivered and .end_delivered say */
+    void (*on_turn)(struct world *world);   /* broker_turn() is about to be called */
+    void (*on_turned)(struct world *world); /* it was */
+    void *observer;
     bool failed;
     char failure[512];
 };
@@ -76,8 +80,9 @@ size_t world_deliverable(const struct link *link); /* bytes that could be delive
 /* The end of the stream, if it was pushed and all bytes before it are delivered. Returns whether it was told now. */
 bool world_deliver_end(struct link *link);
 void world_drain(struct link *link, size_t most); /* the client reads */
-/* The connection breaks. announced: send() fails for a turn before the core is told. */
-void world_cut(struct link *link, bool announced);
+/* The connection breaks: send() fails, for a turn in which the core has not been told. */
+void world_break(struct link *link);
+void world_cut(struct link *link); /* it is gone, and the core is told */
 void world_release(struct link *link); /* the link can be used again; it must be closed or cut */
 
 /* Turns of the loop until the broker has nothing left to do at this moment. */

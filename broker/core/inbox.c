@@ -12,6 +12,11 @@ bool inbox_is(mps_view topic)
            (topic.len == PREFIX_LEN || topic.ptr[PREFIX_LEN] == '/');
 }
 
+bool inbox_is_inside(mps_view topic)
+{
+    return topic.len > PREFIX_LEN && inbox_is(topic);
+}
+
 mps_view inbox_prefix(const struct session *session, uint8_t room[64])
 {
     static const char digits[] = "0123456789abcdef";

@@ -116,6 +116,10 @@ static void take_msg(struct input *in, const struct mps_scan *scan)
     struct mps_msg msg;
     const char *what;
     if (!finish_run(in)) return;
+    if (session->broker->work >= session->broker->turn_work_end) { /* others have made this turn long */
+        in->waits = true;
+        return;
+    }
     if (mps_decode_msg((mps_view){in->p, scan->pos}, &msg, &what) != MPS_OK) {
         session_byef(session, MPS_MALFORMED, "malformed MSG: %s", what);
         return;

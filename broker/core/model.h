@@ -259,6 +259,7 @@ struct broker {
     uint64_t now_ms;                  /* monotonic; constant within a turn */
     uint64_t started_ms;
     uint64_t turn_bytes;              /* read since the last turn */
+    uint64_t turn_work_end;           /* beyond this .work, messages wait for the next turn */
     struct heap timers, holds, expiries, wills;
     uint64_t wills_bytes;             /* of the delayed ones */
     struct sys *sys;
@@ -476,7 +477,8 @@ void budget_keep(struct broker *broker);           /* the largest debtors lose w
 /* inbox.c */
 void inbox_open(struct session *session);
 void inbox_close(struct session *session);
-bool inbox_is(mps_view topic);                     /* it is the name of an inbox, or of something in one */
+bool inbox_is(mps_view topic);                     /* it is $inbox, or below it */
+bool inbox_is_inside(mps_view topic);              /* it is below it */
 mps_view inbox_prefix(const struct session *session, uint8_t room[64]);
 struct mailbox *inbox_find(struct broker *broker, mps_view topic); /* where this topic leads; NULL: nowhere */
 

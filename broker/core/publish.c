@@ -63,7 +63,7 @@ static void count_ack(struct session *session, uint64_t first_pid, uint32_t coun
 static const char *reserved_error(mps_view topic, bool retain)
 {
     if (topic.ptr[0] != '$') return NULL;
-    if (!inbox_is(topic)) return "topics whose first level begins with '$' are reserved";
+    if (!inbox_is_inside(topic)) return "topics whose first level begins with '$' are reserved";
     return retain ? "an inbox keeps no retained value" : NULL;
 }
 

@@ -204,13 +204,15 @@ class Frames(HostileTest):
         self.assert_kept(frame(STAT, 5), (ERR, BAD_OPTION))
 
     def test_options_that_are_not_served(self):
-        for options in ({"policy": "drop_new"}, {"policy": "latest"}, {"policy": "close"}, {"policy": "block"},
-                        {"policy": "spill"}, {"policy": "nonsense"}, {"policy": 5}, {"ack": "upto"}, {"ack": "each"},
-                        {"group": "g"}, {"credit": 0}, {"no_local": True}, {"durable": True}, {"block_ms": 10},
-                        {"then": "drop_new"}, {"max_msgs": 0}, {"max_msgs": -1}, {"max_msgs": "1"}, {"max_bytes": 0},
-                        {"retained": 3}, {"group": 5}, {"no_local": 1}):
+        for options in ({"policy": "spill"}, {"policy": "nonsense"}, {"policy": 5}, {"ack": "upto"}, {"ack": "each"},
+                        {"durable": True}, {"then": "latest"}, {"then": "block"}, {"then": "spill"}, {"block_ms": 0},
+                        {"block_ms": -1}, {"credit": -1}, {"credit": "1"}, {"max_msgs": 0}, {"max_msgs": -1},
+                        {"max_msgs": "1"}, {"max_bytes": 0}, {"retained": 3}, {"group": 5}, {"group": ""},
+                        {"group": "a/b"}, {"group": "x" * 65}, {"group": "g", "policy": "close"},
+                        {"group": "g", "no_local": True}, {"no_local": 1}, {"filter": 5}):
             self.assert_kept(frame(SUB, 1, "a", options), (SUBACK, 1, BAD_OPTION))
-        self.assert_kept(frame(SUB, 1, "a", {"filter": "a > 3"}), (SUBACK, 1, BAD_FILTER))
+        for text in "a >", "", "(" * 500, "a == 1 " * 200, "\"unended":
+            self.assert_kept(frame(SUB, 1, "a", {"filter": text}), (SUBACK, 1, BAD_FILTER))
         for start in "all", ["last", 5], ["ago", 1000], "last_per_topic", "acked":
             self.assert_kept(frame(SUB, 1, "a", {"from": start}), (SUBACK, 1, NO_HISTORY))
         self.assert_kept(frame(SUB, 1, "a", {"from": "new", "retained": 2}), (SUBACK, 1, 0))

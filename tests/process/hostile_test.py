@@ -5,7 +5,7 @@ import unittest
 
 import brokers
 from hostile import (HANDSHAKE_S, MALFORMED, VERSION, LIMIT, STATE, AUTH_FAILED, HANDSHAKE_TIMEOUT, TOO_MANY,
-                     BAD_CLIENT_ID, BAD_OPTION, VALID_FRAMES, HostileTest, setUpModule)
+                     BAD_CLIENT_ID, BAD_TOPIC, VALID_FRAMES, HostileTest, setUpModule)
 from raw import (ACK, AUTH, BYE, ERR, HELLO, MSG, PING, PUB, STAT, SUB, UNSUB, WELCOME, frame, hello)
 
 
@@ -120,10 +120,9 @@ class BeforeWelcome(HostileTest):
         self.assert_first_bytes_refused(bytes.fromhex("9401a36d70730181a26964a3") + b"a\x00b", MALFORMED)
         self.assert_first_bytes_refused(bytes.fromhex("9401a36d70730181a26964a2c328"), MALFORMED)
 
-    def test_what_is_not_served_yet_is_said_after_the_welcome(self):
-        peer = self.welcomed(will=["last/words", b"x", 0, 0], sess=3600)
-        frames = peer.ping()
-        self.assertEqual([f[:2] for f in frames], [[ERR, BAD_OPTION]])
+    def test_what_is_not_granted_is_said(self):
+        peer = self.welcomed(will=["last/+", b"x", 0, 0], sess=3600)
+        self.assertEqual([f[:2] for f in peer.ping()], [[ERR, BAD_TOPIC]])
         self.assertEqual(peer.welcome.get("sess", 0), 0)
 
 

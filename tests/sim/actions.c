@@ -273,6 +273,7 @@ void actions_deliver(struct link *link)
         return;
     }
     conn->last_read_ms = conn->model->world->now_ms;
+    conn->drawn_out = false;
     if (conn->held) look_ahead(conn);
     else work_on(conn);
 }

@@ -53,6 +53,11 @@ static void put_will(struct client *client, struct mps_out *out, struct action *
     action->will = (struct will){.given = action->will_code == 0,
                                  .retain = rng_percent(rng, 40),
                                  .delay_ms = rng_percent(rng, 50) ? 0 : rng_skewed(rng, 3000)};
+    if (action->will.given && action->will.retain) { /* two of one moment on one topic: which one lasts is open */
+        char text[32];
+        snprintf(text, sizeof text, "wills/%u", client->conn->number);
+        topic = name_of(text);
+    }
     bool with_props = props.len > 1 || rng_percent(rng, 30);
     mps_put_array(out, 4 + with_props);
     mps_put_text(out, (mps_view){(const uint8_t *)topic.text, topic.len});

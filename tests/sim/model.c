@@ -93,11 +93,10 @@ void model_time(struct model *model)
         if (conn->link == NULL || conn->link->session == NULL) continue;
         if (conn->state == CONN_NEW && now_ms - conn->opened_ms >= model->limits.handshake_ms)
             model_die(conn, MPS_HANDSHAKE_TIMEOUT);
-        if (conn->state == CONN_READY && conn->ka_ms > 0 && !conn->read_ended &&
-            now_ms - conn->last_read_ms >= conn->ka_ms + conn->ka_ms / 2) {
-            if (conn->link->reading) model_die(conn, MPS_KEEPALIVE);
-            else conn->last_read_ms = now_ms; /* it is the broker that does not read */
-        }
+        if (!conn->link->reading) conn->drawn_out = true;
+        if (conn->state == CONN_READY && conn->ka_ms > 0 && !conn->read_ended && !conn->drawn_out &&
+            now_ms - conn->last_read_ms >= conn->ka_ms + conn->ka_ms / 2)
+            model_die(conn, MPS_KEEPALIVE);
         if (conn->state == CONN_ENDING && now_ms - conn->ending_ms >= model->limits.closing_ms) {
             conn->all_due = false;
             subs_end(conn);

@@ -6,6 +6,7 @@
 
 #define TIGHT_TOTAL_BYTES 1000000 /* the broker's budget below this matters */
 #define PIECE_MAX 65536           /* bytes of one read */
+#define FINISH_ROUNDS 200         /* of reads, until everything is said and done */
 #define HALF_ROUNDS 30            /* for what is still written when all have left */
 #define SMALL_PIECE 2000          /* one of several reads in a turn: surely worked on at once */
 
@@ -198,7 +199,8 @@ void run_finish(struct run *run)
         if (how == 0) world_push_end(client->conn->link);
         if (how == 2) cut_client(run, client);
     }
-    for (int rounds = 0; rounds < 60 && broker_sessions(run->world.broker) > 0 && !run->world.failed; rounds++) {
+    for (int rounds = 0; rounds < FINISH_ROUNDS && broker_sessions(run->world.broker) > 0 && !run->world.failed;
+         rounds++) {
         for (uint32_t i = 0; i < run->clients_max; i++) {
             struct client *client = &run->clients[i];
             if (client->conn == NULL) continue;

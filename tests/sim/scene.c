@@ -132,8 +132,10 @@ static void choose_groups(struct scene *scene)
 {
     for (uint32_t i = 0; i < scene->groups_count; i++) {
         struct scene_group *group = &scene->groups[i];
-        strcpy(group->name, i < 2 ? "group0" : "group1"); /* the same name with another pattern is another group */
         group->pattern = scene->patterns[i % scene->patterns_count];
+        /* The same name with another pattern is another group. */
+        bool same = i == 1 && !name_equal(&group->pattern, &scene->groups[0].pattern);
+        strcpy(group->name, i == 0 || same ? "group0" : i == 1 ? "group1" : "group2");
         scene_queue_options(scene, &group->options);
         if (group->options.policy == MPS_POLICY_CLOSE ||
             (scene->one_blocks && group->options.policy == MPS_POLICY_BLOCK))

@@ -271,7 +271,8 @@ static void retained_memory_is_bounded(void **state)
     assert_true(set(s, "a", "1"));
     room = s->retained.bytes;
     assert_false(retained_set(&s->retained, mps_text("b"), mps_text("2"), UINT64_MAX, room));
-    assert_true(retained_set(&s->retained, mps_text("a"), mps_text("3"), UINT64_MAX, room)); /* in the old one's place */
+    assert_true(
+        retained_set(&s->retained, mps_text("a"), mps_text("3"), UINT64_MAX, room)); /* in the old one's place */
     assert_false(retained_set(&s->retained, mps_text("a"), mps_text("33"), UINT64_MAX, room));
     retained_clear(&s->retained, mps_text("a"));
     retained_clear(&s->retained, mps_text("a"));

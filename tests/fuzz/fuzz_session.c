@@ -24,11 +24,12 @@ enum {
 };
 
 #define OWN_INBOX "$inbox/0123456789abcdef01234567"
-/* Turns of the loop until the core comes to rest, and timers that may fire, one at a time, when nobody does anything.
- */
+/* Turns of the loop until the core comes to rest, and timers that fire, one at a time, when nobody does anything. */
 #define TURNS_MAX 10000
 #define TIMERS_MAX 10000
-#define ROUNDS_MAX 2000 /* of reading a little, and of time passing */
+#define WIDE_BYTES 65536 /* of a pipe */
+#define NARROW_BYTES 5
+#define ROUNDS_MAX 500 /* of reading a little, and of time passing */
 
 /* What a client says that its own stream is judged by. */
 enum step_kind { STEP_SUB, STEP_UNSUB, STEP_CREDIT, STEP_PING };
@@ -546,7 +547,7 @@ static void open_witness(void)
     scene.witness_script = (struct script){.bytes = malloc(out.len), .len = out.len};
     memcpy(scene.witness_script.bytes, room, out.len);
     read_script(&scene.witness_script, 0);
-    open_peer(&scene.witness, "the witness", &scene.witness_script, 65536);
+    open_peer(&scene.witness, "the witness", &scene.witness_script, WIDE_BYTES);
     scene.witness.is_witness = true;
     say_hello(&scene.witness);
     world_push(scene.witness.link, room, out.len);
@@ -643,6 +644,7 @@ static void finish(void)
 {
     for (int i = 0; i < scene.count; i++) {
         struct link *link = scene.attackers[i].link;
+        link->room_max = WIDE_BYTES; /* so that a long queue is read in time */
         if (!(scene.options & OPTION_CUT)) end_gently(link);
         world_break(link);
         world_cut(link);
@@ -687,7 +689,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     scene.count = scene.options & OPTION_TWO ? 2 : 1;
     for (int i = 0; i < scene.count; i++) {
-        open_peer(&scene.attackers[i], names[i], &scene.script, scene.options & OPTION_NARROW ? 5 : 65536);
+        open_peer(&scene.attackers[i], names[i], &scene.script,
+                  scene.options & OPTION_NARROW ? NARROW_BYTES : WIDE_BYTES);
         if (scene.options & OPTION_HELLO) say_hello(&scene.attackers[i]);
     }
     if (scene.options & OPTION_HELLO) play(SIZE_MAX, true);

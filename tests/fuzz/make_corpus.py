@@ -119,6 +119,8 @@ SESSIONS = {
     "group-alone": (1, 0, [[9, 1, "#", {"group": "g", "credit": 1}], *messages("a", 4), [9, 1, "#", {"group": "g", "credit": 1, "policy": "latest", "max_msgs": 2}], *keyed(1, 2, 1), [6, 1, 3, True], [21, 0]]),
     "group-block": (TWO | LEAPS | 1, 7, [[9, 1, "#", {"group": "g", "policy": "block", "max_msgs": 2, "block_ms": 100, "credit": 1}], *messages("a", 6), [13, b"x"], [6, 1, 3], *messages("b", 6)]),
     "group-latest-ttl": (TWO | TIME | STUCK | NARROW | 1, 9, [[9, 1, "#", {"group": "g", "policy": "latest"}], *keyed(1, 2, 1, 2), *messages("a", 4, {4: 20}), *keyed(1, 2)]),
+    "group-narrow": (NARROW | CUT | TIME | STUCK | 1, 0, [[9, 1, "#", {"group": "g", "credit": 1}], *messages("a", 2)]),
+    "group-drain": (NARROW | TWO | LEAPS | STUCK | 1, 0, [[9, 2, "#", {"group": "g"}], *messages("a", 1), [6, 2, 99, True]]),
     "group-rx-max": (0, 0, [hello(rx_max=30), [9, 1, "#", {"group": "g"}], *messages("a", 3, size=9), *messages("a", 3, size=40)]),
     "inbox": (TWO | 1, 0, [[3, 1, 10], [2, INBOX, None, b"1"], [2, INBOX + "/x", {2: 7}, b"2"], [2, "$inbox/000000000000000000000000", None, b"3"], [15, 0], [6, 0, 1], [11, 0], [9, 0, "a", {}],
                            [9, 1, INBOX + "/#", {}], [3, 4, 3], [2, INBOX, None, b"4"]]),

@@ -270,7 +270,10 @@ static void on_bye(struct conn *conn, mps_view frame)
     conn->bye_seen = true;
     conn->bye_code = bye.code;
     if (conn->refused) return;
-    if (bye.code == MPS_KEEPALIVE && conn->drawn_out && conn->state == CONN_READY) model_die(conn, MPS_KEEPALIVE);
+    if (bye.code == MPS_KEEPALIVE && conn->was_drawn_out) { /* said long ago, perhaps: what came since came too late */
+        model_cut(conn);
+        return;
+    }
     if (bye.code != conn->bye_due && bye.code != conn->bye_or)
         CONN_FAIL(conn, "BYE %u (%.*s), due is %d", bye.code, (int)bye.text.len, (const char *)bye.text.ptr,
                   (int)conn->bye_due);

@@ -52,7 +52,7 @@ static bool check_subscription(const struct subscription_figures *f, void *arg)
 static void check_gone(struct model_sub *sub)
 {
     struct conn *conn = sub->conn;
-    bool silent = conn->state == CONN_READY && conn->drawn_out && conn->ka_ms > 0;
+    bool silent = conn->state == CONN_READY && conn->was_drawn_out && conn->ka_ms > 0;
     if (silent) model_die(conn, MPS_KEEPALIVE); /* its BYE waits for room in the link */
     else if (conn->state != CONN_ENDING) CONN_FAIL(conn, "sid %u: the broker has lost this subscription", sub->sid);
     else if (conn->all_due) deliveries_check_all_told(conn, "the end of its subscriptions");

@@ -93,7 +93,7 @@ void model_time(struct model *model)
         if (conn->link == NULL || conn->link->session == NULL) continue;
         if (conn->state == CONN_NEW && now_ms - conn->opened_ms >= model->limits.handshake_ms)
             model_die(conn, MPS_HANDSHAKE_TIMEOUT);
-        if (!conn->link->reading) conn->drawn_out = true;
+        if (!conn->link->reading) conn->drawn_out = conn->was_drawn_out = true;
         if (conn->state == CONN_READY && conn->ka_ms > 0 && !conn->read_ended && !conn->drawn_out &&
             now_ms - conn->last_read_ms >= conn->ka_ms + conn->ka_ms / 2)
             model_die(conn, MPS_KEEPALIVE);

@@ -208,7 +208,8 @@ struct conn {
     bool end_held;             /* and the end of the stream waits behind */
     uint64_t held_ms, held_order; /* since when this message; in which order the broker tries them again */
     uint32_t wake_round;       /* why it is to be tried again, enum wake_round; 0: it is not */
-    bool drawn_out;            /* the broker did not read from it for a while: when its keepalive is over is open */
+    bool drawn_out, was_drawn_out; /* the broker did not read from it for a while, since its last byte or ever: when its
+                                      keepalive is over is open */
     bool too_slow;             /* a queue of policy close has overflowed */
     uint64_t opened_ms, last_read_ms, ending_ms;
     uint32_t flags;            /* of PUB */

@@ -37,7 +37,7 @@ void timer_set(struct heap *heap, struct timer *timer, uint64_t when_ms)
         if (heap->count == heap->cap) {
             heap->cap = heap->cap ? 2 * heap->cap : 64;
             heap->timers = realloc(heap->timers, heap->cap * sizeof(struct timer *));
-            if (heap->timers == NULL) abort(); /* one pointer a connection */
+            if (heap->timers == NULL) abort(); /* one pointer a timer */
         }
         timer->at = heap->count++;
     }

@@ -112,11 +112,6 @@ static bool grants(struct session *session, const struct mps_sub *in, enum mps_c
 
 /* ---- terms -------------------------------------------------------------------------------------------------- */
 
-static uint64_t least(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
 /* What is granted of the options; notes in *granted what isn't as asked. The filter is still missing. */
 static struct terms terms_of(const struct broker *broker, const struct mps_sub_options *asked,
                              struct mps_sub_options *granted)
@@ -130,7 +125,8 @@ static struct terms terms_of(const struct broker *broker, const struct mps_sub_o
         .then = asked->given & MPS_SUB_THEN ? asked->then : MPS_POLICY_DROP_NEW,
         .no_local = asked->no_local,
     };
-    if (asked->given & MPS_SUB_BLOCK_MS) terms.block_ms = (uint32_t)least(asked->block_ms, BLOCK_MS_CAP);
+    if (asked->given & MPS_SUB_BLOCK_MS)
+        terms.block_ms = asked->block_ms < BLOCK_MS_CAP ? (uint32_t)asked->block_ms : BLOCK_MS_CAP;
     *granted = (struct mps_sub_options){
         .max_msgs = limits->queue_msgs_cap_count, .max_bytes = limits->queue_bytes_cap, .block_ms = terms.block_ms};
     if ((asked->given & MPS_SUB_BLOCK_MS) && asked->block_ms > BLOCK_MS_CAP) granted->given |= MPS_SUB_BLOCK_MS;

@@ -104,7 +104,7 @@ class Block(PoliciesTest):
     def stop_for_good(self, then, **publisher_terms):
         """A reader without credit, and twice as many messages as its queue takes. Returns it, the publisher and how
         long all took."""
-        block_ms = publisher_terms.pop("block_ms", 300)
+        block_ms = publisher_terms.pop("block_ms", 301)  # the broker counts whole milliseconds: 300 are over for sure
         reader = self.reader("work", policy="block", then=then, block_ms=block_ms, max_msgs=self.QUEUE_MSGS, credit=0)
         publisher = self.publisher(**publisher_terms)
         began = time.monotonic()

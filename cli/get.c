@@ -28,9 +28,7 @@ static enum options_result parse(struct get_options *options, int argc, char **a
         .examples = examples,
         .exit_codes = exit_codes,
     };
-    enum options_result result = options_parse(&usage, argc, argv, false, arguments);
-    if (result == OPTIONS_HELP) options_help(&usage);
-    return result;
+    return options_parse(&usage, argc, argv, false, arguments);
 }
 
 static int get_with(struct get_options *options, char **topics, int count)

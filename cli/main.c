@@ -93,7 +93,7 @@ int main(int argc, char **argv)
     int arguments = 0;
     switch (options_parse(&usage, argc > 0 ? argc - 1 : 0, argv + 1, true, &arguments)) {
     case OPTIONS_OK: break;
-    case OPTIONS_HELP: options_help(&usage); return end_output(CLI_EXIT_DONE);
+    case OPTIONS_HELP: return end_output(CLI_EXIT_DONE);
     case OPTIONS_WRONG: return CLI_EXIT_USAGE;
     }
     if (options.version) {

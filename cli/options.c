@@ -101,32 +101,6 @@ static enum options_result take_letters(const struct usage *usage, const char *l
     return OPTIONS_OK;
 }
 
-enum options_result options_parse(const struct usage *usage, int argc, char **argv, bool stop_at_argument,
-                                  int *argument_count)
-{
-    int arguments = 0, at = 0;
-    for (; at < argc; at++) {
-        char *word = argv[at];
-        enum options_result result = OPTIONS_OK;
-        if (strcmp(word, "--") == 0) {
-            at++;
-            break;
-        }
-        if (word[0] != '-' || word[1] == '\0') {
-            if (stop_at_argument) break;
-            argv[arguments++] = word;
-        } else if (word[1] == '-') {
-            result = take_long(usage, word + 2, argc, argv, &at);
-        } else {
-            result = take_letters(usage, word + 1, argc, argv, &at);
-        }
-        if (result != OPTIONS_OK) return result;
-    }
-    for (; at < argc; at++) argv[arguments++] = argv[at];
-    *argument_count = arguments;
-    return OPTIONS_OK;
-}
-
 /* ---- help ---- */
 
 #define HELP_COLUMN 24
@@ -152,7 +126,7 @@ static void print_row(const struct option_row *row)
     putchar('\n');
 }
 
-void options_help(const struct usage *usage)
+static void print_help(const struct usage *usage)
 {
     printf("Usage: %s [OPTION]... %s\n\n%s\n", usage->command, usage->arguments, usage->summary);
     for (size_t t = 0; usage->tables[t]; t++) {
@@ -171,6 +145,41 @@ void options_help(const struct usage *usage)
 #undef EXIT
     }
     printf("  128 + N  ended by signal N\n");
+}
+
+/* ---- parsing ---- */
+
+enum options_result options_parse(const struct usage *usage, int argc, char **argv, bool stop_at_argument,
+                                  int *argument_count)
+{
+    int arguments = 0, at = 0;
+    for (; at < argc; at++) {
+        char *word = argv[at];
+        enum options_result result = OPTIONS_OK;
+        if (strcmp(word, "--") == 0) {
+            at++;
+            break;
+        }
+        if (word[0] != '-' || word[1] == '\0') {
+            if (stop_at_argument) break;
+            argv[arguments++] = word;
+        } else if (word[1] == '-') {
+            result = take_long(usage, word + 2, argc, argv, &at);
+        } else {
+            result = take_letters(usage, word + 1, argc, argv, &at);
+        }
+        if (result == OPTIONS_HELP) print_help(usage);
+        if (result != OPTIONS_OK) return result;
+    }
+    for (; at < argc; at++) argv[arguments++] = argv[at];
+    *argument_count = arguments;
+    return OPTIONS_OK;
+}
+
+bool options_wrong(const char *command, const char *why)
+{
+    complain("%s; see '%s --help'", why, command);
+    return false;
 }
 
 bool option_number(const char *option, const char *value, unsigned long long least, unsigned long long *number)

@@ -41,11 +41,13 @@ enum options_result { OPTIONS_OK, OPTIONS_HELP, OPTIONS_WRONG };
 
 /* Parses argv[0..argc). What isn't an option is moved to the front of argv, *argument_count of them; with
  * stop_at_argument parsing ends at the first such, and all from there on is moved.
- * "--" ends the options, a lone "-" is an argument. OPTIONS_HELP: --help was there. OPTIONS_WRONG: complained. */
+ * "--" ends the options, a lone "-" is an argument. OPTIONS_HELP: --help was there, and is printed. OPTIONS_WRONG:
+ * complained. */
 enum options_result options_parse(const struct usage *usage, int argc, char **argv, bool stop_at_argument,
                                   int *argument_count);
 
-void options_help(const struct usage *usage);
+/* Complains that options or arguments don't go together: why, and where to read about them. Returns false. */
+bool options_wrong(const char *command, const char *why);
 
 /* A whole number of at least `least`, decimal. False: complained, naming the option. */
 bool option_number(const char *option, const char *value, unsigned long long least, unsigned long long *number);

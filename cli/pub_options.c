@@ -112,15 +112,12 @@ static enum options_result parse(struct pub_options *options, int argc, char **a
         .examples = examples,
         .exit_codes = exit_codes,
     };
-    enum options_result result = options_parse(&usage, argc, argv, false, arguments);
-    if (result == OPTIONS_HELP) options_help(&usage);
-    return result;
+    return options_parse(&usage, argc, argv, false, arguments);
 }
 
 static bool wrong(const char *why)
 {
-    complain("%s; see 'pubsub pub --help'", why);
-    return false;
+    return options_wrong("pubsub pub", why);
 }
 
 /* Options that are right each by itself, together. */

@@ -88,15 +88,12 @@ static enum options_result parse(struct reply_options *options, int argc, char *
         .examples = examples,
         .exit_codes = exit_codes,
     };
-    enum options_result result = options_parse(&usage, argc, argv, false, arguments);
-    if (result == OPTIONS_HELP) options_help(&usage);
-    return result;
+    return options_parse(&usage, argc, argv, false, arguments);
 }
 
 static bool wrong(const char *why)
 {
-    complain("%s; see 'pubsub reply --help'", why);
-    return false;
+    return options_wrong("pubsub reply", why);
 }
 
 /* The arguments, and options that are right each by itself, together. */

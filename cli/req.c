@@ -103,9 +103,7 @@ static enum options_result parse(struct req_options *options, int argc, char **a
         .examples = examples,
         .exit_codes = exit_codes,
     };
-    enum options_result result = options_parse(&usage, argc, argv, false, arguments);
-    if (result == OPTIONS_HELP) options_help(&usage);
-    return result;
+    return options_parse(&usage, argc, argv, false, arguments);
 }
 
 /* ---- answers ---- */

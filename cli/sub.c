@@ -231,15 +231,12 @@ static enum options_result parse(struct sub_options *options, int argc, char **a
         .examples = examples,
         .exit_codes = exit_codes,
     };
-    enum options_result result = options_parse(&usage, argc, argv, false, arguments);
-    if (result == OPTIONS_HELP) options_help(&usage);
-    return result;
+    return options_parse(&usage, argc, argv, false, arguments);
 }
 
 static bool wrong(const char *why)
 {
-    complain("%s; see 'pubsub sub --help'", why);
-    return false;
+    return options_wrong("pubsub sub", why);
 }
 
 /* Options that are right each by itself, together. */

@@ -6,9 +6,8 @@
 #define MIB (1024u * 1024)
 /* Entries of queues that are looked at in one turn for what has expired: about 2 ms. */
 #define SWEEPS_A_TURN 32768u
-/* What the messages of all sessions may cost one turn together, and at least of those that wait. */
-#define WORK_A_TURN (4u * 65536)
-#define HELD_WORK_A_TURN 65536u
+/* What the messages of all sessions may cost one turn together. Those that wait have WORK_A_TURN of it in any case. */
+#define ALL_WORK_A_TURN (4 * WORK_A_TURN)
 /* Beyond this, what is read in one turn is flushed early. */
 #define READ_A_TURN (8 * MIB)
 
@@ -49,7 +48,7 @@ struct broker *broker_new(struct env *env, const struct broker_limits *limits)
     broker->plan = flush_plan_new();
     broker->now_ms = broker->started_ms = env->now_ms(env);
     broker->sys = sys_new(broker);
-    broker->turn_work_end = WORK_A_TURN;
+    broker->turn_work_end = ALL_WORK_A_TURN;
     return broker;
 }
 
@@ -120,8 +119,7 @@ static void resume_held(struct broker *broker)
 {
     struct session *session = broker->held;
     broker->held = broker->held_last = NULL;
-    if (broker->turn_work_end < broker->work + HELD_WORK_A_TURN)
-        broker->turn_work_end = broker->work + HELD_WORK_A_TURN;
+    if (broker->turn_work_end < broker->work + WORK_A_TURN) broker->turn_work_end = broker->work + WORK_A_TURN;
     while (session != NULL) {
         struct session *next = session->next_held;
         session->is_held = false;
@@ -177,7 +175,7 @@ uint64_t broker_turn(struct broker *broker)
     hold_wake_due(broker);
     run_settle_all(&broker->runs);
     free_dead(broker);
-    broker->turn_work_end = broker->work + WORK_A_TURN;
+    broker->turn_work_end = broker->work + ALL_WORK_A_TURN;
     if (broker->dirty != NULL || broker->held != NULL || broker->dirty_groups.first != NULL ||
         broker->waking.first != NULL)
         return 0;

@@ -10,10 +10,9 @@
 /* Frames of which more than this is known to be missing get a buffer of their own: then each byte is copied once,
  * however small the pieces are that it comes in. */
 #define LARGE_FRAME 4096u
-/* What one session may cost the others in one turn, about 5 ms each: frames, a run of messages being one, and steps of
- * routing: nodes of the trie that are visited and subscriptions that are reached. */
+/* What one session may cost the others in one turn besides WORK_A_TURN: frames, a run of messages being one. About 5
+ * ms. */
 #define FRAMES_A_TURN 8192
-#define WORK_A_TURN 65536
 /* How much of a publisher that is held is read ahead of its held message, for what must not wait behind it. */
 #define READ_AHEAD_MAX (256u * 1024)
 #define READ_AHEAD_LEAST 4096u

@@ -364,7 +364,7 @@ bool mailbox_can_change(const struct mailbox *box, enum mps_policy policy)
     return !changes || box->queue.msgs <= INDEX_MAX;
 }
 
-/* Pushes everything once more: as if it came now, under the new policy. */
+/* Pushes everything once more, as if it came now, under the new policy; max_bytes is seen to afterwards. */
 static void index_by_key(struct mailbox *box)
 {
     struct queue old = box->queue;

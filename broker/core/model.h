@@ -55,6 +55,10 @@ struct mailbox {
     uint64_t swept_ms;                /* when all of the queue was last looked through for what has expired */
 };
 
+/* What one session may cost the others in one turn, in steps of routing (broker.work): nodes of the trie that are visited,
+ * subscriptions that are reached. About 5 ms. */
+#define WORK_A_TURN 65536u
+
 /* Credit of a subscription that does not work by credit. */
 #define CREDIT_UNLIMITED UINT64_MAX
 

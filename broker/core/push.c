@@ -94,8 +94,8 @@ void mailbox_push_latest(struct mailbox *box, struct run *run, struct part part,
     uint32_t last = last_of(run, part);
     mps_view frame = {run->bytes + last, part.off + part.len - last};
     uint64_t number;
-    if (latest_find(box->latest, queue, frame, &number)) {
-        latest_forget(box->latest, frame, number);
+    bool supersedes = latest_find(box->latest, queue, frame, &number);
+    if (supersedes) {
         queue_lose_at(queue, runs, (uint32_t)(number - queue->first), MPS_GAP_SUPERSEDED);
         mailbox_count_lost(box, 1);
     }
@@ -103,7 +103,9 @@ void mailbox_push_latest(struct mailbox *box, struct run *run, struct part part,
     struct run *one = run_for_one(runs, run, &last, frame.len);
     queue_push(queue, one, last, frame.len, 1);
     run_unref(runs, one);
-    latest_add(box->latest, frame, queue->first + queue->entries - 1);
+    uint64_t last_number = queue->first + queue->entries - 1;
+    if (supersedes) latest_move(box->latest, frame, number, last_number);
+    else latest_add(box->latest, frame, last_number);
     if (!mailbox_fits(box, (struct part){0, 0, 0}, allowed))
         mailbox_lose_oldest(box, box->max_msgs, allowed, MPS_GAP_DROP_OLD);
     if (queue->entries > 2 * queue->msgs + 8) mailbox_tidy(box, UINT32_MAX);

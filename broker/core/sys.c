@@ -8,8 +8,8 @@
 #define SLOW_MS 1000u
 /* How often it is looked who became slow, and how soon a new subscriber to $SYS gets the whole state. */
 #define LOOK_MS 1000u
-/* Steps of one turn, see WORK_A_TURN in input.c: everybody's state is told by and by. */
-#define WORK_A_TURN 16384u
+/* Steps of one turn: everybody's state is told by and by. */
+#define SYS_WORK_A_TURN (WORK_A_TURN / 4)
 
 struct sys {
     uint64_t next_ms; /* when the next round of everything begins; UINT64_MAX: never */
@@ -231,7 +231,7 @@ uint64_t sys_turn(struct broker *broker)
         return UINT64_MAX;
     }
     begin_what_is_due(broker);
-    uint64_t work_end = broker->work + WORK_A_TURN;
+    uint64_t work_end = broker->work + SYS_WORK_A_TURN;
     look_who_is_slow(broker, work_end);
     tell_everything(broker, work_end);
     if (sys->round != NULL || sys->slow != NULL || sys->debtor != NULL) return 0;

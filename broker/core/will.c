@@ -4,8 +4,6 @@
 
 #include "model.h"
 
-/* What all wills that fall due at one moment may cost a turn: see WORK_A_TURN in input.c. */
-#define WORK_A_TURN 65536
 /* Delayed wills outlive their connections: more than this of them are not kept waiting. */
 #define DELAYED_BYTES_MAX (16u * 1024 * 1024)
 

@@ -26,7 +26,8 @@ struct input {
     const uint8_t *p, *end;
     uint32_t frames;
     struct publish publish; /* .run NULL: none is growing */
-    uint32_t head_len;      /* of its frames, up to the payload's first byte; 0: it can't grow */
+    const uint8_t *head;    /* of its last frame */
+    uint32_t head_len;      /* up to the payload's own head; 0: it can't grow */
     bool waits;             /* the message at .p can't be queued yet, or the share of the turn is used up */
     uint64_t work_end;      /* broker.work then */
 };
@@ -59,7 +60,23 @@ static bool finish_run(struct input *in)
     return false;
 }
 
-static void add_frame(struct input *in, uint32_t frame_len, uint32_t payload_len)
+/* Whether two heads are the same; both have at least len bytes. A call of memcmp would be half of what a frame costs.
+ */
+static inline bool same_head(const uint8_t *a, const uint8_t *b, uint32_t len)
+{
+    uint64_t x, y;
+    if (len < sizeof x) return memcmp(a, b, len) == 0;
+    for (uint32_t at = 0; at + sizeof x < len; at += sizeof x) {
+        memcpy(&x, a + at, sizeof x);
+        memcpy(&y, b + at, sizeof y);
+        if (x != y) return false;
+    }
+    memcpy(&x, a + len - sizeof x, sizeof x);
+    memcpy(&y, b + len - sizeof y, sizeof y);
+    return x == y;
+}
+
+static void add_frame(struct input *in, uint32_t frame_len)
 {
     struct run *run = in->publish.run;
     run->stride = run->count == 0 || run->stride == frame_len ? frame_len : 0;
@@ -68,36 +85,42 @@ static void add_frame(struct input *in, uint32_t frame_len, uint32_t payload_len
     run->last_off = run->len;
     run->count++;
     run->len += frame_len;
-    in->publish.last_frame = (mps_view){in->p, frame_len};
-    in->publish.last_payload_len = payload_len;
     in->p += frame_len;
 }
 
-/* The hot path: a message with the same head as the one before (topic and props) costs one memcmp and the length of its
- * payload, 5 ns, and no look-up. Returns false if this isn't one, or not all there. */
+/* Length of the bin whose head is at p, with its head; 0 if it has the widest head. */
+static inline uint32_t short_bin_len(const uint8_t *p)
+{
+    if (p[0] == 0xc4) return 2 + (uint32_t)p[1];
+    if (p[0] == 0xc5) return 3 + (uint32_t)(p[1] << 8 | p[2]);
+    return 0;
+}
+
+/* The hot path: messages with the same head as the one before (topic and props) cost one comparison and the length
+ * of their payload each, 2 ns, and no look-up. Takes as many as there are; returns whether there was one. */
 static bool grow_run(struct input *in)
 {
-    const uint8_t *p = in->p;
-    size_t left = (size_t)(in->end - p);
-    uint32_t head_len = in->head_len;
-    if (in->publish.run == NULL || head_len == 0 || left < head_len + 5 ||
-        memcmp(p, in->publish.run->bytes, head_len) != 0)
-        return false;
-    const uint8_t *bin = p + head_len;
-    uint32_t payload_len, frame_len;
-    switch (bin[0]) {
-    case 0xc4:
-        payload_len = bin[1];
-        frame_len = head_len + 2 + payload_len;
-        break;
-    case 0xc5:
-        payload_len = (uint32_t)(bin[1] << 8 | bin[2]);
-        frame_len = head_len + 3 + payload_len;
-        break;
-    default: return false;
+    struct run *run = in->publish.run;
+    uint32_t head_len = in->head_len, max_len = head_len + 2 + in->session->broker->limits.max_payload;
+    if (run == NULL || head_len == 0) return false;
+    const uint8_t *p = in->p, *last = NULL;
+    uint32_t count = 0, longest = run->longest, shortest = run->shortest;
+    for (size_t left; (left = (size_t)(in->end - p)) >= head_len + 5 && same_head(p, in->head, head_len); count++) {
+        uint32_t bin_len = short_bin_len(p + head_len), frame_len = head_len + bin_len;
+        if (bin_len == 0 || frame_len > left || frame_len > max_len) break;
+        if (frame_len > longest) longest = frame_len;
+        if (frame_len < shortest) shortest = frame_len;
+        last = p;
+        p += frame_len;
     }
-    if (frame_len > left || payload_len > in->session->broker->limits.max_payload) return false;
-    add_frame(in, frame_len, payload_len);
+    if (count == 0) return false;
+    run->longest = longest;
+    run->shortest = shortest;
+    run->stride = longest == shortest ? longest : 0;
+    run->last_off = (uint32_t)(last - run->bytes);
+    run->count += count;
+    run->len = (uint32_t)(p - run->bytes);
+    in->p = p;
     return true;
 }
 
@@ -109,25 +132,34 @@ static uint32_t bin_head_len(const uint8_t *frame, const struct mps_scan *scan)
     return 5;
 }
 
+static void begin_run(struct input *in, const struct mps_scan *scan, const struct mps_msg *msg,
+                      const struct route *route)
+{
+    struct run_pool *runs = &in->session->broker->runs;
+    in->publish = (struct publish){
+        .run = run_new(runs, in->slab, in->p), .topic = msg->topic, .props = msg->props, .route = route};
+    add_frame(in, scan->pos);
+}
+
 static void take_msg(struct input *in, const struct mps_scan *scan)
 {
     struct session *session = in->session;
+    struct broker *broker = session->broker;
     struct mps_msg msg;
     const char *what;
-    if (!finish_run(in)) return;
-    if (session->broker->work >= session->broker->turn_work_end) { /* others have made this turn long */
-        in->waits = true;
-        return;
-    }
-    if (mps_decode_msg((mps_view){in->p, scan->pos}, &msg, &what) != MPS_OK) {
-        session_byef(session, MPS_MALFORMED, "malformed MSG: %s", what);
-        return;
-    }
-    in->publish = (struct publish){
-        .run = run_new(&session->broker->runs, in->slab, in->p), .topic = msg.topic, .props = msg.props};
-    bool plain = scan->elements == 4 && !(session->terms.flags & MPS_PUB_EACH);
+    bool good = mps_decode_msg((mps_view){in->p, scan->pos}, &msg, &what) == MPS_OK;
+    bool plain = good && scan->elements == 4 && !(session->terms.flags & MPS_PUB_EACH);
+    const struct route *route = plain && msg.props.ptr == NULL ? router_known(broker, msg.topic) : NULL;
+    in->head = in->p;
     in->head_len = plain ? scan->payload_at - bin_head_len(in->p, scan) : 0;
-    add_frame(in, scan->pos, scan->payload_len);
+    if (in->publish.run != NULL && route != NULL && publish_joins(session, &in->publish, route)) {
+        add_frame(in, scan->pos);
+        return;
+    }
+    if (!finish_run(in)) return;
+    if (broker->work >= broker->turn_work_end) in->waits = true; /* others have made this turn long */
+    else if (!good) session_byef(session, MPS_MALFORMED, "malformed MSG: %s", what);
+    else begin_run(in, scan, &msg, route);
 }
 
 static void dispatch(struct session *session, unsigned op, mps_view frame)

@@ -364,6 +364,18 @@ bool mailbox_can_change(const struct mailbox *box, enum mps_policy policy)
     return !changes || box->queue.msgs <= INDEX_MAX;
 }
 
+/* Message by message, as they may be of several keys, and each with a run of its own, as each is an entry. */
+static void push_latest_each(struct mailbox *box, const struct queue_entry *entry)
+{
+    struct run_pool *runs = &box->broker->runs;
+    for (uint32_t at = entry->off, end, one; at < entry->off + entry->len; at = end) {
+        end = run_frame_end(entry->run, at, at, &one);
+        struct run *run = run_copy_part(runs, entry->run, at, end - at, 1);
+        mailbox_push_latest(box, run, (struct part){0, end - at, 1}, UINT64_MAX);
+        run_unref(runs, run);
+    }
+}
+
 /* Pushes everything once more, as if it came now, under the new policy; max_bytes is seen to afterwards. */
 static void index_by_key(struct mailbox *box)
 {
@@ -373,9 +385,7 @@ static void index_by_key(struct mailbox *box)
         struct queue_entry *entry = queue_at(&old, i);
         if (i == old.before) queue_mark(&box->queue);
         if (entry->run == NULL) queue_push_gap(&box->queue, (enum mps_gap_reason)entry->off, entry->count);
-        else
-            mailbox_push_latest(box, entry->run, (struct part){entry->off, entry->len, (uint32_t)entry->count},
-                                UINT64_MAX);
+        else push_latest_each(box, entry);
     }
     if (old.before >= old.entries) queue_mark(&box->queue);
     queue_clear(&old, &box->broker->runs);

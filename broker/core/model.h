@@ -223,6 +223,7 @@ struct route {
     uint32_t count, cap;
     struct mailbox **boxes;
     bool is_plain;                    /* nobody looks at single messages: whole runs go to all of them */
+    bool has_latest;                  /* somebody looks at keys: a run must have one */
     uint32_t topic_len;
     uint8_t topic[];
 };
@@ -232,6 +233,8 @@ struct router {
     uint64_t bytes;                   /* memory of the cached routes; bounded */
     uint32_t hand;                    /* whom to forget next */
     struct route *once;               /* for a topic that is not worth caching */
+    uint32_t *came;                   /* marks of topics that came lately; NULL until one has */
+    uint32_t passed;                  /* topics that came and were not cached */
     struct mailbox **chosen, **accepted; /* those of a route that take the message at hand, and those before it */
     uint32_t chosen_count, accepted_count, chosen_cap;
 };
@@ -340,11 +343,13 @@ void log_peer(struct broker *broker, enum log_level level, const char *format, .
 
 /* publish.c: messages coming in */
 struct publish {
-    struct run *run;           /* one topic, the same props in every frame */
+    struct run *run;           /* the same props in every frame, and one topic, or topics that publish_joins() joined */
     mps_view topic, props;     /* of its first frame; props absent if nil */
-    mps_view last_frame;
-    uint32_t last_payload_len;
+    const struct route *route; /* of that topic, if it was known; else NULL */
 };
+/* Whether a message without props can be added to a run, although its topic is another one: the same mailboxes take both,
+ * as they are. route: the message's, known. */
+bool publish_joins(const struct session *session, const struct publish *publish, const struct route *route);
 /* Judges a run of MSGs under the session's terms, routes it, answers it. Returns how many of its frames were taken. When
  * they are fewer than all, the rest has to wait: the session is held, or broker.work has come to work_end. */
 uint32_t publish_run(struct session *session, const struct publish *publish, uint64_t work_end);
@@ -356,6 +361,8 @@ void publish_own(struct broker *broker, struct run *take_run, bool retain);
 /* router.c */
 /* Who gets what is published to a topic, until a subscription changes; NULL and *error if the topic is no good. */
 const struct route *router_route(struct broker *broker, mps_view topic, const char **error);
+/* The same if it is known already and anybody may publish to it; else NULL. */
+const struct route *router_known(struct broker *broker, mps_view topic);
 /* The same for a valid topic that hardly comes again: valid until the next call. */
 const struct route *router_route_once(struct broker *broker, mps_view topic);
 void router_pattern_changed(struct broker *broker, mps_view pattern); /* what subscribes to it comes, goes, changes */

@@ -77,7 +77,7 @@ static uint32_t judge(struct session *session, const struct publish *publish, co
         snprintf(text, text_cap, "bad properties: %s", wrong);
         return MPS_BAD_PROPS;
     }
-    *route = router_route(broker, publish->topic, &wrong);
+    *route = publish->route ? publish->route : router_route(broker, publish->topic, &wrong);
     if (*route == NULL) {
         snprintf(text, text_cap, "bad topic '%s': %s", printable(publish->topic), wrong);
         return MPS_BAD_TOPIC;
@@ -108,12 +108,15 @@ static void note_times(struct broker *broker, struct run *run, mps_view props)
 
 /* ---- routing ------------------------------------------------------------------------------------------------ */
 
-/* Keeps the message as the topic's value, or clears it. */
-static bool retain(struct broker *broker, mps_view topic, mps_view frame, uint32_t payload_len, uint64_t expires_ms)
+/* Keeps the message as its topic's value, or clears it. */
+static bool retain(struct broker *broker, mps_view frame, uint64_t expires_ms)
 {
-    if (payload_len > 0)
-        return retained_set(&broker->retained, topic, frame, expires_ms, broker->limits.retained_bytes);
-    retained_clear(&broker->retained, topic);
+    struct mps_msg msg;
+    const char *what;
+    mps_decode_msg(frame, &msg, &what); /* accepted when it came */
+    if (msg.payload.len > 0)
+        return retained_set(&broker->retained, msg.topic, frame, expires_ms, broker->limits.retained_bytes);
+    retained_clear(&broker->retained, msg.topic);
     return true;
 }
 
@@ -130,8 +133,8 @@ static void publish_plain(struct session *session, const struct publish *publish
         refuse_run(session, publish, MPS_NOBODY, text);
         return;
     }
-    if ((session->terms.flags & MPS_PUB_RETAIN) &&
-        !retain(broker, publish->topic, publish->last_frame, publish->last_payload_len, run->expires_ms)) {
+    mps_view last = {run->bytes + run->last_off, run->len - run->last_off};
+    if ((session->terms.flags & MPS_PUB_RETAIN) && !retain(broker, last, run->expires_ms)) {
         refuse_run(session, publish, MPS_QUOTA, no_retained_room);
         return;
     }
@@ -139,6 +142,17 @@ static void publish_plain(struct session *session, const struct publish *publish
     broker->work += route->count;
     uint64_t dropped = fanout_run(route, run);
     count_ack(session, pid, run->count, route->count, dropped);
+}
+
+bool publish_joins(const struct session *session, const struct publish *publish, const struct route *route)
+{
+    const struct route *first = publish->route;
+    uint32_t told = MPS_PUB_RETAIN | MPS_PUB_MUST_ROUTE | MPS_PUB_EACH; /* of each topic, of each message */
+    if (first == NULL || (session->terms.flags & told) || ack_level(session) > 1 || publish->props.ptr != NULL)
+        return false;
+    return first->is_plain && route->is_plain && !first->has_latest && !route->has_latest &&
+           first->count == route->count &&
+           memcmp(first->boxes, route->boxes, first->count * sizeof first->boxes[0]) == 0;
 }
 
 static uint64_t accepted_count(const struct delivery *delivery)
@@ -167,10 +181,7 @@ static uint32_t judge_frame(struct session *session, const struct delivery *deli
         return MPS_NOBODY;
     }
     if (!(flags & MPS_PUB_RETAIN)) return 0;
-    struct mps_msg msg;
-    const char *what;
-    mps_decode_msg(frame, &msg, &what);
-    if (retain(broker, delivery->topic, frame, msg.payload.len, delivery->run->expires_ms)) return 0;
+    if (retain(broker, frame, delivery->run->expires_ms)) return 0;
     snprintf(text, text_cap, "%s", no_retained_room);
     return MPS_QUOTA;
 }
@@ -231,7 +242,7 @@ void publish_own(struct broker *broker, struct run *take_run, bool retain_it)
     const char *what;
     mps_decode_msg(frame, &msg, &what);
     note_times(broker, take_run, msg.props);
-    if (retain_it) retain(broker, msg.topic, frame, msg.payload.len, take_run->expires_ms);
+    if (retain_it) retain(broker, frame, take_run->expires_ms);
     struct delivery delivery = {
         .route = router_route_once(broker, msg.topic), .run = take_run, .topic = msg.topic, .props = msg.props};
     broker->work += 1 + delivery.route->count;

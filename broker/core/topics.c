@@ -13,16 +13,22 @@ static uint64_t child_hash(const struct topics *topics, const struct topic_node 
     return hash_bytes(topics->seed ^ (uint64_t)(uintptr_t)parent, level.ptr, level.len);
 }
 
+static bool names_level(const struct topic_node *node, mps_view level)
+{
+    return node->len == level.len && memcmp(node->level, level.ptr, level.len) == 0;
+}
+
 static bool is_child(const struct hash_node *node, const void *key)
 {
     const struct topic_node *child = container_of(node, struct topic_node, in_children);
     const struct child_key *wanted = key;
-    return child->parent == wanted->parent && child->len == wanted->level.len &&
-           memcmp(child->level, wanted->level.ptr, child->len) == 0;
+    return child->parent == wanted->parent && names_level(child, wanted->level);
 }
 
+/* Many nodes have one child or none: these are looked at without hashing, which is most of what a level costs. */
 static struct topic_node *find_child(const struct topics *topics, const struct topic_node *parent, mps_view level)
 {
+    if (parent->only != NULL && names_level(parent->only, level)) return parent->only;
     struct child_key key = {parent, level};
     struct hash_node *node = hash_find(&topics->children, child_hash(topics, parent, level), is_child, &key);
     return node ? container_of(node, struct topic_node, in_children) : NULL;
@@ -41,8 +47,14 @@ static struct topic_node *add_child(struct topics *topics, struct topic_node *pa
     memcpy(node->level, level.ptr, level.len);
     hash_add(&topics->children, &node->in_children, child_hash(topics, parent, level));
     parent->users++;
-    if (is_level(level, '+')) parent->plus = node;
-    if (is_level(level, '#')) parent->rest = node;
+    if (is_level(level, '+')) {
+        parent->plus = node;
+    } else if (is_level(level, '#')) {
+        parent->rest = node;
+    } else {
+        parent->only = parent->names == 0 ? node : NULL;
+        parent->names++;
+    }
     return node;
 }
 
@@ -109,7 +121,9 @@ void topics_remove(struct topics *topics, struct topic_entry *entry)
     while (node->users == 0 && node->parent != NULL) {
         struct topic_node *parent = node->parent;
         if (parent->plus == node) parent->plus = NULL;
-        if (parent->rest == node) parent->rest = NULL;
+        else if (parent->rest == node) parent->rest = NULL;
+        else parent->names--;
+        if (parent->only == node) parent->only = NULL;
         hash_remove(&topics->children, &node->in_children);
         free(node);
         node = parent;
@@ -120,6 +134,14 @@ void topics_remove(struct topics *topics, struct topic_entry *entry)
 static void each_entry(const struct topic_node *node, void (*fn)(struct topic_entry *, void *), void *arg)
 {
     for (struct topic_entry *entry = node ? node->first : NULL; entry != NULL; entry = entry->next) fn(entry, arg);
+}
+
+/* The child of that name, for a level of a topic, which is no wildcard. */
+static const struct topic_node *match_child(const struct topics *topics, const struct topic_node *node, mps_view level)
+{
+    if (node->names == 0) return NULL;
+    if (node->only != NULL) return names_level(node->only, level) ? node->only : NULL;
+    return find_child(topics, node, level);
 }
 
 uint64_t topics_match(const struct topics *topics, mps_view topic, void (*fn)(struct topic_entry *, void *), void *arg)
@@ -145,12 +167,12 @@ uint64_t topics_match(const struct topics *topics, mps_view topic, void (*fn)(st
             continue;
         }
         mps_view level = next_level(topic, &at);
-        const struct topic_node *child = find_child(topics, node, level);
+        const struct topic_node *child = match_child(topics, node, level);
         if (child != NULL) {
             todo[count].node = child;
             todo[count++].at = at;
         }
-        if (wild && node->plus != NULL && node->plus != child) {
+        if (wild && node->plus != NULL) {
             todo[count].node = node->plus;
             todo[count++].at = at;
         }

@@ -9,8 +9,10 @@ struct topic_node {
     struct hash_node in_children; /* in topics.children: one table for the whole trie, by parent and level */
     struct topic_node *parent;
     struct topic_node *plus, *rest; /* the children "+" and "#", NULL if there are none */
+    struct topic_node *only;        /* the one child that is no wildcard, as long as there was never another; or NULL */
     struct topic_entry *first;      /* subscriptions to exactly this pattern */
     uint32_t users;                 /* children and entries; at 0 the node goes */
+    uint32_t names;                 /* children that are no wildcards */
     uint8_t len;
     uint8_t level[];                /* len bytes */
 };

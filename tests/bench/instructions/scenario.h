@@ -1,0 +1,19 @@
+/* One thing whose cost is counted. */
+#ifndef INSTRUCTIONS_SCENARIO_H
+#define INSTRUCTIONS_SCENARIO_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct scenario {
+    const char *name;
+    uint64_t messages; /* how many, when nobody says */
+    /* Prepares, measures and verifies messages of them. Returns how many units were done. */
+    uint64_t (*play)(uint64_t messages, const void *arg);
+    const void *arg;
+    const char *unit;
+};
+
+extern const struct scenario broker_scenarios[], client_scenarios[], cli_scenarios[]; /* each ended by .name NULL */
+
+#endif

@@ -1,0 +1,254 @@
+#include "world.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "measure.h"
+
+#define LINKS_MAX 32768
+#define TURNS_MAX 1000000
+
+struct world {
+    struct env env;
+    struct broker *broker;
+    uint64_t random;
+    struct link *links[LINKS_MAX];
+    size_t links_count;
+};
+
+void fail(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    fputs("bench_instructions: ", stderr);
+    vfprintf(stderr, format, args);
+    fputc('\n', stderr);
+    va_end(args);
+    exit(1);
+}
+
+/* ---- the environment of the core ------------------------------------------------------------------------------- */
+
+static uint64_t env_now(struct env *env)
+{
+    (void)env;
+    return 1000000;
+}
+
+static uint64_t env_wall(struct env *env)
+{
+    (void)env;
+    return UINT64_C(1700000000000);
+}
+
+static void env_random(struct env *env, void *bytes, size_t len)
+{
+    struct world *world = (struct world *)(void *)env;
+    for (size_t i = 0; i < len; i++) {
+        world->random = world->random * UINT64_C(6364136223846793005) + 1442695040888963407u;
+        ((uint8_t *)bytes)[i] = (uint8_t)(world->random >> 56);
+    }
+}
+
+static void note_frame(struct link *link, mps_view frame, unsigned op)
+{
+    struct mps_gap gap;
+    struct mps_puback puback;
+    const char *what;
+    link->frames[op]++;
+    if (op == MPS_OP_PUBACK && mps_decode_puback(frame, &puback, &what) == MPS_OK) link->acked_pid = puback.pid;
+    if (op == MPS_OP_GAP && mps_decode_gap(frame, &gap, &what) == MPS_OK) link->lost += gap.count;
+    if (op == MPS_OP_ERR) fail("the broker refused something: %.*s", (int)frame.len, (const char *)frame.ptr);
+}
+
+/* Tells frames apart, and keeps the beginning of one that isn't complete. */
+static void look(struct link *link, const uint8_t *bytes, size_t len)
+{
+    static const struct mps_limits limits = {MPS_HEAD_MAX, MPS_VALUES_MAX, MPS_PAYLOAD_MAX};
+    if (link->kept_len + len > link->kept_cap) {
+        link->kept_cap = 2 * (link->kept_len + len);
+        link->kept = realloc(link->kept, link->kept_cap);
+        if (link->kept == NULL) fail("no memory");
+    }
+    memcpy(link->kept + link->kept_len, bytes, len);
+    link->kept_len += len;
+    size_t at = 0;
+    enum mps_scan_result result;
+    while ((result = mps_scan(&link->scan, link->kept + at, link->kept_len - at, &limits)) == MPS_SCAN_FRAME) {
+        note_frame(link, (mps_view){link->kept + at, link->scan.pos}, link->scan.op);
+        at += link->scan.pos;
+        link->scan = (struct mps_scan){0};
+    }
+    if (result != MPS_SCAN_MORE) fail("the broker sent what is no frame: %s", link->scan.error);
+    memmove(link->kept, link->kept + at, link->kept_len - at);
+    link->kept_len -= at;
+}
+
+static ssize_t take(struct link *link, const struct iovec *pieces, int count)
+{
+    if (link->takes_nothing) return 0;
+    size_t taken = 0;
+    for (int i = 0; i < count; i++) {
+        if (link->looks) look(link, pieces[i].iov_base, pieces[i].iov_len);
+        taken += pieces[i].iov_len;
+    }
+    link->bytes += taken;
+    return (ssize_t)taken;
+}
+
+SEPARATE ssize_t uncounted_take(struct link *link, const struct iovec *pieces, int count);
+SEPARATE ssize_t uncounted_take(struct link *link, const struct iovec *pieces, int count)
+{
+    return take(link, pieces, count);
+}
+
+static ssize_t env_send(struct env *env, struct link *link, const struct iovec *pieces, int count)
+{
+    (void)env;
+    return measuring ? uncounted_take(link, pieces, count) : take(link, pieces, count);
+}
+
+static void env_send_end(struct env *env, struct link *link)
+{
+    (void)env;
+    (void)link;
+}
+
+static void env_reading(struct env *env, struct link *link, int on)
+{
+    (void)env;
+    link->reading = on != 0;
+}
+
+static void env_close(struct env *env, struct link *link)
+{
+    (void)env;
+    link->session = NULL;
+}
+
+static void env_log(struct env *env, enum log_level level, const char *line)
+{
+    (void)env;
+    if (level == LOG_ERROR) fail("the broker logs: %s", line);
+}
+
+/* ---- the world ----------------------------------------------------------------------------------------------------
+ */
+
+struct world *world_new(void)
+{
+    struct broker_limits limits;
+    broker_defaults(&limits);
+    limits.sys_ms = 0; /* reports would come into the counts */
+    struct world *world = calloc(1, sizeof *world);
+    if (world == NULL) fail("no memory");
+    world->env = (struct env){env_now, env_wall, env_random, env_send, env_send_end, env_reading, env_close, env_log};
+    world->random = 1;
+    world->broker = broker_new(&world->env, &limits);
+    return world;
+}
+
+static void settle(struct world *world)
+{
+    for (int turns = 0; broker_turn(world->broker) == 0; turns++) {
+        if (turns == TURNS_MAX) fail("the broker's core never comes to rest");
+    }
+}
+
+void world_free(struct world *world)
+{
+    for (size_t i = 0; i < world->links_count; i++) world_drop(world->links[i]);
+    settle(world);
+    broker_free(world->broker);
+    for (size_t i = 0; i < world->links_count; i++) {
+        free(world->links[i]->kept);
+        free(world->links[i]);
+    }
+    free(world);
+}
+
+struct broker *world_broker(struct world *world)
+{
+    return world->broker;
+}
+
+static struct link *add_link(struct world *world)
+{
+    struct link *link = calloc(1, sizeof *link);
+    if (link == NULL || world->links_count == LINKS_MAX) fail("no room for another link");
+    link->reading = true;
+    return world->links[world->links_count++] = link;
+}
+
+SEPARATE struct link *uncounted_add_link(struct world *world);
+SEPARATE struct link *uncounted_add_link(struct world *world)
+{
+    return add_link(world);
+}
+
+struct link *world_connect(struct world *world)
+{
+    struct link *link = measuring ? uncounted_add_link(world) : add_link(world);
+    link->session = session_new(world->broker, link);
+    if (link->session == NULL) fail("the broker takes no more connections");
+    return link;
+}
+
+struct link *world_join(struct world *world)
+{
+    uint8_t hello[64];
+    struct mps_out out = mps_out_open(hello, sizeof hello);
+    mps_encode_hello(&out, &(struct mps_hello){.magic = mps_text("mps"), .version = 1});
+    struct link *link = world_connect(world);
+    link->looks = true;
+    world_turn(world, link, hello, out.len);
+    if (link->frames[MPS_OP_WELCOME] != 1) fail("the broker did not say WELCOME");
+    return link;
+}
+
+void world_drop(struct link *link)
+{
+    if (link->session != NULL) session_closed(link->session);
+    link->session = NULL;
+}
+
+void world_subscribe(struct world *world, struct link *link, uint32_t sid, const char *pattern,
+                     const struct mps_sub_options *options)
+{
+    uint8_t frame[2048];
+    struct mps_out out = mps_out_open(frame, sizeof frame);
+    struct mps_sub sub = {.sid = sid, .pattern = mps_text(pattern)};
+    if (options != NULL) sub.options = *options;
+    uint64_t answers = link->frames[MPS_OP_MARK];
+    if (!mps_encode_sub(&out, &sub)) fail("a SUB of more than %zu bytes", sizeof frame);
+    world_turn(world, link, frame, out.len);
+    if (link->frames[MPS_OP_MARK] != answers + 1) fail("the broker refused the subscription to %s", pattern);
+}
+
+SEPARATE void uncounted_copy(uint8_t *to, const uint8_t *from, size_t len);
+SEPARATE void uncounted_copy(uint8_t *to, const uint8_t *from, size_t len)
+{
+    memcpy(to, from, len);
+}
+
+void world_turn(struct world *world, struct link *link, const uint8_t *bytes, size_t len)
+{
+    while (len > 0 && link->session != NULL) {
+        if (link->reading) {
+            uint8_t *buf;
+            size_t cap;
+            session_read_buffer(link->session, &buf, &cap);
+            size_t piece = len < cap ? len : cap;
+            if (measuring) uncounted_copy(buf, bytes, piece);
+            else memcpy(buf, bytes, piece);
+            session_read(link->session, piece);
+            bytes += piece;
+            len -= piece;
+        } else {
+            broker_turn(world->broker);
+        }
+    }
+    settle(world);
+}

@@ -1,3 +1,4 @@
+#include "plain.h"
 #include "wire.h"
 
 /* Opens a scanned frame for reading: past its array and operation. left: elements that follow. */
@@ -129,29 +130,20 @@ enum mps_code mps_decode_hello(mps_view frame, struct mps_hello *out, const char
     return done(&f, what);
 }
 
-/* A MSG of the common shape, as common_head() in frame.c found it: 20 instructions instead of 450. */
-static bool decode_common_msg(mps_view frame, struct mps_msg *out)
+static bool decode_plain_msg(mps_view frame, struct mps_msg *out)
 {
-    const uint8_t *p = frame.ptr;
-    if (frame.len < 6 || p[0] != 0x94 || p[1] != MPS_OP_MSG) return false;
-    uint32_t at, topic_len;
-    if ((p[2] & 0xe0) == 0xa0) at = 3, topic_len = p[2] & 31;
-    else if (p[2] == 0xd9) at = 4, topic_len = p[3];
-    else return false;
-    uint32_t props = at + topic_len;
-    if (frame.len < props + 3 || p[props] != 0xc0) return false;
-    uint32_t head = p[props + 1] == 0xc4 ? 3 : p[props + 1] == 0xc5 ? 4 : p[props + 1] == 0xc6 ? 6 : 0;
-    if (head == 0 || frame.len < props + head) return false;
-    out->topic = (mps_view){p + at, topic_len};
+    struct mps_plain plain;
+    if (!mps_plain_read(frame.ptr, frame.len, &plain)) return false;
+    out->topic = (mps_view){frame.ptr + plain.topic_at, plain.topic_len};
     out->props = (mps_view){NULL, 0};
-    out->payload = (mps_view){p + props + head, frame.len - props - head}; /* an array of 4: it ends with the frame */
+    out->payload = (mps_view){frame.ptr + plain.payload_at, plain.payload_len};
     return true;
 }
 
 enum mps_code mps_decode_msg(mps_view frame, struct mps_msg *out, const char **what)
 {
     *what = NULL;
-    if (decode_common_msg(frame, out)) return MPS_OK;
+    if (decode_plain_msg(frame, out)) return MPS_OK;
     struct fields f = open_frame(frame, 3);
     *out = (struct mps_msg){0};
     if (f.r.bad != NULL) return done(&f, what);

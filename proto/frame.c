@@ -1,3 +1,4 @@
+#include "plain.h"
 #include "wire.h"
 
 static enum mps_scan_result malformed(struct mps_scan *scan, const char *error)
@@ -80,34 +81,15 @@ static enum mps_scan_result take_value(struct mps_scan *scan, const struct mps_h
     return result;
 }
 
-/* Length of a MSG of the common shape (fixarray 4, op 2, topic of up to 255 bytes, no props, bin), up to its payload's
- * body; 0 if it has another shape or isn't there to that point. */
-static uint32_t common_head(const uint8_t *p, size_t len, uint32_t *payload_len)
-{
-    if (len < 4 || p[0] != 0x94 || p[1] != MPS_OP_MSG) return 0;
-    size_t at = 2;
-    if ((p[at] & 0xe0) == 0xa0) at += 1u + (p[at] & 31);
-    else if (p[at] == 0xd9) at += 2u + p[at + 1];
-    else return 0;
-    if (len < at + 6 || p[at++] != 0xc0) return 0; /* with 6 bytes even the longest head of a bin is there */
-    switch (p[at]) {
-    case 0xc4: *payload_len = p[at + 1]; return (uint32_t)at + 2;
-    case 0xc5: *payload_len = (uint32_t)(p[at + 1] << 8 | p[at + 2]); return (uint32_t)at + 3;
-    case 0xc6:
-        *payload_len = (uint32_t)p[at + 1] << 24 | (uint32_t)p[at + 2] << 16 | (uint32_t)p[at + 3] << 8 | p[at + 4];
-        return (uint32_t)at + 5;
-    }
-    return 0;
-}
-
 enum mps_scan_result mps_scan(struct mps_scan *scan, const uint8_t *frame, size_t len, const struct mps_limits *limits)
 {
     if (scan->values == 0) { /* the common shape needs no step by step: 5 ns instead of 40 */
-        uint32_t payload_len, at = common_head(frame, len, &payload_len);
-        if (at > 0 && payload_len <= limits->payload_max && at <= limits->head_max && limits->values_max >= 5) {
-            *scan = (struct mps_scan){.pos = at + payload_len,
-                                      .payload_at = at,
-                                      .payload_len = payload_len,
+        struct mps_plain plain;
+        if (mps_plain_read(frame, len, &plain) && plain.payload_len <= limits->payload_max &&
+            plain.payload_at <= limits->head_max && limits->values_max >= 5) {
+            *scan = (struct mps_scan){.pos = plain.payload_at + plain.payload_len,
+                                      .payload_at = plain.payload_at,
+                                      .payload_len = plain.payload_len,
                                       .values = 5,
                                       .elements = 4,
                                       .op = MPS_OP_MSG};
@@ -139,8 +121,8 @@ enum mps_scan_result mps_scan_skip(struct mps_scan *scan, const uint8_t *bytes, 
 
 uint32_t mps_msg_frame_len(const uint8_t *p)
 {
-    uint32_t payload_len, at = common_head(p, UINT32_MAX, &payload_len);
-    if (at > 0) return at + payload_len;
+    struct mps_plain plain;
+    if (mps_plain_read(p, UINT32_MAX, &plain)) return plain.payload_at + plain.payload_len;
     static const struct mps_limits any = {UINT32_MAX, UINT16_MAX, UINT32_MAX / 4};
     struct mps_scan scan = {0};
     mps_scan(&scan, p, UINT32_MAX, &any);

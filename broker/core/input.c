@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "model.h"
+#include "plain.h"
 
 /* At least this much room is offered to each read. */
 #define READ_LEAST (64u * 1024)
@@ -65,7 +66,12 @@ static bool finish_run(struct input *in)
 static inline bool same_head(const uint8_t *a, const uint8_t *b, uint32_t len)
 {
     uint64_t x, y;
-    if (len < sizeof x) return memcmp(a, b, len) == 0;
+    uint32_t u, v;
+    if (len < sizeof x) { /* the shortest head has 5 */
+        memcpy(&u, a, sizeof u);
+        memcpy(&v, b, sizeof v);
+        return u == v && memcmp(a + len - sizeof u, b + len - sizeof v, sizeof u) == 0;
+    }
     for (uint32_t at = 0; at + sizeof x < len; at += sizeof x) {
         memcpy(&x, a + at, sizeof x);
         memcpy(&y, b + at, sizeof y);
@@ -132,34 +138,57 @@ static uint32_t bin_head_len(const uint8_t *frame, const struct mps_scan *scan)
     return 5;
 }
 
-static void begin_run(struct input *in, const struct mps_scan *scan, const struct mps_msg *msg,
+/* Begins a run with the message at .p, whose head it goes on with. route: NULL if it isn't known. */
+static void begin_run(struct input *in, uint32_t frame_len, uint32_t head_len, const struct mps_msg *msg,
                       const struct route *route)
 {
-    struct run_pool *runs = &in->session->broker->runs;
+    struct broker *broker = in->session->broker;
+    if (!finish_run(in)) return;
+    if (broker->work >= broker->turn_work_end) { /* others have made this turn long */
+        in->waits = true;
+        return;
+    }
+    in->head = in->p;
+    in->head_len = head_len;
     in->publish = (struct publish){
-        .run = run_new(runs, in->slab, in->p), .topic = msg->topic, .props = msg->props, .route = route};
-    add_frame(in, scan->pos);
+        .run = run_new(&broker->runs, in->slab, in->p), .topic = msg->topic, .props = msg->props, .route = route};
+    add_frame(in, frame_len);
+}
+
+/* A whole message of the common shape, but of another topic than the one before, costs this and a look-up. Returns
+ * false if this isn't one: step() takes all. */
+static bool take_plain(struct input *in)
+{
+    struct session *session = in->session;
+    size_t left = (size_t)(in->end - in->p);
+    struct mps_plain plain;
+    if (session->scan.values > 0 || session->state != SESSION_READY || (session->terms.flags & MPS_PUB_EACH))
+        return false;
+    if (!mps_plain_read(in->p, left, &plain) || plain.payload_len > session->broker->limits.max_payload ||
+        plain.payload_at + plain.payload_len > left)
+        return false;
+    struct mps_msg msg = {.topic = {in->p + plain.topic_at, plain.topic_len}};
+    const struct route *route = router_known(session->broker, msg.topic);
+    in->frames++;
+    if (in->publish.run != NULL && route != NULL && publish_joins(session, &in->publish, route)) {
+        in->head = in->p;
+        in->head_len = plain.bin_at;
+        add_frame(in, plain.payload_at + plain.payload_len);
+    } else {
+        begin_run(in, plain.payload_at + plain.payload_len, plain.bin_at, &msg, route);
+    }
+    return true;
 }
 
 static void take_msg(struct input *in, const struct mps_scan *scan)
 {
     struct session *session = in->session;
-    struct broker *broker = session->broker;
     struct mps_msg msg;
     const char *what;
-    bool good = mps_decode_msg((mps_view){in->p, scan->pos}, &msg, &what) == MPS_OK;
-    bool plain = good && scan->elements == 4 && !(session->terms.flags & MPS_PUB_EACH);
-    const struct route *route = plain && msg.props.ptr == NULL ? router_known(broker, msg.topic) : NULL;
-    in->head = in->p;
-    in->head_len = plain ? scan->payload_at - bin_head_len(in->p, scan) : 0;
-    if (in->publish.run != NULL && route != NULL && publish_joins(session, &in->publish, route)) {
-        add_frame(in, scan->pos);
-        return;
-    }
-    if (!finish_run(in)) return;
-    if (broker->work >= broker->turn_work_end) in->waits = true; /* others have made this turn long */
-    else if (!good) session_byef(session, MPS_MALFORMED, "malformed MSG: %s", what);
-    else begin_run(in, scan, &msg, route);
+    bool plain = scan->elements == 4 && !(session->terms.flags & MPS_PUB_EACH);
+    if (mps_decode_msg((mps_view){in->p, scan->pos}, &msg, &what) == MPS_OK)
+        begin_run(in, scan->pos, plain ? scan->payload_at - bin_head_len(in->p, scan) : 0, &msg, NULL);
+    else if (finish_run(in)) session_byef(session, MPS_MALFORMED, "malformed MSG: %s", what);
 }
 
 static void dispatch(struct session *session, unsigned op, mps_view frame)
@@ -415,7 +444,7 @@ static bool work(struct session *session, struct slab *slab, const uint8_t *byte
     while (in.p < in.end && takes_input(session) && more && !in.waits) {
         if (in.frames >= FRAMES_A_TURN || broker->work >= in.work_end || buffer_len(&session->control) > CONTROL_MAX)
             break;
-        if (!grow_run(&in)) more = step(&in);
+        if (!grow_run(&in) && !take_plain(&in)) more = step(&in);
     }
     finish_run(&in);
     if (!takes_input(session)) return false;

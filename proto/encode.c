@@ -30,23 +30,30 @@ static void put_head(struct mps_out *out, unsigned first, uint64_t number, unsig
     put_bytes(out, head, 1 + width);
 }
 
+/* Most heads are one byte. */
+static inline void put_byte(struct mps_out *out, unsigned byte)
+{
+    if (out->full || out->len == out->cap) out->full = true;
+    else out->buf[out->len++] = (uint8_t)byte;
+}
+
 void mps_put_array(struct mps_out *out, uint32_t count)
 {
-    if (count < 16) put_head(out, 0x90 | count, 0, 0);
+    if (count < 16) put_byte(out, 0x90 | count);
     else if (count <= UINT16_MAX) put_head(out, 0xdc, count, 2);
     else put_head(out, 0xdd, count, 4);
 }
 
 void mps_put_map(struct mps_out *out, uint32_t count)
 {
-    if (count < 16) put_head(out, 0x80 | count, 0, 0);
+    if (count < 16) put_byte(out, 0x80 | count);
     else if (count <= UINT16_MAX) put_head(out, 0xde, count, 2);
     else put_head(out, 0xdf, count, 4);
 }
 
 void mps_put_uint(struct mps_out *out, uint64_t number)
 {
-    if (number < 128) put_head(out, (unsigned)number, 0, 0);
+    if (number < 128) put_byte(out, (unsigned)number);
     else if (number <= UINT8_MAX) put_head(out, 0xcc, number, 1);
     else if (number <= UINT16_MAX) put_head(out, 0xcd, number, 2);
     else if (number <= UINT32_MAX) put_head(out, 0xce, number, 4);
@@ -56,7 +63,7 @@ void mps_put_uint(struct mps_out *out, uint64_t number)
 void mps_put_int(struct mps_out *out, int64_t number)
 {
     if (number >= 0) mps_put_uint(out, (uint64_t)number);
-    else if (number >= -32) put_head(out, (uint8_t)number, 0, 0);
+    else if (number >= -32) put_byte(out, (uint8_t)number);
     else if (number >= INT8_MIN) put_head(out, 0xd0, (uint64_t)number, 1);
     else if (number >= INT16_MIN) put_head(out, 0xd1, (uint64_t)number, 2);
     else if (number >= INT32_MIN) put_head(out, 0xd2, (uint64_t)number, 4);
@@ -65,17 +72,17 @@ void mps_put_int(struct mps_out *out, int64_t number)
 
 void mps_put_bool(struct mps_out *out, bool value)
 {
-    put_head(out, value ? 0xc3 : 0xc2, 0, 0);
+    put_byte(out, value ? 0xc3 : 0xc2);
 }
 
 void mps_put_nil(struct mps_out *out)
 {
-    put_head(out, 0xc0, 0, 0);
+    put_byte(out, 0xc0);
 }
 
 void mps_put_text(struct mps_out *out, mps_view text)
 {
-    if (text.len < 32) put_head(out, 0xa0 | text.len, 0, 0);
+    if (text.len < 32) put_byte(out, 0xa0 | text.len);
     else if (text.len <= UINT8_MAX) put_head(out, 0xd9, text.len, 1);
     else if (text.len <= UINT16_MAX) put_head(out, 0xda, text.len, 2);
     else put_head(out, 0xdb, text.len, 4);

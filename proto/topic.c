@@ -21,9 +21,39 @@ static const char *name_error(mps_view name, bool wildcards)
     return levels > MPS_TOPIC_LEVELS_MAX ? "it has more than 32 levels" : NULL;
 }
 
+#define EACH_BYTE(byte) (UINT64_C(0x0101010101010101) * (byte))
+
+/* The high bit of each byte that is 0; bits above the lowest of these may be wrong, so only whether there is one
+ * counts. */
+static uint64_t zero_bytes(uint64_t word)
+{
+    return (word - EACH_BYTE(1)) & ~word & EACH_BYTE(0x80);
+}
+
+/* Whether 8 bytes of a name need a second look: not ASCII, NUL, or a wildcard. */
+static bool is_odd(uint64_t word)
+{
+    return ((word & EACH_BYTE(0x80)) | zero_bytes(word) | zero_bytes(word ^ EACH_BYTE('+')) |
+            zero_bytes(word ^ EACH_BYTE('#'))) != 0;
+}
+
+/* Whether a name is seen to be a good topic at once, 8 bytes at a time: plain ASCII, and so short that it can't have
+ * too many levels. A random topic is judged each time it comes: 40 instructions instead of 160. */
+static bool is_plain_topic(mps_view name)
+{
+    if (name.len < 8 || name.len >= MPS_TOPIC_LEVELS_MAX) return false;
+    uint64_t word;
+    for (uint32_t at = 0; at + 8 < name.len; at += 8) {
+        memcpy(&word, name.ptr + at, 8);
+        if (is_odd(word)) return false;
+    }
+    memcpy(&word, name.ptr + name.len - 8, 8);
+    return !is_odd(word);
+}
+
 const char *mps_topic_error(mps_view name)
 {
-    return name_error(name, false);
+    return is_plain_topic(name) ? NULL : name_error(name, false);
 }
 
 const char *mps_pattern_error(mps_view pattern)

@@ -138,9 +138,8 @@ static uint32_t bin_head_len(const uint8_t *frame, const struct mps_scan *scan)
     return 5;
 }
 
-/* Begins a run with the message at .p, whose head it goes on with. route: NULL if it isn't known. */
-static void begin_run(struct input *in, uint32_t frame_len, uint32_t head_len, const struct mps_msg *msg,
-                      const struct route *route)
+/* The message at .p, which is in nobody's way, begins a run of its own: begin is all but the run. */
+static void begin_run(struct input *in, uint32_t frame_len, uint32_t head_len, struct publish begin)
 {
     struct broker *broker = in->session->broker;
     if (!finish_run(in)) return;
@@ -150,8 +149,8 @@ static void begin_run(struct input *in, uint32_t frame_len, uint32_t head_len, c
     }
     in->head = in->p;
     in->head_len = head_len;
-    in->publish = (struct publish){
-        .run = run_new(&broker->runs, in->slab, in->p), .topic = msg->topic, .props = msg->props, .route = route};
+    in->publish = begin;
+    in->publish.run = run_new(&broker->runs, in->slab, in->p);
     add_frame(in, frame_len);
 }
 
@@ -167,15 +166,16 @@ static bool take_plain(struct input *in)
     if (!mps_plain_read(in->p, left, &plain) || plain.payload_len > session->broker->limits.max_payload ||
         plain.payload_at + plain.payload_len > left)
         return false;
-    struct mps_msg msg = {.topic = {in->p + plain.topic_at, plain.topic_len}};
-    const struct route *route = router_known(session->broker, msg.topic);
+    struct publish begin = {.topic = {in->p + plain.topic_at, plain.topic_len}};
+    begin.topic_hash = router_hash(session->broker, begin.topic);
+    begin.route = router_known(session->broker, begin.topic, begin.topic_hash);
     in->frames++;
-    if (in->publish.run != NULL && route != NULL && publish_joins(session, &in->publish, route)) {
+    if (in->publish.run != NULL && begin.route != NULL && publish_joins(session, &in->publish, begin.route)) {
         in->head = in->p;
         in->head_len = plain.bin_at;
         add_frame(in, plain.payload_at + plain.payload_len);
     } else {
-        begin_run(in, plain.payload_at + plain.payload_len, plain.bin_at, &msg, route);
+        begin_run(in, plain.payload_at + plain.payload_len, plain.bin_at, begin);
     }
     return true;
 }
@@ -186,9 +186,14 @@ static void take_msg(struct input *in, const struct mps_scan *scan)
     struct mps_msg msg;
     const char *what;
     bool plain = scan->elements == 4 && !(session->terms.flags & MPS_PUB_EACH);
-    if (mps_decode_msg((mps_view){in->p, scan->pos}, &msg, &what) == MPS_OK)
-        begin_run(in, scan->pos, plain ? scan->payload_at - bin_head_len(in->p, scan) : 0, &msg, NULL);
-    else if (finish_run(in)) session_byef(session, MPS_MALFORMED, "malformed MSG: %s", what);
+    if (mps_decode_msg((mps_view){in->p, scan->pos}, &msg, &what) != MPS_OK) {
+        if (finish_run(in)) session_byef(session, MPS_MALFORMED, "malformed MSG: %s", what);
+        return;
+    }
+    uint64_t hash = router_hash(session->broker, msg.topic);
+    const struct route *route = router_known(session->broker, msg.topic, hash);
+    struct publish begin = {.topic = msg.topic, .props = msg.props, .route = route, .topic_hash = hash};
+    begin_run(in, scan->pos, plain ? scan->payload_at - bin_head_len(in->p, scan) : 0, begin);
 }
 
 static void dispatch(struct session *session, unsigned op, mps_view frame)
@@ -447,6 +452,7 @@ static bool work(struct session *session, struct slab *slab, const uint8_t *byte
         if (!grow_run(&in) && !take_plain(&in)) more = step(&in);
     }
     finish_run(&in);
+    router_trim(broker);
     if (!takes_input(session)) return false;
     if (in.waits || (more && in.p < in.end)) { /* or it doesn't read our answers */
         stall(&in);

@@ -77,7 +77,7 @@ static uint32_t judge(struct session *session, const struct publish *publish, co
         snprintf(text, text_cap, "bad properties: %s", wrong);
         return MPS_BAD_PROPS;
     }
-    *route = publish->route ? publish->route : router_route(broker, publish->topic, &wrong);
+    *route = publish->route ? publish->route : router_learn(broker, publish->topic, publish->topic_hash, &wrong);
     if (*route == NULL) {
         snprintf(text, text_cap, "bad topic '%s': %s", printable(publish->topic), wrong);
         return MPS_BAD_TOPIC;

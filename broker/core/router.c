@@ -3,9 +3,8 @@
 
 #include "model.h"
 
-/* Cached routes may cost this much memory together; then some go for each that comes, and the trie is asked again. */
+/* Cached routes may cost this much memory together; then some go, and the trie is asked again. */
 #define ROUTES_BYTES_MAX (32u * 1024 * 1024)
-#define FORGOTTEN_AT_ONCE 4
 /* A topic is cached when it comes again, as far as these marks of topics that came once remember: among topics that
  * hardly come twice, caching each would cost more than asking the trie (300 ns against 100) and drive out those that
  * do. Each 32nd is cached in any case, so that two topics that share a mark are, too. */
@@ -85,9 +84,6 @@ static void fill_cached(struct broker *broker, struct route *route)
 
 static struct route *add(struct broker *broker, mps_view topic, uint64_t hash)
 {
-    for (int i = 0; i < FORGOTTEN_AT_ONCE && broker->router.bytes > ROUTES_BYTES_MAX; i++)
-        free_route(broker,
-                   container_of(hash_at_hand(&broker->router.routes, &broker->router.hand), struct route, in_routes));
     struct route *route = malloc(sizeof *route + topic.len);
     if (route == NULL) abort(); /* small */
     *route = (struct route){.topic_len = topic.len};
@@ -123,32 +119,32 @@ const struct route *router_route_once(struct broker *broker, mps_view topic)
     return route;
 }
 
-/* A cached route costs a hash of the topic and one comparison, 31 to 200 ns by cache misses; the trie two or three
- * look-ups a level. A topic that is cached has been judged: only a new one is. */
-const struct route *router_route(struct broker *broker, mps_view topic, const char **error)
+uint64_t router_hash(const struct broker *broker, mps_view topic)
 {
-    *error = NULL;
-    if (inbox_is(topic)) { /* each request has another one */
-        *error = mps_topic_error(topic);
-        return *error == NULL ? router_route_once(broker, topic) : NULL;
-    }
-    uint64_t hash = hash_bytes(broker->seed, topic.ptr, topic.len);
+    return hash_bytes(broker->seed, topic.ptr, topic.len);
+}
+
+const struct route *router_known(struct broker *broker, mps_view topic, uint64_t hash)
+{
+    if (topic.len == 0 || topic.ptr[0] == '$') return NULL; /* these are judged each time */
     struct route *route = find(broker, topic, hash);
-    if (route == NULL) {
-        *error = mps_topic_error(topic);
-        if (*error != NULL) return NULL;
-        return came_before(&broker->router, hash) ? add(broker, topic, hash) : router_route_once(broker, topic);
-    }
-    if (route->wild_generation != broker->topics.wild_generation) fill_cached(broker, route);
+    if (route != NULL && route->wild_generation != broker->topics.wild_generation) fill_cached(broker, route);
     return route;
 }
 
-const struct route *router_known(struct broker *broker, mps_view topic)
+const struct route *router_learn(struct broker *broker, mps_view topic, uint64_t hash, const char **error)
 {
-    if (topic.len == 0 || topic.ptr[0] == '$') return NULL; /* these are judged each time */
-    struct route *route = find(broker, topic, hash_bytes(broker->seed, topic.ptr, topic.len));
-    if (route != NULL && route->wild_generation != broker->topics.wild_generation) fill_cached(broker, route);
-    return route;
+    *error = mps_topic_error(topic);
+    if (*error != NULL) return NULL;
+    bool keep = topic.ptr[0] != '$' && came_before(&broker->router, hash);
+    return keep ? add(broker, topic, hash) : router_route_once(broker, topic);
+}
+
+void router_trim(struct broker *broker)
+{
+    struct router *router = &broker->router;
+    while (router->bytes > ROUTES_BYTES_MAX)
+        free_route(broker, container_of(hash_at_hand(&router->routes, &router->hand), struct route, in_routes));
 }
 
 void router_pattern_changed(struct broker *broker, mps_view pattern)
@@ -157,7 +153,7 @@ void router_pattern_changed(struct broker *broker, mps_view pattern)
         broker->topics.wild_generation++;
         return;
     }
-    struct route *route = find(broker, pattern, hash_bytes(broker->seed, pattern.ptr, pattern.len));
+    struct route *route = find(broker, pattern, router_hash(broker, pattern));
     if (route != NULL) free_route(broker, route);
 }
 

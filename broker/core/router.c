@@ -134,8 +134,9 @@ const struct route *router_known(struct broker *broker, mps_view topic, uint64_t
 
 const struct route *router_learn(struct broker *broker, mps_view topic, uint64_t hash, const char **error)
 {
-    *error = mps_topic_error(topic);
-    if (*error != NULL) return NULL;
+    const struct route *known = router_known(broker, topic, hash); /* by now */
+    *error = known == NULL ? mps_topic_error(topic) : NULL;
+    if (known != NULL || *error != NULL) return known;
     bool keep = topic.ptr[0] != '$' && came_before(&broker->router, hash);
     return keep ? add(broker, topic, hash) : router_route_once(broker, topic);
 }

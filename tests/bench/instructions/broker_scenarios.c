@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "measure.h"
 #include "scenario.h"
 #include "traffic.h"
 #include "world.h"
@@ -95,19 +94,10 @@ static void fill(struct scene *scene, struct traffic *traffic, uint64_t messages
     traffic_cut_batches(traffic);
 }
 
-static void publish(struct scene *scene, const struct traffic *traffic)
-{
-    size_t begin = 0;
-    for (size_t i = 0; i < traffic->ends_count; i++) {
-        world_turn(scene->world, scene->publisher, traffic->bytes + begin, traffic->ends[i] - begin);
-        begin = traffic->ends[i];
-    }
-}
-
 static void publish_traffic(void *arg)
 {
     struct scene *scene = arg;
-    publish(scene, &scene->traffic);
+    traffic_send(&scene->traffic, scene->world, scene->publisher);
 }
 
 static void ask_for_answers(struct scene *scene)
@@ -159,7 +149,7 @@ static void set_up(struct scene *scene, uint64_t messages)
     fill(scene, &scene->warm_up, scene->warm_up_count);
     fill(scene, &scene->traffic, messages);
     if (plan->acked) ask_for_answers(scene);
-    publish(scene, &scene->warm_up);
+    traffic_send(&scene->warm_up, scene->world, scene->publisher);
 }
 
 static void tear_down(struct scene *scene)

@@ -4,8 +4,8 @@ recorded in counts.txt: they must not rise by more than 10 %.
     check.py [--only NAME ...] [--record] [--profiles DIR]
 
 --record writes what was counted to counts.txt; with --only, the other scenarios keep their counts. --profiles leaves
-what callgrind_annotate says about each scenario in DIR. The program is the one that BENCH_INSTRUCTIONS names, else the
-release build's.
+what callgrind_annotate says about each scenario in DIR. The programs are those in the directory that
+BENCH_INSTRUCTIONS_DIR names, else the release build's.
 
 Exit code: 0 nothing rose, 1 something did or a scenario failed, 2 wrong arguments, 77 what was counted on this machine
 would say nothing: it is another machine or another compiler than the recorded one, or not a release build.
@@ -23,7 +23,8 @@ import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 COUNTS = HERE / "counts.txt"
-PROGRAM = HERE.parents[2] / "build/release/tests/bench/instructions/bench_instructions"
+BUILT = HERE.parents[2] / "build/release/tests/bench/instructions"
+PROGRAMS = ("bench_instructions", "bench_instructions_cli")
 RISE_MAX = 0.10
 SKIPPED = 77  # ctest's way of saying that a test could not be run
 SECONDS_MAX = 300  # for one scenario
@@ -137,22 +138,30 @@ def count(program, name, directory):
 def write_profile(name, per_message, directory, profiles):
     def annotate(*options):
         text = run(["callgrind_annotate", "--auto=no", "--threshold=100", *options, pathlib.Path(directory) / name])
-        return "\n".join(text[text.rindex("file:function"):].splitlines()[:42])
+        lines = text[text.rindex("file:function"):].splitlines()[2:42]
+        return "\n".join(re.sub(r"\S+:(\S+) \[.*\]$", r"\1", line) for line in lines)
+
     text = f"{name}: {per_message:.1f} instructions per message\n\nEXCLUSIVE\n{annotate()}\n\n" \
            f"INCLUSIVE\n{annotate('--inclusive=yes')}\n"
     (profiles / f"{name}.txt").write_text(text, encoding="utf-8")
 
 
-def count_all(program, names, profiles):
+def list_scenarios():
+    """{name: the program that plays it}"""
+    directory = pathlib.Path(os.environ.get("BENCH_INSTRUCTIONS_DIR", BUILT))
+    return {name: directory / program for program in PROGRAMS for name in run([directory / program, "--list"]).split()}
+
+
+def count_all(scenarios, profiles):
     """Counts on all processors at once: nothing of it depends on time."""
     def one(name):
-        per_message = count(program, name, directory)
+        per_message = count(scenarios[name], name, directory)
         if profiles:
             write_profile(name, per_message, directory, profiles)
         return per_message
     with tempfile.TemporaryDirectory() as directory, \
             concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        return dict(zip(names, pool.map(one, names)))
+        return dict(zip(scenarios, pool.map(one, scenarios)))
 
 
 # ---- the command -------------------------------------------------------------------------------------------------
@@ -168,20 +177,19 @@ def reason_to_skip(recorded, here, build):
 
 def arguments(all_names):
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--only", nargs="+", metavar="NAME", choices=all_names, default=all_names)
+    parser.add_argument("--only", nargs="+", metavar="NAME", choices=list(all_names), default=list(all_names))
     parser.add_argument("--record", action="store_true")
     parser.add_argument("--profiles", metavar="DIR", type=pathlib.Path)
     return parser.parse_args()
 
 
 def main():
-    program = os.environ.get("BENCH_INSTRUCTIONS", str(PROGRAM))
     if shutil.which("valgrind") is None:
         print("there is no valgrind: deploy/install-packages test installs it")
         return SKIPPED
-    names = run([program, "--list"]).split()
-    args = arguments(names)
-    build, compiler = run([program, "--built"]).splitlines()
+    scenarios = list_scenarios()
+    args = arguments(scenarios)
+    build, compiler = run([next(iter(scenarios.values())), "--built"]).splitlines()
     here = conditions_here(compiler)
     recorded, counts = read_counts(COUNTS.read_text(encoding="utf-8")) if COUNTS.exists() else ({}, {})
     reason = reason_to_skip({} if args.record else recorded, here, build)
@@ -190,11 +198,11 @@ def main():
         return SKIPPED
     if args.profiles:
         args.profiles.mkdir(parents=True, exist_ok=True)
-    counted = count_all(program, [name for name in names if name in args.only], args.profiles)
+    counted = count_all({name: scenarios[name] for name in scenarios if name in args.only}, args.profiles)
     result = judge(counts, counted)
     if not args.record:
         return result
-    merged = {name: counted.get(name, counts.get(name)) for name in names}
+    merged = {name: counted.get(name, counts.get(name)) for name in scenarios}
     COUNTS.write_text(write_counts(here, {k: v for k, v in merged.items() if v is not None}), encoding="utf-8")
     return 0
 

@@ -12,27 +12,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "measure.h"
 #include "scenario.h"
 
 #define MESSAGES_MAX 100000000
 
-bool measuring;
-
-void measured(void (*run)(void *arg), void *arg)
-{
-    measuring = true;
-    run(arg);
-    measuring = false;
-}
-
-static const struct scenario *const tables[] = {broker_scenarios};
-enum { TABLES_COUNT = sizeof tables / sizeof *tables };
-
 static int list(void)
 {
-    for (int i = 0; i < TABLES_COUNT; i++) {
-        for (const struct scenario *s = tables[i]; s->name != NULL; s++) puts(s->name);
+    for (const struct scenario *const *table = scenario_tables; *table != NULL; table++) {
+        for (const struct scenario *s = *table; s->name != NULL; s++) puts(s->name);
     }
     return 0;
 }
@@ -51,8 +38,8 @@ static int say_built(void)
 
 static const struct scenario *find(const char *name)
 {
-    for (int i = 0; i < TABLES_COUNT; i++) {
-        for (const struct scenario *s = tables[i]; s->name != NULL; s++) {
+    for (const struct scenario *const *table = scenario_tables; *table != NULL; table++) {
+        for (const struct scenario *s = *table; s->name != NULL; s++) {
             if (strcmp(s->name, name) == 0) return s;
         }
     }

@@ -7,8 +7,11 @@
 
 #define SEPARATE __attribute__((noinline))
 
-extern bool measuring; /* set by measured() */
+extern bool measuring; /* run by measured() */
 
 SEPARATE void measured(void (*run)(void *arg), void *arg);
+
+/* Ends the program with a sentence on stderr. */
+_Noreturn void fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 #endif

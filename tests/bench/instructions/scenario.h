@@ -14,6 +14,9 @@ struct scenario {
     const char *unit;
 };
 
-extern const struct scenario broker_scenarios[], client_scenarios[], cli_scenarios[]; /* each ended by .name NULL */
+extern const struct scenario broker_scenarios[], session_scenarios[], client_scenarios[];
+
+/* Those of this program, ended by NULL; each is ended by a .name NULL. */
+extern const struct scenario *const scenario_tables[];
 
 #endif

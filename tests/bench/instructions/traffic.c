@@ -2,8 +2,6 @@
 
 #include <stdlib.h>
 
-#include "world.h"
-
 static void *grow(void *memory, size_t *cap, size_t need, size_t each)
 {
     if (need <= *cap) return memory;
@@ -60,4 +58,13 @@ void traffic_cut_batches(struct traffic *traffic)
 {
     while (traffic->len - last_end(traffic) > BATCH_BYTES) cut_at(traffic, last_end(traffic) + BATCH_BYTES);
     traffic_cut(traffic);
+}
+
+void traffic_send(const struct traffic *traffic, struct world *world, struct link *link)
+{
+    size_t begin = 0;
+    for (size_t i = 0; i < traffic->ends_count; i++) {
+        world_turn(world, link, traffic->bytes + begin, traffic->ends[i] - begin);
+        begin = traffic->ends[i];
+    }
 }

@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "wire.h"
+#include "world.h"
 
 #define BATCH_BYTES ((size_t)64 * 1024)
 
@@ -27,5 +27,8 @@ void traffic_message(struct traffic *traffic, const char *topic, mps_view props,
 void traffic_cut(struct traffic *traffic);
 /* Cuts all since the last cut into pieces of BATCH_BYTES, as a stream is, wherever its frames end. */
 void traffic_cut_batches(struct traffic *traffic);
+
+/* It comes from a peer, piece by piece, a turn after each. */
+void traffic_send(const struct traffic *traffic, struct world *world, struct link *link);
 
 #endif

@@ -1,11 +1,7 @@
 #include "world.h"
 
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "measure.h"
 
 #define LINKS_MAX 32768
 #define TURNS_MAX 1000000
@@ -17,17 +13,6 @@ struct world {
     struct link *links[LINKS_MAX];
     size_t links_count;
 };
-
-void fail(const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    fputs("bench_instructions: ", stderr);
-    vfprintf(stderr, format, args);
-    fputc('\n', stderr);
-    va_end(args);
-    exit(1);
-}
 
 /* ---- the environment of the core ------------------------------------------------------------------------------- */
 
@@ -178,7 +163,7 @@ static struct link *add_link(struct world *world)
 {
     struct link *link = calloc(1, sizeof *link);
     if (link == NULL || world->links_count == LINKS_MAX) fail("no room for another link");
-    link->reading = true;
+    link->looks = link->reading = true;
     return world->links[world->links_count++] = link;
 }
 
@@ -196,15 +181,19 @@ struct link *world_connect(struct world *world)
     return link;
 }
 
-struct link *world_join(struct world *world)
+void world_greet(struct world *world, struct link *link)
 {
     uint8_t hello[64];
     struct mps_out out = mps_out_open(hello, sizeof hello);
     mps_encode_hello(&out, &(struct mps_hello){.magic = mps_text("mps"), .version = 1});
-    struct link *link = world_connect(world);
-    link->looks = true;
     world_turn(world, link, hello, out.len);
     if (link->frames[MPS_OP_WELCOME] != 1) fail("the broker did not say WELCOME");
+}
+
+struct link *world_join(struct world *world)
+{
+    struct link *link = world_connect(world);
+    world_greet(world, link);
     return link;
 }
 
@@ -212,6 +201,11 @@ void world_drop(struct link *link)
 {
     if (link->session != NULL) session_closed(link->session);
     link->session = NULL;
+}
+
+void world_end(struct link *link)
+{
+    if (link->session != NULL) session_read_end(link->session);
 }
 
 void world_subscribe(struct world *world, struct link *link, uint32_t sid, const char *pattern,

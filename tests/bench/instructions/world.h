@@ -1,9 +1,10 @@
 /* A broker's core without sockets, clock or chance, for counting what it executes: peers only count what they are sent.
- * What the world itself does between measure_begin() and its end isn't counted either: see measure.h. */
+ * What the world itself does for that isn't counted either. */
 #ifndef INSTRUCTIONS_WORLD_H
 #define INSTRUCTIONS_WORLD_H
 
 #include "broker.h"
+#include "measure.h"
 #include "wire.h"
 
 /* What came to a peer. */
@@ -26,18 +27,18 @@ void world_free(struct world *world);
 struct broker *world_broker(struct world *world);
 
 /* Each valid until world_free(), also when it is closed. */
-struct link *world_connect(struct world *world); /* says nothing yet */
-struct link *world_join(struct world *world);    /* was welcomed */
-void world_drop(struct link *link);
+struct link *world_connect(struct world *world);          /* says nothing yet */
+void world_greet(struct world *world, struct link *link); /* it says HELLO, and is welcomed */
+struct link *world_join(struct world *world);             /* both */
+void world_drop(struct link *link);                       /* the connection breaks */
+void world_end(struct link *link);                        /* the peer's stream ends */
 
 /* Subscribes; options NULL: the defaults. Nothing is retained in this world. */
 void world_subscribe(struct world *world, struct link *link, uint32_t sid, const char *pattern,
                      const struct mps_sub_options *options);
 
-/* Bytes come from a peer, in one read if they are at most 64 KiB. One turn follows, or as many as the broker wants. */
+/* Bytes come from a peer, or none, in one read if they are at most 64 KiB. One turn follows, or as many as the broker
+ * wants. */
 void world_turn(struct world *world, struct link *link, const uint8_t *bytes, size_t len);
-
-/* Ends the program with a sentence on stderr. */
-_Noreturn void fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 #endif

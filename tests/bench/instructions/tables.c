@@ -1,0 +1,3 @@
+#include "scenario.h"
+
+const struct scenario *const scenario_tables[] = {broker_scenarios, session_scenarios, client_scenarios, NULL};

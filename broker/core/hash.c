@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FIRST_BUCKETS 8u
+#define FIRST_SLOTS 4u
 
 static inline uint64_t rotate(uint64_t n, int bits)
 {
@@ -84,60 +84,77 @@ uint64_t hash_number(uint64_t seed, uint64_t number)
     return sip_end(&s);
 }
 
-static void set_buckets(struct hash *table, uint32_t count)
+static void put(struct hash *table, struct hash_node *node)
 {
-    struct hash_node **buckets = calloc(count, sizeof(struct hash_node *));
-    if (buckets == NULL) abort(); /* proportional to entries that are bounded */
-    for (uint32_t i = 0; table->buckets != NULL && i <= table->mask; i++) {
-        for (struct hash_node *node = table->buckets[i], *next; node != NULL; node = next) {
-            next = node->next;
-            struct hash_node **bucket = &buckets[node->hash & (count - 1)];
-            node->next = *bucket;
-            *bucket = node;
-        }
-    }
-    free(table->buckets);
-    table->buckets = buckets;
-    table->mask = count - 1;
-    table->low = 0;
+    uint32_t at = (uint32_t)node->hash & table->mask;
+    while (table->slots[at].node != NULL) at = (at + 1) & table->mask;
+    table->slots[at] = (struct hash_slot){node->hash, node};
+    if (at < table->low) table->low = at;
+}
+
+static void set_slots(struct hash *table, uint32_t count)
+{
+    struct hash old = *table;
+    table->slots = calloc(count, sizeof table->slots[0]);
+    if (table->slots == NULL) abort(); /* proportional to entries that are bounded */
+    table->mask = table->low = count - 1;
+    for (uint32_t i = 0; old.slots != NULL && i <= old.mask; i++)
+        if (old.slots[i].node != NULL) put(table, old.slots[i].node);
+    free(old.slots);
 }
 
 void hash_add(struct hash *table, struct hash_node *node, uint64_t hash)
 {
-    if (table->buckets == NULL) set_buckets(table, FIRST_BUCKETS);
-    else if (table->count > table->mask) set_buckets(table, 2 * (table->mask + 1));
+    if (table->slots == NULL) set_slots(table, FIRST_SLOTS);
+    else if (3 * (uint64_t)(table->count + 1) > 2 * ((uint64_t)table->mask + 1))
+        set_slots(table, 2 * (table->mask + 1));
     node->hash = hash;
-    uint32_t at = (uint32_t)(hash & table->mask);
-    if (at < table->low) table->low = at;
-    struct hash_node **bucket = &table->buckets[at];
-    node->next = *bucket;
-    *bucket = node;
+    put(table, node);
     table->count++;
+}
+
+/* The slot of an entry that is in. */
+static uint32_t slot_of(const struct hash *table, const struct hash_node *node)
+{
+    uint32_t at = (uint32_t)node->hash & table->mask;
+    while (table->slots[at].node != node) at = (at + 1) & table->mask;
+    return at;
+}
+
+/* Empties a slot. Those behind it that were pushed beyond it by others move up, so that a search may end at any empty
+ * one. */
+static void empty_slot(struct hash *table, uint32_t hole)
+{
+    for (uint32_t at = (hole + 1) & table->mask; table->slots[at].node != NULL; at = (at + 1) & table->mask) {
+        uint32_t home = (uint32_t)table->slots[at].hash & table->mask;
+        if (((at - home) & table->mask) < ((at - hole) & table->mask)) continue;
+        table->slots[hole] = table->slots[at];
+        hole = at;
+    }
+    table->slots[hole].node = NULL;
 }
 
 void hash_remove(struct hash *table, struct hash_node *node)
 {
-    struct hash_node **at = &table->buckets[node->hash & table->mask];
-    while (*at != node) at = &(*at)->next;
-    *at = node->next;
+    empty_slot(table, slot_of(table, node));
     table->count--;
     if (table->count == 0) hash_free(table);
-    else if (table->mask >= 2 * FIRST_BUCKETS && table->count < table->mask / 8)
-        set_buckets(table, (table->mask + 1) / 4);
+    else if (table->mask >= 8 * FIRST_SLOTS && table->count < table->mask / 8) set_slots(table, (table->mask + 1) / 4);
 }
 
 struct hash_node *hash_find(const struct hash *table, uint64_t hash, hash_equal_fn equal, const void *key)
 {
-    if (table->buckets == NULL) return NULL;
-    for (struct hash_node *node = table->buckets[hash & table->mask]; node != NULL; node = node->next) {
-        if (node->hash == hash && equal(node, key)) return node;
+    if (table->slots == NULL) return NULL;
+    for (uint32_t at = (uint32_t)hash & table->mask;; at = (at + 1) & table->mask) {
+        const struct hash_slot *slot = &table->slots[at];
+        if (slot->node == NULL) return NULL;
+        if (slot->hash == hash && equal(slot->node, key)) return slot->node;
     }
-    return NULL;
 }
 
 void hash_free(struct hash *table)
 {
-    free(table->buckets);
+    free(table->slots);
     *table = (struct hash){0};
 }
 
@@ -145,21 +162,21 @@ struct hash_node *hash_at_hand(const struct hash *table, uint32_t *hand)
 {
     if (table->count == 0) return NULL;
     do *hand = (*hand + 1) & table->mask;
-    while (table->buckets[*hand] == NULL);
-    return table->buckets[*hand];
+    while (table->slots[*hand].node == NULL);
+    return table->slots[*hand].node;
 }
 
 struct hash_node *hash_any(struct hash *table)
 {
     if (table->count == 0) return NULL;
-    while (table->buckets[table->low] == NULL) table->low++;
-    return table->buckets[table->low];
+    while (table->slots[table->low].node == NULL) table->low++;
+    return table->slots[table->low].node;
 }
 
-static struct hash_node *first_from(const struct hash *table, uint32_t bucket)
+static struct hash_node *first_from(const struct hash *table, uint32_t at)
 {
-    for (; table->buckets != NULL && bucket <= table->mask; bucket++) {
-        if (table->buckets[bucket] != NULL) return table->buckets[bucket];
+    for (; table->slots != NULL && at <= table->mask; at++) {
+        if (table->slots[at].node != NULL) return table->slots[at].node;
     }
     return NULL;
 }
@@ -171,6 +188,5 @@ struct hash_node *hash_first(const struct hash *table)
 
 struct hash_node *hash_next(const struct hash *table, const struct hash_node *node)
 {
-    if (node->next != NULL) return node->next;
-    return first_from(table, (uint32_t)(node->hash & table->mask) + 1);
+    return first_from(table, slot_of(table, node) + 1);
 }

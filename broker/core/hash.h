@@ -1,5 +1,6 @@
-/* An intrusive hash table with chains: the owner embeds a node, so that an entry costs one pointer and a hash.
- * Grows and shrinks by itself. One thread. */
+/* An intrusive hash table, open and probed one slot after the other: each slot holds the hash beside the pointer, so that
+ * what is not in is told by one cache line, and no entry is touched but the one that is looked for. The owner embeds a
+ * node. Grows and shrinks by itself: 24 to 48 bytes an entry. One thread. */
 #ifndef BROKER_HASH_H
 #define BROKER_HASH_H
 
@@ -8,15 +9,19 @@
 #include <stdint.h>
 
 struct hash_node {
-    struct hash_node *next;
     uint64_t hash;
 };
 
+struct hash_slot {
+    uint64_t hash;
+    struct hash_node *node; /* NULL: empty */
+};
+
 struct hash {
-    struct hash_node **buckets; /* NULL while empty */
-    uint32_t mask;              /* buckets - 1 */
+    struct hash_slot *slots; /* NULL while nothing is in */
+    uint32_t mask;           /* slots - 1 */
     uint32_t count;
-    uint32_t low;               /* buckets before this one are empty */
+    uint32_t low;            /* slots before this one are empty */
 };
 
 /* Keyed hashes, so that a peer who chooses the topics can't choose the collisions. seed is secret. */

@@ -167,7 +167,7 @@ static bool take_plain(struct input *in)
         plain.payload_at + plain.payload_len > left)
         return false;
     struct publish begin = {.topic = {in->p + plain.topic_at, plain.topic_len}};
-    begin.topic_hash = router_hash(session->broker, begin.topic);
+    begin.topic_hash = topics_hash(&session->broker->topics, begin.topic);
     begin.route = router_known(session->broker, begin.topic, begin.topic_hash);
     in->frames++;
     if (in->publish.run != NULL && begin.route != NULL && publish_joins(session, &in->publish, begin.route)) {
@@ -190,7 +190,7 @@ static void take_msg(struct input *in, const struct mps_scan *scan)
         if (finish_run(in)) session_byef(session, MPS_MALFORMED, "malformed MSG: %s", what);
         return;
     }
-    uint64_t hash = router_hash(session->broker, msg.topic);
+    uint64_t hash = topics_hash(&session->broker->topics, msg.topic);
     const struct route *route = router_known(session->broker, msg.topic, hash);
     struct publish begin = {.topic = msg.topic, .props = msg.props, .route = route, .topic_hash = hash};
     begin_run(in, scan->pos, plain ? scan->payload_at - bin_head_len(in->p, scan) : 0, begin);

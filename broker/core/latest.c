@@ -144,5 +144,5 @@ void latest_forget(struct latest *latest, mps_view frame, uint64_t number)
 
 uint64_t latest_bytes(const struct latest *latest)
 {
-    return latest->places.count * (sizeof(struct place) + 16 + 2 * sizeof(struct hash_node *));
+    return latest->places.count * (sizeof(struct place) + 16 + 2 * sizeof(struct hash_slot));
 }

@@ -346,7 +346,7 @@ struct publish {
     struct run *run;           /* the same props in every frame, and one topic, or topics that publish_joins() joined */
     mps_view topic, props;     /* of its first frame; props absent if nil */
     const struct route *route; /* of that topic, if it was known; else NULL */
-    uint64_t topic_hash;       /* router_hash() */
+    uint64_t topic_hash;       /* topics_hash() */
 };
 /* Whether a message without props can be added to a run, although its topic is another one: the same mailboxes take both,
  * as they are. route: the message's, known. */
@@ -361,8 +361,7 @@ void publish_own(struct broker *broker, struct run *take_run, bool retain);
 
 /* router.c */
 /* Who gets what is published to a topic, if that is known already and anybody may publish to it; else NULL. Costs a
- * comparison besides the hash, 31 to 200 ns by cache misses. Valid until a subscription changes or router_trim(). */
-uint64_t router_hash(const struct broker *broker, mps_view topic);
+ * comparison besides topics_hash(), 31 to 200 ns by cache misses. Valid until a subscription changes or router_trim(). */
 const struct route *router_known(struct broker *broker, mps_view topic, uint64_t hash);
 /* The same by asking the trie, two or three look-ups a level; NULL and *error if the topic is no good. Valid until the
  * next call. */

@@ -67,10 +67,10 @@ static void add_match(struct topic_entry *entry, void *arg)
     add_box(arg, container_of(entry, struct mailbox, entry));
 }
 
-static void fill(struct broker *broker, struct route *route, mps_view topic)
+static void fill(struct broker *broker, struct route *route, mps_view topic, uint64_t hash)
 {
     empty(route);
-    broker->work += topics_match(&broker->topics, topic, add_match, route);
+    broker->work += topics_match(&broker->topics, topic, hash, add_match, route);
     route->wild_generation = broker->topics.wild_generation;
     broker->work += route->count;
 }
@@ -78,7 +78,7 @@ static void fill(struct broker *broker, struct route *route, mps_view topic)
 static void fill_cached(struct broker *broker, struct route *route)
 {
     broker->router.bytes -= route_bytes(route);
-    fill(broker, route, (mps_view){route->topic, route->topic_len});
+    fill(broker, route, (mps_view){route->topic, route->topic_len}, route->in_routes.hash);
     broker->router.bytes += route_bytes(route);
 }
 
@@ -104,24 +104,19 @@ static bool came_before(struct router *router, uint64_t hash)
     return came;
 }
 
-const struct route *router_route_once(struct broker *broker, mps_view topic)
+static const struct route *route_once(struct broker *broker, mps_view topic, uint64_t hash)
 {
     struct route *route = broker->router.once;
     if (route == NULL) route = broker->router.once = calloc(1, sizeof *route);
     if (route == NULL) abort(); /* small */
     if (!inbox_is(topic)) {
-        fill(broker, route, topic);
+        fill(broker, route, topic, hash);
         return route;
     }
     empty(route);
     struct mailbox *box = inbox_find(broker, topic);
     if (box != NULL) add_box(route, box);
     return route;
-}
-
-uint64_t router_hash(const struct broker *broker, mps_view topic)
-{
-    return hash_bytes(broker->seed, topic.ptr, topic.len);
 }
 
 const struct route *router_known(struct broker *broker, mps_view topic, uint64_t hash)
@@ -138,7 +133,12 @@ const struct route *router_learn(struct broker *broker, mps_view topic, uint64_t
     *error = known == NULL ? mps_topic_error(topic) : NULL;
     if (known != NULL || *error != NULL) return known;
     bool keep = topic.ptr[0] != '$' && came_before(&broker->router, hash);
-    return keep ? add(broker, topic, hash) : router_route_once(broker, topic);
+    return keep ? add(broker, topic, hash) : route_once(broker, topic, hash);
+}
+
+const struct route *router_route_once(struct broker *broker, mps_view topic)
+{
+    return route_once(broker, topic, topics_hash(&broker->topics, topic));
 }
 
 void router_trim(struct broker *broker)
@@ -154,7 +154,7 @@ void router_pattern_changed(struct broker *broker, mps_view pattern)
         broker->topics.wild_generation++;
         return;
     }
-    struct route *route = find(broker, pattern, router_hash(broker, pattern));
+    struct route *route = find(broker, pattern, topics_hash(&broker->topics, pattern));
     if (route != NULL) free_route(broker, route);
 }
 

@@ -10,6 +10,7 @@ struct child_key {
 
 static uint64_t child_hash(const struct topics *topics, const struct topic_node *parent, mps_view level)
 {
+    if (parent == topics->whole) return topics_hash(topics, level);
     return hash_bytes(topics->seed ^ (uint64_t)(uintptr_t)parent, level.ptr, level.len);
 }
 
@@ -26,12 +27,17 @@ static bool is_child(const struct hash_node *node, const void *key)
 }
 
 /* Many nodes have one child or none: these are looked at without hashing, which is most of what a level costs. */
+static struct topic_node *find_hashed(const struct topics *topics, const struct topic_node *parent, mps_view level,
+                                      uint64_t hash)
+{
+    struct child_key key = {parent, level};
+    struct hash_node *node = hash_find(&topics->children, hash, is_child, &key);
+    return node ? container_of(node, struct topic_node, in_children) : NULL;
+}
+
 static struct topic_node *find_child(const struct topics *topics, const struct topic_node *parent, mps_view level)
 {
-    if (parent->only != NULL && names_level(parent->only, level)) return parent->only;
-    struct child_key key = {parent, level};
-    struct hash_node *node = hash_find(&topics->children, child_hash(topics, parent, level), is_child, &key);
-    return node ? container_of(node, struct topic_node, in_children) : NULL;
+    return find_hashed(topics, parent, level, child_hash(topics, parent, level));
 }
 
 static bool is_level(mps_view level, char wildcard)
@@ -70,25 +76,35 @@ static mps_view next_level(mps_view name, uint32_t *at)
 
 void topics_init(struct topics *topics, uint64_t seed)
 {
-    struct topic_node *root = calloc(1, sizeof *root);
-    if (root == NULL) abort();
-    *topics = (struct topics){.seed = seed, .root = root};
+    *topics = (struct topics){
+        .seed = seed, .root = calloc(1, sizeof(struct topic_node)), .whole = calloc(1, sizeof(struct topic_node))};
+    if (topics->root == NULL || topics->whole == NULL) abort();
 }
 
 void topics_free(struct topics *topics)
 {
     free(topics->root);
+    free(topics->whole);
     hash_free(&topics->children);
+}
+
+static struct topic_node *child_or_new(struct topics *topics, struct topic_node *parent, mps_view level)
+{
+    struct topic_node *child = find_child(topics, parent, level);
+    return child ? child : add_child(topics, parent, level);
+}
+
+/* Patterns under $ are few, and stand in the trie, where topics_has_first_level() finds them. */
+static bool is_whole(mps_view pattern)
+{
+    return pattern.ptr[0] != '$' && !mps_topic_is_wild(pattern);
 }
 
 void topics_add(struct topics *topics, mps_view pattern, struct topic_entry *entry)
 {
-    struct topic_node *node = topics->root;
-    for (uint32_t at = 0; at <= pattern.len;) {
-        mps_view level = next_level(pattern, &at);
-        struct topic_node *child = find_child(topics, node, level);
-        node = child ? child : add_child(topics, node, level);
-    }
+    struct topic_node *node = is_whole(pattern) ? child_or_new(topics, topics->whole, pattern) : topics->root;
+    for (uint32_t at = 0; node->parent != topics->whole && at <= pattern.len;)
+        node = child_or_new(topics, node, next_level(pattern, &at));
     *entry = (struct topic_entry){node, NULL, node->first};
     if (node->first != NULL) node->first->prev = entry;
     node->first = entry;
@@ -136,7 +152,8 @@ static void each_entry(const struct topic_node *node, void (*fn)(struct topic_en
     for (struct topic_entry *entry = node ? node->first : NULL; entry != NULL; entry = entry->next) fn(entry, arg);
 }
 
-/* The child of that name, for a level of a topic, which is no wildcard. */
+/* The child of that name, for a level of a topic, which is no wildcard. Many nodes have one child or none: these are
+ * not hashed for, which is most of what a level costs. */
 static const struct topic_node *match_child(const struct topics *topics, const struct topic_node *node, mps_view level)
 {
     if (node->names == 0) return NULL;
@@ -144,7 +161,8 @@ static const struct topic_node *match_child(const struct topics *topics, const s
     return find_child(topics, node, level);
 }
 
-uint64_t topics_match(const struct topics *topics, mps_view topic, void (*fn)(struct topic_entry *, void *), void *arg)
+uint64_t topics_match(const struct topics *topics, mps_view topic, uint64_t hash,
+                      void (*fn)(struct topic_entry *, void *), void *arg)
 {
     /* Each step takes one node off and puts at most two on, one level deeper: never more than the levels plus one. */
     struct {
@@ -152,7 +170,9 @@ uint64_t topics_match(const struct topics *topics, mps_view topic, void (*fn)(st
         uint32_t at; /* where the level that follows the node begins; beyond the end: the topic is over */
     } todo[MPS_TOPIC_LEVELS_MAX + 2];
     uint32_t count = 0;
-    uint64_t visited = 0;
+    uint64_t visited = 1;
+    if (topics->whole->names > 0) each_entry(find_hashed(topics, topics->whole, topic, hash), fn, arg);
+    if (topics->root->users == 0) return visited;
     todo[count].node = topics->root;
     todo[count++].at = 0;
     bool reserved = topic.ptr[0] == '$';

@@ -1,0 +1,11 @@
+/* bench_load: one measurement of one scenario against one running broker. */
+#include "modes.h"
+#include "options.h"
+#include "relay.h"
+
+int main(int argc, char **argv)
+{
+    struct options options;
+    options_read(argc, argv, &options);
+    return options.relay ? relay(options.url) : options.mode->run(&options);
+}

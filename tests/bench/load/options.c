@@ -1,0 +1,162 @@
+#include "options.h"
+#include "modes.h"
+#include <errno.h>
+#include <getopt.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum {
+    PROTOCOL = 1,
+    URL,
+    PID,
+    MODE,
+    PUBLISHERS,
+    SUBSCRIBERS,
+    TOPICS,
+    WILDCARDS,
+    SUBSCRIPTIONS,
+    PAYLOAD,
+    SECONDS,
+    WARMUP,
+    WINDOW,
+    SEED,
+    RATE,
+    INTERLEAVE,
+    RELAY,
+    HELP,
+};
+
+static const struct option long_options[] = {
+    {"protocol", required_argument, NULL, PROTOCOL},
+    {"url", required_argument, NULL, URL},
+    {"pid", required_argument, NULL, PID},
+    {"mode", required_argument, NULL, MODE},
+    {"publishers", required_argument, NULL, PUBLISHERS},
+    {"subscribers", required_argument, NULL, SUBSCRIBERS},
+    {"topics", required_argument, NULL, TOPICS},
+    {"wildcards", required_argument, NULL, WILDCARDS},
+    {"subscriptions", required_argument, NULL, SUBSCRIPTIONS},
+    {"payload", required_argument, NULL, PAYLOAD},
+    {"seconds", required_argument, NULL, SECONDS},
+    {"warmup", required_argument, NULL, WARMUP},
+    {"window", required_argument, NULL, WINDOW},
+    {"seed", required_argument, NULL, SEED},
+    {"rate", required_argument, NULL, RATE},
+    {"interleave", no_argument, NULL, INTERLEAVE},
+    {"relay", no_argument, NULL, RELAY},
+    {"help", no_argument, NULL, HELP},
+    {NULL, 0, NULL, 0},
+};
+
+static const char help[] =
+    "usage: bench_load --protocol P --url URL --mode MODE [option...]\n"
+    "       bench_load --relay --url URL\n"
+    "Measures one scenario against one running broker, and prints one JSON object.\n"
+    "\n"
+    "  --protocol P       mps, nats, redis, mqtt, or raw: through the relay\n"
+    "  --url URL          tcp://ADDRESS:PORT or unix:/PATH\n"
+    "  --mode MODE        flow, acked, wildcards, mixed, pingpong, idle, stall, scale-subs, scale-topics, scale-conns\n"
+    "  --pid PID          the broker's process: whose CPU and memory are measured\n"
+    "  --publishers N     connections that publish, 1 to 1000 (1)\n"
+    "  --subscribers N    connections that subscribe, 1 to 100000 (1)\n"
+    "  --topics N         1 to 10000000 (1)\n"
+    "  --interleave       each publisher goes through all topics, message by message\n"
+    "  --wildcards N      wildcards: patterns, 1 to 1000000 (10000)\n"
+    "  --subscriptions N  scale-subs: exact topics, 1 to 10000000 (100000)\n"
+    "  --payload BYTES    of each message, 16 to 1048576 (64)\n"
+    "  --seconds S        how long is measured, 0.01 to 3600 (3)\n"
+    "  --warmup S         how long is not, before it, 0 to 3600 (0.5)\n"
+    "  --window BYTES     at most so much is underway, 1 to 1g; at least two messages are (1 MiB)\n"
+    "  --rate N           messages a second of all publishers; 0: as many as the window lets through (0)\n"
+    "  --seed N           of everything random (1)\n"
+    "  --relay            be the relay for raw: copy what the connections that begin with P send to those with S\n"
+    "\n"
+    "exit codes: 0 done, 1 the measurement failed or a message was wrong, 2 usage\n";
+
+static uint64_t whole(const char *name, const char *text, uint64_t least, uint64_t most)
+{
+    char *end;
+    errno = 0;
+    unsigned long long number = strtoull(text, &end, 10);
+    if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno != 0 || number < least || number > most) {
+        fail(EXIT_USAGE, "--%s is '%s', but has to be a whole number from %llu to %llu", name, text,
+             (unsigned long long)least, (unsigned long long)most);
+    }
+    return number;
+}
+
+static double seconds(const char *name, const char *text, double least)
+{
+    char *end;
+    double number = strtod(text, &end);
+    if (end == text || *end != '\0' || !(number >= least && number <= 3600)) {
+        fail(EXIT_USAGE, "--%s is '%s', but has to be a number of seconds from %g to 3600", name, text, least);
+    }
+    return number;
+}
+
+static void take(struct options *options, int option, const char *name, const char *text)
+{
+    switch (option) {
+    case PROTOCOL:
+        options->protocol = protocol_named(text);
+        if (!options->protocol)
+            fail(EXIT_USAGE, "--protocol is '%s', but has to be mps, nats, redis, mqtt or raw", text);
+        return;
+    case MODE:
+        options->mode = mode_named(text);
+        if (!options->mode) fail(EXIT_USAGE, "--mode is '%s', which is none of those that --help lists", text);
+        return;
+    case URL: options->url = text; return;
+    case PID: options->pid = (pid_t)whole(name, text, 1, INT_MAX); return;
+    case PUBLISHERS: options->publishers = (uint32_t)whole(name, text, 1, 1000); return;
+    case SUBSCRIBERS: options->subscribers = (uint32_t)whole(name, text, 1, 100000); return;
+    case TOPICS: options->topics = (uint32_t)whole(name, text, 1, 10000000); return;
+    case WILDCARDS: options->wildcards = (uint32_t)whole(name, text, 1, 1000000); return;
+    case SUBSCRIPTIONS: options->subscriptions = (uint32_t)whole(name, text, 1, 10000000); return;
+    case PAYLOAD: options->payload_bytes = (uint32_t)whole(name, text, 16, 1 << 20); return;
+    case SECONDS: options->seconds = seconds(name, text, 0.01); return;
+    case WARMUP: options->warmup_s = seconds(name, text, 0); return;
+    case WINDOW: options->window_bytes = whole(name, text, 1, 1 << 30); return;
+    case SEED: options->seed = whole(name, text, 0, UINT64_MAX); return;
+    case RATE: options->rate = whole(name, text, 0, NS_PER_S); return;
+    case INTERLEAVE: options->interleave = true; return;
+    case RELAY: options->relay = true; return;
+    case HELP: fputs(help, stdout); exit(0);
+    case ':': fail(EXIT_USAGE, "%s needs a value", text);
+    default: fail(EXIT_USAGE, "there is no option '%s'; see --help", text);
+    }
+}
+
+static void require_whole(const struct options *options)
+{
+    if (!options->url) fail(EXIT_USAGE, "--url is missing");
+    if (options->relay) return;
+    if (!options->protocol) fail(EXIT_USAGE, "--protocol is missing");
+    if (!options->mode) fail(EXIT_USAGE, "--mode is missing");
+    if (!options->mode->serves(options)) {
+        fail(EXIT_USAGE, "%s does not support %s", options->protocol->name, options->mode->name);
+    }
+}
+
+void options_read(int argc, char **argv, struct options *options)
+{
+    *options = (struct options){.publishers = 1,
+                                .subscribers = 1,
+                                .topics = 1,
+                                .wildcards = 10000,
+                                .subscriptions = 100000,
+                                .payload_bytes = 64,
+                                .seconds = 3,
+                                .warmup_s = 0.5,
+                                .window_bytes = 1 << 20,
+                                .seed = 1};
+    int option, index = 0;
+    while ((option = getopt_long(argc, argv, ":", long_options, &index)) != -1) {
+        bool known = option != '?' && option != ':';
+        take(options, option, known ? long_options[index].name : "", known ? optarg : argv[optind - 1]);
+    }
+    if (optind < argc) fail(EXIT_USAGE, "'%s' is not an option; see --help", argv[optind]);
+    require_whole(options);
+}

@@ -1,0 +1,18 @@
+/* What the command line asks for. */
+#pragma once
+#include "protocol.h"
+#include <sys/types.h>
+
+struct options {
+    const struct protocol *protocol;
+    const struct mode *mode;
+    const char *url;
+    pid_t pid; /* the broker's; 0: not said, and nothing of its CPU and memory is known */
+    uint32_t publishers, subscribers, topics, wildcards, subscriptions, payload_bytes;
+    double seconds, warmup_s;
+    uint64_t window_bytes, seed, rate; /* rate: messages a second of all publishers, 0: as fast as the window allows */
+    bool interleave, relay;
+};
+
+/* Reads the command line; what is wrong with it ends the program with code 2 and one sentence. */
+void options_read(int argc, char **argv, struct options *options);

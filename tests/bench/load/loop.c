@@ -83,6 +83,7 @@ static bool publish_all(struct run *run, uint64_t now, uint64_t most)
     uint64_t gone = outstanding(run), room = run->window > gone ? run->window - gone : 0;
     uint64_t due = least(due_by_rate(run, now), most);
     bool again = false;
+    if (run->publisher_count == 0) return false;
     if (room == 0 && now > run->heard_ns + FORGIVE_NS) forgive(run);
     for (uint32_t i = 0; i < run->publisher_count; i++) {
         struct publisher *publisher = &run->publishers[(run->turn + i) % run->publisher_count];
@@ -164,6 +165,15 @@ void run_measured(struct run *run, double seconds, struct span *span)
     span->payload_bytes = (span->end.received - span->begin.received) * plan_payload_mean(run->plan);
 }
 
+uint64_t run_exchange(struct run *run)
+{
+    uint64_t begin = now_ns(), now = begin;
+    uint64_t due = run->received + 1;
+    publish_batch(run, &run->publishers[0], 1);
+    for (; run->received < due && now < begin + SILENCE_NS; now = now_ns()) receive_all(run, WAIT_MS);
+    return now - begin;
+}
+
 static bool all_here(const struct run *run)
 {
     for (uint32_t p = 0; p < run->publisher_count; p++) {
@@ -181,6 +191,12 @@ void run_drain(struct run *run)
 {
     run->heard_ns = now_ns();
     while (!all_here(run) && now_ns() < run->heard_ns + SILENCE_NS) receive_all(run, WAIT_MS);
+}
+
+void run_set_apart(struct run *run, struct subscriber *subscriber)
+{
+    subscriber->apart = subscriber->link.may_close = true;
+    epoll_ctl(run->epoll, EPOLL_CTL_DEL, subscriber->link.fd, NULL);
 }
 
 void run_catch_up(struct run *run, struct subscriber *subscriber)

@@ -6,8 +6,27 @@ static bool everybody(const struct options *options)
     return true;
 }
 
+static bool brokers(const struct options *options)
+{
+    return options->protocol->can_subscribe;
+}
+
+static bool who_acknowledges(const struct options *options)
+{
+    return options->protocol->can_ack;
+}
+
 static const struct mode modes[] = {
     {"flow", everybody, mode_flow},
+    {"acked", who_acknowledges, mode_acked},
+    {"wildcards", brokers, mode_wildcards},
+    {"mixed", brokers, mode_mixed},
+    {"pingpong", everybody, mode_pingpong},
+    {"idle", brokers, mode_idle},
+    {"stall", brokers, mode_stall},
+    {"scale-subs", brokers, mode_scale_subs},
+    {"scale-topics", brokers, mode_scale_topics},
+    {"scale-conns", everybody, mode_scale_conns},
 };
 
 const struct mode *mode_named(const char *name)

@@ -5,26 +5,44 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
-struct head {
-    uint32_t len;
-    uint8_t bytes[KEPT_HEAD_MAX];
+enum { FRAMES_BYTES = 4 << 20 };
+
+/* A topic's publish, whole but for stamp and id. */
+struct frame {
+    size_t len, payload_at;
+    uint8_t *bytes;
 };
 
-static void make_heads(struct run *run)
+static size_t make_head(const struct run *run, uint32_t publisher, uint64_t number, size_t payload, uint8_t *out)
+{
+    char topic[TOPIC_MAX];
+    size_t topic_len = plan_topic(run->plan, publisher, number, topic);
+    return run->protocol->publish_head(out, topic, topic_len, payload, run->plan->acked);
+}
+
+static size_t put_body(const struct run *run, size_t payload, uint8_t *out)
+{
+    memcpy(out + STAMP_BYTES, run->pattern, payload - STAMP_BYTES);
+    memcpy(out + payload, run->protocol->tail, run->tail_len);
+    return payload + run->tail_len;
+}
+
+/* Topics that many messages go to have their frames made beforehand, unless these would take much memory. */
+static void make_frames(struct run *run)
 {
     const struct plan *plan = run->plan;
-    struct plan one_by_one = *plan; /* topic n is that of message n */
-    one_by_one.step = 1;
-    run->heads = allocate(plan->topics, sizeof *run->heads);
-    for (uint32_t t = 0; t < plan->topics; t++) {
-        char topic[TOPIC_MAX];
-        uint8_t head[HEAD_MAX];
-        size_t topic_len = plan_topic(&one_by_one, 0, t, topic);
-        size_t len = run->protocol->publish_head(head, topic, topic_len, plan->payload_bytes, plan->acked);
-        if (len > KEPT_HEAD_MAX)
-            fail(EXIT_MEASUREMENT, "a head of %zu bytes is longer than any was thought to be", len);
-        run->heads[t].len = (uint32_t)len;
-        memcpy(run->heads[t].bytes, head, len);
+    size_t slot = HEAD_MAX + plan->payload_bytes + run->tail_len;
+    if (plan->kind != PLAN_ROTATION || plan->topics * slot > FRAMES_BYTES) return;
+    run->frames = allocate(plan->topics, sizeof *run->frames);
+    run->frame_bytes = allocate(plan->topics, slot);
+    for (uint32_t p = 0; p < plan->publishers; p++) {
+        for (uint32_t n = 0; n < plan->topics; n++) {
+            uint32_t key = plan_key(plan, p, n);
+            struct frame *frame = &run->frames[key];
+            frame->bytes = run->frame_bytes + key * slot;
+            frame->payload_at = make_head(run, p, n, plan->payload_bytes, frame->bytes);
+            frame->len = frame->payload_at + put_body(run, plan->payload_bytes, frame->bytes + frame->payload_at);
+        }
     }
 }
 
@@ -33,20 +51,8 @@ void publish_prepare(struct run *run)
     size_t payload = plan_payload_max(run->plan), frame = HEAD_MAX + payload + HEAD_MAX;
     run->pattern = allocate(payload, 1);
     for (size_t i = 0; i < payload; i++) run->pattern[i] = (uint8_t)scatter(run->options->seed + i);
-    if (run->plan->kind == PLAN_ROTATION && run->plan->topics <= HEADS_MAX) make_heads(run);
+    make_frames(run);
     for (uint32_t p = 0; p < run->plan->publishers; p++) run->publishers[p].batch = allocate(BATCH_BYTES + frame, 1);
-}
-
-static size_t put_head(const struct run *run, uint32_t publisher, uint64_t number, size_t payload, uint8_t *out)
-{
-    if (run->heads) {
-        const struct head *head = &run->heads[plan_key(run->plan, publisher, number)];
-        memcpy(out, head->bytes, head->len);
-        return head->len;
-    }
-    char topic[TOPIC_MAX];
-    size_t topic_len = plan_topic(run->plan, publisher, number, topic);
-    return run->protocol->publish_head(out, topic, topic_len, payload, run->plan->acked);
 }
 
 static void put_id(uint8_t *out, uint64_t number)
@@ -56,20 +62,30 @@ static void put_id(uint8_t *out, uint64_t number)
     out[1] = (uint8_t)id;
 }
 
-/* Writes one publish at out unless it would go beyond room (0: it may). Returns its length, 0 if it did not fit. */
+static void put_stamp(const struct run *run, uint32_t publisher, uint64_t number, uint64_t now, uint8_t *payload)
+{
+    size_t id_len = run->protocol->id_len;
+    if (run->plan->acked && id_len > 0) put_id(payload - id_len, number);
+    store_u64(payload, (uint64_t)publisher << NUMBER_BITS | number);
+    store_u64(payload + 8, now);
+}
+
+/* Writes one publish at out unless it is longer than room. Returns its length, 0 if it did not fit. */
 static size_t put_message(const struct run *run, uint32_t publisher, uint64_t number, uint64_t now, size_t room,
                           uint8_t *out)
 {
-    const struct protocol *protocol = run->protocol;
-    size_t payload = plan_payload_bytes(run->plan, publisher, number), tail = strlen(protocol->tail);
-    size_t at = put_head(run, publisher, number, payload, out);
-    if (room > 0 && at + payload + tail > room) return 0;
-    if (run->plan->acked && protocol->id_len > 0) put_id(out + at - protocol->id_len, number);
-    store_u64(out + at, (uint64_t)publisher << NUMBER_BITS | number);
-    store_u64(out + at + 8, now);
-    memcpy(out + at + STAMP_BYTES, run->pattern, payload - STAMP_BYTES);
-    memcpy(out + at + payload, protocol->tail, tail);
-    return at + payload + tail;
+    if (run->frames) {
+        const struct frame *frame = &run->frames[plan_key(run->plan, publisher, number)];
+        if (frame->len > room) return 0;
+        memcpy(out, frame->bytes, frame->len);
+        put_stamp(run, publisher, number, now, out + frame->payload_at);
+        return frame->len;
+    }
+    size_t payload = plan_payload_bytes(run->plan, publisher, number);
+    size_t at = make_head(run, publisher, number, payload, out);
+    if (at + payload + run->tail_len > room) return 0;
+    put_stamp(run, publisher, number, now, out + at);
+    return at + put_body(run, payload, out + at);
 }
 
 static void count_receivers(struct run *run, uint32_t publisher, uint64_t number)
@@ -113,8 +129,7 @@ void publish_batch(struct run *run, struct publisher *publisher, uint64_t count)
     uint64_t now = now_ns(), made = 0;
     bool individual = run->plan->kind == PLAN_MIXED || plan_has_owners(run->plan);
     for (; made < count; made++) {
-        size_t at = publisher->batch_len, room = made > 0 ? BATCH_BYTES - at : 0;
-        if (made > 0 && at >= BATCH_BYTES) break;
+        size_t at = publisher->batch_len, room = made == 0 ? SIZE_MAX : at < BATCH_BYTES ? BATCH_BYTES - at : 0;
         size_t len = put_message(run, index, publisher->sent, now, room, publisher->batch + at);
         if (len == 0) break;
         if (individual) count_receivers(run, index, publisher->sent);

@@ -91,21 +91,30 @@ static void take_item(struct run *run, struct link *link, const uint8_t *frame, 
     }
 }
 
-static inline bool same_head(const struct link *link, const char *tail, size_t tail_len, const uint8_t *frame,
-                             size_t len)
+/* memcmp for a few bytes, where a call would cost more than the comparison. */
+static inline bool equal(const uint8_t *a, const uint8_t *b, size_t len)
 {
-    if (link->head_len == 0 || len < link->frame_len || memcmp(frame, link->head, link->head_len) != 0) return false;
-    return tail_len == 0 || memcmp(frame + link->frame_len - tail_len, tail, tail_len) == 0;
+    if (len < 8) return memcmp(a, b, len) == 0;
+    for (size_t i = 0; i + 8 < len; i += 8) {
+        if (load_u64(a + i) != load_u64(b + i)) return false;
+    }
+    return load_u64(a + len - 8) == load_u64(b + len - 8);
+}
+
+static inline bool same_head(const struct run *run, const struct link *link, const uint8_t *frame, size_t len)
+{
+    if (link->head_len == 0 || len < link->frame_len || !equal(frame, link->head, link->head_len)) return false;
+    size_t tail_len = run->tail_len;
+    return tail_len == 0 || memcmp(frame + link->frame_len - tail_len, run->protocol->tail, tail_len) == 0;
 }
 
 /* Returns how many of the bytes were whole frames. */
 static size_t consume(struct run *run, struct link *link, const uint8_t *data, size_t len, uint64_t now)
 {
-    const char *tail = run->protocol->tail;
-    size_t at = 0, tail_len = strlen(tail);
+    size_t at = 0;
     while (at < len) {
         const uint8_t *frame = data + at;
-        if (same_head(link, tail, tail_len, frame, len - at)) {
+        if (same_head(run, link, frame, len - at)) {
             take(run, link->subscriber, frame + link->head_len, link->payload_len, now);
             at += link->frame_len;
             continue;

@@ -13,7 +13,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { CHANNELS = 256, EVENTS = 64, GREETING_BYTES = 2 };
+enum { EVENTS = 64, GREETING_BYTES = 2 };
 
 struct peer {
     int fd;
@@ -22,7 +22,7 @@ struct peer {
     struct peer *next; /* subscribers of a channel */
 };
 
-static struct peer *channels[CHANNELS];
+static struct peer *channels[RELAY_CHANNELS];
 static struct peer listener;
 static uint8_t buffer[READ_BYTES];
 static int epoll;

@@ -49,12 +49,16 @@ void report_null(const char *key)
     report_number(key, NAN);
 }
 
+void report_kib(const char *key, int64_t kib)
+{
+    report_number(key, kib < 0 ? NAN : (double)kib);
+}
+
 void report_begin(const struct options *options)
 {
     printf("{\"protocol\": \"%s\"", options->protocol->name);
     report_text("url", options->url);
     report_text("mode", options->mode->name);
-    report_count("payload", options->payload_bytes);
 }
 
 static double span_s(const struct span *span)
@@ -100,9 +104,8 @@ void report_span(const struct run *run, const struct span *span)
 
 void report_memory(const struct process *broker)
 {
-    int64_t now = process_status_kib(broker, "VmRSS:"), peak = process_status_kib(broker, "VmHWM:");
-    report_number("rss_kib", now < 0 ? NAN : (double)now);
-    report_number("peak_kib", peak < 0 ? NAN : (double)peak);
+    report_kib("rss_kib", process_status_kib(broker, "VmRSS:"));
+    report_kib("peak_kib", process_status_kib(broker, "VmHWM:"));
 }
 
 void report_end(void)
@@ -111,15 +114,35 @@ void report_end(void)
     if (fflush(stdout) != 0 || ferror(stdout)) fail(EXIT_MEASUREMENT, "the report can't be written");
 }
 
-int report_run(const struct run *run, const struct span *span)
+void report_run_begin(const struct run *run)
 {
+    report_begin(run->options);
+    report_count("payload", plan_payload_mean(run->plan));
     report_count("publishers", run->publisher_count);
     report_count("subscribers", run->subscriber_count);
     report_count("topics", run->plan->topics);
-    report_span(run, span);
+}
+
+int report_run_end(struct run *run)
+{
+    uint64_t wrong = run->wrong;
     report_count("lost", run_lost(run));
-    report_count("wrong", run->wrong);
+    report_count("wrong", wrong);
     report_memory(&run->broker);
-    if (run->wrong > 0) fprintf(stderr, "bench_load: %" PRIu64 " messages were wrong\n", run->wrong);
-    return run->wrong > 0 ? EXIT_MEASUREMENT : 0;
+    report_end();
+    run_close(run);
+    if (wrong > 0) fail(EXIT_MEASUREMENT, "%" PRIu64 " messages were wrong", wrong);
+    return 0;
+}
+
+int report_run(struct run *run, const struct span *span)
+{
+    report_run_begin(run);
+    report_span(run, span);
+    return report_run_end(run);
+}
+
+void report_growth(const char *key, int64_t before_kib, int64_t after_kib, uint64_t count)
+{
+    report_number(key, before_kib < 0 || after_kib < 0 ? NAN : (double)(after_kib - before_kib) * 1024 / (double)count);
 }

@@ -41,8 +41,8 @@ static void set_window(struct run *run)
     uint8_t head[HEAD_MAX];
     uint32_t payload = plan_payload_mean(run->plan);
     size_t topic_len = plan_topic(run->plan, 0, 0, topic);
-    size_t frame = run->protocol->publish_head(head, topic, topic_len, payload, run->plan->acked) + payload +
-                   strlen(run->protocol->tail);
+    size_t frame =
+        run->protocol->publish_head(head, topic, topic_len, payload, run->plan->acked) + payload + run->tail_len;
     run->window = run->options->window_bytes / frame;
     if (run->window < WINDOW_LEAST) run->window = WINDOW_LEAST;
     run->batch_least = BATCH_BYTES / frame;
@@ -62,6 +62,7 @@ void run_open(struct run *run, const struct options *options, const struct plan 
     run->options = options;
     run->protocol = plan->protocol;
     run->plan = plan;
+    run->tail_len = strlen(run->protocol->tail);
     process_allow_files((uint64_t)plan->publishers + plan->subscribers);
     process_find(&run->broker, options->pid);
     run->epoll = epoll_create1(EPOLL_CLOEXEC);
@@ -145,6 +146,13 @@ uint64_t run_lost(const struct run *run)
     return lost;
 }
 
+uint64_t run_acked(const struct run *run)
+{
+    uint64_t acked = 0;
+    for (uint32_t p = 0; p < run->publisher_count; p++) acked += run->publishers[p].link.acked;
+    return acked;
+}
+
 void run_sample(const struct run *run, struct sample *sample)
 {
     *sample = (struct sample){.at_ns = now_ns(),
@@ -169,6 +177,7 @@ void run_close(struct run *run)
     free(run->subscribers);
     free(run->shared);
     free(run->pattern);
-    free(run->heads);
+    free(run->frames);
+    free(run->frame_bytes);
     free(run->buffer);
 }

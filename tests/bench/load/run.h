@@ -9,7 +9,6 @@ enum {
     READ_BYTES = 256 << 10, /* of one read */
     NUMBER_BITS = 48,       /* of a payload's first word; above them stands the publisher */
     STAMP_BYTES = 16,       /* of a payload: that word, and the time of sending */
-    HEADS_MAX = 4096,       /* topics up to which a publish's head is made beforehand */
     KEPT_HEAD_MAX = 128,
 };
 #define NUMBER_MASK (((uint64_t)1 << NUMBER_BITS) - 1)
@@ -61,12 +60,14 @@ struct run {
     struct subscriber *subscribers;
     uint32_t publisher_count, subscriber_count; /* that are connected */
 
-    uint64_t period;    /* rotation: how many topics, and so lanes, a publisher has */
-    uint64_t stride;    /* from a number to the next in its lane; 0: random, any higher number is right */
-    uint64_t *shared;   /* random: the lanes of all subscriptions together */
-    uint8_t *pattern;   /* a payload behind its stamp */
-    struct head *heads; /* of each topic, or NULL */
-    uint8_t *buffer;    /* what is being read */
+    uint64_t period;      /* rotation: how many topics, and so lanes, a publisher has */
+    uint64_t stride;      /* from a number to the next in its lane; 0: random, any higher number is right */
+    uint64_t *shared;     /* random: the lanes of all subscriptions together */
+    uint8_t *pattern;     /* a payload behind its stamp */
+    size_t tail_len;      /* of protocol->tail */
+    struct frame *frames; /* of each topic, or NULL (publish.c) */
+    uint8_t *frame_bytes;
+    uint8_t *buffer; /* what is being read */
     size_t rest_max;
 
     uint64_t window;                                 /* messages */
@@ -113,11 +114,18 @@ void run_measured(struct run *run, double seconds, struct span *span);
 /* Receives until everything has come, or nothing has for two seconds. */
 void run_drain(struct run *run);
 
-/* Reads one subscriber, which may be apart, until all that it expects has come or was told to be lost, or nothing has
- * come for two seconds, or the broker has closed its connection. */
+/* Publishes one message and waits for it. Returns how long that took; two seconds or more: it did not come. */
+uint64_t run_exchange(struct run *run);
+
+/* From now on this subscriber is read only by run_catch_up, and in a mixed load slowly; and the broker may close it. */
+void run_set_apart(struct run *run, struct subscriber *subscriber);
+
+/* Reads one subscriber that is apart until all that it expects has come or was told to be lost, or nothing has come for
+ * two seconds, or the broker has closed its connection. */
 void run_catch_up(struct run *run, struct subscriber *subscriber);
 
-uint64_t run_lost(const struct run *run);
+uint64_t run_lost(const struct run *run);  /* of all but those apart */
+uint64_t run_acked(const struct run *run); /* publishes */
 uint64_t run_expected(const struct run *run, const struct subscriber *subscriber);
 void run_sample(const struct run *run, struct sample *sample);
 

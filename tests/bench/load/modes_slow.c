@@ -16,6 +16,14 @@ static void report_slow(const struct subscriber *slow)
     report_bool("slow_closed", slow->link.fd < 0);
 }
 
+/* The slow one reads at last; what the broker held back from the others because of it comes then. */
+static void finish(struct subscriber *slow)
+{
+    run_drain(&run);
+    run_catch_up(&run, slow);
+    run_drain(&run);
+}
+
 static double rate(const struct span *span)
 {
     return (double)(span->end.received - span->begin.received) * NS_PER_S /
@@ -33,8 +41,7 @@ static void report_stall(const struct span *alone, const struct span *beside)
     report_number("cpu_us_beside", broker_cpu_us_per(&run, beside, received_beside));
 }
 
-/* A subscriber that never reads beside one that does, and what it finds when it reads at last. What the broker held
- * back for the fast one because of it comes then, too. */
+/* A subscriber that never reads beside one that does, and what it finds when it reads at last. */
 int mode_stall(const struct options *options)
 {
     struct plan plan = {.kind = PLAN_ROTATION,
@@ -57,9 +64,7 @@ int mode_stall(const struct options *options)
     run_subscribe(&run, 1);
     run_set_apart(&run, slow);
     run_measured(&run, options->seconds, &beside);
-    run_drain(&run);
-    run_catch_up(&run, slow);
-    run_drain(&run);
+    finish(slow);
     report_run_begin(&run);
     report_stall(&alone, &beside);
     report_slow(slow);
@@ -86,8 +91,7 @@ int mode_mixed(const struct options *options)
     run_set_apart(&run, slow);
     run_for(&run, seconds_ns(options->warmup_s));
     run_measured(&run, options->seconds, &span);
-    run_drain(&run);
-    run_catch_up(&run, slow);
+    finish(slow);
     report_run_begin(&run);
     report_slow(slow);
     report_span(&run, &span);

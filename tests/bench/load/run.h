@@ -78,6 +78,7 @@ struct run {
     uint64_t wrong;
     uint64_t paced_from_ns, paced_count; /* with a rate: since when, and how many since */
     uint64_t heard_ns;                   /* when something was last received */
+    uint64_t slow_read_ns;               /* mixed: when the slow one was last read in any case */
     bool sampling;                       /* latencies are recorded */
     struct histogram latency;
 };

@@ -140,16 +140,16 @@ static void turn(struct run *run, uint64_t now, uint64_t most)
     receive_slowly(run, now);
 }
 
-static void begin_pace(struct run *run)
+/* Returns the time, from which on messages are due by the rate and a silence counts. */
+static uint64_t begin_pace(struct run *run)
 {
-    run->paced_from_ns = run->heard_ns = now_ns();
     run->paced_count = 0;
+    return run->paced_from_ns = run->heard_ns = now_ns();
 }
 
 void run_for(struct run *run, uint64_t ns)
 {
-    uint64_t now = now_ns(), end = now + ns;
-    begin_pace(run);
+    uint64_t now = begin_pace(run), end = now + ns;
     for (; now < end; now = now_ns()) turn(run, now, UINT64_MAX);
 }
 

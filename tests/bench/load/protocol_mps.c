@@ -218,8 +218,28 @@ static void mean(const uint8_t *data, const struct field *fields, unsigned count
     }
 }
 
+/* A MSG as our publishers write it: a short topic, no props, a bin. False: it is not one, or not all there. */
+static bool parse_plain_message(const uint8_t *data, size_t len, struct item *item)
+{
+    if (len < 4 || data[0] != 0x94 || data[1] != OP_MSG || (data[2] & 0xe0) != 0xa0) return false;
+    size_t topic_len = data[2] & 31, at = 3 + topic_len;
+    if (len < at + 2 || data[at] != 0xc0 || !is_bin(data[at + 1])) return false;
+    size_t length_bytes = (size_t)1 << (data[at + 1] - 0xc4), payload_at = at + 2 + length_bytes;
+    if (len < payload_at) return false;
+    size_t payload_len = big_endian(data + at + 2, length_bytes);
+    if (payload_len > len - payload_at) return false;
+    *item = (struct item){.kind = ITEM_MESSAGE,
+                          .len = payload_at + payload_len,
+                          .topic_at = 3,
+                          .topic_len = topic_len,
+                          .payload_at = payload_at,
+                          .payload_len = payload_len};
+    return true;
+}
+
 static void mps_parse(const uint8_t *data, size_t len, struct item *item)
 {
+    if (parse_plain_message(data, len, item)) return;
     *item = (struct item){.kind = ITEM_MORE};
     if (data[0] < 0x91 || data[0] > 0x9f) return item_bad(item, "a frame that does not begin with an array");
     struct field fields[FIELDS_MAX];

@@ -58,18 +58,19 @@ int mode_pingpong(const struct options *options)
 int mode_idle(const struct options *options)
 {
     struct plan plan = plan_of(options, 0, options->subscribers);
-    struct sample begin, end;
+    struct span span = {.payload_bytes = 0};
     run_open(&run, options, &plan);
     int64_t before_kib = process_status_kib(&run.broker, "VmRSS:");
-    run_sample(&run, &begin);
+    run_sample(&run, &span.begin);
     run_connect_subscribers(&run, options->subscribers);
-    run_sample(&run, &end);
+    run_sample(&run, &span.end);
     run_for(&run, seconds_ns(options->warmup_s));
     int64_t after_kib = process_status_kib(&run.broker, "VmRSS:");
     report_run_begin(&run);
-    report_number("connect_seconds", (double)(end.at_ns - begin.at_ns) / NS_PER_S);
+    report_number("connect_seconds", (double)(span.end.at_ns - span.begin.at_ns) / NS_PER_S);
     report_kib("rss_before_kib", before_kib);
     report_kib("rss_after_kib", after_kib);
     report_growth("bytes_per_connection", before_kib, after_kib, options->subscribers);
+    report_span(&run, &span); /* while they connected */
     return report_run_end(&run);
 }

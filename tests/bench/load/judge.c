@@ -75,10 +75,13 @@ bool judge_content(const struct run *run, const uint8_t *payload, size_t len)
     return memcmp(payload + STAMP_BYTES, run->pattern, len - STAMP_BYTES) == 0;
 }
 
-bool judge_topic(const struct run *run, const uint8_t *payload, const uint8_t *topic, size_t len)
+bool judge_head(const struct run *run, const uint8_t *frame, const struct item *item)
 {
-    char due[TOPIC_MAX];
-    uint64_t word = load_u64(payload);
-    size_t due_len = plan_topic(run->plan, (uint32_t)(word >> NUMBER_BITS), word & NUMBER_MASK, due);
-    return len == due_len && memcmp(topic, due, len) == 0;
+    char topic[TOPIC_MAX];
+    if (item->payload_len < STAMP_BYTES) return false;
+    uint64_t word = load_u64(frame + item->payload_at), number = word & NUMBER_MASK;
+    uint32_t publisher = (uint32_t)(word >> NUMBER_BITS);
+    if (item->payload_len != plan_payload_bytes(run->plan, publisher, number)) return false;
+    size_t topic_len = plan_topic(run->plan, publisher, number, topic);
+    return item->topic_len == topic_len && memcmp(frame + item->topic_at, topic, topic_len) == 0;
 }

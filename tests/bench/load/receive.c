@@ -51,14 +51,13 @@ static void keep_head(struct link *link, const uint8_t *frame, const struct item
 static void take_new_head(struct run *run, struct link *link, const uint8_t *frame, const struct item *item,
                           uint64_t now)
 {
-    const uint8_t *payload = frame + item->payload_at;
     if (!link->subscriber) fail(EXIT_MEASUREMENT, "the broker sent a message to a connection that only publishes");
-    if (item->payload_len < STAMP_BYTES || !judge_topic(run, payload, frame + item->topic_at, item->topic_len)) {
+    if (!judge_head(run, frame, item)) {
         run->wrong++;
         return;
     }
     keep_head(link, frame, item);
-    take(run, link->subscriber, payload, item->payload_len, now);
+    take(run, link->subscriber, frame + item->payload_at, item->payload_len, now);
 }
 
 static _Noreturn void complain(const struct run *run, const struct item *item, const uint8_t *frame, size_t len)

@@ -145,7 +145,7 @@ void judge_out_of_line(struct run *run, struct subscriber *subscriber, uint32_t 
                        uint64_t *next);
 uint64_t *judge_random_lane(struct run *run, struct subscriber *subscriber, uint32_t publisher, uint64_t number);
 bool judge_content(const struct run *run, const uint8_t *payload, size_t len);
-bool judge_topic(const struct run *run, const uint8_t *payload, const uint8_t *topic, size_t len);
+bool judge_head(const struct run *run, const uint8_t *frame, const struct item *item); /* topic and length */
 
 /* publish.c: makes a publisher's next batch of at most count messages, and writes what the socket takes. */
 void publish_batch(struct run *run, struct publisher *publisher, uint64_t count);

@@ -167,14 +167,15 @@ static bool take_plain(struct input *in)
         plain.payload_at + plain.payload_len > left)
         return false;
     struct publish begin = {.topic = {in->p + plain.topic_at, plain.topic_len}};
-    begin.topic_hash = topics_hash(&session->broker->topics, begin.topic);
-    begin.route = router_known(session->broker, begin.topic, begin.topic_hash);
+    begin.route = router_route(session->broker, begin.topic);
     in->frames++;
     if (in->publish.run != NULL && begin.route != NULL && publish_joins(session, &in->publish, begin.route)) {
+        in->publish.route = begin.route;
         in->head = in->p;
         in->head_len = plain.bin_at;
         add_frame(in, plain.payload_at + plain.payload_len);
     } else {
+        if (begin.route != NULL) router_prefetch(begin.route);
         begin_run(in, plain.payload_at + plain.payload_len, plain.bin_at, begin);
     }
     return true;
@@ -190,9 +191,7 @@ static void take_msg(struct input *in, const struct mps_scan *scan)
         if (finish_run(in)) session_byef(session, MPS_MALFORMED, "malformed MSG: %s", what);
         return;
     }
-    uint64_t hash = topics_hash(&session->broker->topics, msg.topic);
-    const struct route *route = router_known(session->broker, msg.topic, hash);
-    struct publish begin = {.topic = msg.topic, .props = msg.props, .route = route, .topic_hash = hash};
+    struct publish begin = {.topic = msg.topic, .props = msg.props, .route = router_route(session->broker, msg.topic)};
     begin_run(in, scan->pos, plain ? scan->payload_at - bin_head_len(in->p, scan) : 0, begin);
 }
 

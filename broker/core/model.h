@@ -228,11 +228,15 @@ struct route {
     uint8_t topic[];
 };
 
+/* A run waits with its route while the one before it is judged and the next message's route is looked up. */
+#define ONCE_ROUTES 3
+
 struct router {
     struct hash routes;
     uint64_t bytes;                   /* memory of the cached routes; bounded */
     uint32_t hand;                    /* whom to forget next */
-    struct route *once;               /* for a topic that is not worth caching */
+    struct route *once[ONCE_ROUTES];  /* for topics that are not worth caching, in turn */
+    unsigned once_next;
     uint32_t *came;                   /* marks of topics that came lately; NULL until one has */
     uint32_t passed;                  /* topics that came and were not cached */
     struct mailbox **chosen, **accepted; /* those of a route that take the message at hand, and those before it */
@@ -345,8 +349,7 @@ void log_peer(struct broker *broker, enum log_level level, const char *format, .
 struct publish {
     struct run *run;           /* the same props in every frame, and one topic, or topics that publish_joins() joined */
     mps_view topic, props;     /* of its first frame; props absent if nil */
-    const struct route *route; /* of that topic, if it was known; else NULL */
-    uint64_t topic_hash;       /* topics_hash() */
+    const struct route *route; /* router_route() of its last topic */
 };
 /* Whether a message without props can be added to a run, although its topic is another one: the same mailboxes take both,
  * as they are. route: the message's, known. */
@@ -360,15 +363,14 @@ void publish_refuse(struct session *session, mps_view topic, uint32_t code, cons
 void publish_own(struct broker *broker, struct run *take_run, bool retain);
 
 /* router.c */
-/* Who gets what is published to a topic, if that is known already and anybody may publish to it; else NULL. Costs a
- * comparison besides topics_hash(), 31 to 200 ns by cache misses. Valid until a subscription changes or router_trim(). */
-const struct route *router_known(struct broker *broker, mps_view topic, uint64_t hash);
-/* The same by asking the trie, two or three look-ups a level; NULL and *error if the topic is no good. Valid until the
- * next call. */
-const struct route *router_learn(struct broker *broker, mps_view topic, uint64_t hash, const char **error);
-void router_trim(struct broker *broker);    /* forgets some if those that are known cost too much memory */
-/* The same as router_learn() for a valid topic that hardly comes again. */
+/* Who gets what is published to a topic. NULL: the topic is no good, or begins with $, and is to be judged. A topic that
+ * came before costs a hash and a comparison, 31 to 200 ns by cache misses; another one two or three look-ups a level.
+ * Valid until two more were asked for, a subscription changes, or router_trim(). */
+const struct route *router_route(struct broker *broker, mps_view topic);
+/* The same for any valid topic, of which nothing is remembered. */
 const struct route *router_route_once(struct broker *broker, mps_view topic);
+void router_prefetch(const struct route *route); /* it will be used soon */
+void router_trim(struct broker *broker);    /* forgets some if those that are known cost too much memory */
 void router_pattern_changed(struct broker *broker, mps_view pattern); /* what subscribes to it comes, goes, changes */
 void router_free(struct broker *broker);
 

@@ -77,11 +77,12 @@ static uint32_t judge(struct session *session, const struct publish *publish, co
         snprintf(text, text_cap, "bad properties: %s", wrong);
         return MPS_BAD_PROPS;
     }
-    *route = publish->route ? publish->route : router_learn(broker, publish->topic, publish->topic_hash, &wrong);
-    if (*route == NULL) {
+    wrong = publish->route ? NULL : mps_topic_error(publish->topic);
+    if (wrong != NULL) {
         snprintf(text, text_cap, "bad topic '%s': %s", printable(publish->topic), wrong);
         return MPS_BAD_TOPIC;
     }
+    *route = publish->route ? publish->route : router_route_once(broker, publish->topic);
     wrong = reserved_error(publish->topic, session->terms.flags & MPS_PUB_RETAIN);
     if (wrong != NULL) {
         snprintf(text, text_cap, "may not publish to '%s': %s", printable(publish->topic), wrong);

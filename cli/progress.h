@@ -7,6 +7,7 @@
 
 struct output;
 
+void progress_from(uint64_t begin_ns); /* when the work began; without it, when the program did */
 void progress_show(uint64_t messages,
                    uint64_t total);      /* total 0: not known. Cheap enough to be called for each block */
 void progress_clear(struct output *err); /* wipes the line away, if there is one */

@@ -24,6 +24,7 @@ static void note(int number)
 
 void signals_install(void)
 {
+    if (wake_fd >= 0) return;
     wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (wake_fd < 0) {
         complain("no descriptor left to note signals with");

@@ -2,7 +2,7 @@
 #ifndef CLI_SIGNALS_H
 #define CLI_SIGNALS_H
 
-void signals_install(void); /* SIGINT, SIGTERM, SIGHUP; SIGPIPE is ignored from here on */
+void signals_install(void); /* SIGINT, SIGTERM, SIGHUP; SIGPIPE is ignored from here on. Once is enough */
 int signal_caught(void);    /* its number, or 0 */
 int signal_wake_fd(void);   /* readable for good once one was caught */
 

@@ -159,7 +159,7 @@ class Help(unittest.TestCase):
 
     def test_help_names_only_what_there_is(self):
         commands = re.findall(r"(?m)^  (\w+)  +\w", run_without_broker("--help").stdout.decode().split("Options")[0])
-        self.assertEqual(set(commands), {"pub", "sub", "req", "reply", "get"})
+        self.assertEqual(set(commands), {"pub", "sub", "req", "reply", "get", "bench"})
         for command in commands:
             done = run_without_broker(command, "--help")
             self.assertEqual((done.stderr, done.code), ("", 0))

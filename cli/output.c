@@ -100,12 +100,6 @@ void output_text(struct output *out, const char *text)
     output_put(out, text, strlen(text));
 }
 
-void output_char(struct output *out, char c)
-{
-    if (out->len == out->cap) output_flush(out);
-    out->buf[out->len++] = c;
-}
-
 void output_format(struct output *out, const char *format, ...)
 {
     char text[256];

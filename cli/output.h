@@ -22,13 +22,17 @@ struct output {
 
 void output_open(struct output *out, int fd); /* with a buffer of OUTPUT_BYTES of its own */
 void output_close(struct output *out);        /* frees that; neither flushes nor closes the descriptor */
-void output_open_memory(struct output *out, struct buffer *memory); /* appends to memory, which is lent */
+void output_open_memory(struct output *out, struct buffer *memory);     /* appends to memory, which is lent */
 void output_open_on(struct output *out, int fd, char *buf, size_t cap); /* with a lent buffer; not to be closed */
 bool output_flush(struct output *out);                                  /* false: there was an error, now or before */
 
 void output_put(struct output *out, const void *bytes, size_t len);
 void output_text(struct output *out, const char *text);
-void output_char(struct output *out, char c);
+static inline void output_char(struct output *out, char c)
+{
+    if (out->len == out->cap) output_flush(out);
+    out->buf[out->len++] = c;
+}
 void output_format(struct output *out, const char *format, ...)
     __attribute__((format(printf, 2, 3))); /* up to 255 bytes */
 void output_base64(struct output *out, const void *bytes, size_t len);

@@ -95,6 +95,12 @@ static mps_view payload_of(const struct pubsub_message *message)
     return (mps_view){message->payload, (uint32_t)message->payload_len};
 }
 
+/* Most messages have no properties, so nothing that says they are none. */
+static bool says_document(const struct pubsub_message *message)
+{
+    return message->props == NULL || !pubsub_message_is_raw(message);
+}
+
 /* True if bytes are exactly one str (or, if bin_too, bin): its body. */
 static bool as_text(mps_view bytes, bool bin_too, mps_view *body)
 {
@@ -231,7 +237,7 @@ static void print_json(struct printer *printer, const struct pubsub_message *mes
     output_text(out, "{\"topic\":");
     json_out_text(out, (mps_view){(const uint8_t *)message->topic, (uint32_t)message->topic_len});
     output_text(out, ",\"payload\":");
-    put_json(out, !pubsub_message_is_raw(message), payload_of(message));
+    put_json(out, says_document(message), payload_of(message));
     if (time_text(printer, message, time, sizeof time)) {
         output_format(out, ",\"time\":\"%s\"", time);
     } else {
@@ -250,7 +256,7 @@ static void print_json(struct printer *printer, const struct pubsub_message *mes
 static void print_format(struct printer *printer, const struct pubsub_message *message)
 {
     struct output *out = &printer->out;
-    bool document = !pubsub_message_is_raw(message);
+    bool document = says_document(message);
     mps_view payload = payload_of(message);
     char time[48];
     for (size_t i = 0; i < printer->format.count; i++) {
@@ -284,23 +290,23 @@ void printer_message(struct printer *printer, const struct pubsub_message *messa
     case PRINT_LINE:
         output_escaped(out, message->topic, message->topic_len, true);
         output_char(out, '\t');
-        put_bare(out, !pubsub_message_is_raw(message), payload);
+        put_bare(out, says_document(message), payload);
         output_char(out, '\n');
         break;
     case PRINT_PAYLOAD:
-        put_bare(out, !pubsub_message_is_raw(message), payload);
+        put_bare(out, says_document(message), payload);
         output_char(out, '\n');
         break;
     case PRINT_JSON: print_json(printer, message); break;
-    case PRINT_RAW: put_raw(out, !pubsub_message_is_raw(message), payload); break;
-    case PRINT_MSGPACK: put_msgpack(out, !pubsub_message_is_raw(message), payload); break;
+    case PRINT_RAW: put_raw(out, says_document(message), payload); break;
+    case PRINT_MSGPACK: put_msgpack(out, says_document(message), payload); break;
     case PRINT_TOPIC:
         output_escaped(out, message->topic, message->topic_len, true);
         output_char(out, '\n');
         break;
     case PRINT_NONE: break;
     case PRINT_FORMAT: print_format(printer, message); break;
-    case PRINT_BODY: put_body(out, !pubsub_message_is_raw(message), payload); break;
+    case PRINT_BODY: put_body(out, says_document(message), payload); break;
     }
 }
 

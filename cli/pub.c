@@ -15,28 +15,39 @@ static int refuse_too_long(struct publisher *publisher, uint64_t line, uint64_t 
 
 /* ---- lines ---- */
 
+/* Copies the topic that a line begins with, up to its tab; *topic_len bytes. False: reported what is wrong with it. */
+static bool take_key(struct publisher *publisher, const uint8_t *item, size_t len, uint64_t line,
+                     char key[PUBSUB_TOPIC_MAX + 1], size_t *topic_len)
+{
+    char why[1024];
+    const uint8_t *tab = memchr(item, '\t', len);
+    if (!tab) {
+        publisher_refuse(publisher, line, CLI_EXIT_REFUSED, "no tab between topic and message");
+        return false;
+    }
+    *topic_len = (size_t)(tab - item);
+    if (*topic_len > PUBSUB_TOPIC_MAX || memchr(item, '\0', *topic_len)) {
+        const mps_view topic = {item, (uint32_t)*topic_len};
+        explain_publish(publisher->link.client, PUBSUB_EINVAL, topic, 0, why, sizeof why);
+        publisher_refuse(publisher, line, CLI_EXIT_REFUSED, why);
+        return false;
+    }
+    memcpy(key, item, *topic_len);
+    key[*topic_len] = '\0';
+    return true;
+}
+
 static int send_line(struct publisher *publisher, uint8_t *item, size_t len, uint64_t line, struct buffer *scratch)
 {
     const struct pub_options *options = publisher->options;
-    char why[512];
-    uint8_t key[PUBSUB_TOPIC_MAX + 1];
-    mps_view topic = mps_text(options->topic);
-    if (options->keyed) {
-        const uint8_t *tab = memchr(item, '\t', len);
-        if (!tab) {
-            publisher_refuse(publisher, line, CLI_EXIT_REFUSED, "no tab between topic and message");
-            return CLI_EXIT_DONE;
-        }
-        /* The payload's head will be written over the end of the topic. One that is too long is only reported. */
-        size_t topic_len = (size_t)(tab - item);
-        topic = (mps_view){item, (uint32_t)topic_len};
-        if (topic_len < sizeof key) {
-            memcpy(key, item, topic_len);
-            topic.ptr = key;
-        }
+    char why[512], key[PUBSUB_TOPIC_MAX + 1];
+    const char *topic = options->topic;
+    if (options->keyed) { /* copied, for the payload's head will be written over its end */
+        size_t topic_len;
+        if (!take_key(publisher, item, len, line, key, &topic_len)) return CLI_EXIT_DONE;
+        topic = key;
         item += topic_len + 1;
         len -= topic_len + 1;
-        if (topic_len >= sizeof key) return publisher_send(publisher, topic, item, len, line);
     }
     const uint8_t *payload;
     size_t payload_len;
@@ -79,7 +90,7 @@ static int send_copies(struct publisher *publisher, const struct message *messag
     uint64_t count = options->count ? options->count : 1;
     int result = CLI_EXIT_DONE;
     for (uint64_t i = 0; i < count && result == CLI_EXIT_DONE && !publisher->stop; i++) {
-        result = publisher_send(publisher, mps_text(options->topic), message->payload, message->len, 0);
+        result = publisher_send(publisher, options->topic, message->payload, message->len, 0);
         if (result == CLI_EXIT_DONE && i % BETWEEN_LOOKS == BETWEEN_LOOKS - 1) {
             publisher_progress(publisher);
             result = link_process(&publisher->link);

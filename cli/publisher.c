@@ -170,26 +170,19 @@ static int publish(struct publisher *publisher, const char *topic, const uint8_t
     }
 }
 
-int publisher_send(struct publisher *publisher, mps_view topic, const uint8_t *payload, size_t len, uint64_t line)
+int publisher_send(struct publisher *publisher, const char *topic, const uint8_t *payload, size_t len, uint64_t line)
 {
-    char name[PUBSUB_TOPIC_MAX + 1], why[1024];
+    char why[1024];
     uint64_t pid = 0;
     int result = keep_rate(publisher);
-    if (result > 0) return result;
-    if (topic.len >= sizeof name || memchr(topic.ptr, '\0', topic.len)) {
-        result = PUBSUB_EINVAL;
-    } else {
-        memcpy(name, topic.ptr, topic.len);
-        name[topic.len] = '\0';
-        result = publish(publisher, name, payload, len, &pid);
-    }
+    if (result == CLI_EXIT_DONE) result = publish(publisher, topic, payload, len, &pid);
     if (result > 0) return result;
     if (result == PUBSUB_OK) {
         publisher->sent++;
         if (pid) note_place(publisher, pid, line);
         return CLI_EXIT_DONE;
     }
-    explain_publish(publisher->link.client, result, topic, len, why, sizeof why);
+    explain_publish(publisher->link.client, result, mps_text(topic), len, why, sizeof why);
     if (result == PUBSUB_EINVAL || result == PUBSUB_ETOOBIG) {
         publisher_refuse(publisher, line, CLI_EXIT_REFUSED, why);
         return CLI_EXIT_DONE;

@@ -26,7 +26,7 @@ void publisher_close(struct publisher *publisher);
 
 /* Publishes one message. line: its number in the input, 0 if it isn't a line. What is wrong with this one message is
  * reported and noted in .failure. Returns CLI_EXIT_DONE to go on, or the code to end with. */
-int publisher_send(struct publisher *publisher, mps_view topic, const uint8_t *payload, size_t len, uint64_t line);
+int publisher_send(struct publisher *publisher, const char *topic, const uint8_t *payload, size_t len, uint64_t line);
 
 /* Reports that a message can't be sent, and notes it in .failure. */
 void publisher_refuse(struct publisher *publisher, uint64_t line, int failure, const char *why);

@@ -13,7 +13,7 @@
 
 #define NS_PER_MS UINT64_C(1000000)
 #define QUIET_NS (10000 * NS_PER_MS)      /* after publishing: nothing that came for so long is on the way any more */
-#define INTERRUPTED_NS (1000 * NS_PER_MS) /* likewise, after a signal */
+#define INTERRUPTED_NS (2000 * NS_PER_MS) /* likewise, after a signal */
 #define RETRY_MS 1
 #define ID_CAP 128
 

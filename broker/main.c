@@ -54,12 +54,14 @@ static void raise_descriptor_limit(void)
     setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-/* Memory that queues held goes back to the system when they are empty, instead of staying with the allocator, whose
- * thresholds otherwise grow with what was freed. */
+/* Large pieces are used again at once, instead of going to the system and coming back empty: new pages for each cost more
+ * than to fill them (1 MiB through the broker: 1.5 ms of CPU, of which 0.9). server_trim_soon() gives back what is not
+ * needed any more. */
 static void tune_allocator(void)
 {
-    mallopt(M_MMAP_THRESHOLD, 128 * 1024);
-    mallopt(M_TRIM_THRESHOLD, 4 * 1024 * 1024);
+    mallopt(M_MMAP_THRESHOLD, 32 * 1024 * 1024);
+    mallopt(M_TRIM_THRESHOLD, 256 * 1024 * 1024);
+    mallopt(M_TOP_PAD, 1024 * 1024);
 }
 
 static void say_ready(const struct server *server, int ready_fd)

@@ -219,6 +219,11 @@ void broker_figures(const struct broker *broker, struct broker_figures *out)
     out->slabs = broker->slabs.alive;
 }
 
+uint64_t broker_held_bytes(const struct broker *broker)
+{
+    return broker->runs.own_bytes + broker->slabs.bytes;
+}
+
 void broker_each_subscription(const struct broker *broker, bool (*fn)(const struct subscription_figures *f, void *arg),
                               void *arg)
 {

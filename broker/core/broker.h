@@ -75,6 +75,8 @@ struct broker_figures {
     uint64_t protocol_errors;             /* connections closed with 100..199 by their own fault */
 };
 void broker_figures(const struct broker *broker, struct broker_figures *out);
+/* Memory of messages that are queued and of what is being read, in bytes. O(1). */
+uint64_t broker_held_bytes(const struct broker *broker);
 
 /* For tests: each subscription in turn, while fn returns true. matched = sent + lost + queued. */
 struct subscription_figures {

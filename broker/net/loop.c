@@ -11,6 +11,7 @@
 #include "net.h"
 
 #define TRIM_MS 1000
+#define TRIM_BYTES (4u * 1024 * 1024)
 
 static struct server *server_of(struct env *env)
 {
@@ -52,9 +53,20 @@ static void on_again(uv_idle_t *idle)
     (void)idle; /* that it is active keeps the loop from waiting */
 }
 
+/* Queues that were long have become short: the allocator shall give back what they held. */
+static void note_memory(struct server *server)
+{
+    uint64_t held = broker_held_bytes(server->broker);
+    if (held > server->held_most) server->held_most = held;
+    if (server->held_most - held < TRIM_BYTES) return;
+    server->held_most = held;
+    server_trim_soon(server);
+}
+
 void server_turn(struct server *server)
 {
     uint64_t next_ms = broker_turn(server->broker);
+    note_memory(server);
     if (server->broken != NULL) next_ms = 0; /* what their sessions leave behind is for the next turn */
     conn_forget_broken(server);
     if (next_ms == 0) uv_idle_start(&server->again, on_again);

@@ -45,6 +45,7 @@ struct server {
     struct listener *listeners;
     struct link *broken;     /* their sessions are told at the end of the turn */
     size_t links_count;
+    uint64_t held_most;      /* bytes of messages that the broker held since the last trim */
     int reserve_fd;          /* given up for a moment to refuse a connection when descriptors run out */
     bool serves_descriptors_only, stopping;
     char ready[4096];        /* URLs, each with a blank before it */
@@ -56,7 +57,7 @@ int server_run(struct server *server); /* until it is told to stop; returns the 
 void server_free(struct server *server);
 void server_stop(struct server *server);
 void server_turn(struct server *server); /* flushes what gathered, and does what is due */
-void server_trim_soon(struct server *server); /* a connection has gone: its memory goes back to the system */
+void server_trim_soon(struct server *server); /* what was freed goes back to the system */
 void server_add_ready(struct server *server, const char *url);
 
 /* listener.c: 0, or -1 and one sentence in text */

@@ -74,6 +74,9 @@ class MemoryTest(unittest.TestCase):
         stalled = self.welcomed()
         stalled.tell(SUB, 1, "#", {"max_bytes": queue_bytes, "max_msgs": 10_000_000, "retained": 2})
         stalled.answer(SUBACK)
+        other = self.welcomed()  # that one of the topics has another receiver keeps their messages apart
+        other.tell(SUB, 1, "a", {"max_msgs": 1, "retained": 2})
+        other.answer(SUBACK)
         publisher = self.welcomed()
         batch, batches = 20000, 25
         data = (frame(MSG, "a", None, b"") + frame(MSG, "b", None, b"")) * (batch // 2)

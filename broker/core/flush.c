@@ -207,10 +207,10 @@ static bool wants_value(struct subscription *sub, const struct retained_value *v
 static bool plan_snapshot(struct flush_plan *plan, struct subscription *sub, struct progress *progress)
 {
     bool only = !mps_topic_is_wild(subscription_pattern(sub));
-    struct retained_value *value = snapshot_value(&sub->snapshot);
+    struct retained_value *value = snapshot_value(sub->snapshot);
     uint64_t work = sub->session->broker->work;
     bool passing = true; /* nothing is planned yet: what doesn't match can be passed for good */
-    for (; value != NULL && value->version <= sub->snapshot.until; plan->looks++) {
+    for (; value != NULL && value->version <= sub->snapshot->until; plan->looks++) {
         if (!has_room(plan)) return false;
         if (plan->looks + (int)(sub->session->broker->work - work) >= LOOKS_MAX) {
             plan->unfinished = true;
@@ -225,7 +225,7 @@ static bool plan_snapshot(struct flush_plan *plan, struct subscription *sub, str
             plan_retained(plan, sub, value, progress);
             passing = false;
         } else if (passing) {
-            snapshot_pass(&sub->snapshot, value, only);
+            snapshot_pass(sub->snapshot, value, only);
         }
         value = next;
     }
@@ -238,7 +238,7 @@ static bool plan_snapshot(struct flush_plan *plan, struct subscription *sub, str
 static bool plan_messages(struct flush_plan *plan, struct subscription *sub, struct progress *progress)
 {
     const struct queue *queue = &sub->box.queue;
-    if (sub->snapshot.active &&
+    if (sub->snapshot != NULL &&
         (!plan_queue(plan, sub, queue->before, progress) || !plan_snapshot(plan, sub, progress)))
         return false;
     return plan_queue(plan, sub, queue->entries, progress);
@@ -310,7 +310,7 @@ static void note_retained(const struct piece *piece, uint64_t *count, uint64_t *
     sub->box.matched++;
     ++*count;
     ++*total;
-    snapshot_pass(&sub->snapshot, piece->value, !mps_topic_is_wild(subscription_pattern(sub)));
+    snapshot_pass(sub->snapshot, piece->value, !mps_topic_is_wild(subscription_pattern(sub)));
 }
 
 static void note_cut(struct session *session, uint32_t taken)
@@ -340,7 +340,7 @@ static void note_piece(struct session *session, const struct piece *piece, uint3
         session->for_flags = piece->for_flags;
         break;
     case PIECE_GAP: mailbox_pop_gap(&piece->sub->box); break;
-    case PIECE_MARK: snapshot_end(&piece->sub->snapshot); break;
+    case PIECE_MARK: subscription_end_snapshot(piece->sub); break;
     case PIECE_DRAINED: piece->sub->draining = false; break;
     }
     /* The rest of a small frame that was cut. Control is empty: it was written before. */

@@ -63,10 +63,12 @@ struct mailbox {
 #define CREDIT_UNLIMITED UINT64_MAX
 
 struct subscription {
+    /* What each message needs comes first, and at the front of the mailbox: with 10,000 subscriptions that are served in
+     * turn, each cache line is a wait for memory. */
     struct session *session;
     struct subscription *prev_active, *next_active; /* in session.active */
-    struct snapshot snapshot;         /* retained values still to be sent; queued messages wait behind them */
     uint64_t credit;                  /* of messages in all, compared with box.sent */
+    struct snapshot *snapshot;        /* retained values still to be sent; queued messages wait behind them; or NULL */
     struct group *group;              /* NULL: none. A member's mailbox stands in no trie: the group fills it */
     uint32_t sid;
     bool is_active;
@@ -148,11 +150,29 @@ struct ack_pending {
 };
 
 struct session {
+    /* What each write needs comes first: with 10,000 connections each cache line is a wait for memory. */
     struct broker *broker;
     struct link *link;
-    struct session *prev, *next;      /* broker.sessions */
-    struct session *next_dirty, *next_held, *next_dead;
+    struct session *next_dirty;
+    struct subscription *active, *active_last; /* have something to send */
     enum session_state state;
+    bool blocked;                     /* the link is full: wait for session_writable() */
+    bool is_dirty, is_held;           /* in the broker's list of that name */
+    uint32_t for_sid, for_flags;      /* the terms that the peer holds; sid UINT32_MAX: none yet */
+    struct run *cut;                  /* a MSG frame that the link took part of: goes before everything; or NULL */
+    struct buffer control;            /* frames that go before any message */
+    uint64_t queued_bytes;            /* of all its queues */
+    char *slow_text;                  /* a queue of policy `close` was full: to be closed with this text */
+    struct list resting;              /* members of groups that can't be given anything */
+    struct list handed;               /* members of groups that were given something */
+    uint64_t handed_bytes;            /* in this turn */
+    struct ack_pending acks;
+    uint32_t cut_off, cut_len;
+    bool read_ended;                  /* the peer's stream has ended */
+    bool end_sent;                    /* ours too */
+
+    struct session *next_held, *next_dead;
+    struct session *prev, *next;      /* broker.sessions */
     struct timer timer;               /* handshake, keepalive or closing, by state */
     struct hash_node in_ids;
     mps_view id;                      /* own memory; ptr NULL until WELCOME */
@@ -174,17 +194,11 @@ struct session {
     uint64_t last_read_ms;
     struct mps_pub terms;             /* of the MSGs that follow: flags; .pid the next one's if acknowledged */
     uint64_t next_pid;                /* of the next acknowledged MSG; 0: any (nothing was acknowledged yet) */
-    struct ack_pending acks;
     uint64_t errs_second;             /* when the count of unacknowledged errors began, in s */
     uint32_t errs_count;              /* answered in that second */
     uint32_t errs_unsaid;             /* not answered, as too many */
 
     /* going out */
-    struct buffer control;            /* frames that go before any message */
-    struct run *cut;                  /* a MSG frame that the link took part of: goes before everything; or NULL */
-    uint32_t cut_off, cut_len;
-    struct subscription *active, *active_last; /* have something to send */
-    uint32_t for_sid, for_flags;      /* the terms that the peer holds; sid UINT32_MAX: none yet */
     uint32_t bye_code;                /* ENDING: what to say at the end, or SESSION_NO_BYE: just close */
     char *bye_text;                   /* own memory or NULL */
 
@@ -196,24 +210,15 @@ struct session {
 
     struct hash subs;                 /* by sid; the inbox too */
     uint32_t filters_count;           /* those of them that have a filter */
-    struct list resting;              /* members of groups that can't be given anything */
-    struct list handed;               /* members of groups that were given something */
-    uint64_t handed_bytes;            /* in this turn */
     uint32_t hand_out_bytes;          /* as much may that be */
     struct list_node in_waking;       /* of the broker, while .is_waking: who rests here can go on */
     bool is_waking;
-    char *slow_text;                  /* a queue of policy `close` was full: to be closed with this text */
     struct session *next_slow;
-    uint64_t queued_bytes;            /* of all its queues */
     uint64_t chosen, chosen_bytes;    /* scratch of fanout.c: for message broker.judged, so much is about to be queued */
     uint32_t rx_max;                  /* bytes of a MSG frame that it takes; 0: any */
     uint32_t ka_ms;                   /* keepalive; 0: none */
     bool half;                        /* goes on delivering after the peer's end of stream */
-    bool read_ended;                  /* the peer's stream has ended */
-    bool end_sent;                    /* ours too */
     bool paused;                      /* reading is off */
-    bool blocked;                     /* the link is full: wait for session_writable() */
-    bool is_dirty, is_held;           /* in the broker's list of that name */
 };
 
 /* Who gets what is published to a topic. */
@@ -528,6 +533,7 @@ static inline mps_view subscription_pattern(const struct subscription *sub)
     return (mps_view){sub->pattern, sub->pattern_len};
 }
 void subscription_begin_snapshot(struct subscription *sub); /* of the retained values that match it */
+void subscription_end_snapshot(struct subscription *sub);   /* if there is one */
 static inline uint64_t subscription_credit_left(const struct subscription *sub)
 {
     return sub->credit > sub->box.sent ? sub->credit - sub->box.sent : 0;

@@ -129,7 +129,6 @@ void retained_expire(struct retained *retained, uint64_t now_ms)
 void snapshot_begin(struct snapshot *snapshot, struct retained *retained, mps_view pattern)
 {
     snapshot_end(snapshot);
-    snapshot->active = true;
     snapshot->until = retained->version;
     park(snapshot, mps_topic_is_wild(pattern) ? retained->oldest : find(retained, pattern));
 }
@@ -153,5 +152,4 @@ void snapshot_skip(struct snapshot *snapshot)
 void snapshot_end(struct snapshot *snapshot)
 {
     unpark(snapshot);
-    snapshot->active = false;
 }

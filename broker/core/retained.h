@@ -22,9 +22,8 @@ struct retained_value {
     uint8_t topic[];
 };
 
-/* A walk over the retained values as they were when it began. Embedded in a subscription. */
+/* A walk over the retained values as they were when it began. A subscription has one until it is told that all were sent. */
 struct snapshot {
-    bool active;
     uint64_t until;                     /* versions up to this belong to it */
     struct retained_value *at;          /* the next one to look at; NULL: at the end */
     struct snapshot *prev, *next;       /* others that are parked at the same value */

@@ -213,9 +213,9 @@ static void send_retained(struct subscription *sub, uint32_t retained, bool is_n
 {
     if (retained == 2) return;
     bool wants_values = sub->group == NULL && (retained == 0 || is_new);
-    if (!wants_values && sub->snapshot.active) return; /* one that is under way answers this SUB, too */
+    if (!wants_values && sub->snapshot != NULL) return; /* one that is under way answers this SUB, too */
     subscription_begin_snapshot(sub);
-    if (!wants_values) snapshot_skip(&sub->snapshot); /* only the MARK */
+    if (!wants_values) snapshot_skip(sub->snapshot); /* only the MARK */
 }
 
 void handle_SUB(struct session *session, mps_view frame)

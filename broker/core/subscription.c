@@ -62,7 +62,7 @@ void subscription_free(struct subscription *sub)
     struct session *session = sub->session;
     struct broker *broker = session->broker;
     subscription_deactivate(sub);
-    snapshot_end(&sub->snapshot);
+    subscription_end_snapshot(sub);
     group_leave(sub, false);
     subscription_detach(sub);
     hash_remove(&session->subs, &sub->in_subs);
@@ -74,10 +74,20 @@ void subscription_free(struct subscription *sub)
 
 void subscription_begin_snapshot(struct subscription *sub)
 {
-    snapshot_begin(&sub->snapshot, &sub->session->broker->retained, subscription_pattern(sub));
+    if (sub->snapshot == NULL) sub->snapshot = calloc(1, sizeof *sub->snapshot);
+    if (sub->snapshot == NULL) abort(); /* small */
+    snapshot_begin(sub->snapshot, &sub->session->broker->retained, subscription_pattern(sub));
     queue_mark(&sub->box.queue);
     sub->is_starved = false; /* at least the MARK may be written */
     subscription_activate(sub);
+}
+
+void subscription_end_snapshot(struct subscription *sub)
+{
+    if (sub->snapshot == NULL) return;
+    snapshot_end(sub->snapshot);
+    free(sub->snapshot);
+    sub->snapshot = NULL;
 }
 
 void subscription_add_credit(struct subscription *sub, uint64_t total, bool drain)
@@ -99,7 +109,7 @@ bool subscription_has_work(const struct subscription *sub)
 {
     if (can_tell_drained(sub)) return true;
     if (sub->is_starved && subscription_credit_left(sub) == 0) return false;
-    return sub->box.queue.entries > 0 || sub->snapshot.active;
+    return sub->box.queue.entries > 0 || sub->snapshot != NULL;
 }
 
 void subscription_activate(struct subscription *sub)

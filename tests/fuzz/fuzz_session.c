@@ -459,7 +459,7 @@ static void check_written(const struct session *session)
         queued_bytes += sub->box.queue.bytes;
         if (!session->blocked) check_told(session->link->owner, sub);
         if (session->blocked || session->state != SESSION_READY) continue;
-        REQUIRE(subscription_credit_left(sub) == 0 || (sub->box.queue.entries == 0 && !sub->snapshot.active),
+        REQUIRE(subscription_credit_left(sub) == 0 || (sub->box.queue.entries == 0 && sub->snapshot == NULL),
                 "sid %u has credit and something to send, and is forgotten", sub->sid);
         REQUIRE(!sub->draining, "sid %u waits for MARK 3, and is forgotten", sub->sid);
         REQUIRE(sub->group == NULL || sub->group->box.queue.entries == 0 || subscription_credit_left(sub) == 0,

@@ -1,0 +1,180 @@
+"""What is measured: every scenario of the comparison, with its goal, in one table, SCENARIOS."""
+import dataclasses
+
+KIB = 1024
+MIB = 1024 * KIB
+
+# Which ways to which broker a scenario takes; peers.PEERS says what each is.
+OURS = ("pubsubd-tcp", "pubsubd-unix")
+OTHERS_TCP = ("nats", "redis-tcp", "mosquitto-tcp")
+TCP = ("pubsubd-tcp", *OTHERS_TCP)
+BROKERS = (*OURS, "nats", "redis-tcp", "redis-unix", "mosquitto-tcp")
+FLOOR = ("relay-tcp", "relay-unix")
+ALL = (*BROKERS, *FLOOR)
+QUICK_PEERS = (*OURS, *OTHERS_TCP, "relay-tcp", "redis-unix", "mosquitto-unix", "relay-unix")
+
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+    """One figure of the generator's JSON object, as the tables and charts show it."""
+    key: str
+    title: str
+    unit: str
+    factor: float = 1.0  # from the generator's unit to this one
+    higher_is_better: bool = False
+
+
+METRICS = {
+    "cpu": Metric("cpu_us_per_delivered", "broker CPU per delivered message", "µs"),
+    "round": Metric("p50_us", "time from publisher to subscriber, median", "µs"),
+    "connection": Metric("bytes_per_connection", "memory per idle connection", "KiB", 1 / KIB),
+    "beside": Metric("ratio", "rate beside a stalled subscriber, of the rate alone", "%", 100, higher_is_better=True),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Goal:
+    """What our broker has to reach in a scenario: one of the first three, and maybe more."""
+    at_most: float = None  # in the metric's unit
+    above_floor: float = None  # at most so much more than the relay of bytes, in the metric's unit
+    at_least: float = None  # in the metric's unit
+    times_best: float = None  # so many times better than the best other broker of the same run
+    told_exactly: bool = False  # the slow subscriber is told of exactly what it missed
+
+    def text(self):
+        if self.at_most is not None:
+            share = f" (1/{self.times_best:g} of the best)" if self.times_best else ""
+            return f"at most {self.at_most:g}{share}"
+        if self.above_floor is not None:
+            return f"at most floor + {self.above_floor:g}"
+        return f"at least {self.at_least:g}" + (", losses told exactly" if self.told_exactly else "")
+
+
+@dataclasses.dataclass(frozen=True)
+class Scenario:
+    """One row of the comparison.
+
+    mode, args: the generator's; `quick_args` replace some of them with --quick.
+    peers: who takes part. `judged` is the one of ours that the goal is for.
+    seconds: how long it is measured, where the mode has a duration.
+    windows: bytes under way at the same time where the default of 1 MiB does not fit, by broker program; "*" is all others.
+    settings: more arguments for a broker's program where its default forbids the scenario; told in the report.
+    patience_s: how long it may take beyond that before it counts as failed.
+    """
+    name: str
+    title: str
+    mode: str
+    args: dict
+    peers: tuple
+    metric: str = "cpu"
+    goal: Goal = None
+    seconds: float = 1.0
+    judged: str = "pubsubd-tcp"
+    windows: dict = dataclasses.field(default_factory=dict)
+    settings: dict = dataclasses.field(default_factory=dict)
+    quick_args: dict = dataclasses.field(default_factory=dict)
+    patience_s: float = 30
+
+    def arguments(self, quick):
+        return {**self.args, **self.quick_args} if quick else self.args
+
+    def heading(self, quick):
+        """Its title, with the numbers that it is run with."""
+        return self.title.format(**{key: f"{value:,}" for key, value in self.arguments(quick).items()})
+
+    def window(self, program):
+        return self.windows.get(program, self.windows.get("*", MIB))
+
+
+def one_to_one(name, payload, title, goal, seconds=1.0):
+    return Scenario(name, f"1 to 1, {title}", "flow", dict(publishers=1, subscribers=1, topics=1, payload=payload), ALL,
+                    goal=goal, seconds=seconds, windows=MOSQUITTO_QUEUE)
+
+
+def fan_out(name, subscribers, goal, windows):
+    return Scenario(name, "1 to {subscribers}, 64 B", "flow",
+                    dict(publishers=1, subscribers=subscribers, topics=1, payload=64), ALL, goal=goal, windows=windows)
+
+
+# Mosquitto queues 1,000 messages for a subscriber and drops what is beyond.
+MOSQUITTO_QUEUE = {"mosquitto": 16 * KIB}
+# With a wide fan-out each byte under way is under way to every subscriber: so many that a broker has a share of a second
+# to work off, and that Mosquitto's queue holds.
+FAN_100 = {"mosquitto": 16 * KIB, "*": 256 * KIB}
+FAN_1000 = {"mosquitto": 4 * KIB, "*": 128 * KIB}
+FAN_10000 = {"mosquitto": KIB, "*": 8 * KIB}
+# Redis refuses the 10,001st connection by default.
+REDIS_CONNECTIONS = {"redis": ("--maxclients", "19000")}
+ONE_MESSAGE = {"*": 1}  # the least that the generator keeps under way: two messages
+
+SCENARIOS = (
+    one_to_one("one-16", 16, "16 B", Goal(at_most=0.03, times_best=20)),
+    one_to_one("one-256", 256, "256 B", Goal(at_most=0.11)),
+    one_to_one("one-4k", 4 * KIB, "4 KiB", Goal(at_most=1.2)),
+    one_to_one("one-64k", 64 * KIB, "64 KiB", Goal(at_most=20)),
+    fan_out("fan-10", 10, Goal(at_most=0.02), MOSQUITTO_QUEUE),
+    fan_out("fan-100", 100, Goal(at_most=0.014, times_best=16), FAN_100),
+    fan_out("fan-1000", 1000, Goal(at_most=0.018, times_best=21), FAN_1000),
+    Scenario("ten-to-ten", "10 to 10, 10 topics, 64 B", "flow", dict(publishers=10, subscribers=10, topics=10, payload=64),
+             BROKERS, goal=Goal(at_most=0.06), windows=MOSQUITTO_QUEUE),
+    Scenario("wildcards", "{wildcards} wildcard subscriptions, random topics, 64 B", "wildcards",
+             dict(wildcards=10000, subscribers=10, payload=64), BROKERS, goal=Goal(at_most=0.15, times_best=20),
+             windows={"mosquitto": 16 * KIB, "redis": 16 * KIB}),
+    Scenario("interleaved", "{topics} topics interleaved to 1, 64 B", "flow",
+             dict(publishers=1, subscribers=1, topics=1000, payload=64, interleave=True), BROKERS, windows=MOSQUITTO_QUEUE),
+    Scenario("acked", "1 to 1, 64 B, each acknowledged", "acked", dict(publishers=1, subscribers=1, topics=1, payload=64),
+             (*OURS, "mosquitto-tcp"), windows=MOSQUITTO_QUEUE),
+    Scenario("mixed", "Mixed load: 1,000 topics, 50 subscribers, one slow", "mixed", dict(publishers=4),
+             (*OURS, *OTHERS_TCP), seconds=1.5, windows={"mosquitto": 64 * KIB, "*": 256 * KIB}),
+    Scenario("pingpong-tcp", "Ping-pong over TCP, 16 B", "pingpong", dict(payload=16),
+             (*TCP, "relay-tcp"), metric="round", goal=Goal(above_floor=2)),
+    Scenario("pingpong-unix", "Ping-pong over a Unix socket, 16 B", "pingpong", dict(payload=16),
+             ("pubsubd-unix", "redis-unix", "mosquitto-unix", "relay-unix"), metric="round", goal=Goal(above_floor=2),
+             judged="pubsubd-unix"),
+    Scenario("idle", "Memory per idle connection", "idle", dict(subscribers=5000), (*OURS, *OTHERS_TCP),
+             metric="connection", goal=Goal(at_most=1.0), quick_args=dict(subscribers=1000)),
+    Scenario("stall", "One stalled subscriber beside a fast one, 256 B", "stall", dict(payload=256), TCP,
+             metric="beside", goal=Goal(at_least=95, told_exactly=True), windows=MOSQUITTO_QUEUE, seconds=1.5),
+    Scenario("connections-10", "1 to {subscribers} connections, small batches, 64 B", "scale-conns",
+             dict(subscribers=10, payload=64), (*TCP, "relay-tcp"), windows=FAN_10000),
+    Scenario("connections-10000", "1 to {subscribers} connections, small batches, 64 B", "scale-conns",
+             dict(subscribers=10000, payload=64), (*TCP, "relay-tcp"), windows=FAN_10000, settings=REDIS_CONNECTIONS,
+             seconds=1.5, quick_args=dict(subscribers=2000), patience_s=60),
+    Scenario("burst-10000", "One message at a time to {subscribers} subscribers, 64 B", "flow",
+             dict(publishers=1, subscribers=10000, topics=1, payload=64), (*TCP, "relay-tcp"), windows=ONE_MESSAGE,
+             settings=REDIS_CONNECTIONS, quick_args=dict(subscribers=2000), patience_s=60),
+    Scenario("subscriptions-1", "{subscriptions} subscription, 64 B", "scale-subs",
+             dict(subscriptions=1, subscribers=1, payload=64), TCP, windows=MOSQUITTO_QUEUE),
+    Scenario("subscriptions-1m", "{subscriptions} subscriptions, 64 B to random ones", "scale-subs",
+             dict(subscriptions=1000000, subscribers=10, payload=64), TCP, windows=MOSQUITTO_QUEUE,
+             quick_args=dict(subscriptions=100000), patience_s=90),
+    Scenario("topics-1m", "{topics} distinct topics to 1, 64 B", "scale-topics", dict(topics=1000000, payload=64), TCP,
+             windows=MOSQUITTO_QUEUE, quick_args=dict(topics=100000), patience_s=60),
+    Scenario("big-1m", "1 to 1, 1 MiB", "flow", dict(publishers=1, subscribers=1, topics=1, payload=MIB), ALL,
+             windows={"*": 4 * MIB}),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Growth:
+    """A pair of figures that shows how the cost of a delivered message grows.
+
+    Each end is a scenario and the key of a figure there. The second may be at most `at_most` times the first.
+    """
+    title: str
+    small: tuple
+    large: tuple
+    at_most: float = 1.5
+
+
+GROWTH = (
+    Growth("From 10 to {subscribers} connections", ("connections-10", "cpu_us_per_delivered"),
+           ("connections-10000", "cpu_us_per_delivered")),
+    Growth("From 1 to {subscriptions} subscriptions", ("subscriptions-1", "cpu_us_per_delivered"),
+           ("subscriptions-1m", "cpu_us_per_delivered")),
+    Growth("From an empty to a full queue of a stalled subscriber", ("stall", "cpu_us_alone"), ("stall", "cpu_us_beside")),
+)
+
+
+def by_name(name):
+    return next((scenario for scenario in SCENARIOS if scenario.name == name), None)

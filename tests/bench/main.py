@@ -132,13 +132,15 @@ def first_value(path, key, separator):
     return "unknown"
 
 
-def about(tools, words):
+def about(tools, words, load):
+    """load: how many processes were at work before we began, on average over a minute."""
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return {"date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
             "command": shlex.join(["tests/bench/run", *words]), "revision": git_revision(),
             "machine": {"cpu": first_value("/proc/cpuinfo", "model name", ":"), "cores": os.cpu_count(),
                         "memory_mib": pages >> 20, "kernel": platform.release(), "architecture": platform.machine(),
-                        "distribution": first_value("/etc/os-release", "PRETTY_NAME", "=")},
+                        "distribution": first_value("/etc/os-release", "PRETTY_NAME", "="),
+                        "load_before": round(load, 2)},
             "versions": peers.versions(tools)}
 
 
@@ -176,15 +178,16 @@ def run(options, words):
             pass
     except OSError as error:
         complain(f"--out {options.out} can't be written to: {error.strerror}", 2)
+    load = os.getloadavg()[0]
     print("Building as released", file=sys.stderr)
     build(["pubsubd"] if options.load else ["pubsubd", "bench_load"])
     tools = tools_of(options)
     raise_descriptor_limit()
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupted)
     results, code = {}, 0
     progress = Progress(plan.quick)
-    known = about(tools, words)
+    known = about(tools, words, load)
     try:
         run_plan(plan, tools, progress, results)
     except KeyboardInterrupt:

@@ -4,7 +4,7 @@ import json
 import subprocess
 import time
 
-from peers import PEERS, Broker, PeerError, Tools
+from peers import ENDS_WITH_US, PEERS, Broker, PeerError, Tools
 from scenarios import Scenario
 
 OK, FAILED, UNSUPPORTED = "ok", "failed", "unsupported"
@@ -76,8 +76,8 @@ def shortened(text, otherwise):
 
 def run_generator(words, patience_s):
     """Calls the generator. Returns its figures, or why there are none, as result() makes it."""
-    process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                               errors="replace")
+    process = subprocess.Popen([*ENDS_WITH_US, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True, errors="replace", start_new_session=True)
     try:
         out, err = process.communicate(timeout=patience_s)
     except subprocess.TimeoutExpired:

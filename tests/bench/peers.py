@@ -13,9 +13,11 @@ import time
 
 READY_S = 15
 STOP_S = 10
-LOAD_POLL_S = 0.005
+POLL_S = 0.005
 SYSTEM_DIRECTORIES = ("/usr/sbin", "/sbin", "/usr/local/sbin")  # not in every user's PATH
 UNIX_PATH_MAX = 100  # the kernel takes 107 bytes
+# What is started does not outlive us, not even if we are killed.
+ENDS_WITH_US = ("setpriv", "--pdeathsig", "KILL")
 
 
 class PeerError(Exception):
@@ -105,10 +107,10 @@ class Broker:
         return self.process.pid
 
     def launch(self, command, stdout=None, pass_fds=()):
-        """Starts it. It does not outlive us, not even if we are killed."""
+        """Starts it."""
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", *command, *self.settings], stdin=subprocess.DEVNULL,
+                [*ENDS_WITH_US, *command, *self.settings], stdin=subprocess.DEVNULL,
                 stdout=stdout or log, stderr=log, cwd=self.dir, pass_fds=pass_fds, start_new_session=True)
 
     def place(self):
@@ -127,7 +129,7 @@ class Broker:
                 raise PeerError(f"{self.peer.program} ended before it was ready{self.last_words()}")
             if time.monotonic() > deadline:
                 raise PeerError(f"{self.peer.program} accepted no connection within {READY_S} s{self.last_words()}")
-            time.sleep(LOAD_POLL_S)
+            time.sleep(POLL_S)
 
     def await_ready_line(self, descriptor):
         """Waits for a line 'ready URL' and takes the URL from it. Closes the descriptor."""

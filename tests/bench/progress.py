@@ -1,4 +1,5 @@
 """What the user sees meanwhile: one line a measurement on stderr, on a terminal always the same one."""
+import shutil
 import sys
 import time
 
@@ -25,7 +26,7 @@ class Progress:
         self.line = (f"{minutes(time.monotonic() - self.began)} elapsed, {minutes(left_s)} left  [{index + 1}/{count}]"
                      f"  run {step.run}  {step.scenario.heading(self.quick)}: {PEERS[step.peer].label}")
         if self.in_place:
-            self._overwrite(self.line)
+            self._overwrite(self.line[:shutil.get_terminal_size().columns - 1])
 
     def end(self, made):
         failed = made["status"] != OK

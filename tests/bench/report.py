@@ -7,6 +7,7 @@ NOTHING = "–"
 LOST = "†"
 LOADED = ("flow", "acked", "wildcards", "mixed", "scale-conns", "scale-subs", "scale-topics")  # modes with a rate
 MIB_KIB = 1 / 1024
+BUSY_SHARE = 0.25  # of the cores: with more at work than that, others disturb the measurement
 
 
 def short(value):
@@ -207,6 +208,9 @@ def head(document):
     warnings = []
     if document["quick"]:
         warnings.append("**This was a quick look (`--quick`): short measurements, less scale. Do not quote its figures.**")
+    if machine["load_before"] > BUSY_SHARE * machine["cores"]:
+        warnings.append(f"**The machine was busy with other work** (load {machine['load_before']} before the first run): "
+                        "the ratios are less sure, the figures themselves are too high.")
     if not document["complete"]:
         warnings.append("**This was interrupted: figures are missing.**")
     return [*warnings, "\n".join(lines)]

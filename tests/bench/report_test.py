@@ -22,7 +22,7 @@ from measure import FAILED, OK, UNSUPPORTED, Plan, Step
 HERE = pathlib.Path(__file__).resolve().parent
 ABOUT = {"date": "2024-01-01T00:00:00+00:00", "command": "tests/bench/run", "revision": "0123456789ab",
          "machine": {"cpu": "a CPU", "cores": 2, "memory_mib": 1024, "kernel": "6.1", "architecture": "x86_64",
-                     "distribution": "Debian"},
+                     "distribution": "Debian", "load_before": 0.1},
          "versions": {"pubsubd": "pubsubd 0.1.0", "nats": None, "redis": "7", "mosquitto": "2"}}
 
 
@@ -202,6 +202,11 @@ class ReportTest(unittest.TestCase):
         self.assertIn("This was interrupted", text)
         self.assertIn("quick look", report.closing(document))
 
+    def test_a_busy_machine_is_told(self):
+        self.assertNotIn("busy", report.markdown(self.document))
+        busy = {**self.document, "machine": {**ABOUT["machine"], "load_before": 3.5}}
+        self.assertIn("busy with other work** (load 3.5", report.markdown(busy))
+
     def test_closing_counts_goals(self):
         self.assertIn("Goals met: 2 of 2.", report.closing(self.document))
 
@@ -324,7 +329,7 @@ class MeasureTest(unittest.TestCase):
         options = dict(zip(words[::2], words[1::2]))
         pid, url = options.pop("--pid"), options.pop("--url")
         self.assertEqual(options, {"--protocol": "raw", "--mode": "flow", "--publishers": "1", "--subscribers": "1",
-                                   "--topics": "1", "--payload": "16", "--window": str(1 << 20), "--seconds": "0.25",
+                                   "--topics": "1", "--payload": "16", "--window": str(scenarios.WINDOW), "--seconds": "0.25",
                                    "--warmup": "0.1", "--seed": "1"})
         self.assertRegex(url, r"^tcp://127\.0\.0\.1:\d+$")
         self.assertFalse(os.path.exists(f"/proc/{pid}"), "the broker still runs")

@@ -254,7 +254,7 @@ class ScenariosTest(unittest.TestCase):
                 self.assertRegex(scenario.name, r"^[a-z0-9-]+$")
                 self.assertNotIn("{", scenario.heading(quick=True))
                 programs = {"*", *(peer.program for peer in peers.PEERS.values())}
-                self.assertLessEqual({*scenario.windows, *scenario.settings}, programs)
+                self.assertLessEqual({*scenario.windows, *scenario.settings, *scenario.once}, programs)
 
     def test_growth_names_scenarios(self):
         for growth in scenarios.GROWTH:
@@ -266,6 +266,11 @@ class ScenariosTest(unittest.TestCase):
         self.assertEqual([(step.run, step.scenario.name, step.peer) for step in plan.steps()],
                          [(run, name, peer) for run in (1, 2) for name in ("one-16", "one-256")
                           for peer in ("nats", "redis-tcp")])
+
+    def test_who_needs_long_is_measured_once(self):
+        plan = Plan((scenarios.by_name("topics-1m"),), None, 3, False)
+        made = [step.peer for step in plan.steps()]
+        self.assertEqual((made.count("mosquitto-tcp"), made.count("pubsubd-tcp")), (1, 3))
 
 
 class ChartTest(unittest.TestCase):
@@ -329,7 +334,7 @@ class MeasureTest(unittest.TestCase):
         options = dict(zip(words[::2], words[1::2]))
         pid, url = options.pop("--pid"), options.pop("--url")
         self.assertEqual(options, {"--protocol": "raw", "--mode": "flow", "--publishers": "1", "--subscribers": "1",
-                                   "--topics": "1", "--payload": "16", "--window": str(scenarios.WINDOW), "--seconds": "0.25",
+                                   "--topics": "1", "--payload": "16", "--window": str(scenarios.WINDOW), "--seconds": "0.24",
                                    "--warmup": "0.1", "--seed": "1"})
         self.assertRegex(url, r"^tcp://127\.0\.0\.1:\d+$")
         self.assertFalse(os.path.exists(f"/proc/{pid}"), "the broker still runs")

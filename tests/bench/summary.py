@@ -16,6 +16,8 @@ COMPARED = (
     ("p99_us", "99th percentile of the latency", "µs", 1, False),
     ("bytes_per_connection", "memory per connection", "bytes", 1, False),
     ("bytes_per_subscription", "memory per subscription", "bytes", 1, False),
+    ("bytes_per_topic", "memory per topic that was used once", "bytes", 1, False),
+    ("subscribe_seconds", "time to subscribe", "s", 1, False),
     ("peak_kib", "peak memory", "KiB", 1, False),
     ("ratio", "rate beside a stalled subscriber, of the rate alone", "%", 100, True),
     ("lost", "messages lost", "", 1, False),
@@ -133,6 +135,7 @@ def scenario_row(scenario, plan, results):
            "goal_at_most": scenario.goal.at_most if scenario.goal else None,
            "windows": {peer: scenario.window(PEERS[peer].program) for peer in measured},
            "settings": {program: list(words) for program, words in scenario.settings.items()},
+           "once": list(scenario.once),
            "takes_part": list(plan.takes_part(scenario)),
            "peers": {peer: peer_summary(runs) for peer, runs in measured.items()}}
     row["verdict"] = judge(scenario, row)

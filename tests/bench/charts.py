@@ -1,4 +1,4 @@
-"""One chart a scenario, by gnuplot: a bar for each broker, its length the median, its whiskers the least and the most."""
+"""One chart a scenario, by gnuplot: a bar for each broker as long as the median, with whiskers from least to most."""
 import math
 import pathlib
 import shutil
@@ -12,6 +12,8 @@ LOG_FROM = 20  # times the smallest figure: from there on a bar would be too sho
 WIDTH, HEAD_HEIGHT, BAR_HEIGHT = 900, 150, 34
 TIMEOUT_S = 60
 TOO_SMALL = 1e-9
+INK = '"#222222"'
+FONTS = {"svg": "DejaVu Sans,Helvetica,Arial,sans-serif", "pngcairo": "DejaVu Sans"}
 
 
 def quoted(text):
@@ -19,7 +21,7 @@ def quoted(text):
 
 
 def bars_of(row):
-    """(peer, median, least, most) in the metric's unit from the top bar to the lowest; three times None where it failed."""
+    """(peer, median, least, most) in the metric's unit, the top bar first; three times None where there is no figure."""
     key, factor = row["metric"]["key"], row["metric"]["factor"]
     found = []
     for peer in row["takes_part"]:
@@ -46,7 +48,7 @@ def span(values, is_log):
 
 
 def script(document, row, output, terminal="svg"):
-    """The gnuplot program that draws the chart of a scenario to the file `output`; None when there is nothing to draw."""
+    """The gnuplot program that draws a scenario's chart to the file `output`; None when there is nothing to draw."""
     bars = bars_of(row)
     values = [value for _, *three in bars for value in three if value is not None]
     if not values:
@@ -55,36 +57,51 @@ def script(document, row, output, terminal="svg"):
     shown = values + ([goal] if goal else [])
     is_log = min(shown) > TOO_SMALL and max(shown) / min(shown) >= LOG_FROM
     left, right = span(shown, is_log)
-    metric = row["metric"]
-    direction = "higher is better" if metric["higher_is_better"] else "lower is better"
-    scale = ", log scale" if is_log else ""
-    top = len(bars)
-    data = [f"{top - index} {median:.9g} {least:.9g} {most:.9g} {int(PEERS[peer].colour[1:], 16)} {quoted(short(median))}"
-            for index, (peer, median, least, most) in enumerate(bars) if median is not None]
-    missing = [f'set label {quoted(reason(row, peer))} at first {left:.9g}, {top - index} offset 1,0 textcolor rgb "#8a1f1f"'
-               for index, (peer, median, *_) in enumerate(bars) if median is None]
-    labels = ", ".join(f"{quoted(PEERS[peer].label)} {top - index}" for index, (peer, *_) in enumerate(bars))
-    fonts = {"svg": "DejaVu Sans,Helvetica,Arial,sans-serif", "pngcairo": "DejaVu Sans"}
-    size = f"{WIDTH},{HEAD_HEIGHT + BAR_HEIGHT * top}"
-    lines = [
-        "set encoding utf8",
-        f'set terminal {terminal} size {size} font "{fonts[terminal]},13" background rgb "#ffffff" noenhanced',
-        f"set output {quoted(str(output))}",
-        f"set title \"{quoted(row['title'])[1:-1]}\\n{metric['title']}, {metric['unit']} ({direction})\" offset 0,0.7",
-        f"set xlabel \"{metric['unit']}{scale}; median of {document['runs']} run{'s' * (document['runs'] != 1)}, "
-        'whiskers: least and most"',
-        "set logscale x" if is_log else "unset logscale x",
-        f"set xrange [{left:.9g}:{right:.9g}]", f"set yrange [0.4:{top + 0.6}]", f"set ytics ({labels}) scale 0",
-        'set grid xtics lc rgb "#dddddd"', "set border 3", "unset key", "set style textbox opaque noborder margins 0.3,0.3", "set tmargin 5", "set xtics nomirror", "set ytics nomirror",
-        *(['set format x "%g"'] if is_log else []),
-        "$bars << END", *data, "END", *missing]
+    lines = [*page(document, row, output, terminal, is_log), *axes(bars, left, right, is_log), "$bars << END"]
+    for level, (peer, median, least, most) in levels(bars):
+        if median is not None:
+            colour = int(PEERS[peer].colour[1:], 16)
+            lines.append(f"{level} {median:.9g} {least:.9g} {most:.9g} {colour} {quoted(short(median))}")
+    lines.append("END")
+    for level, (peer, median, *_) in levels(bars):
+        if median is None:
+            lines.append(f"set label {quoted(reason(row, peer))} at first {left:.9g}, {level} offset 1,0 "
+                         'textcolor rgb "#8a1f1f"')
     if goal:
-        lines += [f'set arrow from first {goal:.9g}, graph 0 to first {goal:.9g}, graph 1 nohead dt 2 lw 1.5 lc rgb "#222222"',
-                  f'set label "goal" at first {goal:.9g}, graph 1 center offset 0,0.6 textcolor rgb "#222222"']
+        lines += [f"set arrow from first {goal:.9g}, graph 0 to first {goal:.9g}, graph 1 "
+                  f"nohead dt 2 lw 1.5 lc rgb {INK}",
+                  f'set label "goal" at first {goal:.9g}, graph 1 center offset 0,0.6 textcolor rgb {INK}']
+    bar = f"2:1:({left:.9g}):2:($1-0.36):($1+0.36):5"
     return "\n".join(lines + [
-        f"plot $bars using 2:1:({left:.9g}):2:($1-0.36):($1+0.36):5 with boxxyerror fs solid 1 noborder lc rgb variable, \\",
-        '     "" using 2:1:3:4 with xerrorbars pt -1 lw 1.5 lc rgb "#222222", \\',
+        f"plot $bars using {bar} with boxxyerror fs solid 1 noborder lc rgb variable, \\",
+        f'     "" using 2:1:3:4 with xerrorbars pt -1 lw 1.5 lc rgb {INK}, \\',
         '     "" using 4:1:6 with labels left offset 0.8,0 boxed', ""])
+
+
+def levels(bars):
+    """Each bar with its place on the vertical axis, where 1 is the lowest."""
+    return [(len(bars) - index, bar) for index, bar in enumerate(bars)]
+
+
+def page(document, row, output, terminal, is_log):
+    metric, runs = row["metric"], document["runs"]
+    direction = "higher is better" if metric["higher_is_better"] else "lower is better"
+    title = f"{quoted(row['title'])[1:-1]}\\n{metric['title']}, {metric['unit']} ({direction})"
+    size = f"{WIDTH},{HEAD_HEIGHT + BAR_HEIGHT * len(row['takes_part'])}"
+    return ["set encoding utf8",
+            f'set terminal {terminal} size {size} font "{FONTS[terminal]},13" background rgb "#ffffff" noenhanced',
+            f"set output {quoted(str(output))}",
+            f'set title "{title}" offset 0,0.7',
+            f"set xlabel \"{metric['unit']}{', log scale' if is_log else ''}; median of {runs} run{'s' * (runs != 1)}, "
+            'whiskers: least and most"']
+
+
+def axes(bars, left, right, is_log):
+    labels = ", ".join(f"{quoted(PEERS[peer].label)} {level}" for level, (peer, *_) in levels(bars))
+    return [*(["set logscale x", 'set format x "%g"'] if is_log else []),
+            f"set xrange [{left:.9g}:{right:.9g}]", f"set yrange [0.4:{len(bars) + 0.6}]",
+            "set xtics nomirror", f"set ytics ({labels}) scale 0 nomirror", 'set grid xtics lc rgb "#dddddd"',
+            "set border 3", "unset key", "set tmargin 5", "set style textbox opaque noborder margins 0.3,0.3"]
 
 
 def draw(document, directory):

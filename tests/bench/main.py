@@ -44,17 +44,19 @@ class Parser(argparse.ArgumentParser):
 
 def arguments(words):
     parser = Parser(prog="tests/bench/run", description="""Compares pubsubd with NATS, Redis and Mosquitto, and with a
-        relay that only copies bytes, side by side on this machine: the CPU time that a broker needs for a delivered message,
-        rates, latency, memory, losses. Installs what is missing, builds, measures, and writes tables and charts.""",
+        relay that only copies bytes, side by side on this machine: the CPU time that a broker needs for a delivered
+        message, rates, latency, memory, losses. Installs what is missing, builds, measures, and writes tables and
+        charts.""", allow_abbrev=False,
                     epilog="All of it takes about 20 minutes, --quick less than two. Exit codes: 0 measured, whatever "
-                           "the figures are; 1 pubsubd could not be measured; 2 wrong arguments; 130 interrupted.", allow_abbrev=False)
+                           "the figures are; 1 pubsubd could not be measured; 2 wrong arguments; 130 interrupted.")
     parser.add_argument("--runs", type=runs_argument, metavar="N", help=f"measure everything N times (default {RUNS})")
     parser.add_argument("--quick", action="store_true", help="a first look: one short run, less scale")
     parser.add_argument("--only", action="append", metavar="SCENARIO", help="only this scenario; may be repeated")
     parser.add_argument("--peer", action="append", metavar="PEER", help="only this broker; may be repeated")
     parser.add_argument("--out", type=pathlib.Path, default=TOP / "build" / "bench", metavar="DIR",
                         help="where the results go (default: build/bench)")
-    parser.add_argument("--load", type=pathlib.Path, metavar="PATH", help="another load generator than the one just built")
+    parser.add_argument("--load", type=pathlib.Path, metavar="PATH",
+                        help="another load generator than the one just built")
     parser.add_argument("--list", action="store_true", help="list the scenarios and brokers, and end")
     return parser.parse_args(words)
 
@@ -106,7 +108,7 @@ def tools_of(options):
 
 
 def raise_descriptor_limit():
-    """As many open files as we may have: the brokers and the generator inherit it, and ten thousand connections need it."""
+    """As many open files as we may have. All that we start inherits it, and ten thousand connections need it."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 

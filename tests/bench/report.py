@@ -27,8 +27,8 @@ def times(value):
 
 
 def table(heads, rows, texts=1):
-    """A Markdown table that is aligned, so that it can be read as it is, too. The first `texts` columns are text, numbers
-    follow."""
+    """A Markdown table, aligned so that it can be read as it is, too. The first `texts` columns are text, numbers follow.
+    """
     cells = [heads, *[[str(cell) for cell in row] for row in rows]]
     widths = [max(3, *(len(row[column]) for row in cells)) for column in range(len(heads))]
 
@@ -75,7 +75,8 @@ def cells(row, key, factor=1.0, which="median"):
 def grid(document, key, factor=1.0, which="median", modes=None):
     """The figure `key` of all brokers in all scenarios that have it."""
     rows = [[row["title"], *cells(row, key, factor, which)] for row in document["scenarios"]
-            if (modes is None or row["mode"] in modes) and any(figure(row, peer, key) is not None for peer in row["peers"])]
+            if (modes is None or row["mode"] in modes)
+            and any(figure(row, peer, key) is not None for peer in row["peers"])]
     return table(["scenario", *(label for _, label in PROGRAMS)], rows) if rows else None
 
 
@@ -152,7 +153,8 @@ def losses_section(document):
              for row in document["scenarios"] if row["mode"] not in ("stall", "mixed")
              for peer in row["peers"] if figure(row, peer, "lost", "max")]
     if lossy:
-        parts += ["**Messages lost elsewhere** (the worst run)", table(["scenario", "broker", "lost", "delivered"], lossy, texts=2)]
+        parts += ["**Messages lost elsewhere** (the worst run)",
+                  table(["scenario", "broker", "lost", "delivered"], lossy, texts=2)]
     else:
         parts.append("In all other scenarios nobody lost a message.")
     return parts
@@ -162,13 +164,13 @@ def better_section(document):
     """Says openly where others are ahead."""
     if not document["peer_better"]:
         return ["In none of the figures that were measured."]
-    lines = []
+    rows = []
     for found in document["peer_better"]:
         label, ours = (document["peers"][found[key]]["label"] for key in ("peer", "ours_peer"))
-        note = " (the spreads overlap)" if found["spreads_overlap"] else ""
-        lines.append(f"* {found['title']}: {found['what']}: **{label} {short(found['theirs'])} {found['unit']}**, "
-                     f"{ours} {short(found['ours'])} {found['unit']}{note}".rstrip())
-    return ["\n".join(lines)]
+        unit = f", {found['unit']}" if found["unit"] else ""
+        rows.append([found["title"], f"{found['what']}{unit}", label, short(found["theirs"]),
+                     f"{short(found['ours'])} ({ours})", "overlap" if found["spreads_overlap"] else ""])
+    return [table(["scenario", "figure", "who", "their figure", "ours", "spreads"], rows, texts=3)]
 
 
 def failures_section(document):
@@ -183,20 +185,25 @@ def failures_section(document):
     return ["\n".join(lines) or "Nothing."]
 
 
+def window_text(size):
+    if size is None:
+        return ""
+    return short(size / 1024) if size >= 1024 else "2 messages"
+
+
 def settings_section(document):
     """What differed between the brokers, or from their defaults."""
     rows = []
     for row in document["scenarios"]:
         by_program = {document["peers"][peer]["program"]: size for peer, size in row["windows"].items()}
-        rows.append([row["title"], *(short(by_program[program] / 1024) if program in by_program else ""
-                                     for program, _ in PROGRAMS)])
+        rows.append([row["title"], *(window_text(by_program.get(program)) for program, _ in PROGRAMS)])
     lines = [f"* {row['title']}: {program} was started with `{' '.join(words)}`, else it refuses the scenario"
              for row in document["scenarios"] for program, words in row["settings"].items()]
     if document["runs"] > 1:
         lines += [f"* {row['title']}: {program} was measured once: it needs long to get there"
                   for row in document["scenarios"] for program in row["once"]]
     return ["**Windows**: KiB under way at the same time, of all publishers together, but two messages at least. They are "
-            "smaller where otherwise a queue limit of that broker would be reached, or its backlog would last for seconds.",
+            "smaller where otherwise a queue limit of that broker would be reached, or its backlog would last seconds.",
             table(["scenario", *(label for _, label in PROGRAMS)], rows),
             "**Exceptions**:", "\n".join(lines) or "None."]
 

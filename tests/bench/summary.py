@@ -24,6 +24,9 @@ COMPARED = (
 )
 # What says little where the windows differ: what waits in the window is latency and memory.
 NEEDS_SAME_WINDOW = ("p50_us", "p99_us", "peak_kib")
+# What says nothing of a few subscriptions.
+NEEDS_MANY = ("bytes_per_subscription", "subscribe_seconds")
+MANY = 1000
 
 
 def spread(values):
@@ -179,6 +182,8 @@ def better_peers(rows):
             ours = ours if ours in row["peers"] else "pubsubd-tcp"
             for key, what, unit, factor, higher in COMPARED:
                 if key in NEEDS_SAME_WINDOW and row["windows"].get(peer) != row["windows"].get(ours):
+                    continue
+                if key in NEEDS_MANY and row["arguments"].get("subscriptions", 0) < MANY:
                     continue
                 theirs, own = figure(row, peer, key), figure(row, ours, key)
                 if theirs is None or own is None or not (theirs > own if higher else theirs < own):

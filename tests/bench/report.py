@@ -231,8 +231,8 @@ def markdown(document):
     sections = (
         ("CPU of the broker per delivered message, µs",
          ["Other units are named. Where there are two figures they are TCP / Unix socket. Lower is better, except for a "
-          "rate. `best/ours`: how many times less pubsubd needs (over TCP, if that took part) than the best other broker "
-          f"over any transport. {LOST}: messages were lost. Floor: a relay of bytes that parses nothing.",
+          "rate. `best/ours`: how many times less pubsubd needs than the best other broker, over TCP if that took part; goals "
+          f"are judged there, too. {LOST}: messages were lost. Floor: a relay of bytes that parses nothing.",
           main_table(document)]),
         ("Growth of the cost of a delivered message", [growth_table(document)]),
         ("Spread: least and most of the runs", [spread_table(document)]),

@@ -39,7 +39,7 @@ class Goal:
     at_most: float = None  # in the metric's unit
     above_floor: float = None  # at most so much more than the relay of bytes, in the metric's unit
     at_least: float = None  # in the metric's unit
-    times_best: float = None  # so many times better than the best other broker of the same run
+    times_best: float = None  # so many times better than the best other broker over the same transport
     told_exactly: bool = False  # the slow subscriber is told of exactly what it missed
 
     def text(self):

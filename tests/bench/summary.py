@@ -58,9 +58,10 @@ def figure(row, peer, key, which="median"):
     return row["peers"].get(peer, {}).get("figures", {}).get(key, {}).get(which)
 
 
-def best_other(row, metric):
-    """The best of the other brokers, over whatever transport: (peer, figure), or None."""
-    found = [(peer, figure(row, peer, metric.key)) for peer in row["peers"] if PEERS[peer].is_other]
+def best_other(row, metric, transport):
+    """The best of the other brokers over this transport: (peer, figure), or None."""
+    found = [(peer, figure(row, peer, metric.key)) for peer in row["peers"]
+             if PEERS[peer].is_other and PEERS[peer].transport == transport]
     found = [(peer, value) for peer, value in found if value is not None]
     choose = max if metric.higher_is_better else min
     return choose(found, key=lambda pair: pair[1], default=None)
@@ -79,7 +80,8 @@ def judge(scenario, row):
     """How our broker did: its figure, the best other one's, how many times better it is, and what that makes of the goal.
     `met` is None where there is no goal or no figure to compare it with."""
     metric = METRICS[scenario.metric]
-    raw, best = figure(row, scenario.judged, metric.key), best_other(row, metric)
+    raw = figure(row, scenario.judged, metric.key)
+    best = best_other(row, metric, PEERS[scenario.judged].transport)
     verdict = {"judged": scenario.judged, "ours": None if raw is None else raw * metric.factor, "best_peer": None,
                "best": None, "times_better": None, "met": None, "text": ""}
     if best:

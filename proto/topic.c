@@ -76,6 +76,11 @@ static uint32_t level_len(mps_view name, uint32_t at)
 bool mps_topic_matches(mps_view pattern, mps_view topic)
 {
     if (topic.ptr[0] == '$' && (pattern.ptr[0] == '+' || pattern.ptr[0] == '#')) return false;
+    return mps_levels_match(pattern, topic);
+}
+
+bool mps_levels_match(mps_view pattern, mps_view topic)
+{
     uint32_t p = 0, t = 0;
     for (;;) {
         uint32_t p_len = level_len(pattern, p), t_len = level_len(topic, t);

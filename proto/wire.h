@@ -361,6 +361,8 @@ const char *mps_pattern_error(mps_view pattern);
 bool mps_topic_is_wild(mps_view pattern); /* whether it holds a wildcard level */
 /* Whether a valid pattern matches a valid topic. */
 bool mps_topic_matches(mps_view pattern, mps_view topic);
+/* The same for levels behind the first: nothing is special about $. Either may be empty, which is one empty level. */
+bool mps_levels_match(mps_view pattern, mps_view topic);
 
 /* NULL if id may name a client: 1..MPS_ID_MAX bytes of UTF-8 without control or formatting characters, blanks,
  * '/', '+', '#', and not starting with '$'; else why not. */

@@ -16,7 +16,7 @@ static uint64_t child_hash(const struct topics *topics, const struct topic_node 
 
 static bool names_level(const struct topic_node *node, mps_view level)
 {
-    return node->len == level.len && memcmp(node->level, level.ptr, level.len) == 0;
+    return node->len == level.len && memcmp(node->text, level.ptr, level.len) == 0;
 }
 
 static bool is_child(const struct hash_node *node, const void *key)
@@ -45,12 +45,13 @@ static bool is_level(mps_view level, char wildcard)
     return level.len == 1 && level.ptr[0] == (uint8_t)wildcard;
 }
 
-static struct topic_node *add_child(struct topics *topics, struct topic_node *parent, mps_view level)
+static struct topic_node *add_child(struct topics *topics, struct topic_node *parent, mps_view level, mps_view tail)
 {
-    struct topic_node *node = malloc(sizeof *node + level.len);
+    struct topic_node *node = malloc(offsetof(struct topic_node, text) + level.len + tail.len);
     if (node == NULL) abort(); /* small, and bounded by the subscriptions that are allowed */
-    *node = (struct topic_node){.parent = parent, .len = (uint8_t)level.len};
-    memcpy(node->level, level.ptr, level.len);
+    *node = (struct topic_node){.parent = parent, .len = (uint8_t)level.len, .tail_len = (uint8_t)tail.len};
+    memcpy(node->text, level.ptr, level.len);
+    if (tail.len > 0) memcpy(node->text + level.len, tail.ptr, tail.len);
     hash_add(&topics->children, &node->in_children, child_hash(topics, parent, level));
     parent->users++;
     if (is_level(level, '+')) {
@@ -88,23 +89,65 @@ void topics_free(struct topics *topics)
     hash_free(&topics->children);
 }
 
-static struct topic_node *child_or_new(struct topics *topics, struct topic_node *parent, mps_view level)
-{
-    struct topic_node *child = find_child(topics, parent, level);
-    return child ? child : add_child(topics, parent, level);
-}
-
 /* Patterns under $ are few, and stand in the trie, where topics_has_first_level() finds them. */
 static bool is_whole(mps_view pattern)
 {
     return pattern.ptr[0] != '$' && !mps_topic_is_wild(pattern);
 }
 
+static const mps_view no_tail;
+
+static mps_view tail_of(const struct topic_node *node)
+{
+    return (mps_view){node->text + node->len, node->tail_len};
+}
+
+/* What is left of a name from the slash at `at` - 1 on; nothing if it is over. */
+static mps_view rest_of(mps_view name, uint32_t at)
+{
+    return at <= name.len ? (mps_view){name.ptr + at - 1, name.len - at + 1} : no_tail;
+}
+
+static struct topic_node *child_or_new(struct topics *topics, struct topic_node *parent, mps_view level, mps_view tail)
+{
+    struct topic_node *child = find_child(topics, parent, level);
+    return child ? child : add_child(topics, parent, level, tail);
+}
+
+/* The pattern isn't alone any more: its tail's first level becomes a node, with what is left and with all entries. */
+static void push_down(struct topics *topics, struct topic_node *node)
+{
+    mps_view tail = tail_of(node);
+    uint32_t at = 1;
+    mps_view level = next_level(tail, &at);
+    struct topic_node *child = add_child(topics, node, level, rest_of(tail, at));
+    child->first = node->first;
+    for (struct topic_entry *entry = child->first; entry != NULL; entry = entry->next) {
+        entry->node = child;
+        child->users++;
+        node->users--;
+    }
+    node->first = NULL;
+    node->tail_len = 0;
+}
+
+static struct topic_node *trie_node(struct topics *topics, mps_view pattern)
+{
+    struct topic_node *node = topics->root;
+    for (uint32_t at = 0; at <= pattern.len;) {
+        mps_view level = next_level(pattern, &at), rest = rest_of(pattern, at);
+        node = child_or_new(topics, node, level, rest);
+        if (node->tail_len == 0) continue;
+        if (node->tail_len == rest.len && memcmp(tail_of(node).ptr, rest.ptr, rest.len) == 0) break;
+        push_down(topics, node);
+    }
+    return node;
+}
+
 void topics_add(struct topics *topics, mps_view pattern, struct topic_entry *entry)
 {
-    struct topic_node *node = is_whole(pattern) ? child_or_new(topics, topics->whole, pattern) : topics->root;
-    for (uint32_t at = 0; node->parent != topics->whole && at <= pattern.len;)
-        node = child_or_new(topics, node, next_level(pattern, &at));
+    struct topic_node *node =
+        is_whole(pattern) ? child_or_new(topics, topics->whole, pattern, no_tail) : trie_node(topics, pattern);
     *entry = (struct topic_entry){node, NULL, node->first};
     if (node->first != NULL) node->first->prev = entry;
     node->first = entry;
@@ -119,6 +162,7 @@ bool topics_has_first_level(const struct topics *topics, mps_view level)
 
 static bool stands_under_wildcard(const struct topic_node *node)
 {
+    if (mps_topic_is_wild(tail_of(node))) return true;
     for (; node->parent != NULL; node = node->parent) {
         if (node == node->parent->plus || node == node->parent->rest) return true;
     }
@@ -161,6 +205,14 @@ static const struct topic_node *match_child(const struct topics *topics, const s
     return find_child(topics, node, level);
 }
 
+/* Whether a topic, of which the level at `at` is the next, ends like the node's pattern. */
+static bool tail_matches(const struct topic_node *node, mps_view topic, uint32_t at)
+{
+    mps_view tail = {node->text + node->len + 1, node->tail_len - 1u};
+    if (at > topic.len) return is_level(tail, '#'); /* which matches its parent, too */
+    return mps_levels_match(tail, (mps_view){topic.ptr + at, topic.len - at});
+}
+
 uint64_t topics_match(const struct topics *topics, mps_view topic, uint64_t hash,
                       void (*fn)(struct topic_entry *, void *), void *arg)
 {
@@ -180,6 +232,10 @@ uint64_t topics_match(const struct topics *topics, mps_view topic, uint64_t hash
         visited++;
         const struct topic_node *node = todo[--count].node;
         uint32_t at = todo[count].at;
+        if (node->tail_len > 0) {
+            if (tail_matches(node, topic, at)) each_entry(node, fn, arg);
+            continue;
+        }
         bool wild = !(reserved && node == topics->root); /* $... is never matched by a leading wildcard */
         if (wild) each_entry(node->rest, fn, arg);
         if (at > topic.len) {

@@ -1,5 +1,6 @@
 /* All patterns that are subscribed to. Those with wildcards stand in a trie, one node a level, wildcards as levels of their
- * own; the others, mostly many, in a table of whole topics, one node each. Subscriptions are in lists at the nodes. */
+ * own, down to where a pattern is alone: what is left of it is its node's tail. The others, mostly many, stand in a table of
+ * whole topics. So nearly all cost one node. Subscriptions are in lists at the nodes. */
 #ifndef BROKER_TOPICS_H
 #define BROKER_TOPICS_H
 
@@ -14,8 +15,8 @@ struct topic_node {
     struct topic_entry *first;      /* subscriptions to exactly this pattern */
     uint32_t users;                 /* children and entries; at 0 the node goes */
     uint32_t names;                 /* children that are no wildcards */
-    uint8_t len;
-    uint8_t level[];                /* len bytes */
+    uint8_t len, tail_len;
+    uint8_t text[];                 /* the level; then the tail, from a slash on. Who has a tail has no children */
 };
 
 /* What a subscription embeds to stand in the trie. */

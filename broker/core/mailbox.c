@@ -415,6 +415,7 @@ void mailbox_set_terms(struct mailbox *box, const struct terms *terms)
     filter_unref(box->broker, box->filter);
     box->filter = terms->filter;
     set_policy(box, terms->policy);
+    box->is_picky = box->filter != NULL || box->no_local || box->policy == MPS_POLICY_BLOCK;
     mailbox_lose_oldest(box, box->max_msgs, box->max_bytes, MPS_GAP_DROP_OLD);
     mailbox_account(box, was);
     if (box->lost > lost) mailbox_activate(box);

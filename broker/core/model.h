@@ -40,6 +40,7 @@ struct mailbox {
     uint8_t policy, then;             /* enum mps_policy */
     bool is_debtor;
     bool gave_up;                     /* somebody waited in vain; until something is sent, nobody waits again */
+    bool is_picky;                    /* each message is judged by itself: filter, no_local, or policy `block` */
 
     bool no_local;
     bool is_slow;                     /* as last told under $SYS */

@@ -62,7 +62,7 @@ static void add_box(struct route *route, struct mailbox *box)
         if (route->boxes == NULL) abort(); /* one pointer a subscription */
     }
     route->boxes[route->count++] = box;
-    if (box->filter != NULL || box->no_local || box->policy == MPS_POLICY_BLOCK) route->is_plain = false;
+    if (box->is_picky) route->is_plain = false;
     if (box->latest != NULL) route->has_latest = true;
 }
 

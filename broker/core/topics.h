@@ -8,13 +8,15 @@
 #include "wire.h"
 
 struct topic_node {
-    struct hash_node in_children;   /* in topics.children: one table for all, by parent and level */
-    struct topic_node *parent;
     struct topic_node *plus, *rest; /* the children "+" and "#", NULL if there are none */
     struct topic_node *only;        /* the one child that is no wildcard, as long as there was never another; or NULL */
-    struct topic_entry *first;      /* subscriptions to exactly this pattern */
     uint32_t users;                 /* children and entries; at 0 the node goes */
     uint32_t names;                 /* children that are no wildcards */
+
+    /* Of the last node on the way only this is looked at: one or two cache lines. */
+    struct hash_node in_children;   /* in topics.children: one table for all, by parent and level */
+    struct topic_node *parent;
+    struct topic_entry *first;      /* subscriptions to exactly this pattern */
     uint8_t len, tail_len;
     uint8_t text[];                 /* the level; then the tail, from a slash on. Who has a tail has no children */
 };

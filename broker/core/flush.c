@@ -19,7 +19,6 @@
 enum piece_kind {
     PIECE_CUT,
     PIECE_CONTROL,
-    PIECE_FOR,
     PIECE_GAP,
     PIECE_MARK,
     PIECE_DRAINED,
@@ -35,7 +34,8 @@ struct piece {
     const uint8_t *bytes;
     struct subscription *sub;
     struct retained_value *value; /* RETAINED, RETAINED_GAP */
-    uint32_t for_flags;           /* FOR */
+    uint32_t for_at;              /* in the scratch memory: a FOR that goes before */
+    uint8_t for_len, for_flags;   /* 0: none does */
 };
 
 /* What one write would send. Nothing is taken out of a queue until the link has said how much it took. */
@@ -112,15 +112,31 @@ static struct mps_out open_scratch(struct flush_plan *plan)
     return mps_out_open(plan->scratch + plan->scratch_used, MPS_SMALL_FRAME_MAX);
 }
 
-/* FOR is written here and not when a message is queued, so dropping from a queue can't disturb it. */
-static void plan_for(struct flush_plan *plan, struct subscription *sub, uint32_t flags)
+/* FOR is written here and not when a message is queued, so dropping from a queue can't disturb it. Returns its length. */
+static uint8_t plan_for(struct flush_plan *plan, const struct subscription *sub, uint8_t flags)
 {
-    if (plan->for_sid == sub->sid && plan->for_flags == flags) return;
     struct mps_out out = open_scratch(plan);
     mps_encode_for(&out, &(struct mps_for){.sid = sub->sid, .flags = flags});
-    add_frame(plan, PIECE_FOR, sub, &out)->for_flags = flags;
+    plan->scratch_used += out.len;
+    plan->bytes += out.len;
     plan->for_sid = sub->sid;
     plan->for_flags = flags;
+    add_iovec(plan, out.buf, out.len);
+    return (uint8_t)out.len;
+}
+
+/* Messages of a subscription, behind a FOR if the peer holds other terms. */
+static struct piece *plan_msgs(struct flush_plan *plan, enum piece_kind kind, struct subscription *sub, uint8_t flags,
+                               const uint8_t *bytes, uint32_t len)
+{
+    uint32_t for_at = plan->scratch_used;
+    uint8_t for_len = plan->for_sid == sub->sid && plan->for_flags == flags ? 0 : plan_for(plan, sub, flags);
+    struct piece *piece = add_piece(plan, kind, bytes, len);
+    piece->sub = sub;
+    piece->for_at = for_at;
+    piece->for_len = for_len;
+    piece->for_flags = flags;
+    return piece;
 }
 
 static struct piece *plan_gap(struct flush_plan *plan, enum piece_kind kind, struct subscription *sub, uint32_t reason,
@@ -158,8 +174,7 @@ static bool plan_queue(struct flush_plan *plan, struct subscription *sub, uint32
             continue;
         }
         uint64_t count = entry->count < progress->credit ? entry->count : progress->credit;
-        plan_for(plan, sub, 0);
-        add_piece(plan, PIECE_MSGS, entry->run->bytes + entry->off, entry_len(entry, count))->sub = sub;
+        plan_msgs(plan, PIECE_MSGS, sub, 0, entry->run->bytes + entry->off, entry_len(entry, count));
         progress->credit -= count;
         if (count == entry->count) continue;
         sub->is_starved = true;
@@ -183,10 +198,7 @@ static void plan_retained(struct flush_plan *plan, struct subscription *sub, str
         plan_gap(plan, PIECE_RETAINED_GAP, sub, MPS_GAP_TOO_LARGE, 1)->value = value;
         return;
     }
-    plan_for(plan, sub, MPS_FOR_RETAINED);
-    struct piece *piece = add_piece(plan, PIECE_RETAINED, value->run->bytes, value->run->len);
-    piece->sub = sub;
-    piece->value = value;
+    plan_msgs(plan, PIECE_RETAINED, sub, MPS_FOR_RETAINED, value->run->bytes, value->run->len)->value = value;
     progress->credit--;
 }
 
@@ -322,6 +334,16 @@ static void note_cut(struct session *session, uint32_t taken)
     session->cut = NULL;
 }
 
+/* The FOR of a piece, of which the link took a part. Returns whether that was all of it. */
+static bool note_for(struct session *session, const struct flush_plan *plan, const struct piece *piece, uint32_t taken)
+{
+    session->for_sid = piece->sub->sid;
+    session->for_flags = piece->for_flags;
+    if (taken == piece->for_len) return true;
+    buffer_append(&session->control, plan->scratch + piece->for_at + taken, piece->for_len - taken);
+    return false;
+}
+
 /* A piece of which the link took `taken` bytes, at least 1. */
 static void note_piece(struct session *session, const struct piece *piece, uint32_t taken)
 {
@@ -335,10 +357,6 @@ static void note_piece(struct session *session, const struct piece *piece, uint3
         note_retained(piece, &piece->sub->box.sent, &figures->copies_out);
         return;
     case PIECE_RETAINED_GAP: note_retained(piece, &piece->sub->box.lost, &figures->copies_lost); break;
-    case PIECE_FOR:
-        session->for_sid = piece->sub->sid;
-        session->for_flags = piece->for_flags;
-        break;
     case PIECE_GAP: mailbox_pop_gap(&piece->sub->box); break;
     case PIECE_MARK: subscription_end_snapshot(piece->sub); break;
     case PIECE_DRAINED: piece->sub->draining = false; break;
@@ -351,6 +369,11 @@ static void note_taken(struct session *session, const struct flush_plan *plan, s
 {
     for (int i = 0; i < plan->pieces_count && taken > 0; i++) {
         const struct piece *piece = &plan->pieces[i];
+        if (piece->for_len > 0) {
+            uint32_t part = taken < piece->for_len ? (uint32_t)taken : piece->for_len;
+            taken -= part;
+            if (!note_for(session, plan, piece, part) || taken == 0) return;
+        }
         uint32_t part = taken < piece->len ? (uint32_t)taken : piece->len;
         note_piece(session, piece, part);
         taken -= part;
@@ -358,13 +381,17 @@ static void note_taken(struct session *session, const struct flush_plan *plan, s
 }
 
 /* Of those that this write came to: who has nothing more to send leaves the list, the others go behind the rest. */
-static void rotate_active(struct session *session, const struct subscription *last)
+static void rotate_active(struct session *session, struct subscription *last)
 {
-    for (bool over = last == NULL; !over;) {
-        struct subscription *sub = session->active;
-        over = sub == last;
-        subscription_deactivate(sub);
-        if (subscription_has_work(sub)) subscription_activate(sub);
+    if (last == NULL) return;
+    struct subscription *sub = session->active, *behind = last->next_active;
+    session->active = behind;
+    if (behind != NULL) behind->prev_active = NULL;
+    else session->active_last = NULL;
+    for (struct subscription *next; sub != behind; sub = next) {
+        next = sub == last ? behind : sub->next_active;
+        sub->is_active = false;
+        subscription_activate(sub); /* if it has work */
     }
 }
 

@@ -168,11 +168,10 @@ static uint32_t lift_gaps(struct queue *queue, struct queue_entry *kept, uint32_
     return count;
 }
 
-/* Bytes and messages of the first entry that have to go. */
-static void first_excess(const struct queue *queue, uint64_t max_msgs, uint64_t max_bytes, uint32_t *len,
-                         uint64_t *count)
+/* Bytes and messages of the first entry of messages that have to go. */
+static void first_excess(const struct queue *queue, const struct queue_entry *entry, uint64_t max_msgs,
+                         uint64_t max_bytes, uint32_t *len, uint64_t *count)
 {
-    const struct queue_entry *entry = queue_at(queue, 0);
     *len = entry->len;
     *count = entry->count;
     if (queue->msgs - entry->count >= max_msgs || queue->bytes - entry->len >= max_bytes) return; /* all of it */
@@ -190,10 +189,60 @@ static void first_excess(const struct queue *queue, uint64_t max_msgs, uint64_t 
     *count = frames;
 }
 
-uint64_t queue_drop_oldest(struct queue *queue, struct run_pool *runs, uint64_t max_msgs, uint64_t max_bytes,
+/* What is left of a run must not keep much more memory than it needs: less than half of a large one, which nobody else
+ * holds, gets memory of its own. */
+static void unpin(struct queue_entry *entry, struct run_pool *runs)
+{
+    struct run *run = entry->run;
+    if (run->len < PINNED_MIN || entry->len >= run->len / 2 || !run_has_one_holder(run)) return;
+    struct run *part = run_copy_part(runs, run, entry->off, entry->len, (uint32_t)entry->count);
+    run_unref(runs, run);
+    entry->run = part;
+    entry->off = 0;
+}
+
+/* Takes len bytes, count messages, off an entry; if nothing is left of it, returns true: it is to be removed. */
+static bool shorten(struct queue *queue, struct run_pool *runs, struct queue_entry *entry, uint32_t len, uint64_t count)
+{
+    queue->msgs -= count;
+    queue->bytes -= len;
+    entry->off += len;
+    entry->len -= len;
+    entry->count -= count;
+    if (entry->count > 0) {
+        unpin(entry, runs);
+        return false;
+    }
+    run_unref(runs, entry->run);
+    return true;
+}
+
+/* What a stalled reader meets with each run, a thousand of them a thousand times: the gap stands at the front already,
+ * and grows by what is behind it. Returns how many messages went; there may be more to drop. */
+static uint64_t grow_front_gap(struct queue *queue, struct run_pool *runs, uint64_t max_msgs, uint64_t max_bytes,
+                               enum mps_gap_reason reason)
+{
+    uint64_t dropped = 0;
+    while ((queue->msgs > max_msgs || queue->bytes > max_bytes) && queue->before == 0) {
+        struct queue_entry *gap = queue_at(queue, 0), *entry = queue_at(queue, 1);
+        if (gap->run != NULL || gap->off != reason || entry->run == NULL) break;
+        uint32_t len;
+        uint64_t count;
+        first_excess(queue, entry, max_msgs, max_bytes, &len, &count);
+        bool next_is_gap = queue->entries > 2 && queue_at(queue, 2)->run == NULL;
+        if (count == entry->count && next_is_gap) break; /* with which it may have to be merged */
+        gap->count += count;
+        dropped += count;
+        if (!shorten(queue, runs, entry, len, count)) continue;
+        *entry = *gap;
+        remove_first(queue);
+    }
+    return dropped;
+}
+
+static uint64_t drop_first(struct queue *queue, struct run_pool *runs, uint64_t max_msgs, uint64_t max_bytes,
                            enum mps_gap_reason reason)
 {
-    if (queue->msgs <= max_msgs && queue->bytes <= max_bytes) return 0;
     struct queue_entry kept[16]; /* one of each reason */
     uint32_t gaps = 0;
     uint64_t dropped = 0;
@@ -202,7 +251,7 @@ uint64_t queue_drop_oldest(struct queue *queue, struct run_pool *runs, uint64_t 
         gaps = lift_gaps(queue, kept, gaps);
         uint32_t len;
         uint64_t count;
-        first_excess(queue, max_msgs, max_bytes, &len, &count);
+        first_excess(queue, queue_at(queue, 0), max_msgs, max_bytes, &len, &count);
         queue_pop(queue, runs, len, count);
         dropped += count;
     }
@@ -226,33 +275,19 @@ uint64_t queue_drop_oldest(struct queue *queue, struct run_pool *runs, uint64_t 
     return dropped;
 }
 
-/* What is left of a run must not keep much more memory than it needs: less than half of a large one, which nobody else
- * holds, gets memory of its own. */
-static void unpin(struct queue_entry *entry, struct run_pool *runs)
+uint64_t queue_drop_oldest(struct queue *queue, struct run_pool *runs, uint64_t max_msgs, uint64_t max_bytes,
+                           enum mps_gap_reason reason)
 {
-    struct run *run = entry->run;
-    if (run->len < PINNED_MIN || entry->len >= run->len / 2 || !run_has_one_holder(run)) return;
-    struct run *part = run_copy_part(runs, run, entry->off, entry->len, (uint32_t)entry->count);
-    run_unref(runs, run);
-    entry->run = part;
-    entry->off = 0;
+    uint64_t dropped = grow_front_gap(queue, runs, max_msgs, max_bytes, reason);
+    if (queue->msgs <= max_msgs && queue->bytes <= max_bytes) return dropped;
+    return dropped + drop_first(queue, runs, max_msgs, max_bytes, reason);
 }
 
 void queue_pop(struct queue *queue, struct run_pool *runs, uint32_t len, uint64_t count)
 {
     struct queue_entry *entry = queue_at(queue, 0);
     assert(entry->run != NULL && entry->len >= len && entry->count >= count);
-    queue->msgs -= count;
-    queue->bytes -= len;
-    entry->off += len;
-    entry->len -= len;
-    entry->count -= count;
-    if (entry->count > 0) {
-        unpin(entry, runs);
-        return;
-    }
-    run_unref(runs, entry->run);
-    remove_first(queue);
+    if (shorten(queue, runs, entry, len, count)) remove_first(queue);
 }
 
 void queue_pop_gap(struct queue *queue)

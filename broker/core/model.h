@@ -171,6 +171,11 @@ struct session {
     uint32_t cut_off, cut_len;
     bool read_ended;                  /* the peer's stream has ended */
     bool end_sent;                    /* ours too */
+    bool ahead_over;                  /* coming in: a frame came that nothing may overtake */
+    bool has_inbox;                   /* in broker.inboxes */
+    bool is_waking;                   /* in broker.waking */
+    bool half;                        /* goes on delivering after the peer's end of stream */
+    bool paused;                      /* reading is off */
 
     struct session *next_held, *next_dead;
     struct session *prev, *next;      /* broker.sessions */
@@ -183,10 +188,10 @@ struct session {
     struct slab *stalled;             /* input that waits: for its share of the next turn, or for a mailbox's room */
     uint32_t stalled_at;              /* it is from here to .used */
     uint32_t ahead_at;                /* up to here it was looked through for control frames, which were executed */
-    bool ahead_over;                  /* a frame came that nothing may overtake */
+    uint32_t held_len;                /* bytes of the message that is held */
+    uint32_t filters_count;           /* of .subs */
     struct mailbox *waits_for;        /* room for the first message of .stalled; NULL: it is not held */
     struct list_node in_waiting;      /* of the mailbox */
-    uint32_t held_len;                /* bytes of that message */
     uint64_t held_reserved_bytes;     /* what other queues of the mailbox's connection take of it, too */
     uint64_t held_since_ms;           /* UINT64_MAX: the next message was not held yet */
     struct timer hold_timer;          /* in broker.holds */
@@ -200,6 +205,7 @@ struct session {
     uint32_t errs_unsaid;             /* not answered, as too many */
 
     /* going out */
+    uint32_t hand_out_bytes;          /* so much may members of groups be handed in a turn */
     uint32_t bye_code;                /* ENDING: what to say at the end, or SESSION_NO_BYE: just close */
     char *bye_text;                   /* own memory or NULL */
 
@@ -207,19 +213,13 @@ struct session {
     struct subscription *inbox;       /* sid 0; NULL until somebody writes to it */
     struct hash_node in_inboxes;
     uint8_t inbox_id[INBOX_ID_BYTES];
-    bool has_inbox;                   /* in broker.inboxes */
 
     struct hash subs;                 /* by sid; the inbox too */
-    uint32_t filters_count;           /* those of them that have a filter */
-    uint32_t hand_out_bytes;          /* as much may that be */
     struct list_node in_waking;       /* of the broker, while .is_waking: who rests here can go on */
-    bool is_waking;
     struct session *next_slow;
     uint64_t chosen, chosen_bytes;    /* scratch of fanout.c: for message broker.judged, so much is about to be queued */
     uint32_t rx_max;                  /* bytes of a MSG frame that it takes; 0: any */
     uint32_t ka_ms;                   /* keepalive; 0: none */
-    bool half;                        /* goes on delivering after the peer's end of stream */
-    bool paused;                      /* reading is off */
 };
 
 /* Who gets what is published to a topic. */

@@ -78,8 +78,8 @@ static void enlist(struct group *group, struct subscription *sub)
 {
     struct list_node *before = group->members.last;
     for (int i = 0; i < LOOKS_MAX && before != NULL; i++, before = before->prev)
-        if (container_of(before, struct subscription, in_members)->served <= sub->served) break;
-    list_insert(&group->members, before, &sub->in_members);
+        if (container_of(before, struct member, in_members)->served <= sub->member->served) break;
+    list_insert(&group->members, before, &sub->member->in_members);
 }
 
 static bool session_is_ready(const struct session *session)
@@ -93,17 +93,17 @@ static void rest(struct group *group, struct subscription *sub)
 {
     sub->is_resting = true;
     sub->rests_for_link = !session_is_ready(sub->session);
-    list_remove(&group->members, &sub->in_members);
-    list_append(&group->resting, &sub->in_members);
-    if (sub->rests_for_link) list_append(&sub->session->resting, &sub->in_resting);
+    list_remove(&group->members, &sub->member->in_members);
+    list_append(&group->resting, &sub->member->in_members);
+    if (sub->rests_for_link) list_append(&sub->session->resting, &sub->member->in_resting);
 }
 
 static void rise(struct group *group, struct subscription *sub)
 {
     if (!sub->is_resting) return;
     sub->is_resting = false;
-    list_remove(&group->resting, &sub->in_members);
-    if (sub->rests_for_link) list_remove(&sub->session->resting, &sub->in_resting);
+    list_remove(&group->resting, &sub->member->in_members);
+    if (sub->rests_for_link) list_remove(&sub->session->resting, &sub->member->in_resting);
     enlist(group, sub);
 }
 
@@ -115,7 +115,10 @@ void group_join(struct subscription *sub, mps_view name, const struct terms *ter
     else filter_unref(session->broker, terms->filter); /* the group has one like it */
     if (session->hand_out_bytes == 0) session->hand_out_bytes = HAND_OUT_LEAST;
     sub->group = group;
-    sub->served = group->served;
+    sub->member = calloc(1, sizeof *sub->member);
+    if (sub->member == NULL) abort(); /* small, as subscriptions are */
+    sub->member->sub = sub;
+    sub->member->served = group->served;
     enlist(group, sub);
     group->members_count++;
     group_dirty(group);
@@ -138,7 +141,7 @@ static void take_from_hand(struct subscription *sub)
 {
     if (!sub->is_handed) return;
     sub->is_handed = false;
-    list_remove(&sub->session->handed, &sub->in_handed);
+    list_remove(&sub->session->handed, &sub->member->in_handed);
 }
 
 /* What members could not be sent goes to the front again. */
@@ -149,7 +152,7 @@ static void collect(struct group *group)
     struct mailbox **from = malloc(group->members_count * sizeof *from);
     if (from == NULL) abort(); /* one pointer a member */
     for (struct list_node *node; (node = group->returning.first) != NULL;) {
-        struct subscription *sub = container_of(node, struct subscription, in_returning);
+        struct subscription *sub = container_of(node, struct member, in_returning)->sub;
         list_remove(&group->returning, node);
         from[count++] = &sub->box;
     }
@@ -173,7 +176,7 @@ static void give_back(struct subscription *sub)
         rest(group, sub);
     }
     if (group->returning.first == NULL) list_append(&group->box.broker->returning_groups, &group->in_returning);
-    list_append(&group->returning, &sub->in_returning);
+    list_append(&group->returning, &sub->member->in_returning);
 }
 
 void group_collect_all(struct broker *broker)
@@ -189,8 +192,10 @@ void group_leave(struct subscription *sub, bool gently)
     if (sub->is_handed) give_back(sub);
     if (group->returning.first != NULL) collect(group);
     rise(group, sub);
-    list_remove(&group->members, &sub->in_members);
+    list_remove(&group->members, &sub->member->in_members);
     sub->group = NULL;
+    free(sub->member);
+    sub->member = NULL;
     if (--group->members_count > 0) return;
     if (gently) inherit(sub, group);
     group_free(group);
@@ -224,7 +229,7 @@ void group_session_written(struct session *session)
 {
     if (session->handed.first != NULL && session->hand_out_bytes < HAND_OUT_MOST) session->hand_out_bytes *= 2;
     for (struct list_node *node; (node = session->handed.first) != NULL;)
-        give_back(container_of(node, struct subscription, in_handed)); /* nothing is left to give back */
+        give_back(container_of(node, struct member, in_handed)->sub); /* nothing is left to give back */
     session->handed_bytes = 0;
     group_session_ready(session);
 }
@@ -233,7 +238,7 @@ void group_session_blocked(struct session *session)
 {
     if (session->handed.first != NULL) session->hand_out_bytes = HAND_OUT_LEAST;
     for (struct list_node *node; (node = session->handed.first) != NULL;)
-        give_back(container_of(node, struct subscription, in_handed));
+        give_back(container_of(node, struct member, in_handed)->sub);
     session->handed_bytes = 0;
 }
 
@@ -241,7 +246,7 @@ void group_session_blocked(struct session *session)
 static void wake(struct session *session)
 {
     for (int i = 0; session_is_ready(session) && session->resting.first != NULL && i < LOOKS_MAX;) {
-        struct subscription *sub = container_of(session->resting.first, struct subscription, in_resting);
+        struct subscription *sub = container_of(session->resting.first, struct member, in_resting)->sub;
         rise(sub->group, sub);
         if (sub->group->box.queue.entries == 0) continue;
         group_dirty(sub->group);
@@ -261,7 +266,7 @@ static bool is_ready(const struct subscription *sub)
 static struct subscription *choose(struct group *group)
 {
     for (struct list_node *node; (node = group->members.first) != NULL;) {
-        struct subscription *sub = container_of(node, struct subscription, in_members);
+        struct subscription *sub = container_of(node, struct member, in_members)->sub;
         if (is_ready(sub)) return sub;
         rest(group, sub);
     }
@@ -283,9 +288,9 @@ static void give_message(struct group *group, struct subscription *sub)
     group->box.sent++;
     mailbox_pop(&group->box, len, 1);
     sub->session->handed_bytes += len;
-    list_remove(&group->members, &sub->in_members);
-    sub->served = ++group->served;
-    list_append(&group->members, &sub->in_members);
+    list_remove(&group->members, &sub->member->in_members);
+    sub->member->served = ++group->served;
+    list_append(&group->members, &sub->member->in_members);
 }
 
 /* Hands out what stands at the front; a gap goes to whoever gets the message behind it. Returns false when there is
@@ -298,7 +303,7 @@ static bool hand_out(struct group *group)
     if (sub == NULL) return false;
     while (queue->entries > 0 && queue_at(queue, 0)->run == NULL) give_gap(group, sub);
     if (queue->entries > 0) give_message(group, sub);
-    if (!sub->is_handed) list_append(&sub->session->handed, &sub->in_handed);
+    if (!sub->is_handed) list_append(&sub->session->handed, &sub->member->in_handed);
     sub->is_handed = true;
     return true;
 }
@@ -310,7 +315,7 @@ static void tell_drained(struct group *group)
     group->is_draining = false;
     for (int i = 0; i < 2; i++) {
         for (struct list_node *node = lists[i].first; node != NULL; node = node->next) {
-            struct subscription *sub = container_of(node, struct subscription, in_members);
+            struct subscription *sub = container_of(node, struct member, in_members)->sub;
             if (!sub->draining) continue;
             subscription_activate(sub);
             group->is_draining = true; /* until the MARK is written: something may come back before */

@@ -82,13 +82,19 @@ struct subscription {
     struct mailbox box;
 
     struct hash_node in_subs;         /* of its session, by sid */
+    struct member *member;            /* of .group, or NULL */
+    uint8_t pattern_len;
+    uint8_t pattern[];
+};
+
+/* What a subscription needs besides as a member of a group. */
+struct member {
+    struct subscription *sub;
     struct list_node in_members;      /* of the group: .members or .resting */
     struct list_node in_resting;      /* of its session, while .rests_for_link */
     struct list_node in_handed;       /* of its session, while .is_handed */
     struct list_node in_returning;    /* of the group */
     uint64_t served;                  /* which of the group's messages it got last */
-    uint8_t pattern_len;
-    uint8_t pattern[];
 };
 
 /* Members share what matches: one of them gets each message. */

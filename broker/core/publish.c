@@ -145,15 +145,18 @@ static void publish_plain(struct session *session, const struct publish *publish
     count_ack(session, pid, run->count, route->count, dropped);
 }
 
+static bool same_boxes(const struct route *a, const struct route *b)
+{
+    return a->count == b->count && (a->count == 0 || memcmp(a->boxes, b->boxes, a->count * sizeof a->boxes[0]) == 0);
+}
+
 bool publish_joins(const struct session *session, const struct publish *publish, const struct route *route)
 {
-    const struct route *first = publish->route;
+    const struct route *last = publish->route;
     uint32_t told = MPS_PUB_RETAIN | MPS_PUB_MUST_ROUTE | MPS_PUB_EACH; /* of each topic, of each message */
-    if (first == NULL || (session->terms.flags & told) || ack_level(session) > 1 || publish->props.ptr != NULL)
+    if (last == NULL || (session->terms.flags & told) || ack_level(session) > 1 || publish->props.ptr != NULL)
         return false;
-    return first->is_plain && route->is_plain && !first->has_latest && !route->has_latest &&
-           first->count == route->count &&
-           memcmp(first->boxes, route->boxes, first->count * sizeof first->boxes[0]) == 0;
+    return last->is_plain && route->is_plain && !last->has_latest && !route->has_latest && same_boxes(last, route);
 }
 
 static uint64_t accepted_count(const struct delivery *delivery)

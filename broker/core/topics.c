@@ -47,7 +47,8 @@ static bool is_level(mps_view level, char wildcard)
 
 static struct topic_node *add_child(struct topics *topics, struct topic_node *parent, mps_view level, mps_view tail)
 {
-    struct topic_node *node = malloc(offsetof(struct topic_node, text) + level.len + tail.len);
+    size_t size = offsetof(struct topic_node, text) + level.len + tail.len;
+    struct topic_node *node = malloc(size > sizeof *node ? size : sizeof *node);
     if (node == NULL) abort(); /* small, and bounded by the subscriptions that are allowed */
     *node = (struct topic_node){.parent = parent, .len = (uint8_t)level.len, .tail_len = (uint8_t)tail.len};
     memcpy(node->text, level.ptr, level.len);

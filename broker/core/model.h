@@ -233,7 +233,8 @@ struct route {
     struct hash_node in_routes;
     uint64_t wild_generation;         /* of the trie when it was made; differs: make it again */
     uint32_t count, cap;
-    struct mailbox **boxes;
+    struct mailbox **boxes;           /* .few, or memory of their own when these are too few */
+    struct mailbox *few[2];
     bool is_plain;                    /* nobody looks at single messages: whole runs go to all of them */
     bool has_latest;                  /* somebody looks at keys: a run must have one */
     uint32_t topic_len;

@@ -28,6 +28,26 @@ static struct route *find(struct broker *broker, mps_view topic, uint64_t hash)
     return node ? container_of(node, struct route, in_routes) : NULL;
 }
 
+static void more_room(struct route *route)
+{
+    bool few = route->boxes == route->few;
+    struct mailbox **boxes = realloc(few ? NULL : route->boxes, 4 * route->cap * sizeof boxes[0]);
+    if (boxes == NULL) abort(); /* one pointer a subscription */
+    if (few) memcpy(boxes, route->few, sizeof route->few);
+    route->boxes = boxes;
+    route->cap *= 4;
+}
+
+static void init_route(struct route *route)
+{
+    *route = (struct route){.boxes = route->few, .cap = sizeof route->few / sizeof route->few[0]};
+}
+
+static void free_boxes(struct route *route)
+{
+    if (route->boxes != route->few) free(route->boxes);
+}
+
 static uint64_t route_bytes(const struct route *route)
 {
     return sizeof *route + route->topic_len + route->cap * sizeof route->boxes[0];
@@ -37,7 +57,7 @@ static void free_route(struct broker *broker, struct route *route)
 {
     broker->router.bytes -= route_bytes(route);
     hash_remove(&broker->router.routes, &route->in_routes);
-    free(route->boxes);
+    free_boxes(route);
     free(route);
 }
 
@@ -56,11 +76,7 @@ static void empty(struct route *route)
 
 static void add_box(struct route *route, struct mailbox *box)
 {
-    if (route->count == route->cap) {
-        route->cap = route->cap ? 2 * route->cap : 4;
-        route->boxes = realloc(route->boxes, route->cap * sizeof route->boxes[0]);
-        if (route->boxes == NULL) abort(); /* one pointer a subscription */
-    }
+    if (route->count == route->cap) more_room(route);
     route->boxes[route->count++] = box;
     if (box->is_picky) route->is_plain = false;
     if (box->latest != NULL) route->has_latest = true;
@@ -90,7 +106,8 @@ static struct route *add(struct broker *broker, mps_view topic, uint64_t hash)
 {
     struct route *route = malloc(sizeof *route + topic.len);
     if (route == NULL) abort(); /* small */
-    *route = (struct route){.topic_len = topic.len};
+    init_route(route);
+    route->topic_len = topic.len;
     memcpy(route->topic, topic.ptr, topic.len);
     broker->router.bytes += route_bytes(route);
     hash_add(&broker->router.routes, &route->in_routes, hash);
@@ -112,8 +129,11 @@ static const struct route *route_once(struct broker *broker, mps_view topic, uin
 {
     struct router *router = &broker->router;
     struct route **once = &router->once[router->once_next++ % ONCE_ROUTES], *route = *once;
-    if (route == NULL) route = *once = calloc(1, sizeof *route);
-    if (route == NULL) abort(); /* small */
+    if (route == NULL) {
+        route = *once = malloc(sizeof *route);
+        if (route == NULL) abort(); /* small */
+        init_route(route);
+    }
     if (!inbox_is(topic)) {
         fill(broker, route, topic, hash);
         return route;
@@ -175,7 +195,7 @@ void router_free(struct broker *broker)
     hash_free(&broker->router.routes);
     free(broker->router.came);
     for (int i = 0; i < ONCE_ROUTES; i++) {
-        if (broker->router.once[i] != NULL) free(broker->router.once[i]->boxes);
+        if (broker->router.once[i] != NULL) free_boxes(broker->router.once[i]);
         free(broker->router.once[i]);
     }
     free(broker->router.accepted);

@@ -12,29 +12,38 @@ mps_view mps_out_view(const struct mps_out *out)
     return (mps_view){out->buf, out->len};
 }
 
-static void put_bytes(struct mps_out *out, const void *bytes, uint32_t len)
+/* Takes the next len bytes to be written; NULL if they do not fit. */
+static inline uint8_t *take(struct mps_out *out, uint64_t len)
 {
     if (out->full || out->cap - out->len < len) {
         out->full = true;
-        return;
+        return NULL;
     }
-    if (len > 0) memcpy(out->buf + out->len, bytes, len);
-    out->len += len;
+    uint8_t *p = out->buf + out->len;
+    out->len += (uint32_t)len;
+    return p;
 }
 
-/* A first byte and a big-endian number of `width` bytes behind it. */
-static void put_head(struct mps_out *out, unsigned first, uint64_t number, unsigned width)
+static void put_bytes(struct mps_out *out, const void *bytes, uint32_t len)
 {
-    uint8_t head[9] = {(uint8_t)first};
-    for (unsigned i = 0; i < width; i++) head[1 + i] = (uint8_t)(number >> 8 * (width - 1 - i));
-    put_bytes(out, head, 1 + width);
+    uint8_t *p = take(out, len);
+    if (p != NULL && len > 0) memcpy(p, bytes, len);
 }
 
 /* Most heads are one byte. */
 static inline void put_byte(struct mps_out *out, unsigned byte)
 {
-    if (out->full || out->len == out->cap) out->full = true;
-    else out->buf[out->len++] = (uint8_t)byte;
+    uint8_t *p = take(out, 1);
+    if (p != NULL) *p = (uint8_t)byte;
+}
+
+/* A first byte and a big-endian number of `width` bytes behind it. */
+static void put_head(struct mps_out *out, unsigned first, uint64_t number, unsigned width)
+{
+    uint8_t *p = take(out, 1 + width);
+    if (p == NULL) return;
+    *p = (uint8_t)first;
+    for (p += width; width > 0; width--, number >>= 8) *p-- = (uint8_t)number;
 }
 
 void mps_put_array(struct mps_out *out, uint32_t count)
@@ -80,20 +89,46 @@ void mps_put_nil(struct mps_out *out)
     put_byte(out, 0xc0);
 }
 
+/* The head of a str or bin at p: its first byte is `first`, or one or two above it when len takes 2 or 4 bytes.
+ * Returns the end. */
+static inline uint8_t *store_len(uint8_t *p, unsigned first, uint32_t len)
+{
+    unsigned wide = len <= UINT8_MAX ? 0 : len <= UINT16_MAX ? 1 : 2;
+    *p++ = (uint8_t)(first + wide);
+    if (wide > 1) *p++ = (uint8_t)(len >> 24), *p++ = (uint8_t)(len >> 16);
+    if (wide > 0) *p++ = (uint8_t)(len >> 8);
+    *p++ = (uint8_t)len;
+    return p;
+}
+
+static inline unsigned len_bytes(uint32_t len)
+{
+    return len <= UINT8_MAX ? 2 : len <= UINT16_MAX ? 3 : 5;
+}
+
+static inline unsigned text_head_bytes(uint32_t len)
+{
+    return len < 32 ? 1 : len_bytes(len);
+}
+
+static inline uint8_t *store_text(uint8_t *p, mps_view text)
+{
+    if (text.len < 32) *p++ = (uint8_t)(0xa0 | text.len);
+    else p = store_len(p, 0xd9, text.len);
+    if (text.len > 0) memcpy(p, text.ptr, text.len);
+    return p + text.len;
+}
+
 void mps_put_text(struct mps_out *out, mps_view text)
 {
-    if (text.len < 32) put_byte(out, 0xa0 | text.len);
-    else if (text.len <= UINT8_MAX) put_head(out, 0xd9, text.len, 1);
-    else if (text.len <= UINT16_MAX) put_head(out, 0xda, text.len, 2);
-    else put_head(out, 0xdb, text.len, 4);
-    put_bytes(out, text.ptr, text.len);
+    uint8_t *p = take(out, (uint64_t)text_head_bytes(text.len) + text.len);
+    if (p != NULL) store_text(p, text);
 }
 
 void mps_put_bin_head(struct mps_out *out, uint32_t len)
 {
-    if (len <= UINT8_MAX) put_head(out, 0xc4, len, 1);
-    else if (len <= UINT16_MAX) put_head(out, 0xc5, len, 2);
-    else put_head(out, 0xc6, len, 4);
+    uint8_t *p = take(out, len_bytes(len));
+    if (p != NULL) store_len(p, 0xc4, len);
 }
 
 void mps_put_bin(struct mps_out *out, mps_view bytes)
@@ -120,12 +155,6 @@ static bool end(struct mps_out *out, uint32_t start)
 {
     if (out->full) out->len = start;
     return !out->full;
-}
-
-static void put_raw_or_nil(struct mps_out *out, mps_view raw)
-{
-    if (raw.ptr == NULL) mps_put_nil(out);
-    else mps_put_raw(out, raw);
 }
 
 static void key(struct mps_out *out, const char *name)
@@ -186,21 +215,33 @@ bool mps_encode_hello(struct mps_out *out, const struct mps_hello *in)
     return end(out, start);
 }
 
+/* Messages are what there is most of: one check of the room for all of it, then stores. `more`: bytes of its payload.
+ * Returns where these go, NULL if it does not fit. */
+static inline uint8_t *store_msg_head(struct mps_out *out, mps_view topic, mps_view props, uint32_t payload_len,
+                                      uint32_t more)
+{
+    uint32_t props_len = props.ptr == NULL ? 1 : props.len;
+    uint8_t *p =
+        take(out, UINT64_C(2) + text_head_bytes(topic.len) + topic.len + props_len + len_bytes(payload_len) + more);
+    if (p == NULL) return NULL;
+    *p++ = 0x94;
+    *p++ = MPS_OP_MSG;
+    p = store_text(p, topic);
+    if (props.ptr == NULL) *p = 0xc0;
+    else memcpy(p, props.ptr, props_len);
+    return store_len(p + props_len, 0xc4, payload_len);
+}
+
 bool mps_encode_msg_head(struct mps_out *out, mps_view topic, mps_view props, uint32_t payload_len)
 {
-    uint32_t start = begin(out, 3, MPS_OP_MSG);
-    mps_put_text(out, topic);
-    put_raw_or_nil(out, props);
-    mps_put_bin_head(out, payload_len);
-    return end(out, start);
+    return store_msg_head(out, topic, props, payload_len, 0) != NULL;
 }
 
 bool mps_encode_msg(struct mps_out *out, const struct mps_msg *in)
 {
-    uint32_t start = out->len;
-    mps_encode_msg_head(out, in->topic, in->props, in->payload.len);
-    mps_put_raw(out, in->payload);
-    return end(out, start);
+    uint8_t *p = store_msg_head(out, in->topic, in->props, in->payload.len, in->payload.len);
+    if (p != NULL && in->payload.len > 0) memcpy(p, in->payload.ptr, in->payload.len);
+    return p != NULL;
 }
 
 bool mps_encode_pub(struct mps_out *out, const struct mps_pub *in)

@@ -1,4 +1,4 @@
-/* The receiving half of the core: finds frames, judges them, turns them into events. */
+/* The receiving half of the core: finds frames, judges them, turns them into events. Messages: core_message.c. */
 #include <pubsub/core.h>
 
 #include <string.h>
@@ -6,14 +6,6 @@
 #include "core_state.h"
 
 #define FRAME_MAX (UINT32_MAX / 8) /* positions in a frame are 32 bits, and four times a payload must fit too */
-
-/* What a frame handler says. */
-enum outcome {
-    HANDLED, /* no event comes of it */
-    EVENT,
-    LATER, /* there is no room to answer it: offer it again */
-    FAILED,
-};
 
 /* ---- text ------------------------------------------------------------------------------------------------ */
 
@@ -51,10 +43,8 @@ static const char *set_text(struct pubsub_core *core, mps_view text)
     return core->text;
 }
 
-/* Ends the connection because the broker broke the protocol. The BYE is written if there is room for it: it is a
- * courtesy, nothing depends on it. */
-static enum outcome fail(struct pubsub_core *core, struct pubsub_event *event, enum mps_code code, const char *where,
-                         const char *what)
+enum outcome mps_core_fail(struct pubsub_core *core, struct pubsub_event *event, enum mps_code code, const char *where,
+                           const char *what)
 {
     if (core->state == CORE_HELLO || core->state == CORE_READY) (void)pubsub_core_bye(core, (uint32_t)code);
     core->state = CORE_ENDED;
@@ -122,52 +112,12 @@ void pubsub_core_received(struct pubsub_core *core, size_t len)
 
 /* ---- one handler per operation that the client may receive ------------------------------------------------- */
 
-/* Judging a topic costs more than everything else about a short message, and the next one mostly has the same. */
-static bool topic_valid(struct pubsub_core *core, mps_view topic)
-{
-    if (topic.len == core->topic_len && topic.len > 0 && memcmp(topic.ptr, core->topic, topic.len) == 0) return true;
-    if (mps_topic_error(topic) != NULL) return false;
-    memcpy(core->topic, topic.ptr, topic.len);
-    core->topic_len = (uint16_t)topic.len;
-    return true;
-}
-
-static enum outcome on_msg(struct pubsub_core *core, mps_view frame, struct pubsub_event *event)
-{
-    struct mps_msg msg;
-    const char *what;
-    enum mps_code code = mps_decode_msg(frame, &msg, &what);
-    if (code != MPS_OK) return fail(core, event, code, "MSG", what);
-    if (!core->have_for) return fail(core, event, MPS_STATE, "MSG", "no FOR before it");
-    if (!topic_valid(core, msg.topic)) return fail(core, event, MPS_MALFORMED, "MSG", "topic");
-    if (msg.props.ptr != NULL && mps_props_check(msg.props, &what) != MPS_OK)
-        return fail(core, event, MPS_MALFORMED, "MSG", what);
-    event->type = PUBSUB_EVENT_MESSAGE;
-    event->as.message = (struct pubsub_message){
-        .sid = core->sid,
-        .topic = (const char *)msg.topic.ptr,
-        .topic_len = msg.topic.len,
-        .payload = msg.payload.ptr,
-        .payload_len = msg.payload.len,
-        .props = msg.props.ptr,
-        .props_len = msg.props.len,
-        .retained = (core->for_flags & MPS_FOR_RETAINED) != 0,
-        .replayed = (core->for_flags & MPS_FOR_REPLAY) != 0,
-        .redelivered = (core->for_flags & MPS_FOR_REDELIVERED) != 0,
-        .stream = core->stream,
-        .seq = core->seq,
-        .time_ms = core->time_ms,
-    };
-    if (core->have_position) core->seq++;
-    return EVENT;
-}
-
 static enum outcome on_for(struct pubsub_core *core, mps_view frame, struct pubsub_event *event)
 {
     struct mps_for terms;
     const char *what;
     enum mps_code code = mps_decode_for(frame, &terms, &what);
-    if (code != MPS_OK) return fail(core, event, code, "FOR", what);
+    if (code != MPS_OK) return mps_core_fail(core, event, code, "FOR", what);
     core->have_for = true;
     core->sid = terms.sid;
     core->for_flags = terms.flags;
@@ -183,7 +133,7 @@ static enum outcome on_gap(struct pubsub_core *core, mps_view frame, struct pubs
     struct mps_gap gap;
     const char *what;
     enum mps_code code = mps_decode_gap(frame, &gap, &what);
-    if (code != MPS_OK) return fail(core, event, code, "GAP", what);
+    if (code != MPS_OK) return mps_core_fail(core, event, code, "GAP", what);
     event->type = PUBSUB_EVENT_GAP;
     event->as.gap = (struct pubsub_gap){.sid = gap.sid,
                                         .exact = gap.has_count,
@@ -198,12 +148,13 @@ static enum outcome on_puback(struct pubsub_core *core, mps_view frame, struct p
     struct mps_puback ack;
     const char *what;
     enum mps_code code = mps_decode_puback(frame, &ack, &what);
-    if (code != MPS_OK) return fail(core, event, code, "PUBACK", what);
+    if (code != MPS_OK) return mps_core_fail(core, event, code, "PUBACK", what);
     if (ack.pid >= core->terms.next_pid)
-        return fail(core, event, MPS_PID_ORDER, "PUBACK", "of a publish that was never sent");
+        return mps_core_fail(core, event, MPS_PID_ORDER, "PUBACK", "of a publish that was never sent");
     if (ack.pid <= core->settled_pid) return HANDLED; /* said twice: nothing is left to settle */
     if (ack.code >= MPS_BAD_TOPIC && ack.pid != core->settled_pid + 1)
-        return fail(core, event, MPS_PID_ORDER, "PUBACK", "a refusal before the publishes ahead of it were settled");
+        return mps_core_fail(core, event, MPS_PID_ORDER, "PUBACK",
+                             "a refusal before the publishes ahead of it were settled");
     event->type = PUBSUB_EVENT_PUBACK;
     event->as.puback = (struct pubsub_puback){.first_pid = core->settled_pid + 1,
                                               .last_pid = ack.pid,
@@ -220,7 +171,7 @@ static enum outcome on_suback(struct pubsub_core *core, mps_view frame, struct p
     struct mps_suback ack;
     const char *what;
     enum mps_code code = mps_decode_suback(frame, &ack, &what);
-    if (code != MPS_OK) return fail(core, event, MPS_MALFORMED, "SUBACK", what);
+    if (code != MPS_OK) return mps_core_fail(core, event, MPS_MALFORMED, "SUBACK", what);
     event->type = PUBSUB_EVENT_SUBACK;
     event->as.suback = (struct pubsub_suback){ack.sid, ack.code, set_text(core, ack.text)};
     return EVENT;
@@ -231,7 +182,7 @@ static enum outcome on_mark(struct pubsub_core *core, mps_view frame, struct pub
     struct mps_mark mark;
     const char *what;
     enum mps_code code = mps_decode_mark(frame, &mark, &what);
-    if (code != MPS_OK) return fail(core, event, code, "MARK", what);
+    if (code != MPS_OK) return mps_core_fail(core, event, code, "MARK", what);
     event->type = PUBSUB_EVENT_MARK;
     event->as.mark = (struct pubsub_mark_event){mark.sid, mark.kind};
     return EVENT;
@@ -242,7 +193,7 @@ static enum outcome on_ping(struct pubsub_core *core, mps_view frame, struct pub
     struct mps_token ping;
     const char *what;
     enum mps_code code = mps_decode_token(frame, &ping, &what);
-    if (code != MPS_OK) return fail(core, event, code, "PING", what);
+    if (code != MPS_OK) return mps_core_fail(core, event, code, "PING", what);
     if (core->state == CORE_LEAVING) return HANDLED;
     return mps_core_pong(core, ping.token) == PUBSUB_OK ? HANDLED : LATER;
 }
@@ -252,7 +203,7 @@ static enum outcome on_pong(struct pubsub_core *core, mps_view frame, struct pub
     struct mps_token pong;
     const char *what;
     enum mps_code code = mps_decode_token(frame, &pong, &what);
-    if (code != MPS_OK) return fail(core, event, code, "PONG", what);
+    if (code != MPS_OK) return mps_core_fail(core, event, code, "PONG", what);
     event->type = PUBSUB_EVENT_PONG;
     event->as.pong = (struct pubsub_bytes){pong.token.ptr, pong.token.len};
     return EVENT;
@@ -263,8 +214,8 @@ static enum outcome on_stat(struct pubsub_core *core, mps_view frame, struct pub
     struct mps_stat stat;
     const char *what;
     enum mps_code code = mps_decode_stat(frame, &stat, &what);
-    if (code != MPS_OK) return fail(core, event, code, "STAT", what);
-    if (!stat.has_counts) return fail(core, event, MPS_MALFORMED, "STAT", "number of fields");
+    if (code != MPS_OK) return mps_core_fail(core, event, code, "STAT", what);
+    if (!stat.has_counts) return mps_core_fail(core, event, MPS_MALFORMED, "STAT", "number of fields");
     event->type = PUBSUB_EVENT_STAT;
     event->as.stat = (struct pubsub_stat){.sid = stat.sid,
                                           .matched = stat.matched,
@@ -291,10 +242,11 @@ static enum outcome on_welcome(struct pubsub_core *core, mps_view frame, struct 
     struct mps_welcome welcome;
     const char *what;
     enum mps_code code = mps_decode_welcome(frame, &welcome, &what);
-    if (code != MPS_OK) return fail(core, event, code, "WELCOME", what);
-    if (welcome.version != MPS_PROTOCOL_VERSION) return fail(core, event, MPS_VERSION, "WELCOME", "version is not 1");
-    if (welcome.id.len > MPS_ID_MAX) return fail(core, event, MPS_MALFORMED, "WELCOME", "id");
-    if (!take_inbox(core, welcome.inbox)) return fail(core, event, MPS_MALFORMED, "WELCOME", "inbox");
+    if (code != MPS_OK) return mps_core_fail(core, event, code, "WELCOME", what);
+    if (welcome.version != MPS_PROTOCOL_VERSION)
+        return mps_core_fail(core, event, MPS_VERSION, "WELCOME", "version is not 1");
+    if (welcome.id.len > MPS_ID_MAX) return mps_core_fail(core, event, MPS_MALFORMED, "WELCOME", "id");
+    if (!take_inbox(core, welcome.inbox)) return mps_core_fail(core, event, MPS_MALFORMED, "WELCOME", "inbox");
     if (core->state == CORE_HELLO) core->state = CORE_READY;
     if (welcome.max_payload > 0)
         core->broker_payload_max = welcome.max_payload < FRAME_MAX ? welcome.max_payload : FRAME_MAX;
@@ -317,7 +269,7 @@ static enum outcome on_err(struct pubsub_core *core, mps_view frame, struct pubs
     struct mps_err err;
     const char *what;
     enum mps_code code = mps_decode_err(frame, &err, &what);
-    if (code != MPS_OK) return fail(core, event, code, "ERR", what);
+    if (code != MPS_OK) return mps_core_fail(core, event, code, "ERR", what);
     uint32_t sid = 0;
     if (err.ref.ptr != NULL && err.has_op && err.op != MPS_OP_MSG) {
         struct mps_reader ref = mps_reader_open(err.ref);
@@ -333,7 +285,7 @@ static enum outcome on_bye(struct pubsub_core *core, mps_view frame, struct pubs
     struct mps_bye bye;
     const char *what;
     enum mps_code code = mps_decode_bye(frame, &bye, &what);
-    if (code != MPS_OK) return fail(core, event, code, "BYE", what);
+    if (code != MPS_OK) return mps_core_fail(core, event, code, "BYE", what);
     core->state = CORE_ENDED;
     set_text(core, bye.text);
     if (core->text[0] == '\0') add_string(core, mps_code_text(bye.code));
@@ -347,7 +299,7 @@ static enum outcome on_info(struct pubsub_core *core, mps_view frame, struct pub
     struct mps_info info;
     const char *what;
     enum mps_code code = mps_decode_info(frame, &info, &what);
-    if (code != MPS_OK) return fail(core, event, code, "INFO", what);
+    if (code != MPS_OK) return mps_core_fail(core, event, code, "INFO", what);
     event->type = PUBSUB_EVENT_INFO;
     event->as.info = (struct pubsub_bytes){info.map.ptr, info.map.len};
     return EVENT;
@@ -355,15 +307,15 @@ static enum outcome on_info(struct pubsub_core *core, mps_view frame, struct pub
 
 static enum outcome handle(struct pubsub_core *core, unsigned op, mps_view frame, struct pubsub_event *event)
 {
-    bool greeted = core->state == CORE_READY || core->state == CORE_LEAVING;
-    if (op == MPS_OP_MSG && greeted) return on_msg(core, frame, event);
+    bool greeted = mps_core_is_greeted(core);
+    if (op == MPS_OP_MSG && greeted) return mps_core_on_msg(core, frame, event);
     if (op > 63) return HANDLED; /* experiments and vendors' own */
     bool early = op == MPS_OP_WELCOME || op == MPS_OP_ERR || op == MPS_OP_BYE;
-    if (!greeted && !early) return fail(core, event, MPS_STATE, "a frame", "it came before WELCOME");
+    if (!greeted && !early) return mps_core_fail(core, event, MPS_STATE, "a frame", "it came before WELCOME");
     if (core->state == CORE_READY && op == MPS_OP_WELCOME)
-        return fail(core, event, MPS_STATE, "WELCOME", "it came twice");
+        return mps_core_fail(core, event, MPS_STATE, "WELCOME", "it came twice");
     switch (op) {
-    case MPS_OP_MSG: return on_msg(core, frame, event);
+    case MPS_OP_MSG: return mps_core_on_msg(core, frame, event);
     case MPS_OP_FOR: return on_for(core, frame, event);
     case MPS_OP_GAP: return on_gap(core, frame, event);
     case MPS_OP_PUBACK: return on_puback(core, frame, event);
@@ -382,9 +334,9 @@ static enum outcome handle(struct pubsub_core *core, unsigned op, mps_view frame
     case MPS_OP_ACK:
     case MPS_OP_CREDIT:
     case MPS_OP_SUB:
-    case MPS_OP_UNSUB: return fail(core, event, MPS_STATE, mps_op_name(op), "only a broker may receive it");
+    case MPS_OP_UNSUB: return mps_core_fail(core, event, MPS_STATE, mps_op_name(op), "only a broker may receive it");
     }
-    return fail(core, event, MPS_UNKNOWN_OP, "an operation that mps/1 does not have", NULL);
+    return mps_core_fail(core, event, MPS_UNKNOWN_OP, "an operation that mps/1 does not have", NULL);
 }
 
 /* ---- frames ------------------------------------------------------------------------------------------------- */
@@ -411,7 +363,7 @@ static bool skip(struct pubsub_core *core, struct mps_scan *scan, const struct m
 static enum pubsub_event_type too_large(struct pubsub_core *core, struct pubsub_event *event, uint32_t payload_len)
 {
     if (core->state == CORE_HELLO || !core->have_for) {
-        fail(core, event, MPS_STATE, "MSG", "no FOR before it");
+        mps_core_fail(core, event, MPS_STATE, "MSG", "no FOR before it");
         return event->type;
     }
     if (core->have_position) core->seq++;
@@ -427,9 +379,9 @@ static enum pubsub_event_type incomplete(struct pubsub_core *core, const struct 
     size_t there = core->rx_end - core->rx_begin, max = core->frame_max;
     event->type = PUBSUB_EVENT_NONE;
     if (result == MPS_SCAN_MALFORMED || result == MPS_SCAN_LIMIT) {
-        fail(core, event, result == MPS_SCAN_LIMIT ? MPS_LIMIT : MPS_MALFORMED, scan->error, NULL);
+        mps_core_fail(core, event, result == MPS_SCAN_LIMIT ? MPS_LIMIT : MPS_MALFORMED, scan->error, NULL);
     } else if (result == MPS_SCAN_MORE && !core->skipping && (scan->pos > max || there >= max)) {
-        fail(core, event, MPS_LIMIT, "a frame that is longer than we accept", NULL);
+        mps_core_fail(core, event, MPS_LIMIT, "a frame that is longer than we accept", NULL);
     } else {
         memcpy(core->scan, scan, sizeof *scan);
         core->scanning = true;
@@ -437,7 +389,7 @@ static enum pubsub_event_type incomplete(struct pubsub_core *core, const struct 
     return event->type;
 }
 
-enum pubsub_event_type pubsub_core_next(struct pubsub_core *core, struct pubsub_event *event)
+enum pubsub_event_type mps_core_next_frame(struct pubsub_core *core, struct pubsub_event *event)
 {
     const struct mps_limits limits = limits_of(core);
     while (core->state != CORE_ENDED && core->rx_begin < core->rx_end) {

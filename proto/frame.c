@@ -81,21 +81,14 @@ static enum mps_scan_result take_value(struct mps_scan *scan, const struct mps_h
     return result;
 }
 
-enum mps_scan_result mps_scan(struct mps_scan *scan, const uint8_t *frame, size_t len, const struct mps_limits *limits)
+static inline enum mps_scan_result is_there(const struct mps_scan *scan, size_t len)
 {
-    if (scan->values == 0) { /* the common shape needs no step by step: 5 ns instead of 40 */
-        struct mps_plain plain;
-        if (mps_plain_read(frame, len, &plain) && plain.payload_len <= limits->payload_max &&
-            plain.payload_at <= limits->head_max && limits->values_max >= 5) {
-            *scan = (struct mps_scan){.pos = plain.payload_at + plain.payload_len,
-                                      .payload_at = plain.payload_at,
-                                      .payload_len = plain.payload_len,
-                                      .values = 5,
-                                      .elements = 4,
-                                      .op = MPS_OP_MSG};
-            return scan->pos <= len ? MPS_SCAN_FRAME : MPS_SCAN_MORE;
-        }
-    }
+    return scan->pos - scan->skipped <= len ? MPS_SCAN_FRAME : MPS_SCAN_MORE;
+}
+
+static enum mps_scan_result take_values(struct mps_scan *scan, const uint8_t *frame, size_t len,
+                                        const struct mps_limits *limits)
+{
     while (scan->values == 0 || scan->depth > 0) {
         size_t at = scan->pos - scan->skipped;
         if (at >= len) return MPS_SCAN_MORE;
@@ -106,13 +99,35 @@ enum mps_scan_result mps_scan(struct mps_scan *scan, const uint8_t *frame, size_
         enum mps_scan_result result = take_value(scan, &head, limits);
         if (result != MPS_SCAN_MORE) return result;
     }
-    return scan->pos - scan->skipped <= len ? MPS_SCAN_FRAME : MPS_SCAN_MORE;
+    return is_there(scan, len);
+}
+
+/* A message of the common shape, all at once, if this is the beginning of one. */
+static inline bool take_plain(struct mps_scan *scan, const uint8_t *frame, size_t len, const struct mps_limits *limits)
+{
+    struct mps_plain plain;
+    if (!mps_plain_read(frame, len, &plain) || plain.payload_len > limits->payload_max ||
+        plain.payload_at > limits->head_max || limits->values_max < 5)
+        return false;
+    scan->pos = plain.payload_at + plain.payload_len;
+    scan->payload_at = plain.payload_at;
+    scan->payload_len = plain.payload_len;
+    scan->values = 5;
+    scan->elements = 4;
+    scan->op = MPS_OP_MSG;
+    return true;
+}
+
+enum mps_scan_result mps_scan(struct mps_scan *scan, const uint8_t *frame, size_t len, const struct mps_limits *limits)
+{
+    bool all_known = scan->values > 0 ? scan->depth == 0 : take_plain(scan, frame, len, limits);
+    return all_known ? is_there(scan, len) : take_values(scan, frame, len, limits);
 }
 
 enum mps_scan_result mps_scan_skip(struct mps_scan *scan, const uint8_t *bytes, size_t len,
                                    const struct mps_limits *limits, size_t *used)
 {
-    enum mps_scan_result result = mps_scan(scan, bytes, len, limits);
+    enum mps_scan_result result = take_values(scan, bytes, len, limits);
     size_t known = scan->pos - scan->skipped;
     *used = known < len ? known : len;
     scan->skipped += (uint32_t)*used;

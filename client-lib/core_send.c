@@ -16,14 +16,17 @@ void pubsub_core_written(struct pubsub_core *core, size_t len)
     if (core->tx_begin == core->tx_end) core->tx_begin = core->tx_end = 0;
 }
 
-/* The free part of the output buffer, as one piece. */
-static struct mps_out output(struct pubsub_core *core)
+static void move_output(struct pubsub_core *core)
 {
-    if (core->tx_begin > 0) {
-        memmove(core->tx, core->tx + core->tx_begin, core->tx_end - core->tx_begin);
-        core->tx_end -= core->tx_begin;
-        core->tx_begin = 0;
-    }
+    memmove(core->tx, core->tx + core->tx_begin, core->tx_end - core->tx_begin);
+    core->tx_end -= core->tx_begin;
+    core->tx_begin = 0;
+}
+
+/* The free part of the output buffer, as one piece. */
+static inline struct mps_out output(struct pubsub_core *core)
+{
+    if (core->tx_begin > 0) move_output(core);
     return mps_out_open(core->tx + core->tx_end, core->tx_cap - core->tx_end);
 }
 
@@ -106,18 +109,35 @@ int pubsub_core_ask_stat(struct pubsub_core *core, uint32_t sid)
     return commit(core, &out, mps_encode_stat(&out, &(struct mps_stat){.sid = sid}));
 }
 
-int pubsub_core_publish(struct pubsub_core *core, const char *topic, const void *payload, size_t len,
-                        const struct pubsub_publish_options *options, uint64_t *pid)
+/* A message with properties, or a PUB ahead of it. */
+static int publish_with_terms(struct pubsub_core *core, const char *topic, const void *payload, size_t len,
+                              const struct pubsub_publish_options *options, uint64_t *pid)
 {
     struct mps_publish publish = {.properties.correlation = {NULL, 0}};
     const char *why;
-    if (!may_send(core)) return PUBSUB_ECLOSED;
     int rc = mps_request_message(&publish, topic, payload, len, options, core->broker_payload_max, &why);
     if (rc != PUBSUB_OK) return rc;
     struct mps_out out = output(core);
     uint64_t id = mps_request_publish(&out, &core->terms, &publish);
     if (pid != NULL && id != UINT64_MAX) *pid = id;
     return commit(core, &out, id != UINT64_MAX);
+}
+
+int pubsub_core_publish(struct pubsub_core *core, const char *topic, const void *payload, size_t len,
+                        const struct pubsub_publish_options *options, uint64_t *pid)
+{
+    struct mps_msg msg;
+    const char *why;
+    if (!may_send(core)) return PUBSUB_ECLOSED;
+    if (!mps_request_is_bare(&core->terms, options)) return publish_with_terms(core, topic, payload, len, options, pid);
+    int rc = mps_request_bare(&msg, topic, payload, len, core->broker_payload_max, &why);
+    if (rc != PUBSUB_OK) return rc;
+    struct mps_out out = output(core);
+    rc = commit(core, &out, mps_encode_msg(&out, &msg));
+    if (rc != PUBSUB_OK) return rc;
+    uint64_t id = mps_take_pid(&core->terms);
+    if (pid != NULL) *pid = id;
+    return PUBSUB_OK;
 }
 
 static mps_view view(const void *ptr, size_t len)

@@ -80,10 +80,10 @@ static size_t measure(const struct mps_properties *properties)
 int mps_properties_measure(struct mps_properties *properties, const char **why)
 {
     const struct pubsub_publish_options *options = properties->options;
+    properties->pairs = 0;
+    if (mps_properties_none(properties)) return PUBSUB_OK;
     size_t pairs = (size_t)options->raw + options->has_ttl + (options->key != NULL) + (options->reply_to != NULL) +
                    (properties->correlation.ptr != NULL || own_correlation(properties)) + options->headers_count;
-    properties->pairs = 0;
-    if (pairs == 0) return PUBSUB_OK;
     if (pairs > PAIRS_MAX) {
         *why = "it has more than 125 properties";
         return PUBSUB_ETOOBIG;

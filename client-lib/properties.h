@@ -21,6 +21,16 @@ int mps_properties_check(const void *props, size_t len, uint32_t depth_max, cons
 
 /* Judges options and correlation and sets the rest. Returns as mps_properties_check(). */
 int mps_properties_measure(struct mps_properties *properties, const char **why);
+
+/* Whether the options and the correlation ask for none: most messages. */
+static inline bool mps_properties_none(const struct mps_properties *properties)
+{
+    const struct pubsub_publish_options *options = properties->options;
+    return properties->correlation.ptr == NULL && !options->raw && !options->has_ttl && options->key == NULL &&
+           options->reply_to == NULL && options->correlation == NULL && options->headers_count == 0;
+}
+
+/* Writes the map. */
 void mps_properties_put(struct mps_out *out, const struct mps_properties *properties);
 
 #endif

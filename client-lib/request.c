@@ -12,33 +12,26 @@ static uint32_t flags_of(const struct pubsub_publish_options *options)
     return flags;
 }
 
-/* A topic as a view; what is longer than it may be is refused as such. */
-static mps_view topic_view(const char *topic)
+bool mps_request_adds_nothing(const struct pubsub_terms *terms, const struct pubsub_publish_options *options)
 {
-    return (mps_view){(const uint8_t *)topic, (uint32_t)strnlen(topic, MPS_TOPIC_MAX + 1)};
-}
-
-static mps_view payload_view(const void *payload, size_t len)
-{
-    return (mps_view){(const uint8_t *)(len > 0 ? payload : ""), (uint32_t)len};
+    const struct mps_properties properties = {.options = options};
+    return flags_of(options) == terms->flags && (unsigned)options->ack <= PUBSUB_ACK_REPLICATED &&
+           options->props == NULL && mps_properties_none(&properties);
 }
 
 int mps_request_message(struct mps_publish *out, const char *topic, const void *payload, size_t len,
                         const struct pubsub_publish_options *options, uint64_t payload_max, const char **why)
 {
     if (options == NULL) options = &no_options;
-    out->msg = (struct mps_msg){.topic = topic_view(topic)};
     out->properties.options = options;
     out->flags = flags_of(options);
-    *why = mps_topic_error(out->msg.topic);
-    if (*why != NULL) return PUBSUB_EINVAL;
-    if (len > payload_max) return PUBSUB_ETOOBIG;
-    out->msg.payload = payload_view(payload, len);
+    int rc = mps_request_bare(&out->msg, topic, payload, len, payload_max, why);
+    if (rc != PUBSUB_OK) return rc;
     if ((unsigned)options->ack > PUBSUB_ACK_REPLICATED) {
         *why = "its acknowledgement level is not within 0..3";
         return PUBSUB_EINVAL;
     }
-    int rc = mps_properties_measure(&out->properties, why);
+    rc = mps_properties_measure(&out->properties, why);
     if (rc != PUBSUB_OK || options->props == NULL) return rc;
     rc = mps_properties_check(options->props, options->props_len, MPS_DEPTH_MAX - 1, why);
     out->msg.props = (mps_view){options->props, (uint32_t)options->props_len};
@@ -49,7 +42,7 @@ size_t mps_request_bound(const struct mps_publish *publish)
 {
     const struct mps_msg *msg = &publish->msg;
     size_t props = publish->properties.pairs > 0 ? publish->properties.bytes : msg->props.len;
-    return (size_t)msg->topic.len + props + msg->payload.len + 3 * MPS_SMALL_FRAME_MAX;
+    return mps_request_bare_bound(msg->topic.len, msg->payload.len) + props;
 }
 
 static bool put_terms(struct mps_out *out, struct pubsub_terms *terms, uint32_t flags)
@@ -77,10 +70,10 @@ static bool put_message(struct mps_out *out, const struct mps_publish *publish)
 
 uint64_t mps_request_publish(struct mps_out *out, struct pubsub_terms *terms, const struct mps_publish *publish)
 {
-    uint32_t len_before = out->len, flags = publish->flags;
+    uint32_t len_before = out->len;
     struct pubsub_terms terms_before = *terms;
-    if ((flags == terms->flags || put_terms(out, terms, flags)) && put_message(out, publish))
-        return mps_flags_acked(flags) ? terms->next_pid++ : 0;
+    if ((publish->flags == terms->flags || put_terms(out, terms, publish->flags)) && put_message(out, publish))
+        return mps_take_pid(terms);
     out->len = len_before;
     *terms = terms_before;
     return UINT64_MAX;
@@ -166,7 +159,7 @@ static void put_options(struct mps_sub_options *out, const struct pubsub_subscri
 int mps_request_subscription(struct mps_sub *sub, uint32_t sid, const char *pattern,
                              const struct pubsub_subscribe_options *options, const char **why)
 {
-    *sub = (struct mps_sub){.sid = sid, .pattern = topic_view(pattern)};
+    *sub = (struct mps_sub){.sid = sid, .pattern = mps_topic_view(pattern)};
     *why = mps_pattern_error(sub->pattern);
     if (*why == NULL && (sid == 0 || sid > MPS_SID_MAX)) *why = "its number is not within 1..2147483647";
     if (*why == NULL && options != NULL) *why = options_error(options);
@@ -184,7 +177,7 @@ size_t mps_request_sub_bound(const struct mps_sub *sub)
 
 int mps_request_will(struct mps_out *out, const struct pubsub_will *will, const char **why)
 {
-    mps_view topic = topic_view(will->topic), props = {will->props, (uint32_t)will->props_len};
+    mps_view topic = mps_topic_view(will->topic), props = {will->props, (uint32_t)will->props_len};
     *why = mps_topic_error(topic);
     if (*why == NULL && will->delay_ms > MPS_NUMBER_MAX) *why = "its delay is over 9007199254740991 ms";
     if (*why != NULL) return PUBSUB_EINVAL;
@@ -195,7 +188,7 @@ int mps_request_will(struct mps_out *out, const struct pubsub_will *will, const 
     }
     mps_put_array(out, props.ptr != NULL ? 5 : 4);
     mps_put_text(out, topic);
-    mps_put_bin(out, payload_view(will->payload, will->payload_len));
+    mps_put_bin(out, mps_payload_view(will->payload, will->payload_len));
     mps_put_uint(out, will->retain ? MPS_PUB_RETAIN : 0);
     mps_put_uint(out, will->delay_ms);
     if (props.ptr != NULL) mps_put_raw(out, props);

@@ -4,6 +4,7 @@
 #define PUBSUB_REQUEST_H
 
 #include <pubsub/core.h>
+#include <string.h>
 
 #include "properties.h"
 #include "wire.h"
@@ -41,6 +42,51 @@ int mps_request_will(struct mps_out *out, const struct pubsub_will *will, const 
 static inline bool mps_flags_acked(uint32_t flags)
 {
     return (flags & MPS_PUB_LEVEL_MASK) != 0;
+}
+
+/* The pid of a message under these terms, 0 without ack. */
+static inline uint64_t mps_take_pid(struct pubsub_terms *terms)
+{
+    return mps_flags_acked(terms->flags) ? terms->next_pid++ : 0;
+}
+
+/* ---- bare messages ------------------------------------------------------------------------------------------------
+ * Most are: nothing is to be written but a MSG without properties, for the terms in force are those that are asked for.
+ * Here, inline, because the calls would cost more than the work. */
+
+bool mps_request_adds_nothing(const struct pubsub_terms *terms, const struct pubsub_publish_options *options);
+
+static inline bool mps_request_is_bare(const struct pubsub_terms *terms, const struct pubsub_publish_options *options)
+{
+    return options == NULL ? terms->flags == 0 : mps_request_adds_nothing(terms, options);
+}
+
+/* A topic as a view; what is longer than it may be is refused as such. */
+static inline mps_view mps_topic_view(const char *topic)
+{
+    return (mps_view){(const uint8_t *)topic, (uint32_t)strnlen(topic, MPS_TOPIC_MAX + 1)};
+}
+
+static inline mps_view mps_payload_view(const void *payload, size_t len)
+{
+    return (mps_view){(const uint8_t *)(len > 0 ? payload : ""), (uint32_t)len};
+}
+
+static inline size_t mps_request_bare_bound(size_t topic_len, size_t payload_len)
+{
+    return topic_len + payload_len + 3 * (size_t)MPS_SMALL_FRAME_MAX;
+}
+
+/* As mps_request_message(), of a bare one. */
+static inline int mps_request_bare(struct mps_msg *out, const char *topic, const void *payload, size_t len,
+                                   uint64_t payload_max, const char **why)
+{
+    mps_view name = mps_topic_view(topic);
+    *why = mps_topic_error(name);
+    if (*why != NULL) return PUBSUB_EINVAL;
+    if (len > payload_max) return PUBSUB_ETOOBIG;
+    *out = (struct mps_msg){.topic = name, .payload = mps_payload_view(payload, len)};
+    return PUBSUB_OK;
 }
 
 #endif

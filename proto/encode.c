@@ -133,8 +133,10 @@ void mps_put_bin_head(struct mps_out *out, uint32_t len)
 
 void mps_put_bin(struct mps_out *out, mps_view bytes)
 {
-    mps_put_bin_head(out, bytes.len);
-    put_bytes(out, bytes.ptr, bytes.len);
+    uint8_t *p = take(out, (uint64_t)len_bytes(bytes.len) + bytes.len);
+    if (p == NULL) return;
+    p = store_len(p, 0xc4, bytes.len);
+    if (bytes.len > 0) memcpy(p, bytes.ptr, bytes.len);
 }
 
 void mps_put_raw(struct mps_out *out, mps_view bytes)

@@ -98,9 +98,14 @@ static bool over_limit(const struct mps_outbox *box, size_t need)
     return used > 0 && need > box->limit - (used < box->limit ? used : box->limit);
 }
 
+static bool has_room(const struct mps_outbox *box, size_t need)
+{
+    return box->cap - box->end >= need && box->end - box->begin.at + need <= box->limit;
+}
+
 int mps_outbox_reserve(struct mps_outbox *box, size_t need, bool forced)
 {
-    if (box->cap - box->end >= need && box->end - box->begin.at + need <= box->limit) return PUBSUB_OK;
+    if (has_room(box, need)) return PUBSUB_OK;
     trim(box);
     if (!forced && over_limit(box, need)) return PUBSUB_EAGAIN;
     /* Moving is worth it only when it frees as much as it moves, so that each byte is moved once on average. */
@@ -131,6 +136,48 @@ uint64_t mps_outbox_publish(struct mps_outbox *box, const struct mps_publish *pu
     assert(pid != UINT64_MAX);
     extend(box, out.len, pid != 0);
     return pid;
+}
+
+static bool is_last_topic(const struct mps_outbox *box, const char *topic)
+{
+    const struct mps_plain *last = &box->last;
+    return last->topic_len > 0 && strncmp(topic, (const char *)box->last_head + last->topic_at, last->topic_len) == 0 &&
+           topic[last->topic_len] == '\0';
+}
+
+/* Writes a message that differs from the last one in its payload alone. Returns the frame's length. */
+static size_t put_again(const struct mps_outbox *box, uint8_t *at, mps_view payload)
+{
+    memcpy(at, box->last_head, box->last.bin_at);
+    struct mps_out out = mps_out_open(at + box->last.bin_at, (size_t)payload.len + MPS_SMALL_FRAME_MAX);
+    mps_put_bin(&out, payload);
+    return box->last.bin_at + out.len;
+}
+
+/* Writes a message and keeps its head. */
+static size_t put_new(struct mps_outbox *box, uint8_t *at, size_t room, const struct mps_msg *msg)
+{
+    struct mps_out out = mps_out_open(at, room);
+    bool fitted = mps_encode_msg(&out, msg) && mps_plain_read(at, out.len, &box->last);
+    assert(fitted);
+    memcpy(box->last_head, at, box->last.bin_at);
+    return out.len;
+}
+
+bool mps_outbox_publish_bare(struct mps_outbox *box, const char *topic, const void *payload, size_t len,
+                             uint64_t payload_max, uint64_t *pid)
+{
+    struct mps_msg msg;
+    const char *why;
+    bool again = len <= payload_max && is_last_topic(box, topic);
+    if (!again && mps_request_bare(&msg, topic, payload, len, payload_max, &why) != PUBSUB_OK) return false;
+    size_t need = mps_request_bare_bound(again ? box->last.topic_len : msg.topic.len, len);
+    if (!has_room(box, need)) return false;
+    uint8_t *at = box->buf + box->end;
+    size_t frame_len = again ? put_again(box, at, mps_payload_view(payload, len)) : put_new(box, at, need, &msg);
+    *pid = mps_take_pid(&box->terms);
+    extend(box, frame_len, *pid != 0);
+    return true;
 }
 
 void mps_outbox_add(struct mps_outbox *box, const struct mps_out *frame)

@@ -11,6 +11,7 @@
 
 #include <pubsub/core.h>
 
+#include "plain.h"
 #include "request.h"
 
 /* A place in the buffer between two frames, and what holds there. */
@@ -28,6 +29,8 @@ struct mps_outbox {
     struct pubsub_terms terms;    /* at the end */
     uint64_t settled_pid;
     uint64_t window;              /* most acknowledged messages that may be unanswered */
+    struct mps_plain last;        /* what the last bare message looked like; .topic_len 0: there was none */
+    uint8_t last_head[MPS_TOPIC_MAX + 8]; /* its frame's bytes ahead of the payload's own head */
 };
 
 void mps_outbox_init(struct mps_outbox *box, size_t limit);
@@ -39,6 +42,12 @@ int mps_outbox_reserve(struct mps_outbox *box, size_t need, bool forced);
 
 /* Appends a message to an outbox with mps_request_bound() bytes of room. Returns its pid, 0 without ack. */
 uint64_t mps_outbox_publish(struct mps_outbox *box, const struct mps_publish *publish);
+
+/* Judges a bare message (mps_request_is_bare()), reserves room and appends it, all at once; *pid as above. What was
+ * judged and written for the last one is used again if the topic is the same. False, and nothing has changed: it is not
+ * valid, or room must be made for it. */
+bool mps_outbox_publish_bare(struct mps_outbox *box, const char *topic, const void *payload, size_t len,
+                             uint64_t payload_max, uint64_t *pid);
 
 /* The free room as a buffer, and taking over one frame (not MSG or PUB) that was written to it. */
 struct mps_out mps_outbox_open(struct mps_outbox *box);

@@ -52,21 +52,48 @@ int mps_client_make_room(struct pubsub *client, struct mps_publish *message, con
     return rc == PUBSUB_OK ? rc : wait_for_room(client, need, rc);
 }
 
+static void write_if_due(struct pubsub *client)
+{
+    if (mps_outbox_writable(&client->outbox) >= client->write_at) mps_client_write(client);
+}
+
 uint64_t mps_client_queue(struct pubsub *client, const struct mps_publish *message)
 {
     uint64_t pid = mps_outbox_publish(&client->outbox, message);
-    if (mps_outbox_writable(&client->outbox) >= client->write_at) mps_client_write(client);
+    write_if_due(client);
     return pid;
+}
+
+/* The short way of most messages. False: it has to go the long way, which also knows what to say if it is not valid. */
+static bool publish_bare(struct pubsub *client, const char *topic, const void *payload, size_t len,
+                         const struct pubsub_publish_options *options, uint64_t *pid)
+{
+    struct mps_outbox *box = &client->outbox;
+    if (!mps_request_is_bare(&box->terms, options) ||
+        !mps_outbox_publish_bare(box, topic, payload, len, client->max_payload, pid))
+        return false;
+    write_if_due(client);
+    return true;
+}
+
+static int publish_any(struct pubsub *client, const char *topic, const void *payload, size_t len,
+                       const struct pubsub_publish_options *options, uint64_t *pid)
+{
+    struct mps_publish message = {.properties.correlation = {NULL, 0}};
+    int rc = mps_client_make_room(client, &message, topic, payload, len, options);
+    if (rc == PUBSUB_OK) *pid = mps_client_queue(client, &message);
+    return rc;
 }
 
 int pubsub_publish(pubsub *client, const char *topic, const void *payload, size_t len,
                    const struct pubsub_publish_options *options, uint64_t *pid)
 {
-    struct mps_publish message = {.properties.correlation = {NULL, 0}};
+    uint64_t id;
     if (!mps_client_may_ask(client)) return mps_client_refuse_ended(client);
-    int rc = mps_client_make_room(client, &message, topic, payload, len, options);
-    if (rc != PUBSUB_OK) return rc;
-    uint64_t id = mps_client_queue(client, &message);
+    if (!publish_bare(client, topic, payload, len, options, &id)) {
+        int rc = publish_any(client, topic, payload, len, options, &id);
+        if (rc != PUBSUB_OK) return rc;
+    }
     if (pid != NULL) *pid = id;
     return PUBSUB_OK;
 }

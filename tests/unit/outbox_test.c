@@ -24,8 +24,13 @@ struct broker {
     unsigned last_plain; /* of messages "u1", "u2", ... that are not acknowledged, over all connections */
 };
 
+/* Every other time the short way, where that is possible. */
 static void publish(struct mps_outbox *box, const char *topic, uint32_t flags)
 {
+    static unsigned calls;
+    uint64_t pid;
+    if (calls++ % 2 == 0 && flags == box->terms.flags && mps_outbox_publish_bare(box, topic, "payload", 7, 100, &pid))
+        return;
     const struct mps_publish message = {.msg = {mps_text(topic), {NULL, 0}, mps_text("payload")}, .flags = flags};
     assert_int_equal(mps_outbox_reserve(box, mps_request_bound(&message), false), PUBSUB_OK);
     mps_outbox_publish(box, &message);
@@ -334,6 +339,66 @@ static void limit_holds_but_any_message_fits_an_empty_one(void **state)
     mps_outbox_free(&box);
 }
 
+/* ---- the short way of bare messages ---- */
+
+static void publish_both_ways(struct mps_outbox *bare, struct mps_outbox *other, const char *topic, size_t len)
+{
+    static const char payload[70000] = "payload";
+    struct mps_publish message = {.flags = 0};
+    const char *why;
+    uint64_t pid = 1;
+    assert_int_equal(mps_request_message(&message, topic, payload, len, NULL, sizeof payload, &why), PUBSUB_OK);
+    assert_int_equal(mps_outbox_reserve(bare, mps_request_bound(&message), false), PUBSUB_OK);
+    assert_int_equal(mps_outbox_reserve(other, mps_request_bound(&message), false), PUBSUB_OK);
+    assert_true(mps_outbox_publish_bare(bare, topic, payload, len, sizeof payload, &pid));
+    assert_int_equal(pid, mps_outbox_publish(other, &message));
+}
+
+static void bare_messages_are_written_as_all_others(void **state)
+{
+    (void)state;
+    static const size_t lens[] = {0, 1, 255, 256, 65535, 65536};
+    char longest[PUBSUB_TOPIC_MAX + 1] = "";
+    memset(longest, 'x', PUBSUB_TOPIC_MAX);
+    const char *topics[] = {"a",     "a",     "ab",        "a",       "a/b/c/d/e/f/g/h/i/j/k/l/m/n/o/p",
+                            longest, longest, longest + 1, "\xc3\xa9"};
+    struct mps_outbox bare, other;
+    mps_outbox_init(&bare, 1 << 24);
+    mps_outbox_init(&other, 1 << 24);
+    for (size_t i = 0; i < sizeof topics / sizeof topics[0]; i++)
+        for (size_t j = 0; j < sizeof lens / sizeof lens[0]; j++) publish_both_ways(&bare, &other, topics[i], lens[j]);
+    assert_int_equal(bare.end, other.end);
+    assert_memory_equal(bare.buf, other.buf, bare.end);
+    mps_outbox_free(&bare);
+    mps_outbox_free(&other);
+}
+
+static void bare_messages_are_judged(void **state)
+{
+    (void)state;
+    struct mps_outbox box;
+    struct broker broker = {0};
+    uint64_t pid;
+    char long_topic[PUBSUB_TOPIC_MAX + 2] = "";
+    memset(long_topic, 'x', PUBSUB_TOPIC_MAX + 1);
+    mps_outbox_init(&box, 2000);
+    assert_false(mps_outbox_publish_bare(&box, "a", "", 0, 100, &pid)); /* nothing is allocated yet */
+    connect_to(&box, &broker, 1000);
+    publish(&box, "a", NONE);
+    assert_true(mps_outbox_publish_bare(&box, "a", "payload", 7, 100, &pid));
+    size_t end = box.end;
+    assert_false(mps_outbox_publish_bare(&box, "", "", 0, 100, &pid));
+    assert_false(mps_outbox_publish_bare(&box, "a/#", "", 0, 100, &pid));
+    assert_false(mps_outbox_publish_bare(&box, "\xff", "", 0, 100, &pid));
+    assert_false(mps_outbox_publish_bare(&box, long_topic, "", 0, 100, &pid));
+    assert_false(mps_outbox_publish_bare(&box, "a", long_topic, 101, 100, &pid));
+    assert_int_equal(box.end, end);
+    while (mps_outbox_publish_bare(&box, "a", "payload", 7, 100, &pid)) end = box.end;
+    assert_int_equal(mps_outbox_reserve(&box, 1 + 7 + 3 * MPS_SMALL_FRAME_MAX, false), PUBSUB_EAGAIN);
+    assert_int_equal(box.end, end);
+    mps_outbox_free(&box);
+}
+
 /* Random publishes, writes, acknowledgements and losses: each acknowledged message arrives under its pid, in order,
  * others at most once and in order, and the window holds. */
 static void random_life(unsigned seed)
@@ -385,6 +450,8 @@ int main(void)
         cmocka_unit_test(window_is_never_exceeded),
         cmocka_unit_test(requests_are_not_repeated_but_front_frames_are_sent),
         cmocka_unit_test(limit_holds_but_any_message_fits_an_empty_one),
+        cmocka_unit_test(bare_messages_are_written_as_all_others),
+        cmocka_unit_test(bare_messages_are_judged),
         cmocka_unit_test(random_lives),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

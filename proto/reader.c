@@ -129,9 +129,21 @@ static unsigned utf8_length(const uint8_t *p, size_t left)
     return len;
 }
 
+/* Whether 8 bytes are ASCII without NUL: no high bit is set, nor would be if each byte were one less. */
+static bool is_ascii(const uint8_t *p)
+{
+    uint64_t word;
+    memcpy(&word, p, sizeof word);
+    return ((word | (word - UINT64_C(0x0101010101010101))) & UINT64_C(0x8080808080808080)) == 0;
+}
+
 bool mps_utf8_valid(mps_view text)
 {
     for (uint32_t i = 0; i < text.len;) {
+        if (text.len - i >= 8 && is_ascii(text.ptr + i)) {
+            i += 8;
+            continue;
+        }
         unsigned len = utf8_length(text.ptr + i, text.len - i);
         if (len == 0) return false;
         i += len;

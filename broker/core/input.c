@@ -85,7 +85,6 @@ static inline bool same_head(const uint8_t *a, const uint8_t *b, uint32_t len)
 static void add_frame(struct input *in, uint32_t frame_len)
 {
     struct run *run = in->publish.run;
-    run->stride = run->count == 0 || run->stride == frame_len ? frame_len : 0;
     if (frame_len > run->longest) run->longest = frame_len;
     if (run->count == 0 || frame_len < run->shortest) run->shortest = frame_len;
     run->last_off = run->len;
@@ -122,7 +121,6 @@ static bool grow_run(struct input *in)
     if (count == 0) return false;
     run->longest = longest;
     run->shortest = shortest;
-    run->stride = longest == shortest ? longest : 0;
     run->last_off = (uint32_t)(last - run->bytes);
     run->count += count;
     run->len = (uint32_t)(p - run->bytes);

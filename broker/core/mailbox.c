@@ -438,7 +438,7 @@ uint64_t mailbox_lag_ms(const struct mailbox *box)
 {
     for (uint32_t i = 0; i < box->queue.entries; i++) {
         const struct queue_entry *entry = queue_at(&box->queue, i);
-        if (entry->run != NULL) return box->broker->now_ms - entry->run->arrived_ms;
+        if (entry->run != NULL) return (uint32_t)box->broker->now_ms - entry->run->arrived_ms;
     }
     return 0;
 }

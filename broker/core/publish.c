@@ -98,7 +98,7 @@ static uint32_t judge(struct session *session, const struct publish *publish, co
 
 static void note_times(struct broker *broker, struct run *run, mps_view props)
 {
-    run->arrived_ms = broker->now_ms;
+    run->arrived_ms = (uint32_t)broker->now_ms;
     if (props.ptr == NULL) return;
     mps_view raw = mps_props_find(props, MPS_PROP_TTL_MS);
     if (raw.ptr == NULL) return;

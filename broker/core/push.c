@@ -36,7 +36,7 @@ static uint64_t push_or_refuse(struct mailbox *box, struct run *run, struct part
         struct part fit = fitting(box, run, part, allowed);
         if (fit.count == 0) {
             bool none =
-                run->stride > 0 || box->queue.msgs >= box->max_msgs || box->queue.bytes + run->shortest > allowed;
+                run_stride(run) > 0 || box->queue.msgs >= box->max_msgs || box->queue.bytes + run->shortest > allowed;
             uint32_t one;
             fit = none ? part : (struct part){part.off, run_frame_end(run, part.off, part.off, &one) - part.off, 1};
             mailbox_lose_here(box, reason, fit.count);
@@ -114,7 +114,7 @@ void mailbox_push_latest(struct mailbox *box, struct run *run, struct part part,
 /* The last message stands for all, unless a longer one before it would push out others first. */
 static void push_latest_of(struct mailbox *box, struct run *run, struct part part, uint64_t allowed)
 {
-    if (part.count == 1 || run->stride > 0 || box->queue.bytes + run->longest <= allowed) {
+    if (part.count == 1 || run_stride(run) > 0 || box->queue.bytes + run->longest <= allowed) {
         mailbox_push_latest(box, run, part, allowed);
         return;
     }

@@ -65,7 +65,7 @@ static void settle(struct run_pool *pool, struct run *run)
 struct run *run_copy(struct run_pool *pool, const uint8_t *frame, uint32_t len)
 {
     struct run *run = take_run(pool);
-    run->len = run->longest = run->shortest = run->stride = len;
+    run->len = run->longest = run->shortest = len;
     run->count = 1;
     copy_bytes(pool, run, frame);
     return run;
@@ -78,7 +78,6 @@ struct run *run_copy_part(struct run_pool *pool, const struct run *run, uint32_t
     part->count = count;
     part->longest = run->longest;
     part->shortest = run->shortest;
-    part->stride = run->stride;
     part->place = run->place + off;
     part->arrived_ms = run->arrived_ms;
     part->expires_ms = run->expires_ms;
@@ -93,7 +92,6 @@ struct run *run_slice(struct run_pool *pool, struct run *run, uint32_t off, uint
     struct run *slice = run_new(pool, run->slab, run->bytes + off);
     slice->len = len;
     slice->count = count;
-    slice->stride = count == 1 ? len : run->stride;
     slice->longest = count == 1 ? len : run->longest;
     slice->shortest = count == 1 ? len : run->shortest;
     slice->last_off = last_off - off;
@@ -103,11 +101,26 @@ struct run *run_slice(struct run_pool *pool, struct run *run, uint32_t off, uint
     return run_ref(slice);
 }
 
+static struct run_more *more_of(struct run *run)
+{
+    if (run->more == NULL) run->more = calloc(1, sizeof *run->more);
+    if (run->more == NULL) abort(); /* small */
+    return run->more;
+}
+
+static void free_more(struct run_pool *pool, struct run_more *more)
+{
+    if (more->tail != NULL) run_unref(pool, more->tail);
+    free(more->marks);
+    free(more);
+}
+
 struct run *run_tail(struct run_pool *pool, struct run *run)
 {
-    if (run->tail == NULL && run->own_bytes == 0)
-        run->tail = run_slice(pool, run, run->last_off, run->len - run->last_off, 1, run->last_off);
-    return run->tail;
+    if (run->own_bytes > 0) return run->more ? run->more->tail : NULL;
+    struct run_more *more = more_of(run);
+    if (more->tail == NULL) more->tail = run_slice(pool, run, run->last_off, run->len - run->last_off, 1, run->last_off);
+    return more->tail;
 }
 
 void run_unref(struct run_pool *pool, struct run *run)
@@ -115,8 +128,7 @@ void run_unref(struct run_pool *pool, struct run *run)
     assert(run->refs > 0);
     if (--run->refs > 0) return;
     pool->own_bytes -= run->own_bytes;
-    if (run->tail != NULL) run_unref(pool, run->tail);
-    free(run->marks);
+    if (run->more != NULL) free_more(pool, run->more);
     if (run->slab != NULL) slab_unref(pool->slabs, run->slab);
     else free((uint8_t *)run->bytes);
     pool->alive--;
@@ -167,36 +179,40 @@ static uint32_t next_frame(const struct run *run, uint32_t off)
     return off + mps_msg_frame_len(run->bytes + off);
 }
 
-static void make_marks(struct run *run)
+static const uint32_t *marks_of(struct run *run)
 {
+    struct run_more *more = more_of(run);
+    if (more->marks != NULL) return more->marks;
     uint32_t off = 0;
-    run->marks = malloc((run->count / MARK_FRAMES + 1) * sizeof run->marks[0]);
-    if (run->marks == NULL) abort(); /* small: a byte for each 16 frames */
+    more->marks = malloc((run->count / MARK_FRAMES + 1) * sizeof more->marks[0]);
+    if (more->marks == NULL) abort(); /* small: a byte for each 16 frames */
     for (uint32_t i = 0; i < run->count; i++, off = next_frame(run, off))
-        if (i % MARK_FRAMES == 0) run->marks[i / MARK_FRAMES] = off;
+        if (i % MARK_FRAMES == 0) more->marks[i / MARK_FRAMES] = off;
+    return more->marks;
 }
 
 /* The number of the frame in which the byte lies, from 0; sets *off to where that frame begins. */
 static uint32_t frame_at(struct run *run, uint32_t at, uint32_t *off)
 {
-    if (run->marks == NULL) make_marks(run);
+    const uint32_t *marks = marks_of(run);
     uint32_t low = 0, high = (run->count - 1) / MARK_FRAMES;
     while (low < high) {
         uint32_t middle = (low + high + 1) / 2;
-        if (run->marks[middle] <= at) low = middle;
+        if (marks[middle] <= at) low = middle;
         else high = middle - 1;
     }
     uint32_t number = low * MARK_FRAMES;
-    *off = run->marks[low];
+    *off = marks[low];
     for (uint32_t next; (next = next_frame(run, *off)) <= at; *off = next) number++;
     return number;
 }
 
 uint32_t run_frame_end(struct run *run, uint32_t from, uint32_t at, uint32_t *count)
 {
-    if (run->stride > 0) {
-        *count = (at - from) / run->stride + 1;
-        return from + *count * run->stride;
+    uint32_t stride = run_stride(run);
+    if (stride > 0) {
+        *count = (at - from) / stride + 1;
+        return from + *count * stride;
     }
     uint32_t off = from, frames = 0;
     if (at - from > NEAR_BYTES && run->count > MARK_FRAMES) {
@@ -213,11 +229,11 @@ uint32_t run_frame_end(struct run *run, uint32_t from, uint32_t at, uint32_t *co
 
 uint32_t run_skip(struct run *run, uint32_t from, uint32_t count)
 {
-    if (run->stride > 0) return from + count * run->stride;
+    if (run_stride(run) > 0) return from + count * run->longest;
     uint32_t off = from;
     if (count > MARK_FRAMES) {
         uint32_t to = frame_at(run, from, &off) + count;
-        off = to / MARK_FRAMES * MARK_FRAMES < run->count ? run->marks[to / MARK_FRAMES] : run->len;
+        off = to / MARK_FRAMES * MARK_FRAMES < run->count ? run->more->marks[to / MARK_FRAMES] : run->len;
         count = off < run->len ? to % MARK_FRAMES : 0;
     }
     while (count-- > 0) off = next_frame(run, off);

@@ -37,25 +37,36 @@ void slab_pool_free(struct slab_pool *pool);
 /* Of a run as long as this, a part that is less than half is not left to keep all of it in memory. */
 #define PINNED_MIN 4096u
 
-/* Consecutive MSG frames with one route: what a queue refers to. Shared by every queue that holds some of it. */
+/* What only some runs need. */
+struct run_more {
+    uint32_t *marks;    /* where each 64th frame begins, once somebody has to find places in a long run; or NULL */
+    struct run *tail;   /* the last frame as a run of its own, once somebody wants only that; or NULL */
+};
+
+/* Consecutive MSG frames with one route: what a queue refers to. Shared by every queue that holds some of it. Among topics
+ * that alternate each message has one, thousands in a turn: it is kept within 96 bytes of the allocator's. */
 struct run {
     uint32_t refs;
     uint32_t count;     /* frames */
     uint32_t len;       /* bytes of them all */
-    uint32_t stride;    /* bytes of each, if all are equally long; else 0 */
     uint32_t longest, shortest; /* bytes of such frames */
     uint32_t last_off;  /* where the last one begins; 0: not noted, if there are several */
     const uint8_t *bytes;
     struct slab *slab;  /* what .bytes lies in; NULL if they have an allocation of their own */
-    uint32_t own_bytes; /* memory that is there for this run alone; 0 until it is settled */
-    uint64_t place;     /* in the order of arrival: that of a message is .place + its offset in the run */
-    uint64_t arrived_ms; /* monotonic */
-    uint64_t expires_ms; /* not to be sent from then on; UINT64_MAX: always good */
-    uint32_t cuts;      /* scratch of budget.c: references by frames that a link took part of */
-    uint32_t *marks;    /* where each 64th frame begins, once somebody has to find places in a long run; or NULL */
-    struct run *tail;   /* the last frame as a run of its own, once somebody wants only that; or NULL */
     struct run *next;   /* in run_pool.unsettled or .spare */
+    uint64_t place;     /* in the order of arrival: that of a message is .place + its offset in the run */
+    uint64_t expires_ms; /* not to be sent from then on; UINT64_MAX: always good */
+    uint32_t arrived_ms; /* monotonic, modulo 2^32 */
+    uint32_t own_bytes; /* memory that is there for this run alone; 0 until it is settled */
+    uint32_t cuts;      /* scratch of budget.c: references by frames that a link took part of */
+    struct run_more *more; /* or NULL */
 };
+
+/* Bytes of each frame, if all are equally long; else 0. */
+static inline uint32_t run_stride(const struct run *run)
+{
+    return run->longest == run->shortest ? run->longest : 0;
+}
 
 struct run_pool {
     struct slab_pool *slabs;

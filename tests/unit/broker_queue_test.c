@@ -76,7 +76,6 @@ static struct run *make_run_of(struct run_pool *runs, const char *topic, mps_vie
         uint32_t before = out.len;
         assert_true(mps_encode_msg(&out, &msg));
         uint32_t len = out.len - before;
-        run->stride = run->count == 0 || run->stride == len ? len : 0;
         if (len > run->longest) run->longest = len;
         if (len < run->shortest) run->shortest = len;
         run->last_off = before;
@@ -671,7 +670,7 @@ static void parts_of_one_run_are_one_entry(void **state)
 {
     struct fixture *f = *state;
     struct run *run = make_run(f, 10, 20);
-    for (uint32_t i = 0; i < 10; i++) queue_push(&f->queue, run, i * run->stride, run->stride, 1);
+    for (uint32_t i = 0; i < 10; i++) queue_push(&f->queue, run, i * run_stride(run), run_stride(run), 1);
     assert_int_equal(f->queue.entries, 1);
     assert_int_equal(f->queue.msgs, 10);
 }
@@ -697,7 +696,7 @@ static void what_is_left_of_a_run_does_not_keep_all_of_it(void **state)
     struct fixture *f = *state;
     struct queue second = {0};
     struct run *run = make_run(f, 1000, 20);
-    uint32_t stride = run->stride, all = run->len;
+    uint32_t stride = run_stride(run), all = run->len;
     queue_push(&f->queue, run, 0, run->len, run->count);
     queue_push(&second, run, 0, run->len, run->count);
     run_settle_all(&f->runs);
@@ -730,7 +729,7 @@ static void a_large_frames_slab_is_kept_not_copied(void **state)
     struct slab *slab = slab_new(&f->slabs, 100000);
     struct run *run = run_new(&f->runs, slab, slab->bytes);
     run->count = 1;
-    run->len = run->stride = run->longest = 100000;
+    run->len = run->shortest = run->longest = 100000;
     const uint8_t *bytes = run->bytes;
     queue_push(&f->queue, run, 0, run->len, 1);
     slab_unref(&f->slabs, slab);

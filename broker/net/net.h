@@ -21,6 +21,7 @@ struct link {
     struct link *next_broken;
     int fd, events;          /* what is polled for */
     bool paused, read_ended, broken;
+    bool blocked;            /* something waits to be written */
 };
 
 struct listener {

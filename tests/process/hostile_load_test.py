@@ -32,7 +32,7 @@ def topics_in_batches(names, props=None, payload=b"x"):
 
 
 class Topics(HostileTest):
-    RETAINED_BYTES = 8 << 20
+    RETAINED_BYTES = 6 << 20
     MEMORY_SLACK_BYTES = HostileTest.MEMORY_SLACK_BYTES + ROUTES_BYTES
 
     @classmethod

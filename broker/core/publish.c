@@ -164,14 +164,17 @@ static uint64_t accepted_count(const struct delivery *delivery)
     return delivery->route->count > 0 ? delivery->route->boxes[0]->broker->router.accepted_count : 0;
 }
 
-/* Queues the messages that are chosen, and answers them. */
-static void publish_stretch(struct session *session, struct delivery *delivery)
+/* Queues the messages that are chosen, and answers them. False: the session ends, and with its subscriptions the route may
+ * have gone. */
+static bool publish_stretch(struct session *session, struct delivery *delivery)
 {
     uint32_t count = delivery->stretch.count;
-    uint64_t pid, matched = accepted_count(delivery);
-    if (count == 0 || !take_pids(session, count, &pid)) return;
-    uint64_t dropped = fanout_push(delivery);
+    uint64_t pid;
+    if (count == 0) return true;
+    if (!take_pids(session, count, &pid)) return false;
+    uint64_t matched = accepted_count(delivery), dropped = fanout_push(delivery);
     count_ack(session, pid, count, matched, dropped);
+    return true;
 }
 
 /* 0, or the code for why this message can't be taken although its run can, with a sentence. */
@@ -207,12 +210,12 @@ static uint32_t publish_each(struct session *session, const struct publish *publ
         broker->work += route->count;
         enum fanout_result result = fanout_choose(&delivery, frame);
         if (result == FANOUT_FULL) {
-            publish_stretch(session, &delivery);
+            if (!publish_stretch(session, &delivery)) return run->count;
             result = fanout_choose(&delivery, frame);
         }
         if (result == FANOUT_HELD) break;
         uint32_t code = judge_frame(session, &delivery, frame, text, sizeof text);
-        if (code != 0 || !fanout_continues(&delivery)) publish_stretch(session, &delivery);
+        if ((code != 0 || !fanout_continues(&delivery)) && !publish_stretch(session, &delivery)) return run->count;
         if (code != 0) publish_refuse(session, publish->topic, code, text);
         else fanout_add(&delivery, frame);
     }

@@ -235,6 +235,19 @@ class Frames(HostileTest):
                       frame(PUB, 5, ROUTED) + message + frame(PUB, 1, ROUTED)):
             self.assert_refused(terms, PID_ORDER)
 
+    def test_publish_ids_that_run_out(self):
+        """In the middle of a run, of which the publisher itself takes some messages: what it ends with is its own."""
+        message = frame(MSG, "last/ids", None, b"\x01") + frame(MSG, "last/ids", None, b"\x02")
+        for pattern in "last/ids", "last/+":
+            for options in {}, {"filter": ". > 1"}, {"policy": "block", "max_msgs": 1}, {"no_local": True}:
+                for flags in ROUTED, ROUTED | MUST_ROUTE, ROUTED | RETAIN:
+                    terms = frame(SUB, 1, pattern, options) + frame(PUB, (1 << 53) - 2, flags)
+                    self.assert_refused(terms + 4 * message, PID_ORDER)
+        cleaner = self.welcomed()
+        cleaner.tell(PUB, 0, RETAIN)
+        cleaner.tell(MSG, "last/ids", None, b"")
+        cleaner.ping()
+
     def test_terms_of_publishing_at_any_moment(self):
         rng = random.Random(7)
         peer = self.welcomed()

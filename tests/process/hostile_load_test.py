@@ -1,6 +1,7 @@
 """What hostile and unlucky peers do to the broker by sheer numbers: of topics, patterns, retained values, wills and
 connections."""
 import random
+import select
 import socket
 import time
 import unittest
@@ -136,6 +137,46 @@ class Subscriptions(HostileTest):
             many_s = self.publish_and_count(peer, ["a/" * 31 + f"many{n}" for n in range(100)], 0)
         self.assertLess(one_s, 1 * SLOWNESS, "1 ms a publish")
         self.assertLess(many_s, 20 * SLOWNESS)
+
+    def longest_turn_cpu_s(self, floods):
+        """Each of the floods is written by a connection of its own, all at once. How much the broker worked at most
+        before somebody else was answered."""
+        other = self.welcomed()
+        writers = [raw.welcomed(self.broker.unix) for _ in floods]
+        for writer in writers:
+            self.addCleanup(writer.close)
+        with self.broker.stopped():
+            for writer, flood in zip(writers, floods):
+                writer.send(flood + frame(raw.PING, b""))
+        poll, waiting, longest_s = select.poll(), len(writers), 0
+        for writer in writers:
+            poll.register(writer.sock, select.POLLIN)
+        while waiting > 0:
+            before_s = self.broker.cpu_s()
+            other.ping()
+            longest_s = max(longest_s, self.broker.cpu_s() - before_s)
+            for descriptor, _ in poll.poll(0):
+                poll.unregister(descriptor)
+                waiting -= 1
+        print(f"{self.id().rpartition('.')[2]}: {longest_s * 1000:.0f} ms of work")
+        return longest_s
+
+    def test_costly_topics_of_many_connections(self):
+        """A message of each, whose route takes milliseconds to find, are too many for one turn."""
+        choose = random.Random(4)
+        patterns = {"/".join(choose.choice("a+") for _ in range(31)) + "/#" for _ in range(5000 // MANY)}
+        peer = self.welcomed()
+        self.assertEqual(self.subscribe(peer, sorted(patterns), {"max_msgs": 10, "retained": 2, "credit": 0}), 0)
+        longest_s = self.longest_turn_cpu_s([frame(MSG, "a/" * 31 + f"z{n}", None, b"") for n in range(1000)])
+        self.assertLess(longest_s, 0.5)
+
+    def test_topics_with_the_same_many_subscriptions(self):
+        """Whether they are the same costs a look at each of them, message by message."""
+        peer = self.welcomed()
+        terms = {"max_msgs": 10, "retained": 2, "credit": 0}
+        self.assertEqual(self.subscribe(peer, ["same/+"] * self.CAP, terms), 0)
+        flood = (frame(MSG, "same/a", None, b"") + frame(MSG, "same/b", None, b"")) * 4000
+        self.assertLess(self.longest_turn_cpu_s([flood] * 8), 0.5 * SLOWNESS)
 
     def test_10000_patterns_that_overlap(self):
         count, messages = 10_000 // MANY, 30

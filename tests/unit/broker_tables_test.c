@@ -15,7 +15,7 @@
 
 struct pattern {
     struct topic_entry entry;
-    char text[64];
+    char text[200];
     unsigned matched;
 };
 
@@ -64,6 +64,84 @@ static void trie_agrees_with_matching_one_by_one(void **state)
     for (int i = 0; i < ENTRIES; i++) topics_remove(&topics, &patterns[i].entry);
     assert_int_equal(topics.children.count, 0); /* no node is left behind */
     topics_free(&topics);
+}
+
+#define LONE 12
+
+/* A pattern of many levels that shares its beginning with others; or, without wild, a topic that ends like none or like
+ * one of them. */
+static void make_long_name(char *out, size_t cap, bool wild)
+{
+    static const char *const levels[] = {"a", "", "b", "+", "+"};
+    size_t len = 0, count = 1 + (size_t)rand() % 9;
+    for (size_t i = 0; i < count; i++) {
+        bool odd = rand() % 3 == 0;
+        const char *level = odd ? levels[(size_t)rand() % (wild ? 5 : 3)] : i % 3 == 1 && wild ? "+" : "a";
+        len += (size_t)snprintf(out + len, cap - len, "%s%s", i ? "/" : "", level);
+    }
+    if (wild && rand() % 4 == 0) len += (size_t)snprintf(out + len, cap - len, "%s#", len ? "/" : "");
+    if (len == 0) snprintf(out, cap, "a");
+}
+
+/* The topics that differ from a pattern as little as can be. */
+static void make_topic_of(const char *pattern, char *out, size_t cap)
+{
+    size_t len = 0;
+    for (const char *p = pattern; *p != '\0' && len + 8 < cap; p++) {
+        if (*p == '+') len += (size_t)snprintf(out + len, cap - len, "%s", rand() % 4 ? "xy" : "");
+        else if (*p == '#') len += (size_t)snprintf(out + len, cap - len, "%s", rand() % 2 ? "b/c" : "");
+        else out[len++] = *p;
+    }
+    if (rand() % 4 == 0 && len > 1) len -= 1 + (size_t)rand() % 2;
+    if (rand() % 6 == 0) len += (size_t)snprintf(out + len, cap - len, "/a");
+    out[len] = '\0';
+    if (len == 0) snprintf(out, cap, "a");
+}
+
+static void assert_trie_agrees(const struct topics *topics, struct pattern *patterns, const char *topic)
+{
+    mps_view name = mps_text(topic);
+    for (int i = 0; i < LONE; i++) patterns[i].matched = 0;
+    topics_match(topics, name, topics_hash(topics, name), note_match, NULL);
+    for (int i = 0; i < LONE; i++) {
+        bool in = patterns[i].entry.node != NULL;
+        if (patterns[i].matched != (in && mps_topic_matches(mps_text(patterns[i].text), name)))
+            fail_msg("'%s' and '%s': matched %u times", patterns[i].text, topic, patterns[i].matched);
+    }
+}
+
+/* Few patterns, so that nearly each is alone with its tail: they come, several times each, split tails of others, and
+ * go in every order. */
+static void tails_of_lone_patterns_split_and_go(void **state)
+{
+    (void)state;
+    static struct pattern patterns[LONE];
+    struct topics topics;
+    char topic[200];
+    srand(5);
+    for (int round = 0; round < 4000; round++) {
+        int in = 0;
+        topics_init(&topics, (uint64_t)round);
+        for (int step = 0; step < 40 || in > 0; step++) {
+            struct pattern *one = &patterns[rand() % LONE], *other = &patterns[rand() % LONE];
+            if (one->entry.node != NULL) {
+                topics_remove(&topics, &one->entry);
+                in--;
+            } else if (step < 40) {
+                if (other->text[0] != '\0' && rand() % 3 == 0) memcpy(one->text, other->text, sizeof one->text);
+                else make_long_name(one->text, sizeof one->text, true);
+                topics_add(&topics, mps_text(one->text), &one->entry);
+                in++;
+            }
+            if (rand() % 3 == 0) make_long_name(topic, sizeof topic, false);
+            else make_topic_of(other->text, topic, sizeof topic);
+            if (other->text[0] != '\0') assert_trie_agrees(&topics, patterns, topic);
+        }
+        assert_int_equal(topics.children.count, 0);
+        assert_int_equal(topics.root->users, 0);
+        assert_int_equal(topics.whole->users, 0);
+        topics_free(&topics);
+    }
 }
 
 static void only_wildcards_change_the_generation(void **state)
@@ -143,6 +221,47 @@ static void hash_finds_what_is_in_and_nothing_else(void **state)
 }
 
 /* The reference values of SipHash-1-3 can't be compared, as our key is one word; that every bit counts can. */
+/* Entries that want the same few places, also the last and the first ones, so that what goes moves others, around the
+ * end, too. */
+static void hash_keeps_crowded_entries(void **state)
+{
+    (void)state;
+    enum { COUNT = 300 };
+    static struct number numbers[COUNT];
+    static bool in[COUNT];
+    struct hash table = {0};
+    uint32_t hand = 0, count = 0;
+    srand(2);
+    for (int step = 0; step < 200000; step++) {
+        uint64_t i = (uint64_t)rand() % (step / 2000 % 2 ? COUNT : 12);
+        if (!in[i]) {
+            numbers[i].value = i;
+            hash_add(&table, &numbers[i].node, UINT64_MAX - i % 7 + (uint64_t)rand() % 5);
+            in[i] = true;
+            count++;
+        } else {
+            struct hash_node *gone = rand() % 8 == 0   ? hash_any(&table)
+                                     : rand() % 8 == 0 ? hash_at_hand(&table, &hand)
+                                                       : &numbers[i].node;
+            in[container_of(gone, struct number, node)->value] = false;
+            hash_remove(&table, gone);
+            count--;
+        }
+        assert_int_equal(table.count, count);
+        for (uint64_t n = 0; n < COUNT; n += 1 + (uint64_t)rand() % 20) {
+            struct hash_node *found = hash_find(&table, numbers[n].node.hash, is_number, &n);
+            assert_ptr_equal(found, in[n] ? &numbers[n].node : NULL);
+        }
+        unsigned walked = 0;
+        if (step % 50 == 0) {
+            for (struct hash_node *n = hash_first(&table); n != NULL; n = hash_next(&table, n)) walked++;
+            assert_int_equal(walked, count);
+        }
+    }
+    while (table.count > 0) hash_remove(&table, hash_any(&table));
+    assert_null(table.slots);
+}
+
 static void hash_depends_on_every_bit_and_the_seed(void **state)
 {
     (void)state;
@@ -284,9 +403,11 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(trie_agrees_with_matching_one_by_one),
+        cmocka_unit_test(tails_of_lone_patterns_split_and_go),
         cmocka_unit_test(only_wildcards_change_the_generation),
         cmocka_unit_test(match_visits_each_node_once),
         cmocka_unit_test(hash_finds_what_is_in_and_nothing_else),
+        cmocka_unit_test(hash_keeps_crowded_entries),
         cmocka_unit_test(hash_depends_on_every_bit_and_the_seed),
         cmocka_unit_test(timers_come_in_order),
         cmocka_unit_test_setup_teardown(snapshot_shows_the_values_of_its_beginning, open_store, close_store),

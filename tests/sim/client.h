@@ -37,6 +37,7 @@ struct scene {
     uint32_t retain_percent, ack_percent, trouble_permille;
     uint32_t policy_percent, credit_percent, group_percent, filter_percent, no_local_percent, upsert_percent;
     uint32_t ttl_percent, key_percent, document_percent, inbox_percent, will_percent, rx_max_percent;
+    uint32_t fresh_percent;    /* topics that come seldom: many different ones, below those of the scene */
     bool small_queues;
     bool blocks;               /* some queues have the policy block, all with this: */
     uint64_t block_ms;

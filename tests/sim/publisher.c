@@ -294,6 +294,16 @@ static struct name inbox_topic(struct client *client)
     return name_of(text);
 }
 
+/* A topic below one of the scene's. */
+static struct name fresh_topic(struct scene *scene)
+{
+    char text[MPS_TOPIC_MAX + 16];
+    struct name topic = *scene_topic(scene);
+    if (topic.len > 200 || topic.len == MPS_TOPIC_LEVELS_MAX - 1) return topic; /* perhaps one of the longest */
+    snprintf(text, sizeof text, "%s/%u", topic.text, rng_below(scene->rng, 500));
+    return name_of(text);
+}
+
 void publisher_publish(struct client *client)
 {
     struct scene *scene = client->scene;
@@ -304,6 +314,7 @@ void publisher_publish(struct client *client)
     uint32_t len = random_payload_len(client);
     for (uint32_t i = 0; i < count && may_publish(client); i++) {
         if (rng_percent(rng, 15)) topic = *scene_topic(scene);
+        if (rng_percent(rng, scene->fresh_percent) && !(client->flags & MPS_PUB_RETAIN)) topic = fresh_topic(scene);
         if (rng_percent(rng, scene->inbox_percent)) topic = inbox_topic(client);
         if (!same_length) len = random_payload_len(client);
         if ((client->flags & MPS_PUB_RETAIN) && scene->payload_least == 0 && rng_percent(rng, 15)) len = 0;

@@ -267,6 +267,14 @@ static void plan_subscription(struct flush_plan *plan, struct subscription *sub)
         plan_mark(plan, sub, PIECE_DRAINED, MPS_MARK_DRAINED);
 }
 
+/* Where thousands of subscriptions take turns the next one's cache lines, and those of what it is sent, come while this one
+ * is planned. */
+static void prefetch(const struct subscription *next)
+{
+    if (next == NULL) return;
+    for (int at = 0; at < 256; at += 64) __builtin_prefetch((const char *)next + at);
+}
+
 static void make_plan(struct flush_plan *plan, const struct session *session)
 {
     plan->iovecs_count = plan->pieces_count = 0;
@@ -282,6 +290,7 @@ static void make_plan(struct flush_plan *plan, const struct session *session)
         add_piece(plan, PIECE_CONTROL, session->control.bytes + session->control.off, buffer_len(&session->control));
     struct subscription *sub = session->active;
     for (; sub != NULL && has_room(plan) && !plan->unfinished; sub = sub->next_active) {
+        prefetch(sub->next_active);
         plan_subscription(plan, sub);
         plan->last = sub;
     }

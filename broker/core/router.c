@@ -14,6 +14,8 @@
 /* Bytes of a cache line, and mailboxes of a route that are worth asking for ahead. */
 #define LINE 64
 #define PREFETCHED 2
+/* A route that is not kept keeps room for as many receivers from one topic to the next. */
+#define ONCE_CAP_MAX 1024u
 
 static bool has_topic(const struct hash_node *node, const void *key)
 {
@@ -31,11 +33,11 @@ static struct route *find(struct broker *broker, mps_view topic, uint64_t hash)
 static void more_room(struct route *route)
 {
     bool few = route->boxes == route->few;
-    struct mailbox **boxes = realloc(few ? NULL : route->boxes, 4 * route->cap * sizeof boxes[0]);
+    struct mailbox **boxes = realloc(few ? NULL : route->boxes, 2 * route->cap * sizeof boxes[0]);
     if (boxes == NULL) abort(); /* one pointer a subscription */
     if (few) memcpy(boxes, route->few, sizeof route->few);
     route->boxes = boxes;
-    route->cap *= 4;
+    route->cap *= 2;
 }
 
 static void init_route(struct route *route)
@@ -175,6 +177,12 @@ void router_prefetch(const struct route *route)
 void router_trim(struct broker *broker)
 {
     struct router *router = &broker->router;
+    for (int i = 0; i < ONCE_ROUTES; i++) {
+        struct route *once = router->once[i];
+        if (once == NULL || once->cap <= ONCE_CAP_MAX) continue;
+        free_boxes(once);
+        init_route(once);
+    }
     while (router->bytes > ROUTES_BYTES_MAX)
         free_route(broker, container_of(hash_at_hand(&router->routes, &router->hand), struct route, in_routes));
 }

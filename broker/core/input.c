@@ -3,8 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model.h"
-#include "plain.h"
+#include "input.h"
 
 /* At least this much room is offered to each read. */
 #define READ_LEAST (64u * 1024)
@@ -20,184 +19,11 @@
 /* Replies that the peer doesn't read: beyond this much, nothing more is taken from it. */
 #define CONTROL_MAX (64u * 1024)
 
-/* Bytes being worked on, and the run of messages that is growing. */
-struct input {
-    struct session *session;
-    struct slab *slab;
-    const uint8_t *p, *end;
-    uint32_t frames;
-    struct publish publish; /* .run NULL: none is growing */
-    const uint8_t *head;    /* of its last frame */
-    uint32_t head_len;      /* up to the payload's own head; 0: it can't grow */
-    bool waits;             /* the message at .p can't be queued yet, or the share of the turn is used up */
-    uint64_t work_end;      /* broker.work then */
-};
-
-static bool takes_input(const struct session *session)
-{
-    return session->state == SESSION_NEW || session->state == SESSION_READY;
-}
-
 static struct mps_limits limits_of(const struct session *session)
 {
     uint32_t max_payload = session->broker->limits.max_payload;
     if (session->state == SESSION_NEW) return (struct mps_limits){MPS_HELLO_FRAME_MAX, MPS_VALUES_MAX, 0};
     return (struct mps_limits){MPS_HEAD_MAX, MPS_VALUES_MAX, max_payload};
-}
-
-/* Publishes the run that was growing. False: nothing more is to be done, because what is at .p has to wait, or the
- * session ends. */
-static bool finish_run(struct input *in)
-{
-    struct publish publish = in->publish;
-    struct run *run = publish.run;
-    in->publish.run = NULL;
-    if (run == NULL || !takes_input(in->session)) return takes_input(in->session);
-    uint32_t taken = publish_run(in->session, &publish, in->work_end);
-    if (taken == run->count) return takes_input(in->session);
-    in->p = run->bytes + run_skip(run, 0, taken);
-    in->session->scan = (struct mps_scan){0};
-    in->waits = true;
-    return false;
-}
-
-/* Whether two heads are the same; both have at least len bytes. A call of memcmp would be half of what a frame costs.
- */
-static inline bool same_head(const uint8_t *a, const uint8_t *b, uint32_t len)
-{
-    uint64_t x, y;
-    uint32_t u, v;
-    if (len < sizeof x) { /* the shortest head has 5 */
-        memcpy(&u, a, sizeof u);
-        memcpy(&v, b, sizeof v);
-        return u == v && memcmp(a + len - sizeof u, b + len - sizeof v, sizeof u) == 0;
-    }
-    for (uint32_t at = 0; at + sizeof x < len; at += sizeof x) {
-        memcpy(&x, a + at, sizeof x);
-        memcpy(&y, b + at, sizeof y);
-        if (x != y) return false;
-    }
-    memcpy(&x, a + len - sizeof x, sizeof x);
-    memcpy(&y, b + len - sizeof y, sizeof y);
-    return x == y;
-}
-
-static void add_frame(struct input *in, uint32_t frame_len)
-{
-    struct run *run = in->publish.run;
-    if (frame_len > run->longest) run->longest = frame_len;
-    if (run->count == 0 || frame_len < run->shortest) run->shortest = frame_len;
-    run->last_off = run->len;
-    run->count++;
-    run->len += frame_len;
-    in->p += frame_len;
-}
-
-/* Length of the bin whose head is at p, with its head; 0 if it has the widest head. */
-static inline uint32_t short_bin_len(const uint8_t *p)
-{
-    if (p[0] == 0xc4) return 2 + (uint32_t)p[1];
-    if (p[0] == 0xc5) return 3 + (uint32_t)(p[1] << 8 | p[2]);
-    return 0;
-}
-
-/* The hot path: messages with the same head as the one before (topic and props) cost one comparison and the length
- * of their payload each, 2 ns, and no look-up. Takes as many as there are; returns whether there was one. */
-static bool grow_run(struct input *in)
-{
-    struct run *run = in->publish.run;
-    uint32_t head_len = in->head_len, max_len = head_len + 2 + in->session->broker->limits.max_payload;
-    if (run == NULL || head_len == 0) return false;
-    const uint8_t *p = in->p, *last = NULL;
-    uint32_t count = 0, longest = run->longest, shortest = run->shortest;
-    for (size_t left; (left = (size_t)(in->end - p)) >= head_len + 5 && same_head(p, in->head, head_len); count++) {
-        uint32_t bin_len = short_bin_len(p + head_len), frame_len = head_len + bin_len;
-        if (bin_len == 0 || frame_len > left || frame_len > max_len) break;
-        if (frame_len > longest) longest = frame_len;
-        if (frame_len < shortest) shortest = frame_len;
-        last = p;
-        p += frame_len;
-    }
-    if (count == 0) return false;
-    run->longest = longest;
-    run->shortest = shortest;
-    run->last_off = (uint32_t)(last - run->bytes);
-    run->count += count;
-    run->len = (uint32_t)(p - run->bytes);
-    in->p = p;
-    return true;
-}
-
-/* Bytes of the payload's own head, which ends at payload_at. */
-static uint32_t bin_head_len(const uint8_t *frame, const struct mps_scan *scan)
-{
-    if (scan->payload_len <= UINT8_MAX && frame[scan->payload_at - 2] == 0xc4) return 2;
-    if (scan->payload_len <= UINT16_MAX && frame[scan->payload_at - 3] == 0xc5) return 3;
-    return 5;
-}
-
-/* Whether others have made this turn long: the message at .p waits for the next one. Asked before its route is looked
- * up, which is what may cost most: else each of a thousand connections could have one look-up in each turn. */
-static bool turn_is_over(struct input *in)
-{
-    const struct broker *broker = in->session->broker;
-    if (broker->work < broker->turn_work_end) return false;
-    if (finish_run(in)) in->waits = true;
-    return true;
-}
-
-/* The message at .p, which is in nobody's way, begins a run of its own: begin is all but the run. */
-static void begin_run(struct input *in, uint32_t frame_len, uint32_t head_len, struct publish begin)
-{
-    if (!finish_run(in)) return;
-    in->head = in->p;
-    in->head_len = head_len;
-    in->publish = begin;
-    in->publish.run = run_new(&in->session->broker->runs, in->slab, in->p);
-    add_frame(in, frame_len);
-}
-
-/* A whole message of the common shape, but of another topic than the one before, costs this and a look-up. Returns
- * false if this isn't one: step() takes all. */
-static bool take_plain(struct input *in)
-{
-    struct session *session = in->session;
-    size_t left = (size_t)(in->end - in->p);
-    struct mps_plain plain;
-    if (session->scan.values > 0 || session->state != SESSION_READY || (session->terms.flags & MPS_PUB_EACH))
-        return false;
-    if (!mps_plain_read(in->p, left, &plain) || plain.payload_len > session->broker->limits.max_payload ||
-        plain.payload_at + plain.payload_len > left)
-        return false;
-    if (turn_is_over(in)) return true;
-    struct publish begin = {.topic = {in->p + plain.topic_at, plain.topic_len}};
-    begin.route = router_route(session->broker, begin.topic);
-    in->frames++;
-    if (in->publish.run != NULL && begin.route != NULL && publish_joins(session, &in->publish, begin.route)) {
-        in->publish.route = begin.route;
-        in->head = in->p;
-        in->head_len = plain.bin_at;
-        add_frame(in, plain.payload_at + plain.payload_len);
-    } else {
-        if (begin.route != NULL) router_prefetch(begin.route);
-        begin_run(in, plain.payload_at + plain.payload_len, plain.bin_at, begin);
-    }
-    return true;
-}
-
-static void take_msg(struct input *in, const struct mps_scan *scan)
-{
-    struct session *session = in->session;
-    struct mps_msg msg;
-    const char *what;
-    bool plain = scan->elements == 4 && !(session->terms.flags & MPS_PUB_EACH);
-    if (turn_is_over(in)) return;
-    if (mps_decode_msg((mps_view){in->p, scan->pos}, &msg, &what) != MPS_OK) {
-        if (finish_run(in)) session_byef(session, MPS_MALFORMED, "malformed MSG: %s", what);
-        return;
-    }
-    struct publish begin = {.topic = msg.topic, .props = msg.props, .route = router_route(session->broker, msg.topic)};
-    begin_run(in, scan->pos, plain ? scan->payload_at - bin_head_len(in->p, scan) : 0, begin);
 }
 
 static void dispatch(struct session *session, unsigned op, mps_view frame)
@@ -237,10 +63,10 @@ static void take_frame(struct input *in, const struct mps_scan *scan)
     struct session *session = in->session;
     in->frames++;
     if (scan->op == MPS_OP_MSG) {
-        take_msg(in, scan);
+        messages_take(in, scan);
         return;
     }
-    if (!finish_run(in)) return;
+    if (!messages_finish(in)) return;
     bool seen = in->slab == session->stalled && in->p < in->slab->bytes + session->ahead_at;
     mps_view frame = {in->p, scan->pos};
     in->p += scan->pos;
@@ -286,7 +112,7 @@ static void refuse_large(struct input *in)
     mps_read_array(&r, "frame");
     mps_read_uint(&r, MPS_OP_MAX, "operation");
     struct mps_head head;
-    if (!finish_run(in)) return;
+    if (!messages_finish(in)) return;
     if (mps_head_read(r.p, (size_t)(r.end - r.p), &head) != 1 || head.type != MPS_STR) {
         session_bye(session, MPS_MALFORMED, "malformed MSG: topic");
         return;
@@ -299,7 +125,7 @@ static void refuse_large(struct input *in)
 
 static void fail_scan(struct input *in, enum mps_scan_result result)
 {
-    if (!finish_run(in)) return;
+    if (!messages_finish(in)) return;
     session_byef(in->session, result == MPS_SCAN_LIMIT ? MPS_LIMIT : MPS_MALFORMED, "%s", in->session->scan.error);
 }
 
@@ -453,9 +279,9 @@ static bool work(struct session *session, struct slab *slab, const uint8_t *byte
     while (in.p < in.end && takes_input(session) && more && !in.waits) {
         if (in.frames >= FRAMES_A_TURN || broker->work >= in.work_end || buffer_len(&session->control) > CONTROL_MAX)
             break;
-        if (!grow_run(&in) && !take_plain(&in)) more = step(&in);
+        if (!messages_grow(&in) && !messages_take_plain(&in)) more = step(&in);
     }
-    finish_run(&in);
+    messages_finish(&in);
     router_trim(broker);
     if (!takes_input(session)) return false;
     if (in.waits || (more && in.p < in.end)) { /* or it doesn't read our answers */

@@ -5,7 +5,8 @@
  *      |--groups--> group --mailbox, members--> subscription
  *      \--retained--> value --> run
  *
- * Data flows one way: session_read (input.c) -> publish.c -> router.c -> mailbox.c/queue.c -> group.c -> flush.c. */
+ * Data flows one way: session_read (input.c) -> messages.c -> publish.c -> router.c -> mailbox.c/queue.c -> group.c ->
+ * flush.c. */
 #ifndef BROKER_MODEL_H
 #define BROKER_MODEL_H
 

@@ -45,14 +45,16 @@ static bool is_level(mps_view level, char wildcard)
     return level.len == 1 && level.ptr[0] == (uint8_t)wildcard;
 }
 
-static struct topic_node *add_child(struct topics *topics, struct topic_node *parent, mps_view level, mps_view tail)
+static mps_view level_of(const struct topic_node *node)
 {
-    size_t size = offsetof(struct topic_node, text) + level.len + tail.len;
-    struct topic_node *node = malloc(size > sizeof *node ? size : sizeof *node);
-    if (node == NULL) abort(); /* small, and bounded by the subscriptions that are allowed */
-    *node = (struct topic_node){.parent = parent, .len = (uint8_t)level.len, .tail_len = (uint8_t)tail.len};
-    memcpy(node->text, level.ptr, level.len);
-    if (tail.len > 0) memcpy(node->text + level.len, tail.ptr, tail.len);
+    return (mps_view){node->text, node->len};
+}
+
+/* Makes the node a child: it has its level, and nobody below it yet or all that it had. */
+static void attach(struct topics *topics, struct topic_node *parent, struct topic_node *node)
+{
+    mps_view level = level_of(node);
+    node->parent = parent;
     hash_add(&topics->children, &node->in_children, child_hash(topics, parent, level));
     parent->users++;
     if (is_level(level, '+')) {
@@ -63,6 +65,28 @@ static struct topic_node *add_child(struct topics *topics, struct topic_node *pa
         parent->only = parent->names == 0 ? node : NULL;
         parent->names++;
     }
+}
+
+static void detach(struct topics *topics, struct topic_node *node)
+{
+    struct topic_node *parent = node->parent;
+    if (parent->plus == node) parent->plus = NULL;
+    else if (parent->rest == node) parent->rest = NULL;
+    else parent->names--;
+    if (parent->only == node) parent->only = NULL;
+    hash_remove(&topics->children, &node->in_children);
+    parent->users--;
+}
+
+static struct topic_node *add_child(struct topics *topics, struct topic_node *parent, mps_view level, mps_view tail)
+{
+    size_t size = offsetof(struct topic_node, text) + level.len + tail.len;
+    struct topic_node *node = malloc(size > sizeof *node ? size : sizeof *node);
+    if (node == NULL) abort(); /* small, and bounded by the subscriptions that are allowed */
+    *node = (struct topic_node){.len = (uint8_t)level.len, .tail_len = (uint8_t)tail.len};
+    memcpy(node->text, level.ptr, level.len);
+    if (tail.len > 0) memcpy(node->text + level.len, tail.ptr, tail.len);
+    attach(topics, parent, node);
     return node;
 }
 
@@ -115,21 +139,19 @@ static struct topic_node *child_or_new(struct topics *topics, struct topic_node 
     return child ? child : add_child(topics, parent, level, tail);
 }
 
-/* The pattern isn't alone any more: its tail's first level becomes a node, with what is left and with all entries. */
-static void push_down(struct topics *topics, struct topic_node *node)
+/* The pattern isn't alone any more: another node takes this one's place, which goes a level down, below that. So its
+ * entries, which may be a million, stay where they are. Returns the other node. */
+static struct topic_node *push_down(struct topics *topics, struct topic_node *node)
 {
-    mps_view tail = tail_of(node);
-    uint32_t at = 1;
-    mps_view level = next_level(tail, &at);
-    struct topic_node *child = add_child(topics, node, level, rest_of(tail, at));
-    child->first = node->first;
-    for (struct topic_entry *entry = child->first; entry != NULL; entry = entry->next) {
-        entry->node = child;
-        child->users++;
-        node->users--;
-    }
-    node->first = NULL;
-    node->tail_len = 0;
+    struct topic_node *parent = node->parent;
+    detach(topics, node);
+    struct topic_node *other = add_child(topics, parent, level_of(node), no_tail);
+    uint32_t left = node->tail_len - 1u, at = 0;
+    memmove(node->text, node->text + node->len + 1, left); /* without the slash */
+    node->len = (uint8_t)next_level((mps_view){node->text, left}, &at).len;
+    node->tail_len = (uint8_t)(left - node->len);
+    attach(topics, other, node);
+    return other;
 }
 
 static struct topic_node *trie_node(struct topics *topics, mps_view pattern)
@@ -140,7 +162,7 @@ static struct topic_node *trie_node(struct topics *topics, mps_view pattern)
         node = child_or_new(topics, node, level, rest);
         if (node->tail_len == 0) continue;
         if (node->tail_len == rest.len && memcmp(tail_of(node).ptr, rest.ptr, rest.len) == 0) break;
-        push_down(topics, node);
+        node = push_down(topics, node);
     }
     return node;
 }
@@ -181,14 +203,9 @@ void topics_remove(struct topics *topics, struct topic_entry *entry)
     node->users--;
     while (node->users == 0 && node->parent != NULL) {
         struct topic_node *parent = node->parent;
-        if (parent->plus == node) parent->plus = NULL;
-        else if (parent->rest == node) parent->rest = NULL;
-        else parent->names--;
-        if (parent->only == node) parent->only = NULL;
-        hash_remove(&topics->children, &node->in_children);
+        detach(topics, node);
         free(node);
         node = parent;
-        node->users--;
     }
 }
 

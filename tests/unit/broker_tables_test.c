@@ -66,6 +66,12 @@ static void trie_agrees_with_matching_one_by_one(void **state)
     topics_free(&topics);
 }
 
+static void count_up(struct topic_entry *entry, void *arg)
+{
+    (void)entry;
+    ++*(unsigned *)arg;
+}
+
 #define LONE 12
 
 /* A pattern of many levels that shares its beginning with others; or, without wild, a topic that ends like none or like
@@ -144,6 +150,31 @@ static void tails_of_lone_patterns_split_and_go(void **state)
     }
 }
 
+/* However many they are: else one SUB could keep everybody waiting. */
+static void entries_stay_where_they_are_when_a_tail_is_split(void **state)
+{
+    (void)state;
+    struct topic_entry same[3], others[4];
+    struct topics topics;
+    static const char pattern[] = "+/b/c/d/+/f";
+    static const char *const splits[] = {"+/b/c/d/+/g", "+/b/+", "+/x", "+"};
+    topics_init(&topics, 7);
+    for (int i = 0; i < 3; i++) topics_add(&topics, mps_text(pattern), &same[i]);
+    struct topic_node *node = same[0].node;
+    for (int i = 0; i < 4; i++) {
+        topics_add(&topics, mps_text(splits[i]), &others[i]);
+        for (int k = 0; k < 3; k++) assert_ptr_equal(same[k].node, node);
+        unsigned count = 0;
+        mps_view topic = mps_text("a/b/c/d/e/f");
+        topics_match(&topics, topic, topics_hash(&topics, topic), count_up, &count);
+        assert_int_equal(count, 3);
+    }
+    for (int i = 0; i < 3; i++) topics_remove(&topics, &same[i]);
+    for (int i = 0; i < 4; i++) topics_remove(&topics, &others[i]);
+    assert_int_equal(topics.children.count, 0);
+    topics_free(&topics);
+}
+
 static void only_wildcards_change_the_generation(void **state)
 {
     (void)state;
@@ -159,12 +190,6 @@ static void only_wildcards_change_the_generation(void **state)
     topics_remove(&topics, &wild);
     assert_int_equal(topics.wild_generation, 2);
     topics_free(&topics);
-}
-
-static void count_up(struct topic_entry *entry, void *arg)
-{
-    (void)entry;
-    ++*(unsigned *)arg;
 }
 
 /* The worst that a pattern can do to a topic: every level both ways, in a trie where everything exists. */
@@ -404,6 +429,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(trie_agrees_with_matching_one_by_one),
         cmocka_unit_test(tails_of_lone_patterns_split_and_go),
+        cmocka_unit_test(entries_stay_where_they_are_when_a_tail_is_split),
         cmocka_unit_test(only_wildcards_change_the_generation),
         cmocka_unit_test(match_visits_each_node_once),
         cmocka_unit_test(hash_finds_what_is_in_and_nothing_else),

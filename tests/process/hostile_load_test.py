@@ -77,6 +77,7 @@ class Topics(HostileTest):
 
 class Subscriptions(HostileTest):
     ALONE = False
+    MEMORY_SLACK_BYTES = HostileTest.MEMORY_SLACK_BYTES + (8 << 20)  # routes that it remembers, to 100,000 subscriptions
     CAP = 100_000 // MANY
 
     @classmethod

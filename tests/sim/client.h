@@ -31,36 +31,36 @@ struct scene {
     uint32_t topics_count, patterns_count, sids_count;
     struct scene_group groups[SCENE_GROUPS_MAX];
     uint32_t groups_count;
-    uint32_t payload_usual;    /* bytes; most payloads are shorter */
+    uint32_t payload_usual; /* bytes; most payloads are shorter */
     uint32_t payload_least;
-    uint32_t rx_max;           /* of most clients that have one */
+    uint32_t rx_max; /* of most clients that have one */
     uint32_t retain_percent, ack_percent, trouble_permille;
     uint32_t policy_percent, credit_percent, group_percent, filter_percent, no_local_percent, upsert_percent;
     uint32_t ttl_percent, key_percent, document_percent, inbox_percent, will_percent, rx_max_percent;
-    uint32_t fresh_percent;    /* topics that come seldom: many different ones, below those of the scene */
+    uint32_t seldom_percent; /* topics that come seldom: many different ones, below those above. 0 unless asked for */
     bool small_queues;
-    bool blocks;               /* some queues have the policy block, all with this: */
+    bool blocks; /* some queues have the policy block, all with this: */
     uint64_t block_ms;
-    bool one_blocks;           /* only one of them: */
+    bool one_blocks; /* only one of them: */
     const struct conn *blocker;
     uint32_t blocker_sid;
-    bool apart;                /* no two subscriptions of a client match the same topic */
-    uint32_t serial;           /* of the last message: every payload is another one */
+    bool apart;      /* no two subscriptions of a client match the same topic */
+    uint32_t serial; /* of the last message: every payload is another one */
 };
 
 struct client {
     struct scene *scene;
-    struct conn *conn;         /* NULL: this place is free */
-    bool hello_sent, bye_read, over; /* over: writes nothing any more */
-    bool lingers;              /* does not close when the broker has said BYE */
-    uint32_t flags;            /* of PUB, as last written */
-    uint64_t next_pid;         /* of the next acknowledged MSG; 0: none was written */
-    uint64_t acked_pid;        /* read */
-    uint32_t rx_max;           /* what its HELLO said */
-    uint64_t asked, answered;  /* requests written, answers read */
-    uint32_t appetite;         /* how much it reads, 0..100; 0: hardly ever */
+    struct conn *conn;                     /* NULL: this place is free */
+    bool hello_sent, bye_read, over;       /* over: writes nothing any more */
+    bool lingers;                          /* does not close when the broker has said BYE */
+    uint32_t flags;                        /* of PUB, as last written */
+    uint64_t next_pid;                     /* of the next acknowledged MSG; 0: none was written */
+    uint64_t acked_pid;                    /* read */
+    uint32_t rx_max;                       /* what its HELLO said */
+    uint64_t asked, answered;              /* requests written, answers read */
+    uint32_t appetite;                     /* how much it reads, 0..100; 0: hardly ever */
     uint32_t group_sids[SCENE_GROUPS_MAX]; /* by which it is a member; 0: it never was */
-    uint32_t topic_sids[SCENE_NAMES_MAX]; /* scene.apart: by which sid it subscribes to each topic; 0: none yet */
+    uint32_t topic_sids[SCENE_NAMES_MAX];  /* scene.apart: by which sid it subscribes to each topic; 0: none yet */
 };
 
 /* scene.c */
@@ -72,8 +72,8 @@ void scene_queue_options(const struct scene *scene, struct sub_options *o);
 
 /* client.c */
 void client_open(struct client *client, struct scene *scene, struct conn *conn);
-void client_act(struct client *client);  /* writes a few frames */
-void client_read(struct client *client); /* takes some bytes off its link */
+void client_act(struct client *client);   /* writes a few frames */
+void client_read(struct client *client);  /* takes some bytes off its link */
 void client_leave(struct client *client); /* ends in one of the decent ways */
 void client_push(struct client *client, const struct mps_out *out, struct action *action);
 void client_push_bytes(struct client *client, const char *bytes, size_t len, enum action_kind kind, uint32_t code,
@@ -96,9 +96,9 @@ void subscriber_stat(struct client *client);
 
 /* odd.c */
 void odd_ping(struct client *client);
-void odd_write(struct client *client);  /* something unusual */
-void odd_fatal(struct client *client);  /* something that must not be sent */
-void odd_first(struct client *client);  /* instead of a HELLO */
+void odd_write(struct client *client);                                       /* something unusual */
+void odd_fatal(struct client *client);                                       /* something that must not be sent */
+void odd_first(struct client *client);                                       /* instead of a HELLO */
 void odd_early_bye(struct client *client, const uint8_t *bytes, size_t len); /* a BYE before HELLO */
 
 #endif

@@ -295,7 +295,7 @@ static struct name inbox_topic(struct client *client)
 }
 
 /* A topic below one of the scene's. */
-static struct name fresh_topic(struct scene *scene)
+static struct name seldom_topic(struct scene *scene)
 {
     char text[MPS_TOPIC_MAX + 16];
     struct name topic = *scene_topic(scene);
@@ -314,7 +314,8 @@ void publisher_publish(struct client *client)
     uint32_t len = random_payload_len(client);
     for (uint32_t i = 0; i < count && may_publish(client); i++) {
         if (rng_percent(rng, 15)) topic = *scene_topic(scene);
-        if (rng_percent(rng, scene->fresh_percent) && !(client->flags & MPS_PUB_RETAIN)) topic = fresh_topic(scene);
+        bool seldom = scene->seldom_percent > 0 && !(client->flags & MPS_PUB_RETAIN);
+        if (seldom && rng_percent(rng, scene->seldom_percent)) topic = seldom_topic(scene);
         if (rng_percent(rng, scene->inbox_percent)) topic = inbox_topic(client);
         if (!same_length) len = random_payload_len(client);
         if ((client->flags & MPS_PUB_RETAIN) && scene->payload_least == 0 && rng_percent(rng, 15)) len = 0;

@@ -111,7 +111,6 @@ static void choose_features(struct scene *scene)
     scene->key_percent = sometimes(rng, 40, 90);
     scene->document_percent = scene->filter_percent > 0 ? 80 : 10;
     scene->inbox_percent = sometimes(rng, 30, 40);
-    scene->fresh_percent = sometimes(rng, 40, 100);
     scene->will_percent = sometimes(rng, 50, 50);
     scene->rx_max_percent = sometimes(rng, 60, 40);
     scene->group_percent = sometimes(rng, 40, 60);

@@ -6,7 +6,7 @@
 /* Cached routes may cost this much memory together; then some go, and the trie is asked again. */
 #define ROUTES_BYTES_MAX (32u * 1024 * 1024)
 /* A topic is cached when it comes again, as far as these marks of topics that came once remember: among topics that
- * hardly come twice, caching each would cost more than asking the trie (300 ns against 100) and drive out those that
+ * hardly come twice, caching each would cost an allocation more than asking the trie, and drive out those that
  * do. Each 32nd is cached in any case, so that two topics that share a mark are, too. */
 #define CAME_ONCE 16384u
 #define CACHED_ANYWAY 32u

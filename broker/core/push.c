@@ -204,27 +204,10 @@ static bool fits_as_it_is(const struct mailbox *box, const struct run *run, stru
            (box->session == NULL || box->session->slow_text == NULL);
 }
 
-static void push_as_it_is(struct mailbox *box, struct run *run, struct part part)
-{
-    uint64_t ring_bytes = mailbox_ring_bytes(box);
-    queue_push(&box->queue, run, part.off, part.len, part.count);
-    if (mailbox_ring_bytes(box) != ring_bytes) mailbox_account_ring(box, ring_bytes);
-    if (box->session != NULL) box->session->queued_bytes += part.len;
-    if (!box->is_debtor) mailbox_set_debtor(box);
-    if (run->expires_ms < box->expires_ms) mailbox_note_expiry(box, run);
-    mailbox_activate(box);
-}
-
-uint64_t mailbox_push(struct mailbox *box, struct run *run, struct part part)
+static uint64_t push_by_policy(struct mailbox *box, struct run *run, struct part part, uint64_t allowed)
 {
     uint32_t rx_max = box->rx_max > 0 ? box->rx_max : UINT32_MAX;
-    uint64_t allowed = mailbox_bytes_allowed(box, 0), refused;
-    box->matched += part.count;
-    if (fits_as_it_is(box, run, part, allowed)) {
-        push_as_it_is(box, run, part);
-        return 0;
-    }
-    struct totals was = mailbox_totals(box);
+    uint64_t refused;
     if (box->session != NULL && box->session->slow_text != NULL) { /* it is about to be closed */
         mailbox_lose_here(box, MPS_GAP_DROP_NEW, part.count);
         refused = part.count;
@@ -235,6 +218,16 @@ uint64_t mailbox_push(struct mailbox *box, struct run *run, struct part part)
     }
     uint64_t over = queue_msgs_over(&box->queue, mailbox_memory_allowed(allowed));
     if (over > 0) mailbox_lose_oldest(box, box->queue.msgs - over, UINT64_MAX, MPS_GAP_MEMORY);
+    return refused;
+}
+
+uint64_t mailbox_push(struct mailbox *box, struct run *run, struct part part)
+{
+    uint64_t allowed = mailbox_bytes_allowed(box, 0), refused = 0;
+    struct totals was = mailbox_totals(box);
+    box->matched += part.count;
+    if (fits_as_it_is(box, run, part, allowed)) push(box, run, part);
+    else refused = push_by_policy(box, run, part, allowed);
     mailbox_account(box, was);
     mailbox_note_expiry(box, run);
     mailbox_activate(box);

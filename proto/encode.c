@@ -148,8 +148,10 @@ void mps_put_raw(struct mps_out *out, mps_view bytes)
 static uint32_t begin(struct mps_out *out, uint32_t fields, enum mps_op op)
 {
     uint32_t start = out->len;
-    mps_put_array(out, 1 + fields);
-    mps_put_uint(out, op);
+    uint8_t *p = take(out, 2); /* no frame has more than 15 elements, no operation is over 127 */
+    if (p == NULL) return start;
+    p[0] = (uint8_t)(0x90 | (1 + fields));
+    p[1] = (uint8_t)op;
     return start;
 }
 
@@ -254,29 +256,8 @@ bool mps_encode_pub(struct mps_out *out, const struct mps_pub *in)
     return end(out, start);
 }
 
-/* Most are of a few bytes, and one goes before every message where subscriptions of a connection alternate. */
-static bool encode_short_for(struct mps_out *out, const struct mps_for *in)
-{
-    uint8_t *p = out->buf + out->len;
-    if (out->full || out->cap - out->len < 6 || in->sid > UINT16_MAX || in->flags > 0 || in->has_position ||
-        in->time_ms > 0 || in->tries > 0)
-        return false;
-    *p++ = 0x92;
-    *p++ = MPS_OP_FOR;
-    if (in->sid > UINT8_MAX) {
-        *p++ = 0xcd;
-        *p++ = (uint8_t)(in->sid >> 8);
-    } else if (in->sid > 127) {
-        *p++ = 0xcc;
-    }
-    *p++ = (uint8_t)in->sid;
-    out->len = (uint32_t)(p - out->buf);
-    return true;
-}
-
 bool mps_encode_for(struct mps_out *out, const struct mps_for *in)
 {
-    if (encode_short_for(out, in)) return true;
     uint32_t fields = in->tries > 0 ? 6 : in->time_ms > 0 ? 5 : in->has_position ? 4 : in->flags > 0 ? 2 : 1;
     uint32_t start = begin(out, fields, MPS_OP_FOR);
     mps_put_uint(out, in->sid);

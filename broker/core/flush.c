@@ -112,7 +112,8 @@ static struct mps_out open_scratch(struct flush_plan *plan)
     return mps_out_open(plan->scratch + plan->scratch_used, MPS_SMALL_FRAME_MAX);
 }
 
-/* FOR is written here and not when a message is queued, so dropping from a queue can't disturb it. Returns its length. */
+/* FOR is written here and not when a message is queued, so dropping from a queue can't disturb it. Returns its length.
+ */
 static uint8_t plan_for(struct flush_plan *plan, const struct subscription *sub, uint8_t flags)
 {
     struct mps_out out = open_scratch(plan);
@@ -267,14 +268,6 @@ static void plan_subscription(struct flush_plan *plan, struct subscription *sub)
         plan_mark(plan, sub, PIECE_DRAINED, MPS_MARK_DRAINED);
 }
 
-/* Where thousands of subscriptions take turns the next one's cache lines, and those of what it is sent, come while this one
- * is planned. */
-static void prefetch(const struct subscription *next)
-{
-    if (next == NULL) return;
-    for (int at = 0; at < 256; at += 64) __builtin_prefetch((const char *)next + at);
-}
-
 static void make_plan(struct flush_plan *plan, const struct session *session)
 {
     plan->iovecs_count = plan->pieces_count = 0;
@@ -290,7 +283,7 @@ static void make_plan(struct flush_plan *plan, const struct session *session)
         add_piece(plan, PIECE_CONTROL, session->control.bytes + session->control.off, buffer_len(&session->control));
     struct subscription *sub = session->active;
     for (; sub != NULL && has_room(plan) && !plan->unfinished; sub = sub->next_active) {
-        prefetch(sub->next_active);
+        subscription_prefetch(sub->next_active); /* it comes while this one is planned */
         plan_subscription(plan, sub);
         plan->last = sub;
     }
@@ -398,7 +391,7 @@ static void rotate_active(struct session *session, struct subscription *last)
     if (behind != NULL) behind->prev_active = NULL;
     else session->active_last = NULL;
     for (struct subscription *next; sub != behind; sub = next) {
-        next = sub == last ? behind : sub->next_active;
+        next = sub->next_active;
         sub->is_active = false;
         subscription_activate(sub); /* if it has work */
     }

@@ -541,6 +541,12 @@ static inline mps_view subscription_pattern(const struct subscription *sub)
 {
     return (mps_view){sub->pattern, sub->pattern_len};
 }
+/* Asks for the part of a subscription that messages need, which is about to be used: among 10,000 of them its first touch
+ * is a wait for memory, four cache lines long. NULL is allowed. */
+static inline void subscription_prefetch(const struct subscription *sub)
+{
+    for (size_t at = 0; sub != NULL && at < 256; at += 64) __builtin_prefetch((const char *)sub + at);
+}
 void subscription_begin_snapshot(struct subscription *sub); /* of the retained values that match it */
 void subscription_end_snapshot(struct subscription *sub);   /* if there is one */
 static inline uint64_t subscription_credit_left(const struct subscription *sub)

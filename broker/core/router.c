@@ -11,8 +11,7 @@
 #define CAME_ONCE 16384u
 #define CACHED_ANYWAY 32u
 
-/* Bytes of a cache line, and mailboxes of a route that are worth asking for ahead. */
-#define LINE 64
+/* Mailboxes of a route that are worth asking for ahead. */
 #define PREFETCHED 2
 /* A route that is not kept keeps room for as many receivers from one topic to the next. */
 #define ONCE_CAP_MAX 1024u
@@ -164,14 +163,11 @@ const struct route *router_route_once(struct broker *broker, mps_view topic)
     return route_once(broker, topic, topics_hash(&broker->topics, topic));
 }
 
-/* Among 10,000 subscriptions the first touch of one is a wait for memory, four cache lines long. The next message's
- * look-up goes on meanwhile. */
+/* The next message's look-up goes on meanwhile. Groups, which have no subscription, are few. */
 void router_prefetch(const struct route *route)
 {
-    for (uint32_t i = 0; i < route->count && i < PREFETCHED; i++) {
-        const char *box = (const char *)route->boxes[i];
-        for (int at = -LINE; at < 3 * LINE; at += LINE) __builtin_prefetch(box + at);
-    }
+    for (uint32_t i = 0; i < route->count && i < PREFETCHED; i++)
+        subscription_prefetch(container_of(route->boxes[i], struct subscription, box));
 }
 
 void router_trim(struct broker *broker)

@@ -26,7 +26,6 @@ static bool is_child(const struct hash_node *node, const void *key)
     return child->parent == wanted->parent && names_level(child, wanted->level);
 }
 
-/* Many nodes have one child or none: these are looked at without hashing, which is most of what a level costs. */
 static struct topic_node *find_hashed(const struct topics *topics, const struct topic_node *parent, mps_view level,
                                       uint64_t hash)
 {

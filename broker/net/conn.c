@@ -22,8 +22,8 @@ static void poll_for(struct link *link, int events)
     else uv_poll_start(&link->poll, events, on_poll);
 }
 
-/* What to poll for besides being writable. A connection of which nothing more is to be read is polled all the
- * same, for its end: hang-ups are always reported. One that is paused isn't, so that nothing of it is passed over. */
+/* What to poll for besides being writable. A connection of which nothing more is to be read is polled all the same, for
+ * its end: hang-ups are always reported. One that is paused isn't, so that nothing of it is passed over. */
 static int reading_events(const struct link *link)
 {
     return link->paused ? 0 : link->read_ended ? UV_PRIORITIZED : UV_READABLE;
@@ -85,8 +85,8 @@ static bool read_once(struct link *link)
     return false;
 }
 
-/* Polling for it ends only when it turns out that nothing waits any more: a reader that is a little slow is full again and
- * again, and each change costs three system calls (1 MiB through the broker: 20). */
+/* Polling for it ends only when it turns out that nothing waits any more: a reader that is a little slow is full again
+ * and again, and each change costs three system calls (1 MiB through the broker: 20). */
 static void on_writable(struct link *link)
 {
     if (!link->blocked) {

@@ -5,11 +5,10 @@ import pty
 import re
 import signal
 import subprocess
-import tempfile
 import unittest
 
 import brokers
-from programs import CliTest, PATIENCE_S, PUBSUB, eventually, fresh_topic, run_without_broker
+from programs import CliTest, PATIENCE_S, PUBSUB, Program, eventually, fresh_topic, run_without_broker
 
 COUNT = 2000
 KEYS = {"kind", "topic", "seconds", "messages", "bytes", "messages_per_s", "mb_per_s", "p50_us", "p99_us", "p999_us",
@@ -17,33 +16,12 @@ KEYS = {"kind", "topic", "seconds", "messages", "bytes", "messages_per_s", "mb_p
 PUBLISHED_KEYS = KEYS | {"size", "topics"}
 
 
-class Running:
+class Running(Program):
     """A `pubsub bench` that goes on meanwhile."""
 
     def __init__(self, test, url, *arguments):
-        self.dir = tempfile.TemporaryDirectory(prefix="pubsub-test-")
-        test.addCleanup(self.dir.cleanup)
+        super().__init__([PUBSUB, "bench", "-s", url, *arguments])
         test.addCleanup(self.stop)
-        self.out_path, self.err_path = (os.path.join(self.dir.name, name) for name in ("out", "err"))
-        with open(self.out_path, "wb") as out, open(self.err_path, "wb") as err:
-            self.process = subprocess.Popen([PUBSUB, "bench", "-s", url, *arguments], stdin=subprocess.DEVNULL,
-                                            stdout=out, stderr=err)
-
-    def stdout(self):
-        with open(self.out_path, "rb") as file:
-            return file.read()
-
-    def stderr(self):
-        with open(self.err_path) as file:
-            return file.read()
-
-    def wait(self):
-        return self.process.wait(PATIENCE_S)
-
-    def stop(self):
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait(PATIENCE_S)
 
 
 class BenchTest(CliTest):

@@ -1,35 +1,24 @@
 """The library's example programs, each with a real broker, as somebody who tries them out would see them."""
 import os
 import re
-import shutil
 import signal
 import subprocess
-import tempfile
 import unittest
 
-from programs import CliTest, PATIENCE_S, eventually, scaled
+from programs import CliTest, Program, eventually, scaled
 
 EXAMPLES = os.environ.get("PUBSUB_EXAMPLES", ".")
 
 
-class Example:
+class Example(Program):
     """A running example program, with its input open."""
 
     def __init__(self, url, name, *arguments):
-        self.dir = tempfile.mkdtemp(prefix="pubsub-test-")
-        self.out_path, self.err_path = os.path.join(self.dir, "out"), os.path.join(self.dir, "err")
-        with open(self.out_path, "wb") as out, open(self.err_path, "wb") as err:
-            self.process = subprocess.Popen(
-                [os.path.join(EXAMPLES, f"example_{name}"), *arguments], stdin=subprocess.PIPE, stdout=out, stderr=err,
-                env={**os.environ, "PUBSUB_URL": url})
+        super().__init__([os.path.join(EXAMPLES, f"example_{name}"), *arguments], stdin=subprocess.PIPE,
+                         env={**os.environ, "PUBSUB_URL": url})
 
     def stdout(self):
-        with open(self.out_path, errors="replace") as file:
-            return file.read()
-
-    def stderr(self):
-        with open(self.err_path, errors="replace") as file:
-            return file.read()
+        return super().stdout().decode(errors="replace")
 
     def type(self, text):
         self.process.stdin.write(text.encode())
@@ -37,16 +26,6 @@ class Example:
 
     def end_input(self):
         self.process.stdin.close()
-
-    def wait(self):
-        return self.process.wait(PATIENCE_S)
-
-    def stop(self):
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait(PATIENCE_S)
-        self.process.stdin.close()
-        shutil.rmtree(self.dir, ignore_errors=True)
 
 
 class Examples(CliTest):

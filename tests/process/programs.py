@@ -36,17 +36,44 @@ def run_without_broker(*arguments, stdin=b"", **environment):
     return Done(command.stdout, command.stderr.decode(errors="replace"), command.returncode)
 
 
-class Subscriber:
+class Program:
+    """A running program, whose output goes into files."""
+
+    def __init__(self, command, stdin=subprocess.DEVNULL, stdout=None, **options):
+        self.dir = tempfile.mkdtemp(prefix="pubsub-test-")
+        self.out_path, self.err_path = os.path.join(self.dir, "out"), os.path.join(self.dir, "err")
+        with open(self.out_path, "wb") as out, open(self.err_path, "wb") as err:
+            self.process = subprocess.Popen(command, stdin=stdin, stdout=out if stdout is None else stdout, stderr=err,
+                                            **options)
+
+    def stdout(self):
+        with open(self.out_path, "rb") as file:
+            return file.read()
+
+    def stderr(self):
+        with open(self.err_path, errors="replace") as file:
+            return file.read()
+
+    def wait(self):
+        return self.process.wait(PATIENCE_S)
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(PATIENCE_S)
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe:
+                pipe.close()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+
+class Subscriber(Program):
     """A running `pubsub sub`. When it is returned its subscriptions are in force, and it has received one message,
     READY, on the topic `ready` (its last argument, where that is a topic)."""
     READY = b"ready\n"
 
     def __init__(self, url, *arguments, ready=None, stdout=None, probe=True):
-        self.dir = tempfile.mkdtemp(prefix="pubsub-test-")
-        self.out_path, self.err_path = os.path.join(self.dir, "out"), os.path.join(self.dir, "err")
-        with open(self.out_path, "wb") as out, open(self.err_path, "wb") as err:
-            self.process = subprocess.Popen([PUBSUB, "sub", "-s", url, *arguments], stdin=subprocess.DEVNULL,
-                                            stdout=out if stdout is None else stdout, stderr=err)
+        super().__init__([PUBSUB, "sub", "-s", url, *arguments], stdout=stdout)
         topic = ready or arguments[-1]
         if probe and not eventually(lambda: self.process.poll() is not None or self.reached(url, topic)):
             said = self.stderr()
@@ -57,31 +84,12 @@ class Subscriber:
     def reached(url, topic):
         return run_without_broker("pub", "-s", url, "--require", "1", topic, "ready").code == 0
 
-    def stdout(self):
-        with open(self.out_path, "rb") as file:
-            return file.read()
-
-    def stderr(self):
-        with open(self.err_path, errors="replace") as file:
-            return file.read()
-
     def lines(self):
         """What was printed after the first message."""
         out = self.stdout()
         if not out.startswith(self.READY):
             raise AssertionError(f"the first line is {out[:80]!r}")
         return out[len(self.READY):]
-
-    def wait(self):
-        return self.process.wait(PATIENCE_S)
-
-    def stop(self):
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait(PATIENCE_S)
-        if self.process.stdout:
-            self.process.stdout.close()
-        shutil.rmtree(self.dir, ignore_errors=True)
 
 
 def eventually(condition):

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import unittest
 
-from programs import CliTest, PATIENCE_S, PUBSUB, eventually, fresh_topic, scaled
+from programs import CliTest, PATIENCE_S, PUBSUB, eventually, fresh_topic, read_terminal, scaled
 
 
 class Subscriptions(CliTest):
@@ -57,12 +57,7 @@ class Subscriptions(CliTest):
                                      stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=slave,
                                      timeout=PATIENCE_S)
             os.close(slave)
-            seen = b""
-            try:
-                while more := shown.read(4096):
-                    seen += more
-            except OSError:
-                pass  # the end of a terminal
+            seen = read_terminal(shown)
         self.assertEqual((command.returncode, command.stdout), (5, b""))
         lines = seen.decode().split("\r\n")
         self.assertRegex(lines[0], "^pubsub: .*column [0-9]+")

@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import unittest
 
-from programs import CliTest, PATIENCE_S, PUBSUB, fresh_topic, run_without_broker
+from programs import CliTest, PATIENCE_S, PUBSUB, fresh_topic, read_terminal, run_without_broker
 
 
 class Forms(CliTest):
@@ -109,7 +109,7 @@ class Forms(CliTest):
             command = subprocess.run([PUBSUB, "get", "-s", self.url, topic], stdout=slave, stderr=subprocess.PIPE,
                                      timeout=PATIENCE_S)
             os.close(slave)
-            seen = shown.read(4096)
+            seen = read_terminal(shown)
         self.assertEqual((command.returncode, command.stderr), (0, b""))
         self.assertEqual(seen, "a\\x1b[31mb\\n\t\\\\a\\x7f\\u009b\U0001f600\\0\\xff\r\n".encode())
 

@@ -92,6 +92,17 @@ class Subscriber(Program):
         return out[len(self.READY):]
 
 
+def read_terminal(shown):
+    """All that was written to a terminal, of which `shown` is the open other side, when nobody has it open any more."""
+    seen = b""
+    try:
+        while more := shown.read(4096):
+            seen += more
+    except OSError:
+        pass  # the end of a terminal
+    return seen
+
+
 def eventually(condition):
     """Waits for something that happens in another process and makes itself known only by being so."""
     deadline = time.monotonic() + PATIENCE_S

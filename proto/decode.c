@@ -278,6 +278,12 @@ static uint64_t read_limit(struct mps_reader *r, const char *what)
     return limit;
 }
 
+static void read_from(struct mps_reader *r, struct mps_from *out)
+{
+    mps_view raw = mps_read_any(r, "from");
+    if (r->bad == NULL && mps_decode_from(raw, out) != MPS_OK) r->bad = "from";
+}
+
 /* Reads the value of one option and returns its MPS_SUB_* bit, 0 if the key is unknown. */
 static uint32_t read_sub_option(struct mps_reader *r, mps_view k, struct mps_sub_options *o)
 {
@@ -293,7 +299,7 @@ static uint32_t read_sub_option(struct mps_reader *r, mps_view k, struct mps_sub
     if (is(k, "credit")) return o->credit = mps_read_uint(r, MPS_NUMBER_MAX, "credit"), MPS_SUB_CREDIT;
     if (is(k, "group")) return o->group = mps_read_text(r, "group"), MPS_SUB_GROUP;
     if (is(k, "filter")) return o->filter = mps_read_text(r, "filter"), MPS_SUB_FILTER;
-    if (is(k, "from")) return o->from = mps_read_any(r, "from"), MPS_SUB_FROM;
+    if (is(k, "from")) return read_from(r, &o->from), MPS_SUB_FROM;
     if (is(k, "retained")) return o->retained = (uint32_t)mps_read_uint(r, 2, "retained"), MPS_SUB_RETAINED;
     if (is(k, "no_local")) return o->no_local = mps_read_bool(r, "no_local"), MPS_SUB_NO_LOCAL;
     if (is(k, "durable")) return o->durable = mps_read_bool(r, "durable"), MPS_SUB_DURABLE;

@@ -370,7 +370,10 @@ static void put_sub_options(struct mps_out *out, const struct mps_sub_options *o
     put_given_uint(out, o->given & MPS_SUB_CREDIT, "credit", o->credit);
     put_given_text(out, o->given & MPS_SUB_GROUP, "group", o->group);
     put_given_text(out, o->given & MPS_SUB_FILTER, "filter", o->filter);
-    if (o->given & MPS_SUB_FROM) put_raw_option(out, "from", o->from);
+    if (o->given & MPS_SUB_FROM) {
+        key(out, "from");
+        mps_put_from(out, &o->from);
+    }
     put_given_uint(out, o->given & MPS_SUB_RETAINED, "retained", o->retained);
     put_given_bool(out, o->given & MPS_SUB_NO_LOCAL, "no_local", o->no_local);
     put_given_bool(out, o->given & MPS_SUB_DURABLE, "durable", o->durable);

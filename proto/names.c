@@ -68,3 +68,12 @@ const char *mps_ack_mode_name(unsigned mode)
     }
     return "unknown";
 }
+
+const char *mps_from_name(unsigned kind)
+{
+    switch (kind) {
+#define FROM(number, NAME, text) case number: return text;
+#include "codes.def"
+    }
+    return "unknown";
+}

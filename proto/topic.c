@@ -95,6 +95,91 @@ bool mps_levels_match(mps_view pattern, mps_view topic)
     }
 }
 
+/* ---- patterns beside each other ------------------------------------------------------------------------------- */
+
+/* No topic is empty, so '#' alone and behind an empty first level stands for one level more than elsewhere. Said so,
+ * both rules below need no exception. */
+static mps_view spelled_out(mps_view pattern)
+{
+    if (mps_view_equal(pattern, mps_text("#"))) return mps_text("+/#");
+    if (mps_view_equal(pattern, mps_text("/#"))) return mps_text("/+/#");
+    return pattern;
+}
+
+/* A level of a pattern. */
+struct level {
+    const uint8_t *ptr;
+    uint32_t len;
+    bool one, rest; /* '+'; '#' */
+};
+
+static struct level level_at(mps_view pattern, uint32_t at)
+{
+    struct level level = {pattern.ptr + at, level_len(pattern, at), false, false};
+    level.one = level.len == 1 && level.ptr[0] == '+';
+    level.rest = level.len == 1 && level.ptr[0] == '#';
+    return level;
+}
+
+static bool same_level(const struct level *a, const struct level *b)
+{
+    return a->len == b->len && memcmp(a->ptr, b->ptr, a->len) == 0;
+}
+
+/* Whether only '#', which stands for nothing then, or nothing at all is left of a pattern. */
+static bool may_end(mps_view pattern, uint32_t at)
+{
+    return at > pattern.len || (pattern.len - at == 1 && pattern.ptr[at] == '#');
+}
+
+/* Bytes that a topic has at least from this level of a pattern on: of which '+' needs none, and '#' not even its '/'.
+ */
+static uint32_t least_bytes(mps_view pattern, uint32_t at)
+{
+    uint32_t bytes = 0;
+    while (!may_end(pattern, at)) {
+        struct level level = level_at(pattern, at);
+        bytes += 1 + (level.one ? 0 : level.len);
+        at += level.len + 1;
+    }
+    return bytes;
+}
+
+bool mps_patterns_overlap(mps_view a, mps_view b)
+{
+    uint32_t at_a = 0, at_b = 0, bytes = 0; /* of the shortest topic that both match so far, a '/' behind each level */
+    a = spelled_out(a);
+    b = spelled_out(b);
+    if ((a.ptr[0] == '$' && b.ptr[0] == '+') || (b.ptr[0] == '$' && a.ptr[0] == '+')) return false;
+    while (!may_end(a, at_a) && !may_end(b, at_b)) {
+        struct level in_a = level_at(a, at_a), in_b = level_at(b, at_b);
+        if (!in_a.one && !in_b.one && !same_level(&in_a, &in_b)) return false;
+        bytes += 1 + (!in_a.one ? in_a.len : !in_b.one ? in_b.len : 0);
+        at_a += in_a.len + 1;
+        at_b += in_b.len + 1;
+    }
+    if ((at_a > a.len && !may_end(b, at_b)) || (at_b > b.len && !may_end(a, at_a))) return false;
+    return bytes + least_bytes(a, at_a) + least_bytes(b, at_b) - 1 <= MPS_TOPIC_MAX;
+}
+
+bool mps_pattern_covers(mps_view wide, mps_view narrow)
+{
+    uint32_t at_wide = 0, at_narrow = 0;
+    wide = spelled_out(wide);
+    narrow = spelled_out(narrow);
+    if (narrow.ptr[0] == '$' && wide.ptr[0] == '+') return false;
+    while (at_wide <= wide.len && at_narrow <= narrow.len) {
+        struct level in_wide = level_at(wide, at_wide), in_narrow = level_at(narrow, at_narrow);
+        if (in_wide.rest) return true;
+        if (in_narrow.rest || (!in_wide.one && (in_narrow.one || !same_level(&in_wide, &in_narrow)))) return false;
+        at_wide += in_wide.len + 1;
+        at_narrow += in_narrow.len + 1;
+    }
+    return at_narrow > narrow.len && may_end(wide, at_wide);
+}
+
+/* ---- client ids ----------------------------------------------------------------------------------------------- */
+
 /* Characters that steer a terminal or hide in a name: C0 and C1 controls, blanks, and Unicode's formatting characters
  * (zero width and bidirectional: U+200B..200F, U+2028..202E, U+2060..206F, U+FEFF). */
 static bool hides(const uint8_t *p, uint32_t left)

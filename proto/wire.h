@@ -26,6 +26,7 @@
 #define MPS_PAYLOAD_MAX (1024 * 1024)     /* bytes */
 #define MPS_HELLO_FRAME_MAX 4096          /* bytes of one frame before WELCOME */
 #define MPS_HELLO_MS 5000
+#define MPS_FROM_POSITIONS_MAX 64         /* streams that one SUB may name positions of */
 #define MPS_SMALL_FRAME_MAX (32 + MPS_TOKEN_MAX) /* bytes: enough for any frame without text, map or topic */
 
 /* A borrowed piece of memory. ptr is NULL when a field was left out or nil. */
@@ -63,6 +64,10 @@ enum mps_ack_mode {
 #define ACK_MODE(number, NAME, text) MPS_ACK_##NAME = number,
 #include "codes.def"
 };
+enum mps_from_kind {
+#define FROM(number, NAME, text) MPS_FROM_##NAME = number,
+#include "codes.def"
+};
 
 enum { /* flags of PUB */
     MPS_PUB_RETAIN = 1,
@@ -75,6 +80,12 @@ enum { /* flags of FOR */
     MPS_FOR_RETAINED = 1,
     MPS_FOR_REPLAY = 2,
     MPS_FOR_REDELIVERED = 4,
+};
+enum { /* kinds of ACK */
+    MPS_ACKED_UPTO = 0,      /* this and all earlier ones of the stream */
+    MPS_ACKED_ONE = 1,
+    MPS_ACKED_AGAIN = 2,     /* not done: again, after a delay */
+    MPS_ACKED_NEVER = 3,     /* not done and never again */
 };
 enum { /* integer keys of a message's props */
     MPS_PROP_REPLY_TO = 1,
@@ -94,6 +105,7 @@ const char *mps_gap_reason_name(unsigned reason);
 const char *mps_mark_name(unsigned kind);
 const char *mps_policy_name(unsigned policy);
 const char *mps_ack_mode_name(unsigned mode);
+const char *mps_from_name(unsigned kind);
 
 /* ---- one msgpack value's head (head.c) ------------------------------------------------------------------- */
 
@@ -235,6 +247,16 @@ struct mps_puback {
     mps_view text;
 };
 
+/* Where a subscription begins. */
+struct mps_from {
+    enum mps_from_kind kind;
+    enum mps_from_kind rest;    /* SEQ: where the streams begin that are not named; any kind but SEQ */
+    uint64_t number;            /* LAST: how many; TIME: Unix time in ms; AGO: ms; SEQ: that of .rest */
+    uint32_t count;             /* SEQ: how many streams are named, 1..MPS_FROM_POSITIONS_MAX, none of them twice */
+    mps_view pairs;             /* SEQ, decoded: for mps_from_next() */
+    const uint64_t *positions;  /* SEQ, to be encoded: stream, first position, stream, ...; NULL: .pairs, as decoded */
+};
+
 /* Which of struct mps_sub_options are given. */
 enum {
     MPS_SUB_POLICY = 1 << 0,    MPS_SUB_MAX_MSGS = 1 << 1,  MPS_SUB_MAX_BYTES = 1 << 2, MPS_SUB_BLOCK_MS = 1 << 3,
@@ -248,7 +270,7 @@ struct mps_sub_options {
     enum mps_ack_mode ack;
     uint64_t max_msgs, max_bytes, block_ms, ack_ms, max_tries, inflight, credit;
     mps_view group, filter;
-    mps_view from;              /* one raw value: a str or an array */
+    struct mps_from from;       /* left out: MPS_FROM_NEW */
     uint32_t retained;          /* 0 always, 1 only if the sid is new, 2 no */
     bool no_local, durable;
 };
@@ -299,6 +321,12 @@ enum mps_code mps_decode_err(mps_view frame, struct mps_err *out, const char **w
 enum mps_code mps_decode_bye(mps_view frame, struct mps_bye *out, const char **what);
 enum mps_code mps_decode_info(mps_view frame, struct mps_info *out, const char **what);
 
+/* Reads one raw, well-formed value as SUB's `from`: MPS_OK, or MPS_BAD_OPTION for another shape, a number that is none,
+ * a stream named twice or more than MPS_FROM_POSITIONS_MAX of them. *out borrows from raw. mps_decode_sub() does it. */
+enum mps_code mps_decode_from(mps_view raw, struct mps_from *out);
+/* The next stream and position of decoded pairs, and past it; false at their end. Begin with a copy of .pairs. */
+bool mps_from_next(mps_view *pairs, uint64_t *stream, uint64_t *seq);
+
 /* The operation of a scanned frame, 0..127. */
 unsigned mps_frame_op(mps_view frame);
 
@@ -327,6 +355,7 @@ void mps_put_text(struct mps_out *out, mps_view text);
 void mps_put_bin_head(struct mps_out *out, uint32_t len); /* only the head: len bytes of body must follow */
 void mps_put_bin(struct mps_out *out, mps_view bytes);
 void mps_put_raw(struct mps_out *out, mps_view bytes);    /* already encoded */
+void mps_put_from(struct mps_out *out, const struct mps_from *from);
 
 /* Encoders: the shortest form of each frame. Return true, or false if it did not fit (nothing was written). */
 bool mps_encode_hello(struct mps_out *out, const struct mps_hello *in);
@@ -363,6 +392,9 @@ bool mps_topic_is_wild(mps_view pattern); /* whether it holds a wildcard level *
 bool mps_topic_matches(mps_view pattern, mps_view topic);
 /* The same for levels behind the first: nothing is special about $. Either may be empty, which is one empty level. */
 bool mps_levels_match(mps_view pattern, mps_view topic);
+/* Of two valid patterns: whether some topic matches both; whether every topic that matches narrow matches wide. */
+bool mps_patterns_overlap(mps_view a, mps_view b);
+bool mps_pattern_covers(mps_view wide, mps_view narrow);
 
 /* NULL if id may name a client: 1..MPS_ID_MAX bytes of UTF-8 without control or formatting characters, blanks,
  * '/', '+', '#', and not starting with '$'; else why not. */

@@ -35,7 +35,6 @@ static void refuse(struct session *session, uint32_t sid, uint32_t code, const c
 /* The first option that asks for something that isn't there, and the code for it; NULL: none. */
 static const char *unavailable_option(const struct mps_sub_options *o, uint32_t *code)
 {
-    mps_view from_new = mps_text("\xa3new");
     *code = MPS_BAD_OPTION;
     if ((o->given & MPS_SUB_POLICY) && o->policy == MPS_POLICY_SPILL) return "policy";
     if ((o->given & MPS_SUB_ACK) && o->ack != MPS_ACK_NONE) return "ack";
@@ -44,7 +43,7 @@ static const char *unavailable_option(const struct mps_sub_options *o, uint32_t 
     if (o->given & MPS_SUB_INFLIGHT) return "inflight";
     if (o->durable) return "durable";
     *code = MPS_NO_HISTORY;
-    if ((o->given & MPS_SUB_FROM) && !mps_view_equal(o->from, from_new)) return "from";
+    if (o->from.kind != MPS_FROM_NEW) return "from";
     return NULL;
 }
 

@@ -62,8 +62,7 @@ static uint32_t spoil_sub(struct rng *rng, struct mps_sub *sub, uint32_t *column
         return MPS_BAD_FILTER;
     default:
         o->given |= MPS_SUB_FROM;
-        o->from = mps_text("\xa3"
-                           "all");
+        o->from.kind = MPS_FROM_ALL;
         return MPS_NO_HISTORY;
     }
 }
@@ -96,11 +95,7 @@ static void put_options(struct rng *rng, const struct sub_options *from, struct 
         o->given |= MPS_SUB_FILTER;
         o->filter = mps_text(filter_text(from->filter));
     }
-    if (rng_percent(rng, 10)) {
-        o->given |= MPS_SUB_FROM;
-        o->from = mps_text("\xa3"
-                           "new");
-    }
+    if (rng_percent(rng, 10)) o->given |= MPS_SUB_FROM; /* "new" */
 }
 
 /* scene.apart: whether no other subscription of the client matches any topic of this one. Notes that from now on this

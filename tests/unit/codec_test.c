@@ -303,10 +303,138 @@ static void tokens_and_counts(void **state)
                 stat.queued_bytes == 200);
 }
 
+/* What a SUB with only this `from` is, and what it is read as. The judge has packed the value. */
+static void from_is(struct mps_from from, struct mps_from *got)
+{
+    static struct mps_sub sub; /* what was read borrows from the judge's bytes */
+    struct mps_sub in = {.sid = 1, .pattern = mps_text("t"), .options = {.given = MPS_SUB_FROM, .from = from}};
+    SAME(mps_encode_sub, &in);
+    DECODED(mps_decode_sub, &sub);
+    assert_true(sub.options.given == MPS_SUB_FROM && sub.options.from.kind == from.kind);
+    *got = sub.options.from;
+    in.options.from = *got; /* as it was read, it is written again */
+    SAME(mps_encode_sub, &in);
+}
+
+static void begin_from(void)
+{
+    judge_begin(3, MPS_OP_SUB);
+    judge_uint(1);
+    judge_text("t");
+    msgpack_pack_map(&judge, 1);
+    judge_text("from");
+}
+
+static void from_a_kind(void **state)
+{
+    (void)state;
+    static const enum mps_from_kind names[] = {MPS_FROM_NEW, MPS_FROM_ALL, MPS_FROM_ACKED, MPS_FROM_LAST_PER_TOPIC};
+    static const enum mps_from_kind numbers[] = {MPS_FROM_LAST, MPS_FROM_TIME, MPS_FROM_AGO};
+    struct mps_from got;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        begin_from();
+        judge_text(mps_from_name(names[i]));
+        from_is((struct mps_from){.kind = names[i]}, &got);
+    }
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        begin_from();
+        msgpack_pack_array(&judge, 2);
+        judge_text(mps_from_name(numbers[i]));
+        judge_uint(MPS_NUMBER_MAX);
+        from_is((struct mps_from){.kind = numbers[i], .number = MPS_NUMBER_MAX}, &got);
+        assert_true(got.number == MPS_NUMBER_MAX);
+    }
+}
+
+static void from_positions(void **state)
+{
+    (void)state;
+    static const enum mps_from_kind rests[] = {MPS_FROM_NEW, MPS_FROM_ALL, MPS_FROM_AGO};
+    static const uint32_t counts[] = {1, 2, 7, 8, MPS_FROM_POSITIONS_MAX};
+    uint64_t positions[2 * MPS_FROM_POSITIONS_MAX], stream, seq;
+    struct mps_from got;
+    for (size_t i = 0; i < MPS_FROM_POSITIONS_MAX; i++) {
+        positions[2 * i] = 64 + i;
+        positions[2 * i + 1] = i % 2 == 0 ? i : MPS_NUMBER_MAX - i;
+    }
+    for (size_t i = 0; i < 3 * sizeof counts / sizeof *counts; i++) {
+        uint32_t count = counts[i / 3];
+        enum mps_from_kind rest = rests[i % 3];
+        bool named = rest == MPS_FROM_ALL, numbered = rest == MPS_FROM_AGO;
+        begin_from();
+        msgpack_pack_array(&judge, 1 + 2 * (size_t)count + named + numbered);
+        judge_text("seq");
+        for (uint32_t j = 0; j < 2 * count; j++) judge_uint(positions[j]);
+        if (numbered) msgpack_pack_array(&judge, 2);
+        if (named || numbered) judge_text(mps_from_name(rest));
+        if (numbered) judge_uint(5);
+        from_is((struct mps_from){MPS_FROM_SEQ, rest, numbered ? 5 : 0, count, {NULL, 0}, positions}, &got);
+        assert_true(got.count == count && got.rest == rest && got.number == (numbered ? 5 : 0));
+        for (uint32_t j = 0; j < count; j++) {
+            assert_true(mps_from_next(&got.pairs, &stream, &seq));
+            assert_true(stream == positions[2 * j] && seq == positions[2 * j + 1]);
+        }
+        assert_false(mps_from_next(&got.pairs, &stream, &seq));
+    }
+}
+
+static void from_bad_shapes(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *bytes;
+        uint32_t len;
+    } bad[] = {
+        {"\xc0", 1},
+        {"\x05", 1},
+        {"\xc3", 1},
+        {"\xc4\x03new", 5},
+        {"\x80", 1},
+        {"\x90", 1},
+        {"\xa0", 1},
+        {"\xa3neW", 4},
+        {"\xa4last", 5},
+        {"\xa4time", 5},
+        {"\xa3seq", 4},
+        {"\x91\xa3new", 5},
+        {"\x92\xa3new\x05", 6},
+        {"\x91\xa4last", 6},
+        {"\x92\xa4last\xff", 7},
+        {"\x92\xa4last\xc0", 7},
+        {"\x92\xa4last\xa1x", 8},
+        {"\x93\xa4last\x05\x05", 8},
+        {"\x92\xa4last\xcf\x00\x20\x00\x00\x00\x00\x00\x00", 15},
+        {"\x92\x05\x05", 3},
+        {"\x91\xa3seq", 5},
+        {"\x92\xa3seq\x40", 6},
+        {"\x92\xa3seq\xa3"
+         "all",
+         9},
+        {"\x93\xa3seq\x40\xff", 7},
+        {"\x93\xa3seq\xa1x\x01", 8},
+        {"\x94\xa3seq\x40\x01\x41", 8},
+        {"\x94\xa3seq\x40\x01\xa4last", 12},
+        {"\x94\xa3seq\x40\x01\xa3seq", 11},
+        {"\x94\xa3seq\x40\x01\x93\xa3seq\x41\x01", 14},
+        {"\x94\xa3seq\x40\x01\xc0", 8},
+        {"\x95\xa3seq\x40\x01\xcc\x40\x02", 10},
+    };
+    struct mps_from got;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_int_equal(mps_decode_from((mps_view){(const uint8_t *)bad[i].bytes, bad[i].len}, &got), MPS_BAD_OPTION);
+
+    uint8_t buf[512];
+    struct mps_out out = mps_out_open(buf, sizeof buf);
+    mps_put_array(&out, 1 + 2 * (MPS_FROM_POSITIONS_MAX + 1));
+    mps_put_text(&out, mps_text("seq"));
+    for (uint64_t i = 0; i <= MPS_FROM_POSITIONS_MAX; i++) mps_put_uint(&out, 64 + i), mps_put_uint(&out, 1);
+    assert_false(out.full);
+    assert_int_equal(mps_decode_from(mps_out_view(&out), &got), MPS_BAD_OPTION);
+}
+
 static void subscribe(void **state)
 {
     (void)state;
-    static const uint8_t from[] = {0x92, 0xa4, 'l', 'a', 's', 't', 0x05};
     struct mps_sub got, in = {.sid = 1,
                               .pattern = mps_text("site/+/temp"),
                               .options = {.given = UINT16_MAX,
@@ -322,7 +450,7 @@ static void subscribe(void **state)
                                           .credit = 0,
                                           .group = mps_text("g"),
                                           .filter = mps_text("t > 3"),
-                                          .from = {from, sizeof from},
+                                          .from = {.kind = MPS_FROM_LAST, .number = 5},
                                           .retained = 2,
                                           .no_local = true,
                                           .durable = false}};
@@ -358,7 +486,7 @@ static void subscribe(void **state)
     assert_true(got.options.max_bytes == 70000 && got.options.block_ms == 500 && got.options.ack_ms == 30000);
     assert_true(got.options.max_tries == 5 && got.options.inflight == 6 && got.options.credit == 0);
     assert_true(got.options.retained == 2 && got.options.no_local && !got.options.durable);
-    assert_true(mps_view_equal(got.options.from, in.options.from));
+    assert_true(got.options.from.kind == MPS_FROM_LAST && got.options.from.number == 5);
 
     struct mps_suback back, back_in = {.sid = 1, .granted = {.given = MPS_SUB_MAX_MSGS, .max_msgs = 50}};
     judge_begin(3, MPS_OP_SUBACK);
@@ -484,8 +612,10 @@ int main(void)
         cmocka_unit_test(hello),           cmocka_unit_test(message),
         cmocka_unit_test(pub_and_pubacks), cmocka_unit_test(terms_of_a_receiver),
         cmocka_unit_test(small_frames),    cmocka_unit_test(tokens_and_counts),
-        cmocka_unit_test(subscribe),       cmocka_unit_test(welcome),
-        cmocka_unit_test(refusals),        cmocka_unit_test(plain_integers),
+        cmocka_unit_test(from_a_kind),     cmocka_unit_test(from_positions),
+        cmocka_unit_test(from_bad_shapes), cmocka_unit_test(subscribe),
+        cmocka_unit_test(welcome),         cmocka_unit_test(refusals),
+        cmocka_unit_test(plain_integers),
     };
     return cmocka_run_group_tests(tests, judge_set_up, judge_tear_down);
 }

@@ -239,6 +239,79 @@ static void matches_like_the_definition(void **state)
     assert_true(checked > 100000 && matched > 10000 && checked - matched > 10000);
 }
 
+/* All names of up to `levels` levels out of these words. */
+struct names {
+    char text[512][16];
+    size_t count;
+};
+
+static void every_name(struct names *names, const char *const *words, size_t words_count, unsigned levels,
+                       const char *(*error)(mps_view name))
+{
+    names->count = 0;
+    for (unsigned depth = 1, combinations = (unsigned)words_count; depth <= levels; depth++) {
+        for (unsigned n = 0; n < combinations; n++) {
+            char text[16] = "";
+            for (unsigned level = 0, rest = n; level < depth; level++, rest /= (unsigned)words_count) {
+                if (level > 0) strcat(text, "/");
+                strcat(text, words[rest % words_count]);
+            }
+            if (error(mps_text(text)) == NULL) strcpy(names->text[names->count++], text);
+        }
+        combinations *= (unsigned)words_count;
+    }
+}
+
+static struct names topic_names, pattern_names;
+
+/* What the two patterns have to say of each other, by trying all topics. */
+static void compare(const char *a, const char *b, unsigned counts[2])
+{
+    bool overlap = false, covers = true;
+    for (size_t i = 0; i < topic_names.count; i++) {
+        bool in_a = naive(a, topic_names.text[i]), in_b = naive(b, topic_names.text[i]);
+        overlap |= in_a && in_b;
+        covers &= in_a || !in_b;
+    }
+    counts[0] += overlap;
+    counts[1] += covers;
+    if (mps_patterns_overlap(mps_text(a), mps_text(b)) != overlap) fail_msg("'%s' and '%s': %d", a, b, overlap);
+    if (mps_pattern_covers(mps_text(a), mps_text(b)) != covers) fail_msg("'%s' covers '%s': %d", a, b, covers);
+}
+
+static void patterns_beside_each_other(void **state)
+{
+    (void)state;
+    static const char *const in_topics[] = {"", "a", "b", "$"}, *const in_patterns[] = {"", "a", "$", "+", "#"};
+    unsigned counts[2] = {0, 0};
+    every_name(&topic_names, in_topics, 4, 4, mps_topic_error);
+    every_name(&pattern_names, in_patterns, 5, 3, mps_pattern_error);
+    for (size_t i = 0; i < pattern_names.count; i++)
+        for (size_t j = 0; j < pattern_names.count; j++) compare(pattern_names.text[i], pattern_names.text[j], counts);
+    assert_true(topic_names.count == 339 && pattern_names.count == 104);
+    assert_true(counts[0] > 1000 && counts[1] > 500);
+}
+
+/* A topic that both would match must not be longer than a topic may be. */
+static void patterns_that_are_long(void **state)
+{
+    (void)state;
+    char long_a[256], long_b[256];
+    for (uint32_t len = 100; len <= 140; len++) {
+        memset(long_a, 'a', sizeof long_a);
+        memcpy(long_a + len, "/+", 2);
+        memset(long_b, 'b', sizeof long_b);
+        memcpy(long_b, "+/", 2);
+        mps_view a = view(long_a, len + 2), b = view(long_b, 2 + 140);
+        assert_int_equal(mps_patterns_overlap(a, b), len + 1 + 140 <= 255);
+        assert_int_equal(mps_patterns_overlap(b, a), len + 1 + 140 <= 255);
+        long_a[len + 1] = '#';
+        assert_int_equal(mps_patterns_overlap(a, b), len + 1 + 140 <= 255);
+    }
+    memset(long_a, '/', sizeof long_a);
+    assert_true(mps_pattern_covers(V("#"), view(long_a, 31)) && mps_patterns_overlap(V("+/#"), view(long_a, 31)));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -250,6 +323,8 @@ int main(void)
         cmocka_unit_test(ids),
         cmocka_unit_test(matches),
         cmocka_unit_test(matches_like_the_definition),
+        cmocka_unit_test(patterns_beside_each_other),
+        cmocka_unit_test(patterns_that_are_long),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

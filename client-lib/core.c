@@ -125,6 +125,7 @@ static enum outcome on_for(struct pubsub_core *core, mps_view frame, struct pubs
     core->stream = terms.stream;
     core->seq = terms.seq;
     core->time_ms = terms.time_ms;
+    core->tries = terms.tries;
     return HANDLED;
 }
 
@@ -139,7 +140,10 @@ static enum outcome on_gap(struct pubsub_core *core, mps_view frame, struct pubs
                                         .exact = gap.has_count,
                                         .count = gap.count,
                                         .reason = gap.reason,
-                                        .reason_name = mps_gap_reason_name(gap.reason)};
+                                        .reason_name = mps_gap_reason_name(gap.reason),
+                                        .stream = gap.stream,
+                                        .first = gap.first,
+                                        .last = gap.last};
     return EVENT;
 }
 
@@ -161,7 +165,9 @@ static enum outcome on_puback(struct pubsub_core *core, mps_view frame, struct p
                                               .code = ack.code,
                                               .matched = ack.matched,
                                               .dropped = ack.dropped,
-                                              .text = set_text(core, ack.text)};
+                                              .text = set_text(core, ack.text),
+                                              .stream = ack.stream,
+                                              .seq = ack.seq};
     core->settled_pid = ack.pid;
     return EVENT;
 }
@@ -366,9 +372,9 @@ static enum pubsub_event_type too_large(struct pubsub_core *core, struct pubsub_
         mps_core_fail(core, event, MPS_STATE, "MSG", "no FOR before it");
         return event->type;
     }
-    if (core->have_position) core->seq++;
     event->type = PUBSUB_EVENT_TOO_LARGE;
-    event->as.too_large = (struct pubsub_too_large){core->sid, payload_len};
+    event->as.too_large = (struct pubsub_too_large){core->sid, payload_len, core->stream, core->seq};
+    if (core->have_position) core->seq++;
     return event->type;
 }
 

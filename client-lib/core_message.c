@@ -40,6 +40,7 @@ static void tell(struct pubsub_core *core, mps_view topic, mps_view props, mps_v
         .stream = core->stream,
         .seq = core->seq,
         .time_ms = core->time_ms,
+        .tries = core->tries,
     };
     if (core->have_position) core->seq++;
 }

@@ -38,6 +38,19 @@ static void gap(struct pubsub *client, const struct pubsub_gap *gap)
     mps_client_leave(client);
 }
 
+/* Its bytes are passed over here, which is as good as lost. */
+static void too_large(struct pubsub *client, const struct pubsub_too_large *message)
+{
+    gap(client, &(struct pubsub_gap){.sid = message->sid,
+                                     .exact = true,
+                                     .count = 1,
+                                     .reason = MPS_GAP_TOO_LARGE,
+                                     .reason_name = mps_gap_reason_name(MPS_GAP_TOO_LARGE),
+                                     .stream = message->stream,
+                                     .first = message->seq,
+                                     .last = message->seq});
+}
+
 static void refusal(struct pubsub *client, const struct pubsub_refusal *refusal)
 {
     if (client->options.on_refusal == NULL) return;
@@ -121,8 +134,7 @@ static void rare_event(struct pubsub *client, const struct pubsub_event *event)
     case PUBSUB_EVENT_REFUSAL: refusal(client, &event->as.refusal); break;
     case PUBSUB_EVENT_TOO_LARGE: /* to the broker it is sent, and takes credit */
         count_received(client, event->as.too_large.sid);
-        gap(client, &(struct pubsub_gap){event->as.too_large.sid, true, 1, MPS_GAP_TOO_LARGE,
-                                         mps_gap_reason_name(MPS_GAP_TOO_LARGE)});
+        too_large(client, &event->as.too_large);
         break;
     case PUBSUB_EVENT_BYE: mps_client_bye(client, event->as.ending.code, event->as.ending.text); break;
     case PUBSUB_EVENT_FAILED:

@@ -88,14 +88,15 @@ static void put_limit(struct mps_sub_options *options, uint32_t given, uint64_t 
 
 static const char *policies_error(const struct pubsub_subscribe_options *options)
 {
-    if ((unsigned)options->policy > PUBSUB_BLOCK) return "the option policy is none of enum pubsub_policy";
+    if ((unsigned)options->policy > PUBSUB_SPILL) return "the option policy is none of enum pubsub_policy";
     switch (options->then) {
     case PUBSUB_POLICY_DEFAULT:
     case PUBSUB_DROP_OLD:
     case PUBSUB_DROP_NEW:
     case PUBSUB_CLOSE: return NULL;
     case PUBSUB_LATEST:
-    case PUBSUB_BLOCK: break;
+    case PUBSUB_BLOCK:
+    case PUBSUB_SPILL: break;
     }
     return "the option then is not drop_old, drop_new or close";
 }
@@ -135,6 +136,7 @@ static void put_policy(struct mps_sub_options *options, uint32_t given, enum mps
     case PUBSUB_LATEST: *field = MPS_POLICY_LATEST; break;
     case PUBSUB_CLOSE: *field = MPS_POLICY_CLOSE; break;
     case PUBSUB_BLOCK: *field = MPS_POLICY_BLOCK; break;
+    case PUBSUB_SPILL: *field = MPS_POLICY_SPILL; break;
     }
     options->given |= given;
 }

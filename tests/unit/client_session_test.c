@@ -58,7 +58,7 @@ static void what_is_not_allowed_is_refused(void **state)
         struct pubsub_subscribe_options options;
         const char *why;
     } cases[] = {
-        {{.policy = (enum pubsub_policy)6}, "policy"},
+        {{.policy = (enum pubsub_policy)7}, "policy"},
         {{.policy = (enum pubsub_policy) - 1}, "policy"},
         {{.then = PUBSUB_LATEST}, "then"},
         {{.policy = PUBSUB_BLOCK, .then = PUBSUB_BLOCK}, "then"},

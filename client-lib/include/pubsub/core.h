@@ -10,6 +10,10 @@
  *   the connection broke: pubsub_core_restart(), pubsub_core_hello(); subscribe again, publish again what was not
  *            settled
  *
+ * With a session (HELLO's session_s and boot) nothing is published twice: wait for WELCOME, whose last_pid says up to
+ * where all is settled, and publish what is behind it. The first acknowledged publish after such a WELCOME gets
+ * last_pid + 1, unless there was one before it on this connection.
+ *
  * Thread: one at a time per object. Memory: what the caller lends, for as long as the object is used.
  * Functions that write a frame return 0; PUBSUB_EAGAIN when it does not fit into the output buffer at the moment
  * (nothing was written: send what is there, try again); PUBSUB_ETOOBIG when it never will; PUBSUB_EINVAL for what the
@@ -25,7 +29,7 @@ extern "C" {
 
 #define PUBSUB_CORE_RX_MIN 512            /* least bytes of the input buffer: any control frame that says nothing odd */
 #define PUBSUB_CORE_TX_MIN 512            /* least bytes of the output buffer: HELLO without a will, a SUB with
-                                             the longest pattern but without group and filter */
+                                             the longest pattern but without group, filter and positions */
 #define PUBSUB_CORE_TEXT_MAX 256          /* bytes of a sentence from the broker that are kept, its NUL counted */
 #define PUBSUB_CORE_INBOX_MAX 234         /* bytes of an inbox's name: a '/' and 20 digits make a topic of it */
 #define PUBSUB_CORE_WILL_MAX 4096         /* bytes that a will can take: HELLO has no room for more */
@@ -54,14 +58,16 @@ struct pubsub_welcome {
     uint32_t keepalive_s;      /* 0: not said */
     uint64_t max_payload;      /* bytes; 0: not said */
     uint64_t pub_window;       /* most publishes that may wait for their PUBACK; 0: not said */
-    uint64_t last_pid;
+    uint64_t last_pid;         /* with a session: publishes up to this one are settled; 0: none is known */
+    uint64_t epoch;            /* another number than before: the broker has lost its sessions and positions */
+    uint32_t session_s;        /* granted; 0: the session ends with the connection */
     uint32_t best_ack;         /* enum pubsub_ack */
-    bool resumed;
+    bool resumed;              /* the session goes on: its subscriptions are there, what is queued comes at once */
 };
 struct pubsub_suback { uint32_t sid, code; const char *text; }; /* code 0: granted; text NUL-terminated */
 struct pubsub_mark_event { uint32_t sid, mark; };               /* mark: enum pubsub_mark; ignore others */
 struct pubsub_bytes { const void *ptr; size_t len; };
-struct pubsub_too_large { uint32_t sid; size_t payload_len; };
+struct pubsub_too_large { uint32_t sid; size_t payload_len; uint64_t stream, seq; };
 struct pubsub_ending { uint32_t code; const char *text; };      /* code: PROTOCOL.md, "Codes"; text NUL-terminated */
 
 /* One thing that happened. Everything it points to is borrowed until the next call that takes the core. Text from the
@@ -98,6 +104,8 @@ struct pubsub_core {
     uint32_t frame_max;
     uint32_t sid, for_flags;                /* the sticky FOR */
     uint64_t stream, seq, time_ms;
+    uint32_t tries;
+    uint32_t session_s;                     /* as HELLO asked */
     struct pubsub_terms terms;
     uint64_t settled_pid;
     uint64_t broker_payload_max;            /* of what we may publish, bytes */
@@ -139,6 +147,10 @@ struct pubsub_core_hello {
     const char *client_id;
     const char *software;      /* name and version, for the operator */
     uint32_t keepalive_s;      /* 0: not said */
+    uint32_t session_s;        /* how long the session is to outlive the connection; 0: not at all */
+    bool clean;                /* begin with an empty session */
+    uint64_t boot;             /* goes with session_s: a random number that stays the same as long as publish ids go on
+                                  counting, and changes when they begin again at 1; 0: not said */
     uint32_t rx_max;           /* largest MSG frame that may be sent to us, bytes; 0: not said */
     bool half;                 /* keep delivering after our end of the stream is shut down */
     struct pubsub_bytes will;  /* what pubsub_core_will() wrote; len 0: none */
@@ -150,7 +162,7 @@ int pubsub_core_hello(struct pubsub_core *core, const struct pubsub_core_hello *
 int pubsub_core_will(const struct pubsub_will *will, void *out, size_t cap, size_t *len);
 
 /* sid: 1..2^31-1, the caller's choice. The same sid and pattern again changes the options: all but the group, and the
- * credit only grows. options: as of pubsub_subscribe(), without its callbacks; NULL: defaults. */
+ * credit only grows. options: as of pubsub_subscribe(), without its callbacks and .sid; NULL: defaults. */
 int pubsub_core_subscribe(struct pubsub_core *core, uint32_t sid, const char *pattern,
                           const struct pubsub_subscribe_options *options);
 int pubsub_core_unsubscribe(struct pubsub_core *core, uint32_t sid);
@@ -159,6 +171,11 @@ int pubsub_core_ask_stat(struct pubsub_core *core, uint32_t sid);
 /* max_msgs, 0..2^53-1: what may have been sent on sid since its first SUB on this connection. It only grows; without
  * credit in SUB it means nothing. drain: MARK 3 follows what is queued now. */
 int pubsub_core_credit(struct pubsub_core *core, uint32_t sid, uint64_t max_msgs, bool drain);
+
+/* Settles messages that have a position, on a subscription with `ack`. delay_ms: of AGAIN, at most 2^53-1; else 0.
+ * Without a session a position can be settled only on the connection that brought it. */
+int pubsub_core_ack(struct pubsub_core *core, uint32_t sid, uint64_t stream, uint64_t seq, enum pubsub_ack_kind kind,
+                    uint64_t delay_ms);
 
 /* Parameters as of pubsub_publish(). *pid: see there. A PUB frame is written only when the terms change. */
 int pubsub_core_publish(struct pubsub_core *core, const char *topic, const void *payload, size_t len,

@@ -4,6 +4,14 @@
  * subscribes again and resends what was not acknowledged. It has no thread of its own: it works inside the calls
  * below, so some call has to be made for anything to happen, and every callback runs inside one of them.
  *
+ * Nothing lost and nothing twice, with a broker that keeps the topics in a durable stream:
+ *   publishing  PUBSUB_ACK_STORED and session_s: what is resent after a reconnect is stored once, as long as the object
+ *               lives. Without session_s it may be stored twice.
+ *   receiving   `from`, `ack`, `durable` or the policy spill make a subscription a reader: it gets the messages of
+ *               durable topics from the stream, with their positions. A reader without `ack` goes on after a reconnect
+ *               behind what on_message was given. With `ack`, what was not acknowledged comes again, also after a crash
+ *               of the program if it is durable; so it may come twice, and then says so.
+ *
  * Thread: all calls on one `pubsub` must come from one thread at a time; different objects are independent.
  * Errors: 0, or a negative PUBSUB_E* code; pubsub_error() has a sentence about the last one. Signals: SIGPIPE is never
  * raised. Descriptors are close-on-exec. From a callback any call is allowed but pubsub_wait, pubsub_process,
@@ -51,6 +59,36 @@ enum pubsub_policy {
     PUBSUB_LATEST,             /* only the newest message of each key (or topic) is kept */
     PUBSUB_CLOSE,              /* the broker closes the connection */
     PUBSUB_BLOCK,              /* publishers wait, at most block_ms */
+    PUBSUB_SPILL,              /* it goes on from the durable stream, or from a bounded area on disk, then as `then` */
+};
+
+/* Where a subscription begins. All but NEW need a pattern that a durable stream can match (else it is refused, 215),
+ * and concern the messages of durable topics only; those of others come from now on. For a subscription that the
+ * session has already it means nothing, but for SEQ without `ack`. PROTOCOL.md, "Replay". */
+enum pubsub_from {
+    PUBSUB_FROM_NEW = 0,       /* with what is published from now on */
+    PUBSUB_FROM_ALL,           /* with the oldest that is kept */
+    PUBSUB_FROM_LAST,          /* with the last from_number messages that match */
+    PUBSUB_FROM_SEQ,           /* at from_positions; in streams that are not named there, as NEW */
+    PUBSUB_FROM_TIME,          /* with what arrived at or after from_number, Unix time in ms */
+    PUBSUB_FROM_AGO,           /* with what arrived in the last from_number ms */
+    PUBSUB_FROM_ACKED,         /* behind what was acknowledged on this durable subscription; if it is new, as ALL */
+    PUBSUB_FROM_LAST_PER_TOPIC,/* with the newest of each topic */
+};
+
+/* How a subscription acknowledges what comes from durable streams. */
+enum pubsub_ack_mode {
+    PUBSUB_ACKS_NONE = 0,      /* not at all */
+    PUBSUB_ACKS_UPTO,          /* all up to a position at once */
+    PUBSUB_ACKS_EACH,          /* each by itself */
+};
+
+/* What an acknowledgement says. */
+enum pubsub_ack_kind {
+    PUBSUB_ACKED_UPTO = 0,     /* done, and so are all earlier ones of the stream */
+    PUBSUB_ACKED_ONE = 1,      /* done */
+    PUBSUB_ACKED_AGAIN = 2,    /* not done: again, after a delay */
+    PUBSUB_ACKED_NEVER = 3,    /* can't be done: never again. The broker publishes it under $dead/ */
 };
 
 enum pubsub_state {
@@ -72,19 +110,23 @@ struct pubsub_message {
     const void *props;         /* the raw msgpack map of properties, well-formed; NULL if none */
     size_t props_len;
     bool retained;             /* a topic's last value, sent because of the subscription */
-    bool replayed;
-    bool redelivered;
-    uint64_t stream, seq;      /* position in a durable stream; stream 0: none */
-    uint64_t time_ms;          /* Unix time at the broker; 0: not said */
+    bool replayed;             /* history: what was stored before the subscription had caught up */
+    bool redelivered;          /* it was sent before and not acknowledged */
+    uint64_t stream, seq;      /* position in a durable stream: 1, 2, 3, ...; stream 0: none */
+    uint64_t time_ms;          /* Unix time of its arrival at the broker; 0: not said */
+    uint32_t tries;            /* how often it was sent, this time counted; 0: not said */
 };
 
 /* Exactly `count` messages that matched were lost here, between the message before and the message after. */
 struct pubsub_gap {
     uint32_t sid;
-    bool exact;                /* false: the count is not known (the broker restarted) */
-    uint64_t count;
+    bool exact;                /* false: the count is not known (the broker restarted; or the subscription takes only a
+                                  part of a stream of which these positions are gone) */
+    uint64_t count;            /* 0 if not exact */
     uint32_t reason;           /* PROTOCOL.md, GAP */
     const char *reason_name;   /* static: "drop_old", ... */
+    uint64_t stream;           /* 0: not of a durable stream */
+    uint64_t first, last;      /* the positions that are gone, first..last */
 };
 
 /* A message that the broker publishes when a connection of this client ends otherwise than by pubsub_close(); also after
@@ -106,6 +148,7 @@ struct pubsub_puback {
     uint64_t matched;          /* the fewest subscriptions that any of them matched */
     uint64_t dropped;          /* copies that full queues refused, of all of them together */
     const char *text;          /* one sentence if refused, else ""; NUL-terminated, borrowed */
+    uint64_t stream, seq;      /* where the last one is stored; stream 0: not said (level below STORED, or code 2) */
 };
 
 /* A refusal that answers no publish id: of an unacknowledged message, a subscription, an option. */
@@ -118,7 +161,8 @@ struct pubsub_refusal {
 
 enum pubsub_mark {
     PUBSUB_MARK_RETAINED_DONE = 1,
-    PUBSUB_MARK_CAUGHT_UP = 2,
+    PUBSUB_MARK_CAUGHT_UP = 2, /* all history has come, what follows is live; also if there was none. Only with `from`;
+                                  it may come again after a reconnect */
     PUBSUB_MARK_DRAINED = 3,
     PUBSUB_MARK_ENDED = 4,
 };
@@ -133,6 +177,12 @@ struct pubsub_options {
                                   NULL: $PUBSUB_URL, else the default Unix socket if it is there, else
                                   PUBSUB_DEFAULT_TCP */
     const char *client_id;     /* NULL: the broker gives one */
+    uint32_t session_s;        /* how long the broker keeps the session after the connection ended, however it ended:
+                                  subscriptions with what is queued and unacknowledged, and which publishes it took;
+                                  0: not at all. It may grant less: pubsub_session_s(). A session is found again by its
+                                  client_id; subscribe in the same order, or with the same .sid, before the first call
+                                  that waits: what comes for a subscription that is not there then is thrown away */
+    bool clean;                /* forget an older session of this client_id when the client is opened */
     uint32_t keepalive_s;      /* 0: 60. A ping is sent when idle for half of it */
     uint32_t connect_ms;       /* longest wait for one connection and its WELCOME; 0: 5000 */
     uint32_t reconnect_min_ms; /* first back-off, doubled on each failure with full jitter; 0: 100 */
@@ -155,16 +205,28 @@ struct pubsub_options {
 };
 
 struct pubsub_subscribe_options {
+    uint32_t sid;              /* its number, up to 2^31-1, which no subscription has had yet; 0: the next one */
     uint64_t max_msgs;         /* of the queue at the broker; 0: its default; UINT64_MAX: all the operator allows */
     uint64_t max_bytes;        /* likewise */
     int retained;              /* 0 send retained values, 1 only if the subscription is new there, 2 do not */
     enum pubsub_policy policy; /* what a full queue does */
-    enum pubsub_policy then;   /* BLOCK: what follows when block_ms are over: DROP_OLD, DROP_NEW (default) or CLOSE */
+    enum pubsub_policy then;   /* BLOCK: what follows when block_ms are over; SPILL: when its area is full: DROP_OLD,
+                                  DROP_NEW (default) or CLOSE */
     uint32_t block_ms;         /* BLOCK: longest wait; 0: the broker's default, 1000 */
     const char *group;         /* one member of the group gets each message; 1..64 bytes, as a client id; NULL: none.
                                   CLOSE and no_local do not go with it */
     const char *filter;        /* an expression over the message, 1..1024 bytes, PROTOCOL.md "Filters"; NULL: none */
-    bool no_local;             /* nothing that this connection published itself */
+    bool no_local;             /* nothing that this connection published itself; not with from, ack or durable */
+    enum pubsub_from from;     /* where it begins */
+    uint64_t from_number;      /* LAST, TIME, AGO: see there; at most 2^53-1 */
+    const uint64_t *from_positions; /* SEQ: stream, first position, stream, first position, ...; copied */
+    size_t from_positions_count; /* SEQ: how many streams, 1..64, none of them twice */
+    enum pubsub_ack_mode ack;  /* messages with a position are to be acknowledged: pubsub_ack_one() and the like */
+    uint32_t ack_ms;           /* it comes again when not acknowledged for so long; 0: the broker's default, 30000 */
+    uint32_t max_tries;        /* given up after it was sent so often, then it is under $dead/; 0: never */
+    uint32_t inflight;         /* most that may be unacknowledged, up to 65536; 0: the broker's default, 1000 */
+    bool durable;              /* its position is kept on disk with the session: needs session_s and client_id. It
+                                  ends with pubsub_unsubscribe() */
     bool by_credit;            /* the broker may send only `credit` messages until pubsub_credit() allows more */
     uint64_t credit;           /* 0: none before pubsub_credit(). Retained values count too */
     void (*on_message)(pubsub *client, const struct pubsub_message *message, void *user);
@@ -253,6 +315,20 @@ int pubsub_subscribe(pubsub *client, const char *pattern, const struct pubsub_su
  * pubsub_shutdown(); or why the connection has ended for good. */
 int pubsub_credit(pubsub *client, uint32_t sid, uint64_t max_msgs, bool drain);
 
+/* Acknowledges a message with a position, on a subscription with `ack`: in its callback or later.
+ *   upto    done, and so are all earlier ones of the stream
+ *   one     done
+ *   nack    not done: to be sent again after delay_ms, 0..2^53-1
+ *   reject  cannot be done: not to be sent again; it goes to $dead/<topic>
+ * Allowed between connections, too. What is not unacknowledged (any more) is left alone, and so is what will be sent
+ * again because the session was lost. What was acknowledged is not given to on_message again although the broker may
+ * not have heard of it, as long as the session holds. Returns 0; EINVAL (unknown sid, no `ack`); ENOMEM; ECLOSED after
+ * pubsub_shutdown(); or why the connection has ended for good. */
+int pubsub_ack_upto(pubsub *client, uint32_t sid, uint64_t stream, uint64_t seq);
+int pubsub_ack_one(pubsub *client, uint32_t sid, uint64_t stream, uint64_t seq);
+int pubsub_nack(pubsub *client, uint32_t sid, uint64_t stream, uint64_t seq, uint64_t delay_ms);
+int pubsub_reject(pubsub *client, uint32_t sid, uint64_t stream, uint64_t seq);
+
 /* Asks: publishes with a topic for the answers that only this client hears, and calls on_reply for each of them.
  * Parameters as of pubsub_publish(); options and its on_reply must not be NULL. request: if not NULL, set to a number
  * that names it.
@@ -280,8 +356,8 @@ const void *pubsub_message_correlation(const struct pubsub_message *message, siz
 const char *pubsub_message_header(const struct pubsub_message *message, const char *name, size_t *len);
 bool pubsub_message_is_raw(const struct pubsub_message *message); /* content type says: not a msgpack document */
 
-/* Ends a subscription. No callback of it but on_mark (ENDED) comes after the return. Returns 0, EINVAL (unknown sid),
- * ENOMEM. */
+/* Ends a subscription, a durable one with its position. No callback of it but on_mark (ENDED) comes after the return.
+ * Returns 0, EINVAL (unknown sid), ENOMEM. */
 int pubsub_unsubscribe(pubsub *client, uint32_t sid);
 
 /* Asks for a subscription's counts: on_stat. Returns as pubsub_subscribe(). */
@@ -317,9 +393,11 @@ int pubsub_process(pubsub *client); /* as pubsub_wait(client, 0) */
 size_t pubsub_outbox_bytes(const pubsub *client);
 uint64_t pubsub_unacked(const pubsub *client);
 
-/* Limits and name that the broker gave in WELCOME. Borrowed until the next call on the client. */
+/* What the broker said in WELCOME. Texts are borrowed until the next call on the client. */
 const char *pubsub_client_id(const pubsub *client);
 uint64_t pubsub_max_payload(const pubsub *client);
+uint32_t pubsub_session_s(const pubsub *client); /* how long the session outlives the connection; 0: not at all */
+bool pubsub_resumed(const pubsub *client);       /* the connection goes on with an earlier session */
 const char *pubsub_inbox(const pubsub *client); /* prefix of the topics that only this connection hears, as long as it
                                                    lasts; "": none */
 

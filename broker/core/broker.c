@@ -29,6 +29,8 @@ void broker_defaults(struct broker_limits *limits)
         .closing_ms = 5000,
         .keepalive_max_s = 86400,
         .sys_ms = 10000,
+        .session_max_s = 30 * 86400,
+        .spill_bytes = 1024ull * MIB,
     };
 }
 
@@ -49,6 +51,9 @@ struct broker *broker_new(struct env *env, const struct broker_limits *limits)
     broker->now_ms = broker->started_ms = env->now_ms(env);
     broker->sys = sys_new(broker);
     broker->turn_work_end = ALL_WORK_A_TURN;
+    broker->store_box.broker = broker;
+    broker->commit.gathering.number = broker->commit.unsettled = 1;
+    broker->commit.lazy_ms = UINT64_MAX;
     return broker;
 }
 
@@ -56,6 +61,11 @@ void broker_free(struct broker *broker)
 {
     assert(broker->sessions == NULL && broker->dead == NULL);
     will_free_all(broker);
+    commit_free(broker);
+    cursor_records_free(broker);
+    heap_free(&broker->redeliveries);
+    chunks_free(broker);
+    streams_free(broker);
     retained_free(&broker->retained);
     run_pool_free(&broker->runs);
     slab_pool_free(&broker->slabs);
@@ -97,6 +107,7 @@ static void run_timers(struct broker *broker)
     while ((timer = timer_take_due(&broker->holds, now_ms)) != NULL)
         hold_due(container_of(timer, struct session, hold_timer));
     retained_expire(&broker->retained, now_ms);
+    cursor_records_expire(broker);
     will_publish_due(broker);
 }
 
@@ -111,6 +122,7 @@ static uint64_t next_timer_ms(const struct broker *broker)
     next = least(next, timer_next_ms(&broker->holds));
     next = least(next, timer_next_ms(&broker->wills));
     next = least(next, timer_next_ms(&broker->retained.expiries));
+    next = least(next, timer_next_ms(&broker->cursor_expiries));
     return next <= broker->now_ms ? 0 : next;
 }
 
@@ -160,6 +172,13 @@ static void free_dead(struct broker *broker)
     }
 }
 
+static uint64_t store_turn(struct broker *broker)
+{
+    if (broker->commit.store == NULL) return UINT64_MAX;
+    uint64_t age_ms = stream_age_turn(broker), retry_ms = chunk_retry_turn(broker);
+    return least(least(age_ms, retry_ms), commit_turn(broker));
+}
+
 uint64_t broker_turn(struct broker *broker)
 {
     broker->now_ms = broker->env->now_ms(broker->env);
@@ -168,18 +187,20 @@ uint64_t broker_turn(struct broker *broker)
     resume_held(broker);
     uint64_t sys_ms = sys_turn(broker);
     session_close_slow(broker);
+    uint64_t cursors_ms = cursors_turn(broker);
     group_dispatch_all(broker);
     flush_dirty(broker);
     group_collect_all(broker);
+    uint64_t store_ms = store_turn(broker);
     budget_keep(broker);
     hold_wake_due(broker);
     run_settle_all(&broker->runs);
     free_dead(broker);
     broker->turn_work_end = broker->work + ALL_WORK_A_TURN;
     if (broker->dirty != NULL || broker->held != NULL || broker->dirty_groups.first != NULL ||
-        broker->waking.first != NULL)
+        broker->waking.first != NULL || broker->dirty_cursors.first != NULL)
         return 0;
-    return least(sys_ms, next_timer_ms(broker));
+    return least(least(sys_ms, store_ms), least(cursors_ms, next_timer_ms(broker)));
 }
 
 bool broker_wants_turn(const struct broker *broker)

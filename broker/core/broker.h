@@ -18,6 +18,7 @@
 
 struct broker;
 struct session;
+struct store;
 
 /* Limits that the operator sets. Bytes unless the name says otherwise. broker_defaults() fills them. */
 struct broker_limits {
@@ -36,11 +37,31 @@ struct broker_limits {
     uint32_t closing_ms;           /* how long a closing connection may take to read what is left */
     uint32_t keepalive_max_s;      /* asked for longer: this is granted */
     uint32_t sys_ms;               /* between two reports under $SYS; 0: none */
+    uint32_t session_max_s;        /* how long a session may outlive its connection */
+    uint64_t spill_bytes;          /* of queues of policy `spill`, together, outside of memory */
 };
 
 struct broker *broker_new(struct env *env, const struct broker_limits *limits); /* limits NULL: defaults */
 void broker_free(struct broker *broker); /* every session must be gone */
 void broker_defaults(struct broker_limits *limits);
+
+/* Messages of these topics are kept. Texts are copied. */
+struct stream_config {
+    const char *name;              /* 1..64 bytes */
+    const char *const *patterns;
+    size_t patterns_count;
+    uint64_t max_bytes;            /* of all messages together; 0: no limit */
+    uint64_t max_msgs;             /* 0: no limit */
+    uint64_t max_age_ms;           /* 0: no limit */
+    bool refuses;                  /* when it is full; else the oldest messages go */
+};
+/* Before the first session: loads what the store holds, and keeps what belongs to these streams from now on. The store is
+ * the caller's, and must stay until broker_free(). Returns 0, or -1 and a sentence in text. */
+int broker_open_store(struct broker *broker, struct store *store, const struct stream_config *streams, size_t count,
+                      char *text, size_t text_cap);
+/* The store has something to say; broker_turn() is due afterwards. */
+void broker_poll_store(struct broker *broker);
+bool broker_store_idle(const struct broker *broker); /* nothing waits to be stored */
 
 /* A connection was accepted. Returns NULL if there are too many: then write broker_full_frame() and close. */
 struct session *session_new(struct broker *broker, struct link *link);

@@ -5,9 +5,9 @@
 
 uint64_t budget_used(const struct broker *broker)
 {
-    uint64_t runs = broker->runs.alive - broker->retained.topics.count;
-    return broker->runs.own_bytes - broker->retained.frame_bytes + run_unsettled_bytes(&broker->runs) +
-           runs * RUN_BYTES + broker->rings_bytes;
+    uint64_t runs = broker->runs.alive - broker->runs.stored_count - broker->retained.topics.count;
+    return broker->runs.own_bytes - broker->runs.stored_bytes - broker->retained.frame_bytes +
+           run_unsettled_bytes(&broker->runs) + runs * RUN_BYTES + broker->rings_bytes;
 }
 
 /* Memory of runs that are there only for frames that links took part of: no queue can give it up. */
@@ -15,7 +15,7 @@ static uint64_t in_flight_bytes(const struct broker *broker)
 {
     uint64_t bytes = 0;
     for (const struct session *session = broker->sessions; session != NULL; session = session->next)
-        if (session->cut != NULL && ++session->cut->cuts == session->cut->refs) bytes += session->cut->own_bytes;
+        if (session->cut != NULL && !session->cut->is_stored && ++session->cut->cuts == session->cut->refs) bytes += session->cut->own_bytes;
     for (const struct session *session = broker->sessions; session != NULL; session = session->next)
         if (session->cut != NULL) session->cut->cuts = 0;
     return bytes;
@@ -45,7 +45,7 @@ void budget_keep(struct broker *broker)
     uint64_t limit = broker->limits.queue_total_bytes;
     /* Without walking the runs: everything that is not settled lies in a slab. */
     uint64_t most = broker->runs.own_bytes + broker->slabs.bytes + broker->runs.alive * RUN_BYTES + broker->rings_bytes;
-    if (most - broker->retained.frame_bytes <= limit || budget_used(broker) <= limit) return;
+    if (most - broker->runs.stored_bytes - broker->retained.frame_bytes <= limit || budget_used(broker) <= limit) return;
     uint64_t in_flight = in_flight_bytes(broker);
     if (budget_used(broker) <= limit + in_flight) return;
     uint64_t lost = broker->figures.copies_lost;

@@ -25,6 +25,9 @@ enum piece_kind {
     PIECE_MSGS,
     PIECE_RETAINED,
     PIECE_RETAINED_GAP,
+    PIECE_STORED,
+    PIECE_STORED_GAP,
+    PIECE_CAUGHT_UP,
 };
 
 /* One thing that is written, and what has to be noted once the link has taken it. */
@@ -36,6 +39,7 @@ struct piece {
     struct retained_value *value; /* RETAINED, RETAINED_GAP */
     uint32_t for_at;              /* in the scratch memory: a FOR that goes before */
     uint8_t for_len, for_flags;   /* 0: none does */
+    uint32_t count;               /* STORED: messages */
 };
 
 /* What one write would send. Nothing is taken out of a queue until the link has said how much it took. */
@@ -44,7 +48,7 @@ struct flush_plan {
     struct piece pieces[PIECES_MAX];
     int iovecs_count, pieces_count;
     uint32_t scratch_used;
-    uint32_t for_sid, for_flags; /* the terms that the peer will hold then */
+    struct for_terms held; /* the terms that the peer will hold then */
     size_t bytes;
     int looks;                 /* at retained values */
     struct subscription *last; /* the last one that the plan came to, or NULL */
@@ -114,14 +118,19 @@ static struct mps_out open_scratch(struct flush_plan *plan)
 
 /* FOR is written here and not when a message is queued, so dropping from a queue can't disturb it. Returns its length.
  */
-static uint8_t plan_for(struct flush_plan *plan, const struct subscription *sub, uint8_t flags)
+static uint8_t plan_for(struct flush_plan *plan, const struct for_terms *terms)
 {
     struct mps_out out = open_scratch(plan);
-    mps_encode_for(&out, &(struct mps_for){.sid = sub->sid, .flags = flags});
+    mps_encode_for(&out, &(struct mps_for){.sid = terms->sid,
+                                           .flags = terms->flags,
+                                           .has_position = terms->stream > 0,
+                                           .stream = terms->stream,
+                                           .seq = terms->seq,
+                                           .time_ms = terms->time_ms,
+                                           .tries = terms->tries});
     plan->scratch_used += out.len;
     plan->bytes += out.len;
-    plan->for_sid = sub->sid;
-    plan->for_flags = flags;
+    plan->held = *terms;
     add_iovec(plan, out.buf, out.len);
     return (uint8_t)out.len;
 }
@@ -131,7 +140,10 @@ static struct piece *plan_msgs(struct flush_plan *plan, enum piece_kind kind, st
                                const uint8_t *bytes, uint32_t len)
 {
     uint32_t for_at = plan->scratch_used;
-    uint8_t for_len = plan->for_sid == sub->sid && plan->for_flags == flags ? 0 : plan_for(plan, sub, flags);
+    const struct for_terms *held = &plan->held;
+    uint8_t for_len = 0;
+    if (held->sid != sub->sid || held->flags != flags || held->stream != 0)
+        for_len = plan_for(plan, &(struct for_terms){.sid = sub->sid, .flags = flags});
     struct piece *piece = add_piece(plan, kind, bytes, len);
     piece->sub = sub;
     piece->for_at = for_at;
@@ -191,6 +203,88 @@ static void plan_mark(struct flush_plan *plan, struct subscription *sub, enum pi
     add_frame(plan, piece, sub, &out);
 }
 
+/* ---- from streams ------------------------------------------------------------------------------------------- */
+
+/* The peer's idea of the time of a message may be wrong by so much, before it is told. */
+#define TIME_SLACK_MS 1000u
+
+static struct for_terms terms_of(const struct subscription *sub, const struct outlet_entry *entry)
+{
+    return (struct for_terms){.sid = sub->sid,
+                              .flags = entry->flags,
+                              .stream = entry->reading->stream->number,
+                              .seq = entry->seq,
+                              .time_ms = entry->time_ms,
+                              .tries = entry->tries};
+}
+
+static bool goes_on(const struct for_terms *held, const struct for_terms *terms)
+{
+    uint64_t apart_ms =
+        held->time_ms < terms->time_ms ? terms->time_ms - held->time_ms : held->time_ms - terms->time_ms;
+    return held->sid == terms->sid && held->flags == terms->flags && held->stream == terms->stream &&
+           held->seq == terms->seq && held->tries == terms->tries && apart_ms <= TIME_SLACK_MS;
+}
+
+static void plan_stored_msgs(struct flush_plan *plan, struct subscription *sub, const struct outlet_entry *entry,
+                             uint32_t count)
+{
+    struct for_terms terms = terms_of(sub, entry);
+    uint32_t for_at = plan->scratch_used;
+    uint8_t for_len = goes_on(&plan->held, &terms) ? 0 : plan_for(plan, &terms);
+    uint32_t len = count < entry->count ? run_skip(entry->run, entry->off, count) - entry->off : entry->len;
+    struct piece *piece = add_piece(plan, PIECE_STORED, entry->run->bytes + entry->off, len);
+    piece->sub = sub;
+    piece->for_at = for_at;
+    piece->for_len = for_len;
+    piece->count = count;
+    plan->held.seq += count;
+}
+
+static void plan_stored_gap(struct flush_plan *plan, struct subscription *sub, const struct outlet_entry *entry)
+{
+    struct mps_out out = open_scratch(plan);
+    mps_encode_gap(&out, &(struct mps_gap){.sid = sub->sid,
+                                           .has_count = entry->count_known,
+                                           .count = entry->count,
+                                           .reason = entry->reason,
+                                           .stream = entry->reading->stream->number,
+                                           .first = entry->seq,
+                                           .last = entry->last});
+    add_frame(plan, PIECE_STORED_GAP, sub, &out);
+}
+
+/* Returns whether all of the outlet is planned. */
+static bool plan_outlet(struct flush_plan *plan, struct subscription *sub, struct progress *progress)
+{
+    const struct outlet *outlet = sub->outlet;
+    for (uint32_t i = 0; i < outlet->count; i++) {
+        const struct outlet_entry *entry = outlet_at(outlet, i);
+        if (!has_room(plan)) return false;
+        if (progress->credit == 0) {
+            sub->is_starved = true;
+            return false;
+        }
+        switch (entry->kind) {
+        case OUTLET_MSGS: {
+            uint64_t count = entry->count < progress->credit ? entry->count : progress->credit;
+            plan_stored_msgs(plan, sub, entry, (uint32_t)count);
+            progress->credit -= count;
+            if (count < entry->count) {
+                sub->is_starved = true;
+                return false;
+            }
+            break;
+        }
+        case OUTLET_GAP: plan_stored_gap(plan, sub, entry); break;
+        case OUTLET_CAUGHT_UP: plan_mark(plan, sub, PIECE_CAUGHT_UP, MPS_MARK_CAUGHT_UP); break;
+        }
+    }
+    return true;
+}
+
+/* ---- retained values ---------------------------------------------------------------------------------------- */
+
 static void plan_retained(struct flush_plan *plan, struct subscription *sub, struct retained_value *value,
                           struct progress *progress)
 {
@@ -208,6 +302,8 @@ static bool wants_value(struct subscription *sub, const struct retained_value *v
     struct broker *broker = sub->session->broker;
     mps_view topic = {value->topic, value->len};
     if (!mps_topic_matches(subscription_pattern(sub), topic)) return false;
+    if (sub->box.cursor != NULL && sub->box.cursor->passes_retained && stream_of_topic(broker, topic) != NULL)
+        return false;
     if (sub->box.filter == NULL) return true;
     struct mps_msg msg;
     const char *what;
@@ -254,6 +350,7 @@ static bool plan_messages(struct flush_plan *plan, struct subscription *sub, str
     if (sub->snapshot != NULL &&
         (!plan_queue(plan, sub, queue->before, progress) || !plan_snapshot(plan, sub, progress)))
         return false;
+    if (sub->outlet != NULL && !plan_outlet(plan, sub, progress)) return false;
     return plan_queue(plan, sub, queue->entries, progress);
 }
 
@@ -263,8 +360,9 @@ static void plan_subscription(struct flush_plan *plan, struct subscription *sub)
     mailbox_prepare(&sub->box, PIECES_MAX);
     sub->is_starved = false;
     bool all = plan_messages(plan, sub, &progress);
-    bool group_has_more = sub->group != NULL && sub->group->box.queue.entries > 0 && progress.credit > 0;
-    if (sub->draining && has_room(plan) && (sub->is_starved || (all && !group_has_more)))
+    bool has_more = sub->group != NULL ? !group_is_empty(sub->group)
+                                       : sub->box.cursor != NULL && !cursor_is_waiting(sub->box.cursor);
+    if (sub->draining && has_room(plan) && (sub->is_starved || (all && !(has_more && progress.credit > 0))))
         plan_mark(plan, sub, PIECE_DRAINED, MPS_MARK_DRAINED);
 }
 
@@ -276,8 +374,7 @@ static void make_plan(struct flush_plan *plan, const struct session *session)
     plan->unfinished = false;
     plan->looks = 0;
     plan->last = NULL;
-    plan->for_sid = session->for_sid;
-    plan->for_flags = session->for_flags;
+    plan->held = session->held;
     if (session->cut != NULL) add_piece(plan, PIECE_CUT, session->cut->bytes + session->cut_off, session->cut_len);
     if (buffer_len(&session->control) > 0)
         add_piece(plan, PIECE_CONTROL, session->control.bytes + session->control.off, buffer_len(&session->control));
@@ -339,11 +436,45 @@ static void note_cut(struct session *session, uint32_t taken)
 /* The FOR of a piece, of which the link took a part. Returns whether that was all of it. */
 static bool note_for(struct session *session, const struct flush_plan *plan, const struct piece *piece, uint32_t taken)
 {
-    session->for_sid = piece->sub->sid;
-    session->for_flags = piece->for_flags;
+    if (piece->kind == PIECE_STORED) session->held = terms_of(piece->sub, outlet_at(piece->sub->outlet, 0));
+    else session->held = (struct for_terms){.sid = piece->sub->sid, .flags = piece->for_flags};
     if (taken == piece->for_len) return true;
     buffer_append(&session->control, plan->scratch + piece->for_at + taken, piece->for_len - taken);
     return false;
+}
+
+/* Messages of a stream count when they go out. */
+static void note_stored(struct session *session, const struct piece *piece, uint32_t taken)
+{
+    struct subscription *sub = piece->sub;
+    const struct outlet_entry *entry = outlet_at(sub->outlet, 0);
+    struct reading *reading = entry->reading;
+    uint32_t len = piece->len, count = piece->count;
+    if (taken < len) {
+        len = run_frame_end(entry->run, entry->off, entry->off + taken - 1, &count) - entry->off;
+        if (taken < len) keep_cut(session, entry->run, entry->off + taken, len - taken);
+    }
+    session->held.seq += count;
+    if (reading_has_pending(reading)) pending_sent(reading, entry->seq, count);
+    else reading_sent(reading, entry->seq + count);
+    outlet_pop(sub->outlet, &session->broker->runs, len, count);
+    sub->box.matched += count;
+    sub->box.sent += count;
+    session->broker->figures.copies_out += count;
+    cursor_sent(sub);
+}
+
+static void note_stored_gap(struct session *session, struct subscription *sub)
+{
+    const struct outlet_entry *entry = outlet_at(sub->outlet, 0);
+    if (!reading_has_pending(entry->reading)) reading_sent(entry->reading, entry->last + 1);
+    if (entry->count_known) {
+        sub->box.matched += entry->count;
+        sub->box.lost += entry->count;
+        session->broker->figures.copies_lost += entry->count;
+    }
+    outlet_pop(sub->outlet, &session->broker->runs, 0, 0);
+    cursor_sent(sub);
 }
 
 /* A piece of which the link took `taken` bytes, at least 1. */
@@ -358,6 +489,12 @@ static void note_piece(struct session *session, const struct piece *piece, uint3
         if (taken < piece->len) keep_cut(session, piece->value->run, taken, piece->len - taken);
         note_retained(piece, &piece->sub->box.sent, &figures->copies_out);
         return;
+    case PIECE_STORED: note_stored(session, piece, taken); return;
+    case PIECE_STORED_GAP: note_stored_gap(session, piece->sub); break;
+    case PIECE_CAUGHT_UP:
+        outlet_pop(piece->sub->outlet, &session->broker->runs, 0, 0);
+        cursor_sent(piece->sub);
+        break;
     case PIECE_RETAINED_GAP: note_retained(piece, &piece->sub->box.lost, &figures->copies_lost); break;
     case PIECE_GAP: mailbox_pop_gap(&piece->sub->box); break;
     case PIECE_MARK: subscription_end_snapshot(piece->sub); break;
@@ -401,7 +538,7 @@ static void rotate_active(struct session *session, struct subscription *last)
 static void all_written(struct session *session)
 {
     if (session->state == SESSION_ENDING) {
-        session_finish_ending(session);
+        if (!acks_are_waiting(session)) session_finish_ending(session);
     } else if (session->state == SESSION_CLOSING) {
         struct env *env = session->broker->env;
         if (!session->end_sent) env->send_end(env, session->link);
@@ -415,7 +552,7 @@ void flush_session(struct session *session)
     struct broker *broker = session->broker;
     struct flush_plan *plan = broker->plan;
     if (session->state == SESSION_DEAD || session->blocked) return;
-    reply_acks(session);
+    acks_flush(session);
     for (size_t written = 0; written < TURN_BYTES; written += plan->bytes) {
         make_plan(plan, session);
         if (plan->pieces_count == 0) {

@@ -33,6 +33,23 @@ struct group *group_find(struct broker *broker, mps_view name, mps_view pattern)
     return node ? container_of(node, struct group, in_groups) : NULL;
 }
 
+mps_view group_record_key(const struct group *group, uint8_t room[STORE_KEY_MAX])
+{
+    room[0] = '\0';
+    memcpy(room + 1, group->text, group->name_len);
+    room[1 + group->name_len] = '\0';
+    memcpy(room + 2 + group->name_len, group->text + group->name_len, group->pattern_len);
+    return (mps_view){room, 2u + group->name_len + group->pattern_len};
+}
+
+struct group *group_of_key(struct broker *broker, mps_view key)
+{
+    const uint8_t *end = key.len > 1 ? memchr(key.ptr + 1, '\0', key.len - 1) : NULL;
+    if (end == NULL) return NULL;
+    mps_view name = {key.ptr + 1, (uint32_t)(end - key.ptr - 1)};
+    return group_find(broker, name, (mps_view){end + 1, key.len - name.len - 2});
+}
+
 static struct group *group_new(struct session *session, mps_view name, mps_view pattern, const struct terms *terms)
 {
     struct broker *broker = session->broker;
@@ -57,6 +74,8 @@ static void group_free(struct group *group)
     topics_remove(&broker->topics, &group->box.entry);
     router_pattern_changed(broker, group_pattern(group));
     hash_remove(&broker->groups, &group->in_groups);
+    cursor_retire(group->box.cursor);
+    cursor_free(group->box.cursor);
     if (group->is_dirty) list_remove(&broker->dirty_groups, &group->in_dirty);
     broker->figures.copies_lost += group->box.queue.msgs;
     mailbox_free(&group->box);
@@ -170,6 +189,7 @@ static void give_back(struct subscription *sub)
 {
     struct group *group = sub->group;
     take_from_hand(sub);
+    if (group->box.cursor != NULL) cursor_take_back(sub);
     if (sub->box.queue.entries == 0) return;
     if (sub->is_resting) { /* perhaps for want of credit, which it has again when this is taken back */
         rise(group, sub);
@@ -193,6 +213,7 @@ void group_leave(struct subscription *sub, bool gently)
     if (group->returning.first != NULL) collect(group);
     rise(group, sub);
     list_remove(&group->members, &sub->member->in_members);
+    cursor_release(sub);
     sub->group = NULL;
     free(sub->member);
     sub->member = NULL;
@@ -258,7 +279,8 @@ static void wake(struct session *session)
 
 static bool is_ready(const struct subscription *sub)
 {
-    return session_is_ready(sub->session) && subscription_credit_left(sub) > sub->box.queue.msgs;
+    uint64_t msgs = sub->box.queue.msgs + (sub->outlet != NULL ? sub->outlet->msgs : 0);
+    return session_is_ready(sub->session) && subscription_credit_left(sub) > msgs;
 }
 
 /* The ready member that was served longest ago: they take turns. Who is found not to be ready is not asked again until
@@ -280,6 +302,21 @@ static void give_gap(struct group *group, struct subscription *sub)
     mailbox_pop_gap(&group->box);
 }
 
+/* It is the last one to be served now. */
+static void note_served(struct group *group, struct subscription *sub, uint64_t bytes)
+{
+    sub->session->handed_bytes += bytes;
+    list_remove(&group->members, &sub->member->in_members);
+    sub->member->served = ++group->served;
+    list_append(&group->members, &sub->member->in_members);
+}
+
+static void note_handed(struct subscription *sub)
+{
+    if (!sub->is_handed) list_append(&sub->session->handed, &sub->member->in_handed);
+    sub->is_handed = true;
+}
+
 static void give_message(struct group *group, struct subscription *sub)
 {
     const struct queue_entry *entry = queue_at(&group->box.queue, 0);
@@ -287,10 +324,7 @@ static void give_message(struct group *group, struct subscription *sub)
     mailbox_append(&sub->box, entry->run, (struct part){entry->off, len, 1});
     group->box.sent++;
     mailbox_pop(&group->box, len, 1);
-    sub->session->handed_bytes += len;
-    list_remove(&group->members, &sub->member->in_members);
-    sub->member->served = ++group->served;
-    list_append(&group->members, &sub->member->in_members);
+    note_served(group, sub, len);
 }
 
 /* Hands out what stands at the front; a gap goes to whoever gets the message behind it. Returns false when there is
@@ -303,8 +337,37 @@ static bool hand_out(struct group *group)
     if (sub == NULL) return false;
     while (queue->entries > 0 && queue_at(queue, 0)->run == NULL) give_gap(group, sub);
     if (queue->entries > 0) give_message(group, sub);
-    if (!sub->is_handed) list_append(&sub->session->handed, &sub->member->in_handed);
-    sub->is_handed = true;
+    note_handed(sub);
+    return true;
+}
+
+/* As choose(), of those who have not too much that they did not acknowledge. Those stay in the line: they may still be
+ * given what needs no acknowledgement. */
+static struct subscription *choose_reader(struct group *group)
+{
+    const struct cursor *cursor = group->box.cursor;
+    for (struct list_node *node = group->members.first, *next; node != NULL; node = next) {
+        struct subscription *sub = container_of(node, struct member, in_members)->sub;
+        next = node->next;
+        group->box.broker->work++;
+        if (!is_ready(sub)) rest(group, sub);
+        else if (sub->outlet->unacked < cursor->terms.inflight) return sub;
+    }
+    return NULL;
+}
+
+/* Hands out the next message of the streams that the group reads. False: there is none, or nobody for it. */
+static bool hand_out_stored(struct group *group)
+{
+    struct cursor *cursor = group->box.cursor;
+    if (cursor == NULL || cursor_is_waiting(cursor)) return false;
+    struct subscription *sub = choose_reader(group);
+    if (sub == NULL) return false;
+    uint64_t bytes = sub->outlet->bytes;
+    if (!cursor_serve(cursor, sub)) return false;
+    note_served(group, sub, sub->outlet->bytes - bytes);
+    note_handed(sub);
+    subscription_activate(sub);
     return true;
 }
 
@@ -323,12 +386,18 @@ static void tell_drained(struct group *group)
     }
 }
 
+bool group_is_empty(const struct group *group)
+{
+    return group->box.queue.entries == 0 && (group->box.cursor == NULL || cursor_is_waiting(group->box.cursor));
+}
+
 static void dispatch(struct group *group)
 {
     mailbox_expire(&group->box);
     mailbox_prepare(&group->box, UINT32_MAX);
     while (hand_out(group)) continue;
-    if (group->is_draining && group->box.queue.entries == 0) tell_drained(group);
+    while (hand_out_stored(group)) continue;
+    if (group->is_draining && group_is_empty(group)) tell_drained(group);
 }
 
 void group_dispatch_all(struct broker *broker)

@@ -145,7 +145,7 @@ void handle_PING(struct session *session, mps_view frame)
     struct mps_token ping;
     const char *what;
     if (!frame_decoded(session, MPS_OP_PING, mps_decode_token(frame, &ping, &what), &what)) return;
-    reply_acks(session); /* PONG says that everything before is processed */
+    acks_flush(session); /* PONG says that everything before is processed */
     uint8_t room[MPS_SMALL_FRAME_MAX];
     struct mps_out out = mps_out_open(room, sizeof room);
     mps_encode_pong(&out, &ping);
@@ -225,7 +225,7 @@ void handle_UNSUB(struct session *session, mps_view frame)
         session->broker->figures.copies_lost += box->queue.msgs;
         subscription_free(sub);
     }
-    if (session->for_sid == unsub.sid) session->for_sid = UINT32_MAX; /* if the sid comes again, it is said again */
+    if (session->held.sid == unsub.sid) session->held.sid = UINT32_MAX; /* if the sid comes again, it is said again */
     uint8_t room[MPS_SMALL_FRAME_MAX];
     struct mps_out out = mps_out_open(room, sizeof room);
     mps_encode_mark(&out, &mark);
@@ -261,7 +261,13 @@ void handle_ACK(struct session *session, mps_view frame)
     struct mps_ack ack;
     const char *what;
     if (!frame_decoded(session, MPS_OP_ACK, mps_decode_ack(frame, &ack, &what), &what)) return;
-    reply_unavailable(session, MPS_OP_ACK, ack.sid, "no subscription of this connection is acknowledged");
+    struct subscription *sub = subscription_find(session, ack.sid);
+    struct cursor *cursor = sub != NULL ? subscription_cursor(sub) : NULL;
+    struct reading *reading = cursor != NULL ? cursor_reading(cursor, ack.stream) : NULL;
+    const char *wrong = no_subscription;
+    if (reading != NULL) wrong = pending_ack(reading, &ack, sub);
+    else if (sub != NULL) wrong = "the subscription reads no stream of this number";
+    if (wrong != NULL) reply_unavailable(session, MPS_OP_ACK, ack.sid, wrong);
 }
 
 void handle_CREDIT(struct session *session, mps_view frame)

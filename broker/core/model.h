@@ -11,6 +11,7 @@
 #define BROKER_MODEL_H
 
 #include "broker.h"
+#include "cursor.h"
 #include "filter.h"
 #include "hash.h"
 #include "heap.h"
@@ -18,6 +19,7 @@
 #include "queue.h"
 #include "retained.h"
 #include "slab.h"
+#include "streams.h"
 #include "topics.h"
 #include "wire.h"
 
@@ -36,6 +38,7 @@ struct mailbox {
     uint64_t max_msgs, max_bytes;     /* of the queue */
     uint64_t matched, sent, lost;     /* messages since SUB: matched = sent + lost + queue.msgs */
     uint64_t expires_ms;              /* no queued message expires before; UINT64_MAX: none does */
+    struct cursor *cursor;            /* reads streams; then messages of theirs don't come here. NULL: it doesn't */
     struct latest *latest;            /* index of the queue by key; NULL unless the policy is `latest` */
     uint32_t rx_max;                  /* bytes of the longest frame that its reader takes; 0: any */
     uint8_t policy, then;             /* enum mps_policy */
@@ -70,6 +73,7 @@ struct subscription {
     struct session *session;
     struct subscription *prev_active, *next_active; /* in session.active */
     uint64_t credit;                  /* of messages in all, compared with box.sent */
+    struct outlet *outlet;            /* what is about to be sent from streams; NULL: it reads none */
     struct snapshot *snapshot;        /* retained values still to be sent; queued messages wait behind them; or NULL */
     struct group *group;              /* NULL: none. A member's mailbox stands in no trie: the group fills it */
     uint32_t sid;
@@ -155,6 +159,18 @@ enum session_state {
 struct ack_pending {
     uint64_t count, last_pid;
     uint64_t matched_least, dropped;
+    uint64_t batch;                   /* they are settled when this one is stored; 0: they are */
+    const struct stream *stream;      /* where the last one is kept, and its position; NULL: it isn't, or that isn't told */
+    uint64_t seq;
+    bool accepted_before;             /* they came a second time */
+};
+
+/* What a FOR said, or would say. */
+struct for_terms {
+    uint32_t sid, flags;
+    uint64_t stream, seq;             /* of the next message; stream 0: no position */
+    uint64_t time_ms;
+    uint32_t tries;
 };
 
 struct session {
@@ -166,7 +182,7 @@ struct session {
     enum session_state state;
     bool blocked;                     /* the link is full: wait for session_writable() */
     bool is_dirty, is_held;           /* in the broker's list of that name */
-    uint32_t for_sid, for_flags;      /* the terms that the peer holds; sid UINT32_MAX: none yet */
+    struct for_terms held;            /* the terms that the peer holds; sid UINT32_MAX: none yet */
     struct run *cut;                  /* a MSG frame that the link took part of: goes before everything; or NULL */
     struct buffer control;            /* frames that go before any message */
     uint64_t queued_bytes;            /* of all its queues */
@@ -189,6 +205,12 @@ struct session {
     struct timer timer;               /* handshake, keepalive or closing, by state */
     struct hash_node in_ids;
     mps_view id;                      /* own memory; ptr NULL until WELCOME */
+    struct ack_queue *ack_queue;      /* answers that wait for a commit; NULL: there never were any */
+    struct list_node in_awaiting;     /* of the broker's commit, while there are some */
+    struct list_node in_publishing;   /* of the broker's commit, while .is_publishing */
+    bool is_publishing;               /* what it published is to be recorded with its pid */
+    uint32_t sess_s;                  /* how long the session outlives the connection; 0: not at all */
+    bool is_operator;                 /* it may ask for what only who runs the broker may */
 
     /* coming in */
     struct slab *large;               /* a frame that gets a buffer of its own */
@@ -238,6 +260,8 @@ struct route {
     struct mailbox *few[2];
     bool is_plain;                    /* nobody looks at single messages: whole runs go to all of them */
     bool has_latest;                  /* somebody looks at keys: a run must have one */
+    struct stream *stream;            /* where its messages are kept; NULL: nowhere */
+    uint32_t readers;                 /* subscriptions that match and read that stream, which .boxes lacks */
     uint32_t topic_len;
     uint8_t topic[];
 };
@@ -297,6 +321,17 @@ struct broker {
     uint64_t work;                    /* steps of routing so far; what a session may cost a turn is counted so */
     uint64_t log_second;              /* at most a few lines a second about peers */
     uint32_t log_count, log_unsaid;
+    struct stream **streams;          /* in the order in which they are asked for a topic */
+    uint32_t streams_count;
+    struct commit commit;
+    struct chunks chunks;
+    struct list dirty_cursors;        /* may have something to deliver */
+    struct heap redeliveries;         /* of cursors */
+    uint64_t surveys_bytes;
+    struct hash cursor_records;       /* of cursors that nobody has at the moment, by key */
+    struct heap cursor_expiries;
+    struct mailbox store_box;         /* takes nothing: publishers wait for it while too much is not stored yet */
+    uint64_t age_look_ms;             /* when to look next for what is too old in streams */
     struct broker_figures figures;    /* the counters; the rest is filled when asked */
 };
 
@@ -352,8 +387,7 @@ void reply_err(struct session *session, uint32_t code, enum mps_op op, mps_view 
     __attribute__((format(printf, 5, 6)));
 /* An unacknowledged MSG failed: at most 10 a second, the rest counted. */
 void reply_msg_err(struct session *session, uint32_t code, mps_view topic, const char *text);
-void reply_puback_error(struct session *session, uint64_t pid, uint32_t code, const char *text);
-void reply_acks(struct session *session);          /* answers what gathered in .acks */
+void reply_puback(struct session *session, const struct mps_puback *puback);
 /* Peers' bytes as printable text for messages and logs: at most 80 characters. Static memory, two calls' worth. */
 const char *printable(mps_view text);
 void log_peer(struct broker *broker, enum log_level level, const char *format, ...)
@@ -392,6 +426,30 @@ void router_free(struct broker *broker);
 struct part {
     uint32_t off, len, count;
 };
+
+/* open.c */
+/* The value of a topic that is kept is a record, too. */
+void retained_keep(struct broker *broker, mps_view topic, mps_view frame, uint64_t expires_ms);
+
+/* What the store holds at the start, record by record: false if it means nothing. They come by kind, in the order of enum
+ * record_kind; sessions_loaded() when all have. */
+bool session_load(struct broker *broker, mps_view key, mps_view value);
+bool subscription_load(struct broker *broker, mps_view key, mps_view value);
+bool cursor_load(struct broker *broker, mps_view key, mps_view value);
+bool will_load(struct broker *broker, mps_view key, mps_view value);
+bool pids_load(struct broker *broker, mps_view key, mps_view value);
+void sessions_loaded(struct broker *broker);
+
+/* keep.c: sessions beyond their connections */
+bool session_is_kept(const struct session *session);     /* it is, and what belongs to it is in the store */
+/* Keys of records. Views of room. */
+mps_view subscription_key(mps_view id, uint32_t sid, uint8_t room[STORE_KEY_MAX]);
+struct subscription *subscription_of_key(const struct broker *broker, mps_view key); /* NULL: there is none */
+
+/* pids.c: what a session remembers of its publisher */
+void session_note_answered(struct session *session, uint64_t pid, bool is_refused);
+void session_note_stored(struct session *session);  /* what it published up to now will be: its pids go with the commit */
+void session_keep_pids(struct session *session);    /* a commit begins: they are put into it */
 
 /* fanout.c: a message, or a run, to everybody on its route */
 /* Messages of one run, one behind the other, that the same mailboxes take. */
@@ -483,6 +541,9 @@ struct group *group_find(struct broker *broker, mps_view name, mps_view pattern)
 void group_join(struct subscription *sub, mps_view name, const struct terms *terms);
 /* gently: the last one takes what the group has left. */
 void group_leave(struct subscription *sub, bool gently);
+mps_view group_record_key(const struct group *group, uint8_t room[STORE_KEY_MAX]); /* of its cursor's record */
+struct group *group_of_key(struct broker *broker, mps_view key);                   /* NULL: there is none */
+bool group_is_empty(const struct group *group);    /* nothing is left to be handed out */
 void group_dirty(struct group *group);             /* there may be something to hand out */
 void group_member_ready(struct subscription *sub); /* perhaps: it has more credit, or drains */
 void group_session_ready(struct session *session); /* its link takes bytes again */
@@ -546,6 +607,11 @@ static inline mps_view subscription_pattern(const struct subscription *sub)
 static inline void subscription_prefetch(const struct subscription *sub)
 {
     for (size_t at = 0; sub != NULL && at < 256; at += 64) __builtin_prefetch((const char *)sub + at);
+}
+/* Its own, or that of its group; NULL: it reads no stream. */
+static inline struct cursor *subscription_cursor(const struct subscription *sub)
+{
+    return sub->group != NULL ? sub->group->box.cursor : sub->box.cursor;
 }
 void subscription_begin_snapshot(struct subscription *sub); /* of the retained values that match it */
 void subscription_end_snapshot(struct subscription *sub);   /* if there is one */

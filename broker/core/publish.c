@@ -25,7 +25,7 @@ static bool take_pids(struct session *session, uint32_t count, uint64_t *first)
 
 static void refuse_one(struct session *session, uint64_t pid, mps_view topic, uint32_t code, const char *text)
 {
-    if (pid > 0) reply_puback_error(session, pid, code, text);
+    if (pid > 0) acks_error(session, pid, code, text);
     else reply_msg_err(session, code, topic, text);
 }
 
@@ -43,18 +43,31 @@ static void refuse_run(struct session *session, const struct publish *publish, u
     for (uint32_t i = 0; i < count; i++) refuse_one(session, pid ? pid + i : 0, publish->topic, code, text);
 }
 
-static void count_ack(struct session *session, uint64_t first_pid, uint32_t count, uint64_t matched, uint64_t dropped)
+/* Messages of one topic that were taken, from first_pid on. last_seq: the position of the last one in the route's
+ * stream. */
+static void count_acks(struct session *session, const struct route *route, uint64_t first_pid, uint32_t count,
+                       uint64_t matched, uint64_t dropped, uint64_t last_seq)
 {
-    struct ack_pending *acks = &session->acks;
+    struct commit *commit = &session->broker->commit;
     if (first_pid == 0) return;
-    bool alone = session->terms.flags & MPS_PUB_EACH;
-    if (alone) reply_acks(session);
-    if (acks->count == 0 || matched < acks->matched_least) acks->matched_least = matched;
-    acks->count += count;
-    acks->last_pid = first_pid + count - 1;
-    acks->dropped += dropped;
-    if (alone) reply_acks(session);
-    else session_dirty(session); /* answered together when the turn is flushed */
+    struct ack_pending acks = {
+        .count = count, .last_pid = first_pid + count - 1, .matched_least = matched, .dropped = dropped};
+    if (ack_level(session) > 1) {
+        acks.batch = commit->gathering.number;
+        acks.stream = route->stream;
+        acks.seq = last_seq;
+    }
+    if (route->stream != NULL) session_note_stored(session);
+    acks_count(session, &acks);
+    uint32_t window = session->broker->limits.pub_window_count;
+    if (acks.batch > 0 && acks_unanswered(session) > window)
+        session_byef(session, MPS_PUB_WINDOW, "more than %u publishes wait for their answer", window);
+}
+
+/* Frames of a run are kept, if their topic is. Returns the position of the last one. */
+static uint64_t store(struct session *session, const struct route *route, struct run *run, struct part part)
+{
+    return route->stream != NULL ? stream_append(route->stream, run, part, ack_level(session) > 1) : 0;
 }
 
 /* ---- judging ------------------------------------------------------------------------------------------------ */
@@ -88,9 +101,10 @@ static uint32_t judge(struct session *session, const struct publish *publish, co
         snprintf(text, text_cap, "may not publish to '%s': %s", printable(publish->topic), wrong);
         return MPS_NOT_AUTHORISED;
     }
-    if (ack_level(session) > 1) {
-        snprintf(text, text_cap, "acknowledgement level %u is not available for '%s', the highest is 1 (routed)",
-                 ack_level(session), printable(publish->topic));
+    unsigned best = (*route)->stream != NULL ? 2 : 1;
+    if (ack_level(session) > best) {
+        snprintf(text, text_cap, "acknowledgement level %u is not available for '%s', the highest is %u (%s)",
+                 ack_level(session), printable(publish->topic), best, best == 1 ? "routed" : "stored");
         return MPS_ACK_LEVEL;
     }
     return 0;
@@ -110,14 +124,18 @@ static void note_times(struct broker *broker, struct run *run, mps_view props)
 /* ---- routing ------------------------------------------------------------------------------------------------ */
 
 /* Keeps the message as its topic's value, or clears it. */
-static bool retain(struct broker *broker, mps_view frame, uint64_t expires_ms)
+static bool retain(struct broker *broker, const struct route *route, mps_view frame, uint64_t expires_ms)
 {
     struct mps_msg msg;
     const char *what;
     mps_decode_msg(frame, &msg, &what); /* accepted when it came */
-    if (msg.payload.len > 0)
-        return retained_set(&broker->retained, msg.topic, frame, expires_ms, broker->limits.retained_bytes);
-    retained_clear(&broker->retained, msg.topic);
+    if (msg.payload.len == 0) {
+        retained_clear(&broker->retained, msg.topic);
+        if (route->stream != NULL) keep_remove(broker, RECORD_RETAINED, msg.topic);
+        return true;
+    }
+    if (!retained_set(&broker->retained, msg.topic, frame, expires_ms, broker->limits.retained_bytes)) return false;
+    if (route->stream != NULL) retained_keep(broker, msg.topic, frame, expires_ms);
     return true;
 }
 
@@ -129,20 +147,22 @@ static void publish_plain(struct session *session, const struct publish *publish
     struct run *run = publish->run;
     uint64_t pid;
     char text[400];
-    if ((session->terms.flags & MPS_PUB_MUST_ROUTE) && route->count == 0) {
+    uint64_t matched = route->count + route->readers;
+    if ((session->terms.flags & MPS_PUB_MUST_ROUTE) && matched == 0) {
         snprintf(text, sizeof text, "nobody is subscribed to '%s'", printable(publish->topic));
         refuse_run(session, publish, MPS_NOBODY, text);
         return;
     }
     mps_view last = {run->bytes + run->last_off, run->len - run->last_off};
-    if ((session->terms.flags & MPS_PUB_RETAIN) && !retain(broker, last, run->expires_ms)) {
+    if ((session->terms.flags & MPS_PUB_RETAIN) && !retain(broker, route, last, run->expires_ms)) {
         refuse_run(session, publish, MPS_QUOTA, no_retained_room);
         return;
     }
     if (!take_pids(session, run->count, &pid)) return;
     broker->work += route->count;
+    uint64_t last_seq = store(session, route, run, (struct part){0, run->len, run->count});
     uint64_t dropped = fanout_run(route, run);
-    count_ack(session, pid, run->count, route->count, dropped);
+    count_acks(session, route, pid, run->count, matched, dropped, last_seq);
 }
 
 /* Mailboxes of two routes that are compared in the time of one step of broker.work. */
@@ -157,10 +177,11 @@ bool publish_joins(const struct session *session, const struct publish *publish,
 {
     const struct route *last = publish->route;
     uint32_t told = MPS_PUB_RETAIN | MPS_PUB_MUST_ROUTE | MPS_PUB_EACH; /* of each topic, of each message */
-    if (last == NULL || (session->terms.flags & told) || ack_level(session) > 1 || publish->props.ptr != NULL)
+    if (last == NULL || (session->terms.flags & told) || publish->props.ptr != NULL || last->stream != route->stream)
         return false;
     session->broker->work += route->count / COMPARED_A_STEP;
-    return last->is_plain && route->is_plain && !last->has_latest && !route->has_latest && same_boxes(last, route);
+    return last->is_plain && route->is_plain && last->readers == route->readers && !last->has_latest &&
+           !route->has_latest && same_boxes(last, route);
 }
 
 static uint64_t accepted_count(const struct delivery *delivery)
@@ -176,9 +197,12 @@ static bool publish_stretch(struct session *session, struct delivery *delivery)
     uint64_t pid;
     if (count == 0) return true;
     if (!take_pids(session, count, &pid)) return false;
-    uint64_t matched = accepted_count(delivery), dropped = fanout_push(delivery);
-    count_ack(session, pid, count, matched, dropped);
-    return true;
+    const struct route *route = delivery->route;
+    uint64_t matched = accepted_count(delivery) + route->readers;
+    uint64_t last_seq = store(session, route, delivery->run, delivery->stretch);
+    uint64_t dropped = fanout_push(delivery);
+    count_acks(session, route, pid, count, matched, dropped, last_seq);
+    return session->state == SESSION_READY;
 }
 
 /* 0, or the code for why this message can't be taken although its run can, with a sentence. */
@@ -187,12 +211,20 @@ static uint32_t judge_frame(struct session *session, const struct delivery *deli
 {
     struct broker *broker = session->broker;
     uint32_t flags = session->terms.flags;
-    if ((flags & MPS_PUB_MUST_ROUTE) && (delivery->route->count == 0 || broker->router.chosen_count == 0)) {
+    bool nobody = delivery->route->count == 0 || broker->router.chosen_count == 0;
+    if ((flags & MPS_PUB_MUST_ROUTE) && nobody && delivery->route->readers == 0) {
         snprintf(text, text_cap, "nobody is subscribed to '%s' for this message", printable(delivery->topic));
         return MPS_NOBODY;
     }
+    struct stream *stream = delivery->route->stream;
+    if (!stream_takes(stream, delivery->stretch.count + 1, delivery->stretch.len + frame.len)) {
+        bool msgs = !stream_takes(stream, delivery->stretch.count + 1, 0);
+        snprintf(text, text_cap, "stream '%s' is full: it has reached its limit of %llu %s", stream->name,
+                 (unsigned long long)(msgs ? stream->max_msgs : stream->max_bytes), msgs ? "messages" : "bytes");
+        return MPS_STREAM_FULL;
+    }
     if (!(flags & MPS_PUB_RETAIN)) return 0;
-    if (retain(broker, frame, delivery->run->expires_ms)) return 0;
+    if (retain(broker, delivery->route, frame, delivery->run->expires_ms)) return 0;
     snprintf(text, text_cap, "%s", no_retained_room);
     return MPS_QUOTA;
 }
@@ -227,6 +259,16 @@ static uint32_t publish_each(struct session *session, const struct publish *publ
     return session->state == SESSION_READY ? taken : run->count;
 }
 
+/* Too much waits for the disk: the run has to wait, too. */
+static bool waits_for_store(struct session *session, const struct route *route, const struct run *run)
+{
+    struct broker *broker = session->broker;
+    if (route->stream == NULL || !commit_is_full(broker)) return false;
+    if (session->held_since_ms == UINT64_MAX) session->held_since_ms = broker->now_ms;
+    hold_begin(session, &broker->store_box, run->longest, 0, UINT64_MAX - 1);
+    return true;
+}
+
 uint32_t publish_run(struct session *session, const struct publish *publish, uint64_t work_end)
 {
     struct broker *broker = session->broker;
@@ -237,9 +279,11 @@ uint32_t publish_run(struct session *session, const struct publish *publish, uin
     broker->work += (uint64_t)publish->props.len * publish->props.len / 64; /* its keys are compared with each other */
     uint32_t code = judge(session, publish, &route, text, sizeof text);
     note_times(broker, run, code == 0 ? publish->props : (mps_view){NULL, 0});
+    if (code == 0 && waits_for_store(session, route, run)) return 0;
     if (code != 0 || route->is_plain) session->held_since_ms = UINT64_MAX; /* whatever it waited for is no more */
     if (code != 0) refuse_run(session, publish, code, text);
-    else if (route->is_plain) publish_plain(session, publish, route);
+    else if (route->is_plain && stream_takes(route->stream, run->count, run->len))
+        publish_plain(session, publish, route);
     else taken = publish_each(session, publish, route, work_end);
     broker->figures.messages_in += taken;
     broker->figures.bytes_in += taken == run->count ? run->len : run_skip(run, 0, taken);
@@ -253,9 +297,12 @@ void publish_own(struct broker *broker, struct run *take_run, bool retain_it)
     const char *what;
     mps_decode_msg(frame, &msg, &what);
     note_times(broker, take_run, msg.props);
-    if (retain_it) retain(broker, frame, take_run->expires_ms);
     struct delivery delivery = {
         .route = router_route_once(broker, msg.topic), .run = take_run, .topic = msg.topic, .props = msg.props};
+    struct stream *stream = delivery.route->stream;
+    if (retain_it) retain(broker, delivery.route, frame, take_run->expires_ms);
+    if (stream != NULL && stream_takes(stream, 1, frame.len))
+        stream_append(stream, take_run, (struct part){0, frame.len, 1}, false);
     broker->work += 1 + delivery.route->count;
     fanout_choose(&delivery, frame);
     fanout_add(&delivery, frame);

@@ -90,27 +90,10 @@ void reply_msg_err(struct session *session, uint32_t code, mps_view topic, const
     }
 }
 
-static void reply_puback(struct session *session, const struct mps_puback *puback)
+void reply_puback(struct session *session, const struct mps_puback *puback)
 {
     uint8_t room[TEXT_MAX + MPS_SMALL_FRAME_MAX];
     struct mps_out out = mps_out_open(room, sizeof room);
     mps_encode_puback(&out, puback);
     reply_frame(session, &out);
-}
-
-void reply_puback_error(struct session *session, uint64_t pid, uint32_t code, const char *text)
-{
-    reply_acks(session); /* an ok for those before */
-    reply_puback(session, &(struct mps_puback){.pid = pid, .code = code, .text = mps_text(text)});
-}
-
-void reply_acks(struct session *session)
-{
-    struct ack_pending *acks = &session->acks;
-    if (acks->count == 0) return;
-    reply_puback(session, &(struct mps_puback){.pid = acks->last_pid,
-                                               .code = acks->matched_least == 0 ? MPS_NOBODY_OR_WILL : MPS_OK,
-                                               .matched = acks->matched_least,
-                                               .dropped = acks->dropped});
-    *acks = (struct ack_pending){0};
 }

@@ -73,6 +73,8 @@ static void empty(struct route *route)
     route->count = 0;
     route->is_plain = true;
     route->has_latest = false;
+    route->stream = NULL;
+    route->readers = 0;
 }
 
 static void add_box(struct route *route, struct mailbox *box)
@@ -85,12 +87,16 @@ static void add_box(struct route *route, struct mailbox *box)
 
 static void add_match(struct topic_entry *entry, void *arg)
 {
-    add_box(arg, container_of(entry, struct mailbox, entry));
+    struct route *route = arg;
+    struct mailbox *box = container_of(entry, struct mailbox, entry);
+    if (route->stream != NULL && box->cursor != NULL) route->readers++;
+    else add_box(route, box);
 }
 
 static void fill(struct broker *broker, struct route *route, mps_view topic, uint64_t hash)
 {
     empty(route);
+    if (broker->streams_count > 0) route->stream = stream_of_topic(broker, topic);
     broker->work += topics_match(&broker->topics, topic, hash, add_match, route);
     route->wild_generation = broker->topics.wild_generation;
     broker->work += route->count;

@@ -71,6 +71,25 @@ struct run *run_copy(struct run_pool *pool, const uint8_t *frame, uint32_t len)
     return run;
 }
 
+struct run *run_of_stored(struct run_pool *pool, uint8_t *take_bytes, uint32_t len, uint32_t count)
+{
+    struct run *run = take_run(pool);
+    run->bytes = take_bytes;
+    run->len = len;
+    run->count = count;
+    run->shortest = UINT32_MAX;
+    for (uint32_t off = 0, one; off < len; off += one) {
+        one = mps_msg_frame_len(take_bytes + off);
+        if (one > run->longest) run->longest = one;
+        if (one < run->shortest) run->shortest = one;
+    }
+    count_own(pool, run, len);
+    run->is_stored = true;
+    pool->stored_bytes += len;
+    pool->stored_count++;
+    return run;
+}
+
 struct run *run_copy_part(struct run_pool *pool, const struct run *run, uint32_t off, uint32_t len, uint32_t count)
 {
     struct run *part = take_run(pool);
@@ -128,6 +147,10 @@ void run_unref(struct run_pool *pool, struct run *run)
     assert(run->refs > 0);
     if (--run->refs > 0) return;
     pool->own_bytes -= run->own_bytes;
+    if (run->is_stored) {
+        pool->stored_bytes -= run->own_bytes;
+        pool->stored_count--;
+    }
     if (run->more != NULL) free_more(pool, run->more);
     if (run->slab != NULL) slab_unref(pool->slabs, run->slab);
     else free((uint8_t *)run->bytes);

@@ -25,7 +25,7 @@ struct session *session_new(struct broker *broker, struct link *link)
     session->broker = broker;
     session->link = link;
     session->state = SESSION_NEW;
-    session->for_sid = UINT32_MAX;
+    session->held.sid = UINT32_MAX;
     session->next = broker->sessions;
     if (broker->sessions != NULL) broker->sessions->prev = session;
     broker->sessions = session;
@@ -120,6 +120,7 @@ static void die(struct session *session)
     input_forget(session);
     session_forget_subs(session);
     group_session_gone(session);
+    acks_free(session);
     leave_ids(session);
     will_release(session);
     timer_cancel(&broker->timers, &session->timer);
@@ -188,7 +189,7 @@ static void write_bye(struct session *session, uint32_t code, const char *text)
 
 static void say_bye(struct session *session, uint32_t code, const char *text, uint32_t wait_ms)
 {
-    reply_acks(session); /* what was taken before is answered before */
+    acks_flush(session); /* what was taken before is answered before */
     stop_listening(session);
     session_forget_subs(session);
     group_session_gone(session);

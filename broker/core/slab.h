@@ -58,7 +58,8 @@ struct run {
     uint64_t expires_ms; /* not to be sent from then on; UINT64_MAX: always good */
     uint32_t arrived_ms; /* monotonic, modulo 2^32 */
     uint32_t own_bytes; /* memory that is there for this run alone; 0 until it is settled */
-    uint32_t cuts;      /* scratch of budget.c: references by frames that a link took part of */
+    uint32_t cuts : 31; /* scratch of budget.c: references by frames that a link took part of */
+    uint32_t is_stored : 1; /* it holds what can be read again: counted in run_pool.stored_bytes */
     struct run_more *more; /* or NULL */
 };
 
@@ -76,12 +77,16 @@ struct run_pool {
     uint64_t alive;
     uint64_t made;         /* ever */
     uint64_t own_bytes;    /* memory of their own that runs hold */
+    uint64_t stored_bytes; /* of them, of those that hold what is stored */
+    uint64_t stored_count; /* such runs */
 };
 
 /* A run over frames in a slab. The pool itself keeps a reference until run_settle_all(). */
 struct run *run_new(struct run_pool *pool, struct slab *slab, const uint8_t *bytes);
 /* A run with a copy of this one frame; the caller owns the one reference. */
 struct run *run_copy(struct run_pool *pool, const uint8_t *frame, uint32_t len);
+/* A run over count frames that are stored, in memory from malloc() that it takes over; the caller owns the one reference. */
+struct run *run_of_stored(struct run_pool *pool, uint8_t *take_bytes, uint32_t len, uint32_t count);
 /* A run with a copy of count frames of another one; the caller owns the one reference. */
 struct run *run_copy_part(struct run_pool *pool, const struct run *run, uint32_t off, uint32_t len, uint32_t count);
 /* Some of a run's frames as a run of their own, so that they don't keep the memory of the others; the caller owns the one

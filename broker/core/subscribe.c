@@ -32,18 +32,61 @@ static void refuse(struct session *session, uint32_t sid, uint32_t code, const c
 
 /* ---- what can't be granted ---------------------------------------------------------------------------------- */
 
-/* The first option that asks for something that isn't there, and the code for it; NULL: none. */
-static const char *unavailable_option(const struct mps_sub_options *o, uint32_t *code)
+#define ACK_MS_DEFAULT 30000u
+#define ACK_MS_LEAST 100u
+#define INFLIGHT_DEFAULT 1000u
+#define INFLIGHT_CAP 65536u
+
+/* Whether it is to get messages of streams from these, and not as they come. */
+static bool is_reader(const struct broker *broker, const struct mps_sub *in)
 {
+    const struct mps_sub_options *o = &in->options;
+    if (o->from.kind != MPS_FROM_NEW || o->ack != MPS_ACK_NONE || o->durable) return true;
+    return o->policy == MPS_POLICY_SPILL && stream_matches_any(broker, in->pattern);
+}
+
+static struct cursor_terms cursor_terms_of(const struct mps_sub_options *o)
+{
+    return (struct cursor_terms){
+        .ack = o->ack,
+        .ack_ms = !(o->given & MPS_SUB_ACK_MS) ? ACK_MS_DEFAULT
+                  : o->ack_ms > ACK_MS_LEAST   ? o->ack_ms
+                                               : ACK_MS_LEAST,
+        .max_tries = o->given & MPS_SUB_MAX_TRIES ? o->max_tries : UINT64_MAX,
+        .inflight = !(o->given & MPS_SUB_INFLIGHT) ? INFLIGHT_DEFAULT
+                    : o->inflight < INFLIGHT_CAP   ? o->inflight
+                                                   : INFLIGHT_CAP,
+        .durable = o->durable,
+    };
+}
+
+/* Why it can't read as it asks; NULL: it can. */
+static const char *reader_error(const struct session *session, const struct mps_sub *in, const struct subscription *sub,
+                                uint32_t *code)
+{
+    const struct mps_sub_options *o = &in->options;
     *code = MPS_BAD_OPTION;
-    if ((o->given & MPS_SUB_POLICY) && o->policy == MPS_POLICY_SPILL) return "policy";
-    if ((o->given & MPS_SUB_ACK) && o->ack != MPS_ACK_NONE) return "ack";
-    if (o->given & MPS_SUB_ACK_MS) return "ack_ms";
-    if (o->given & MPS_SUB_MAX_TRIES) return "max_tries";
-    if (o->given & MPS_SUB_INFLIGHT) return "inflight";
-    if (o->durable) return "durable";
+    if ((o->given & MPS_SUB_ACK_MS) && o->ack_ms == 0) return "option 'ack_ms' must be at least 1";
+    if ((o->given & MPS_SUB_MAX_TRIES) && o->max_tries == 0) return "option 'max_tries' must be at least 1";
+    if ((o->given & MPS_SUB_INFLIGHT) && o->inflight == 0) return "option 'inflight' must be at least 1";
+    if (!is_reader(session->broker, in)) {
+        if (sub != NULL && subscription_cursor(sub) != NULL) return "a subscription that reads streams can't cease to";
+        return NULL;
+    }
     *code = MPS_NO_HISTORY;
-    if (o->from.kind != MPS_FROM_NEW) return "from";
+    if (!stream_matches_any(session->broker, in->pattern)) return "no stream keeps topics that match the pattern";
+    *code = MPS_BAD_OPTION;
+    if (o->no_local) return "option 'no_local' can't be had with messages from a stream: who published them isn't kept";
+    if (o->durable && o->group.ptr == NULL && session->sess_s == 0)
+        return "option 'durable' needs a session that outlives its connection (HELLO's 'sess')";
+    if (sub != NULL && subscription_cursor(sub) == NULL) return "a subscription that reads no stream can't begin to";
+    *code = MPS_NO_HISTORY;
+    for (mps_view pairs = o->from.pairs; o->from.kind == MPS_FROM_SEQ;) {
+        uint64_t number, seq;
+        if (!mps_from_next(&pairs, &number, &seq)) break;
+        if (stream_by_number(session->broker, number) == NULL)
+            return "option 'from' names a stream that does not exist";
+    }
     return NULL;
 }
 
@@ -80,8 +123,8 @@ static const struct mailbox *box_of(const struct subscription *sub)
 static bool grants(struct session *session, const struct mps_sub *in, enum mps_code code, const char *what,
                    const struct subscription *sub)
 {
-    uint32_t unavailable_code;
-    const char *unavailable = unavailable_option(&in->options, &unavailable_code);
+    uint32_t unreadable_code;
+    const char *unreadable = reader_error(session, in, sub, &unreadable_code);
     const char *wrong = mps_pattern_error(in->pattern), *odd = option_error(&in->options, sub);
     uint32_t max_subs = session->broker->limits.max_subs_count;
     uint32_t count = session->subs.count - (session->inbox != NULL);
@@ -93,12 +136,11 @@ static bool grants(struct session *session, const struct mps_sub *in, enum mps_c
     else if (inbox_is(in->pattern))
         refuse(session, in->sid, MPS_NOT_AUTHORISED, "may not subscribe to '%s': inboxes belong to their clients",
                printable(in->pattern));
-    else if (unavailable != NULL)
-        refuse(session, in->sid, unavailable_code, "option '%s' asks for something that is not available", unavailable);
     else if (sub != NULL && !mps_view_equal(subscription_pattern(sub), in->pattern))
         refuse(session, in->sid, MPS_SID_IN_USE, "subscription id %u is in use with the pattern '%s'", in->sid,
                printable(subscription_pattern(sub)));
     else if (odd != NULL) refuse(session, in->sid, MPS_BAD_OPTION, "%s", odd);
+    else if (unreadable != NULL) refuse(session, in->sid, unreadable_code, "%s", unreadable);
     else if (sub != NULL && !mailbox_can_change(box_of(sub), in->options.policy))
         refuse(session, in->sid, MPS_BAD_OPTION,
                "the policy can't be changed to or from 'latest' while more than 4096 messages are queued");
@@ -169,6 +211,19 @@ static const char *difference(const struct terms *a, const struct terms *b)
     return NULL;
 }
 
+/* Likewise of what they ask of streams. */
+static const char *reading_difference(const struct cursor *theirs, bool reads, const struct mps_sub_options *o)
+{
+    struct cursor_terms ours = cursor_terms_of(o);
+    if ((theirs != NULL) != reads) return theirs != NULL ? "from" : "ack";
+    if (theirs == NULL) return NULL;
+    if (theirs->terms.ack != ours.ack) return "ack";
+    if (theirs->terms.ack_ms != ours.ack_ms) return "ack_ms";
+    if (theirs->terms.max_tries != ours.max_tries) return "max_tries";
+    if (theirs->terms.inflight != ours.inflight) return "inflight";
+    return theirs->terms.durable != ours.durable ? "durable" : NULL;
+}
+
 /* Whether the group lets somebody with these terms be its member; if not, answers why. sub: its member, or NULL. */
 static bool agrees(struct session *session, const struct mps_sub *in, const struct terms *terms,
                    const struct subscription *sub)
@@ -177,6 +232,7 @@ static bool agrees(struct session *session, const struct mps_sub *in, const stru
     if (group == NULL || (sub != NULL && group->members_count == 1)) return true; /* its own group */
     struct terms theirs = mailbox_terms(&group->box);
     const char *what = group->box.rx_max != session->rx_max ? "rx_max" : difference(&theirs, terms);
+    if (what == NULL) what = reading_difference(group->box.cursor, is_reader(session->broker, in), &in->options);
     if (what == NULL) return true;
     refuse(session, in->sid, MPS_GROUP_DIFFERS, "option '%s' differs from that of the other members of group '%s'",
            what, printable(in->options.group));
@@ -185,6 +241,17 @@ static bool agrees(struct session *session, const struct mps_sub *in, const stru
 
 /* ---- granting ----------------------------------------------------------------------------------------------- */
 
+/* The first of a group makes its cursor. */
+static void begin_reading(struct mailbox *box, struct subscription *sub, const struct mps_sub *in)
+{
+    struct cursor_terms terms = cursor_terms_of(&in->options);
+    sub->outlet = outlet_new();
+    if (box->cursor != NULL) return;
+    cursor_new(box, in->pattern, &terms, &in->options.from);
+    cursor_resume(box->cursor);
+    router_pattern_changed(box->broker, in->pattern);
+}
+
 /* Takes over the terms' filter. */
 static struct subscription *begin(struct session *session, const struct mps_sub *in, const struct terms *terms)
 {
@@ -192,8 +259,10 @@ static struct subscription *begin(struct session *session, const struct mps_sub 
     if (in->options.group.ptr != NULL) {
         mailbox_set_terms(&sub->box, &(struct terms){.max_msgs = terms->max_msgs, .max_bytes = terms->max_bytes});
         group_join(sub, in->options.group, terms);
+        if (is_reader(session->broker, in)) begin_reading(&sub->group->box, sub, in);
     } else {
         mailbox_set_terms(&sub->box, terms);
+        if (is_reader(session->broker, in)) begin_reading(&sub->box, sub, in);
         subscription_attach(sub);
     }
     sub->credit = in->options.given & MPS_SUB_CREDIT ? in->options.credit : CREDIT_UNLIMITED;
@@ -201,9 +270,21 @@ static struct subscription *begin(struct session *session, const struct mps_sub 
     return sub;
 }
 
+static void cursor_change(struct cursor *cursor, const struct mps_sub_options *o)
+{
+    struct cursor_terms terms = cursor_terms_of(o);
+    terms.ack = cursor->terms.ack; /* what is pending would mean something else */
+    cursor->terms = terms;
+    cursor_filter_changed(cursor);
+    cursor_move(cursor, &o->from);
+    cursor_dirty(cursor);
+}
+
 static void change(struct subscription *sub, const struct mps_sub *in, const struct terms *terms)
 {
-    mailbox_set_terms(sub->group ? &sub->group->box : &sub->box, terms);
+    struct mailbox *box = sub->group ? &sub->group->box : &sub->box;
+    mailbox_set_terms(box, terms);
+    if (box->cursor != NULL) cursor_change(box->cursor, &in->options);
     router_pattern_changed(sub->session->broker, in->pattern); /* a route may be plain no more */
     subscription_add_credit(sub, in->options.given & MPS_SUB_CREDIT ? in->options.credit : CREDIT_UNLIMITED, false);
 }

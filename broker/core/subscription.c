@@ -65,6 +65,8 @@ void subscription_free(struct subscription *sub)
     subscription_end_snapshot(sub);
     group_leave(sub, false);
     subscription_detach(sub);
+    cursor_free(sub->box.cursor);
+    outlet_free(sub->outlet, &broker->runs);
     hash_remove(&session->subs, &sub->in_subs);
     session->filters_count -= sub->is_filtered;
     mailbox_free(&sub->box);
@@ -96,20 +98,23 @@ void subscription_add_credit(struct subscription *sub, uint64_t total, bool drai
     if (drain) sub->draining = true;
     sub->is_starved = false;
     if (sub->group != NULL) group_member_ready(sub);
+    if (sub->box.cursor != NULL) cursor_dirty(sub->box.cursor);
     subscription_activate(sub);
 }
 
 static bool can_tell_drained(const struct subscription *sub)
 {
-    return sub->draining &&
-           (sub->group == NULL || sub->group->box.queue.entries == 0 || subscription_credit_left(sub) == 0);
+    if (!sub->draining) return false;
+    if (subscription_credit_left(sub) == 0) return true;
+    if (sub->group != NULL) return group_is_empty(sub->group);
+    return sub->box.cursor == NULL || cursor_is_waiting(sub->box.cursor);
 }
 
 bool subscription_has_work(const struct subscription *sub)
 {
     if (can_tell_drained(sub)) return true;
     if (sub->is_starved && subscription_credit_left(sub) == 0) return false;
-    return sub->box.queue.entries > 0 || sub->snapshot != NULL;
+    return sub->box.queue.entries > 0 || sub->snapshot != NULL || (sub->outlet != NULL && sub->outlet->count > 0);
 }
 
 void subscription_activate(struct subscription *sub)

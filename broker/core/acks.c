@@ -1,0 +1,200 @@
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model.h"
+
+/* Answers that are closed and wait: for a commit, or for those before them. In the order of their pids. */
+struct ack {
+    struct ack_pending ok;
+    uint32_t code;  /* 0: ok; else the error of its last_pid */
+    char *text;     /* of an error; own memory */
+    bool is_silent; /* its connection is gone: only what is settled is noted */
+};
+
+struct ack_queue {
+    struct ack *ring;
+    uint32_t cap, head, count; /* cap: a power of two */
+    uint64_t unanswered;       /* publishes in it */
+};
+
+static struct ack *at(const struct ack_queue *queue, uint32_t i)
+{
+    return &queue->ring[(queue->head + i) & (queue->cap - 1)];
+}
+
+bool acks_are_waiting(const struct session *session)
+{
+    return session->ack_queue != NULL && session->ack_queue->count > 0;
+}
+
+static void push(struct session *session, struct ack ack)
+{
+    struct ack_queue *queue = session->ack_queue;
+    if (queue == NULL) queue = session->ack_queue = calloc(1, sizeof *queue);
+    if (queue == NULL) abort(); /* small */
+    if (queue->count == queue->cap) {
+        uint32_t cap = queue->cap > 0 ? 2 * queue->cap : 8;
+        struct ack *ring = malloc(cap * sizeof *ring);
+        if (ring == NULL) abort(); /* bounded by the publish window */
+        for (uint32_t i = 0; i < queue->count; i++) ring[i] = *at(queue, i);
+        free(queue->ring);
+        queue->ring = ring;
+        queue->cap = cap;
+        queue->head = 0;
+    }
+    if (queue->count == 0) list_append(&session->broker->commit.awaiting, &session->in_awaiting);
+    queue->count++;
+    queue->unanswered += ack.ok.count;
+    *at(queue, queue->count - 1) = ack;
+}
+
+static void pop(struct session *session)
+{
+    struct ack_queue *queue = session->ack_queue;
+    struct ack *first = at(queue, 0);
+    queue->unanswered -= first->ok.count;
+    free(first->text);
+    queue->head++;
+    if (--queue->count == 0) list_remove(&session->broker->commit.awaiting, &session->in_awaiting);
+}
+
+static void answer(struct session *session, const struct ack *ack)
+{
+    session_note_answered(session, ack->ok.last_pid, ack->code != 0);
+    if (ack->is_silent || session->link == NULL) return;
+    if (ack->code != 0) {
+        reply_puback(session,
+                     &(struct mps_puback){.pid = ack->ok.last_pid, .code = ack->code, .text = mps_text(ack->text)});
+        return;
+    }
+    uint32_t code = ack->ok.matched_least == 0 ? MPS_NOBODY_OR_WILL : MPS_OK;
+    if (ack->ok.accepted_before) code = MPS_ACCEPTED_BEFORE;
+    reply_puback(session, &(struct mps_puback){.pid = ack->ok.last_pid,
+                                               .code = code,
+                                               .matched = ack->ok.matched_least,
+                                               .dropped = ack->ok.dropped,
+                                               .stream = ack->ok.stream ? ack->ok.stream->number : 0,
+                                               .seq = ack->ok.seq});
+}
+
+static bool waits(const struct session *session, uint64_t batch)
+{
+    return batch > 0 && batch >= session->broker->commit.unsettled;
+}
+
+void acks_flush(struct session *session)
+{
+    struct ack ack = {.ok = session->acks};
+    if (ack.ok.count == 0) return;
+    session->acks = (struct ack_pending){0};
+    if (acks_are_waiting(session) || waits(session, ack.ok.batch)) push(session, ack);
+    else answer(session, &ack);
+}
+
+void acks_count(struct session *session, const struct ack_pending *more)
+{
+    struct ack_pending *acks = &session->acks;
+    bool alone = session->terms.flags & MPS_PUB_EACH;
+    if (alone || acks->batch != more->batch || acks->accepted_before != more->accepted_before) acks_flush(session);
+    if (acks->count == 0) {
+        *acks = *more;
+    } else {
+        acks->count += more->count;
+        acks->last_pid = more->last_pid;
+        if (more->matched_least < acks->matched_least) acks->matched_least = more->matched_least;
+        acks->dropped += more->dropped;
+        acks->stream = more->stream;
+        acks->seq = more->seq;
+    }
+    if (alone) acks_flush(session);
+    else session_dirty(session); /* answered together when the turn is flushed */
+}
+
+void acks_error(struct session *session, uint64_t pid, uint32_t code, const char *text)
+{
+    acks_flush(session); /* an ok for those before */
+    struct ack ack = {.ok = {.count = 1, .last_pid = pid}, .code = code, .text = strdup(text)};
+    if (ack.text == NULL) abort(); /* small */
+    if (acks_are_waiting(session)) {
+        push(session, ack);
+        return;
+    }
+    answer(session, &ack);
+    free(ack.text);
+}
+
+uint64_t acks_unanswered(const struct session *session)
+{
+    return session->acks.count + (session->ack_queue != NULL ? session->ack_queue->unanswered : 0);
+}
+
+/* Each of those that were to be stored, and weren't. */
+static void answer_failed(struct session *session, const struct ack *ack, uint32_t code, const char *text)
+{
+    struct ack one = {.ok = {.count = 1}, .code = code, .text = (char *)text, .is_silent = ack->is_silent};
+    for (uint64_t pid = ack->ok.last_pid - ack->ok.count + 1; pid <= ack->ok.last_pid; pid++) {
+        one.ok.last_pid = pid;
+        answer(session, &one);
+    }
+}
+
+static void settle(struct session *session, uint64_t batch, uint32_t code, const char *text)
+{
+    while (acks_are_waiting(session)) {
+        const struct ack *ack = at(session->ack_queue, 0);
+        if (ack->ok.batch > batch) break;
+        if (code != 0 && ack->ok.batch == batch) answer_failed(session, ack, code, text);
+        else answer(session, ack);
+        pop(session);
+    }
+}
+
+void acks_settle(struct broker *broker, uint64_t batch, enum store_code code, const char *text)
+{
+    char why[STORE_TEXT_MAX + 40];
+    broker->commit.unsettled = batch + 1;
+    snprintf(why, sizeof why, "the message could not be stored: %s", code == STORE_OK ? "" : text);
+    uint32_t answer_code = code == STORE_OK ? 0 : code == STORE_FULL ? MPS_STREAM_FULL : MPS_INTERNAL;
+    for (struct list_node *node = broker->commit.awaiting.first, *next; node != NULL; node = next) {
+        next = node->next;
+        struct session *session = container_of(node, struct session, in_awaiting);
+        settle(session, batch, answer_code, why);
+        session_dirty(session); /* one that ends may have waited for this */
+    }
+}
+
+static void renumber(struct ack_pending *ok, const struct stream *stream, uint64_t batch, uint64_t by)
+{
+    if (ok->count > 0 && ok->stream == stream && ok->batch >= batch) ok->seq -= by;
+}
+
+void acks_renumber(struct broker *broker, const struct stream *stream, uint64_t batch, uint64_t by)
+{
+    for (struct session *session = broker->sessions; session != NULL; session = session->next) {
+        renumber(&session->acks, stream, batch, by);
+        for (uint32_t i = 0; acks_are_waiting(session) && i < session->ack_queue->count; i++)
+            renumber(&at(session->ack_queue, i)->ok, stream, batch, by);
+    }
+}
+
+void acks_adopt(struct session *session, struct session *from)
+{
+    acks_flush(from);
+    while (acks_are_waiting(from)) {
+        struct ack ack = *at(from->ack_queue, 0);
+        ack.is_silent = true;
+        at(from->ack_queue, 0)->text = NULL;
+        pop(from);
+        push(session, ack);
+    }
+}
+
+void acks_free(struct session *session)
+{
+    while (acks_are_waiting(session)) pop(session);
+    if (session->ack_queue != NULL) free(session->ack_queue->ring);
+    free(session->ack_queue);
+    session->ack_queue = NULL;
+    session->acks = (struct ack_pending){0};
+}

@@ -1,0 +1,343 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "model.h"
+
+/* What a subscription is given at a time, and how little of it has to be left for more. */
+#define OUTLET_BYTES (256u * 1024)
+#define OUTLET_BYTES_LOW (64u * 1024)
+#define OUTLET_ENTRIES 256u
+
+mps_view cursor_pattern(const struct cursor *cursor)
+{
+    return cursor->box->session != NULL ? subscription_pattern(container_of(cursor->box, struct subscription, box))
+                                        : group_pattern(container_of(cursor->box, struct group, box));
+}
+
+struct reading *cursor_reading(const struct cursor *cursor, uint64_t stream)
+{
+    for (uint32_t i = 0; i < cursor->readings_count; i++)
+        if (cursor->readings[i].stream->number == stream) return &cursor->readings[i];
+    return NULL;
+}
+
+/* ---- where it begins ---------------------------------------------------------------------------------------- */
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static void begin_at_time(struct reading *reading, uint64_t time_ms)
+{
+    reading->next = stream_at_time(reading->stream, time_ms);
+    reading->since_ms = time_ms;
+}
+
+static void begin(struct reading *reading, const struct mps_from *from);
+
+/* At the place that is named for the stream, or as those begin that are not named. */
+static void begin_at_position(struct reading *reading, const struct mps_from *from)
+{
+    mps_view pairs = from->pairs;
+    uint64_t number, seq;
+    while (mps_from_next(&pairs, &number, &seq)) {
+        if (number != reading->stream->number) continue;
+        reading->next = least(seq, reading->stream->next);
+        return;
+    }
+    begin(reading, &(struct mps_from){.kind = from->rest, .number = from->number});
+}
+
+static void begin(struct reading *reading, const struct mps_from *from)
+{
+    struct stream *stream = reading->stream;
+    struct broker *broker = stream->broker;
+    uint64_t wall_ms = broker->env->wall_ms(broker->env);
+    reading->next = stream->first;
+    switch (from->kind) {
+    case MPS_FROM_NEW: reading->next = stream->next; break;
+    case MPS_FROM_ALL:
+    case MPS_FROM_ACKED: break; /* nothing was acknowledged yet */
+    case MPS_FROM_SEQ: begin_at_position(reading, from); break;
+    case MPS_FROM_TIME: begin_at_time(reading, from->number); break;
+    case MPS_FROM_AGO: begin_at_time(reading, wall_ms > from->number ? wall_ms - from->number : 0); break;
+    case MPS_FROM_LAST:
+        if (!reading->takes_all) reading->survey = survey_new(broker, from, stream->first, stream->next);
+        else if (stream->next - stream->first > from->number) reading->next = stream->next - from->number;
+        break;
+    case MPS_FROM_LAST_PER_TOPIC: reading->survey = survey_new(broker, from, stream->first, stream->next); break;
+    }
+}
+
+static void note_takes_all(struct cursor *cursor)
+{
+    for (uint32_t i = 0; i < cursor->readings_count; i++)
+        cursor->readings[i].takes_all =
+            cursor->box->filter == NULL && stream_is_covered(cursor->readings[i].stream, cursor_pattern(cursor));
+}
+
+void cursor_filter_changed(struct cursor *cursor)
+{
+    note_takes_all(cursor);
+}
+
+static void add_reading(struct cursor *cursor, struct stream *stream)
+{
+    struct reading *reading = &cursor->readings[cursor->readings_count++];
+    *reading = (struct reading){.cursor = cursor, .stream = stream, .due_from = UINT64_MAX};
+    list_append(&stream->readings, &reading->in_readings);
+}
+
+struct cursor *cursor_new(struct mailbox *box, mps_view pattern, const struct cursor_terms *terms,
+                          const struct mps_from *from)
+{
+    struct broker *broker = box->broker;
+    struct cursor *cursor = calloc(1, sizeof *cursor);
+    if (cursor == NULL) abort(); /* small, as subscriptions are */
+    *cursor = (struct cursor){.broker = broker, .box = box, .terms = *terms, .is_fresh = true};
+    cursor->wants_mark = box->session != NULL && from->kind != MPS_FROM_NEW;
+    cursor->passes_retained = from->kind != MPS_FROM_NEW;
+    timer_init(&cursor->due);
+    cursor->readings = calloc(broker->streams_count > 0 ? broker->streams_count : 1, sizeof cursor->readings[0]);
+    if (cursor->readings == NULL) abort();
+    for (uint32_t i = 0; i < broker->streams_count; i++)
+        if (stream_overlaps(broker->streams[i], pattern)) add_reading(cursor, broker->streams[i]);
+    note_takes_all(cursor);
+    for (uint32_t i = 0; i < cursor->readings_count; i++) {
+        struct reading *reading = &cursor->readings[i];
+        begin(reading, from);
+        reading->sent = reading->next;
+        reading->live = from->kind != MPS_FROM_NEW ? reading->stream->next : 0;
+    }
+    box->cursor = cursor;
+    cursor_changed(cursor);
+    cursor_dirty(cursor);
+    return cursor;
+}
+
+void cursor_move(struct cursor *cursor, const struct mps_from *from)
+{
+    if (from->kind != MPS_FROM_SEQ || cursor->terms.ack != MPS_ACK_NONE || cursor->box->session == NULL) return;
+    cursor_take_back(container_of(cursor->box, struct subscription, box));
+    mps_view pairs = from->pairs;
+    uint64_t number, seq;
+    while (mps_from_next(&pairs, &number, &seq)) {
+        struct reading *reading = cursor_reading(cursor, number);
+        if (reading != NULL) reading->next = reading->sent = least(seq, reading->stream->next);
+    }
+    cursor_changed(cursor);
+    cursor_dirty(cursor);
+}
+
+void cursors_renumbered(struct stream *stream)
+{
+    for (struct list_node *node = stream->readings.first; node != NULL; node = node->next) {
+        struct reading *reading = container_of(node, struct reading, in_readings);
+        reading->next = least(reading->next, stream->next);
+        reading->sent = least(reading->sent, stream->next);
+        reading->live = least(reading->live, stream->next);
+    }
+}
+
+/* ---- life --------------------------------------------------------------------------------------------------- */
+
+void cursor_dirty(struct cursor *cursor)
+{
+    if (cursor->is_dirty) return;
+    cursor->is_dirty = true;
+    list_append(&cursor->broker->dirty_cursors, &cursor->in_dirty);
+}
+
+static void not_dirty(struct cursor *cursor)
+{
+    if (!cursor->is_dirty) return;
+    cursor->is_dirty = false;
+    list_remove(&cursor->broker->dirty_cursors, &cursor->in_dirty);
+}
+
+bool cursor_is_waiting(const struct cursor *cursor)
+{
+    if (cursor->is_dirty && cursor->box->session != NULL) return false;
+    for (uint32_t i = 0; i < cursor->readings_count; i++) {
+        const struct reading *reading = &cursor->readings[i];
+        if (reading->due_count > 0 || reading->waits_in != &reading->stream->tail) return false;
+    }
+    return true;
+}
+
+void cursor_free(struct cursor *cursor)
+{
+    if (cursor == NULL) return;
+    not_dirty(cursor);
+    if (cursor->is_keeping) list_remove(&cursor->broker->commit.keeping, &cursor->in_keeping);
+    timer_cancel(&cursor->broker->redeliveries, &cursor->due);
+    for (uint32_t i = 0; i < cursor->readings_count; i++) {
+        struct reading *reading = &cursor->readings[i];
+        reading_stop_waiting(reading);
+        list_remove(&reading->stream->readings, &reading->in_readings);
+        pending_cut(reading, 0);
+        free(reading->pending);
+        survey_free(reading->survey);
+    }
+    cursor->box->cursor = NULL;
+    outlet_free(cursor->returned, &cursor->broker->runs);
+    free(cursor->readings);
+    free(cursor);
+}
+
+void cursors_wake(struct list *waiting)
+{
+    for (struct list_node *node; (node = waiting->first) != NULL;) {
+        struct reading *reading = container_of(node, struct reading, in_waiting);
+        reading_stop_waiting(reading);
+        cursor_dirty(reading->cursor);
+    }
+}
+
+void cursors_wake_tail(struct stream *stream)
+{
+    cursors_wake(&stream->tail);
+}
+
+/* ---- taking back -------------------------------------------------------------------------------------------- */
+
+static void take_entry_back(struct cursor *cursor, const struct outlet_entry *entry)
+{
+    struct reading *reading = entry->reading;
+    if (entry->kind == OUTLET_CAUGHT_UP) {
+        cursor->wants_mark = true;
+    } else if (!reading_has_pending(reading)) {
+        if (entry->seq < reading->next) reading->next = entry->seq;
+    } else if (entry->kind == OUTLET_GAP) {
+        if (cursor->returned == NULL) cursor->returned = outlet_new();
+        outlet_push(cursor->returned, entry);
+    } else {
+        for (uint64_t i = 0; i < entry->count; i++) pending_unsent(reading, entry->seq + i);
+    }
+}
+
+void cursor_take_back(struct subscription *sub)
+{
+    struct outlet *outlet = sub->outlet;
+    struct cursor *cursor = subscription_cursor(sub);
+    if (outlet == NULL || outlet->count == 0) return;
+    for (uint32_t i = 0; i < outlet->count; i++) take_entry_back(cursor, outlet_at(outlet, i));
+    struct outlet *empty = outlet_new();
+    empty->unacked = outlet->unacked;
+    outlet_free(outlet, &sub->session->broker->runs);
+    sub->outlet = empty;
+    cursor_dirty(cursor);
+}
+
+void cursor_release(struct subscription *sub)
+{
+    struct cursor *cursor = subscription_cursor(sub);
+    if (cursor == NULL || sub->outlet == NULL) return;
+    cursor_take_back(sub);
+    for (uint32_t i = 0; i < cursor->readings_count; i++) pending_release(&cursor->readings[i], sub);
+}
+
+/* ---- filling outlets ---------------------------------------------------------------------------------------- */
+
+static bool has_room(const struct subscription *sub)
+{
+    const struct outlet *outlet = sub->outlet;
+    const struct cursor *cursor = subscription_cursor(sub);
+    return outlet->bytes < OUTLET_BYTES && outlet->count < OUTLET_ENTRIES &&
+           outlet->msgs < subscription_credit_left(sub) && outlet->unacked < cursor->terms.inflight;
+}
+
+/* How many messages it may be given. */
+static uint64_t msgs_room(const struct subscription *sub)
+{
+    uint64_t credit = subscription_credit_left(sub) - sub->outlet->msgs;
+    return least(credit, subscription_cursor(sub)->terms.inflight - sub->outlet->unacked);
+}
+
+static enum reading_result take_some(struct reading *reading, struct subscription *sub, uint64_t msgs_most)
+{
+    enum reading_result again = redelivery_take(reading, sub);
+    if (again == READING_WAITS) return READING_NOTHING;
+    if (again != READING_NOTHING) return again;
+    return reading_take(reading, sub, OUTLET_BYTES, msgs_most);
+}
+
+/* The next of the streams that has something. */
+static enum reading_result take_from_any(struct cursor *cursor, struct subscription *sub, uint64_t msgs_most)
+{
+    for (uint32_t i = 0; i < cursor->readings_count; i++) {
+        struct reading *reading = &cursor->readings[cursor->turn++ % cursor->readings_count];
+        if (reading->due_count == 0 && reading->waits_in != NULL) continue;
+        enum reading_result result = take_some(reading, sub, msgs_most);
+        if (result != READING_NOTHING) return result;
+    }
+    return READING_NOTHING;
+}
+
+static void mark_caught_up(struct cursor *cursor, struct subscription *sub)
+{
+    for (uint32_t i = 0; i < cursor->readings_count; i++)
+        if (!reading_is_caught_up(&cursor->readings[i])) return;
+    cursor->wants_mark = false;
+    outlet_push(sub->outlet, &(struct outlet_entry){.kind = OUTLET_CAUGHT_UP});
+}
+
+/* Gaps that were not told yet. */
+static void push_returned(struct cursor *cursor, struct subscription *sub)
+{
+    if (cursor->returned == NULL) return;
+    for (uint32_t i = 0; i < cursor->returned->count; i++) outlet_push(sub->outlet, outlet_at(cursor->returned, i));
+    outlet_free(cursor->returned, &cursor->broker->runs);
+    cursor->returned = NULL;
+}
+
+static void fill_subscription(struct cursor *cursor, struct subscription *sub)
+{
+    if (sub->session->state != SESSION_READY) return;
+    enum reading_result result = READING_SOME;
+    push_returned(cursor, sub);
+    while (result == READING_SOME && has_room(sub)) result = take_from_any(cursor, sub, msgs_room(sub));
+    if (cursor->wants_mark) mark_caught_up(cursor, sub);
+    if (result == READING_PAUSE) cursor_dirty(cursor);
+    subscription_activate(sub);
+}
+
+void cursor_sent(struct subscription *sub)
+{
+    struct cursor *cursor = subscription_cursor(sub);
+    if (cursor != NULL && sub->outlet->bytes <= OUTLET_BYTES_LOW) cursor_dirty(cursor);
+}
+
+uint64_t cursors_turn(struct broker *broker)
+{
+    redeliveries_turn(broker);
+    uint64_t work_end = broker->work + WORK_A_TURN;
+    struct list dirty = broker->dirty_cursors;
+    broker->dirty_cursors = (struct list){0};
+    for (struct list_node *node; (node = dirty.first) != NULL && broker->work < work_end;) {
+        struct cursor *cursor = container_of(node, struct cursor, in_dirty);
+        list_remove(&dirty, node);
+        cursor->is_dirty = false;
+        broker->work++;
+        if (cursor->box->session == NULL) group_dirty(container_of(cursor->box, struct group, box));
+        else fill_subscription(cursor, container_of(cursor->box, struct subscription, box));
+    }
+    while (dirty.last != NULL) { /* the others keep their places before those that came since */
+        struct list_node *node = dirty.last;
+        list_remove(&dirty, node);
+        list_insert(&broker->dirty_cursors, NULL, node);
+    }
+    return broker->dirty_cursors.first != NULL ? 0 : timer_next_ms(&broker->redeliveries);
+}
+
+bool cursor_serve(struct cursor *cursor, struct subscription *sub)
+{
+    uint32_t count = sub->outlet->count;
+    uint64_t msgs = sub->outlet->msgs;
+    enum reading_result result = READING_SOME;
+    push_returned(cursor, sub);
+    while (result == READING_SOME && sub->outlet->msgs == msgs) result = take_from_any(cursor, sub, 1);
+    if (result == READING_PAUSE) cursor_dirty(cursor);
+    return sub->outlet->count > count || sub->outlet->msgs > msgs;
+}

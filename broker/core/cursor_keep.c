@@ -1,0 +1,291 @@
+/* Cursors as records, so that they outlive the broker: an array with one array for each stream,
+ *   [stream, position, [from, to, from, to ..], [position, tries, position, tries ..]]
+ * Everything below the position is done with, and what lies from `from` to before `to`; tries are those of what isn't.
+ */
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model.h"
+
+/* Bytes of a number on the wire, at most. */
+#define NUMBER_BYTES 9u
+/* Messages that a record may say are open between two that are done with. */
+#define PENDING_LOAD_MAX 1000000u
+
+static mps_view owner_key(const struct cursor *cursor, uint8_t room[STORE_KEY_MAX])
+{
+    if (cursor->box->session == NULL) return group_record_key(container_of(cursor->box, struct group, box), room);
+    const struct subscription *sub = container_of(cursor->box, struct subscription, box);
+    return subscription_key(sub->session->id, sub->sid, room);
+}
+
+/* Ephemeral ones end with their connection. */
+static bool is_kept(const struct cursor *cursor)
+{
+    if (cursor->broker->commit.store == NULL) return false;
+    if (cursor->box->session == NULL) return cursor->terms.durable;
+    return session_is_kept(cursor->box->session);
+}
+
+void cursor_changed(struct cursor *cursor)
+{
+    struct commit *commit = &cursor->broker->commit;
+    if (cursor->is_keeping || !is_kept(cursor)) return;
+    cursor->is_keeping = true;
+    list_append(&commit->keeping, &cursor->in_keeping);
+    commit_lazily(cursor->broker);
+}
+
+void cursor_forget(struct cursor *cursor)
+{
+    uint8_t room[STORE_KEY_MAX];
+    if (is_kept(cursor)) keep_remove(cursor->broker, RECORD_CURSOR, owner_key(cursor, room));
+}
+
+/* ---- writing ------------------------------------------------------------------------------------------------ */
+
+static const struct pending *at(const struct reading *reading, uint32_t i)
+{
+    return &reading->pending[reading->first + i];
+}
+
+static bool is_open(const struct pending *pending)
+{
+    return pending->state != PENDING_ACKED;
+}
+
+/* What is done with beyond the first open message: everything up to the next position that isn't open. */
+static void put_done(struct mps_out *out, const struct reading *reading)
+{
+    uint32_t ranges = 0;
+    for (int round = 0; round < 2; round++) {
+        uint64_t from = reading->count > 0 ? at(reading, 0)->seq + 1 : reading->next;
+        if (round == 1) mps_put_array(out, 2 * ranges);
+        for (uint32_t i = 1; i <= reading->count; i++) {
+            if (i < reading->count && !is_open(at(reading, i))) continue;
+            uint64_t to = i < reading->count ? at(reading, i)->seq : reading->next;
+            if (to > from && round == 0) ranges++;
+            if (to > from && round == 1) {
+                mps_put_uint(out, from);
+                mps_put_uint(out, to);
+            }
+            from = to + 1;
+        }
+    }
+}
+
+static void put_tries(struct mps_out *out, const struct reading *reading)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < reading->count; i++) count += is_open(at(reading, i)) && at(reading, i)->tries > 0;
+    mps_put_array(out, 2 * count);
+    for (uint32_t i = 0; i < reading->count; i++) {
+        if (!is_open(at(reading, i)) || at(reading, i)->tries == 0) continue;
+        mps_put_uint(out, at(reading, i)->seq);
+        mps_put_uint(out, at(reading, i)->tries);
+    }
+}
+
+static uint64_t position_of(const struct reading *reading)
+{
+    if (reading_has_pending(reading)) return pending_floor(reading);
+    const struct subscription *sub = container_of(reading->cursor->box, struct subscription, box);
+    return sub->outlet != NULL && sub->outlet->count > 0 && reading->sent < reading->next ? reading->sent
+                                                                                          : reading->next;
+}
+
+/* Its record; memory of its own. */
+static mps_view write(const struct cursor *cursor)
+{
+    uint32_t cap = 16;
+    for (uint32_t i = 0; i < cursor->readings_count; i++) cap += 32 + cursor->readings[i].count * 4 * NUMBER_BYTES;
+    uint8_t *room = malloc(cap);
+    if (room == NULL) abort(); /* bounded by what may be unacknowledged */
+    struct mps_out out = mps_out_open(room, cap);
+    mps_put_array(&out, cursor->readings_count);
+    for (uint32_t i = 0; i < cursor->readings_count; i++) {
+        const struct reading *reading = &cursor->readings[i];
+        mps_put_array(&out, 4);
+        mps_put_uint(&out, reading->stream->number);
+        mps_put_uint(&out, position_of(reading));
+        put_done(&out, reading);
+        put_tries(&out, reading);
+    }
+    assert(!out.full);
+    return mps_out_view(&out);
+}
+
+static void stop_keeping(struct cursor *cursor)
+{
+    if (!cursor->is_keeping) return;
+    list_remove(&cursor->broker->commit.keeping, &cursor->in_keeping);
+    cursor->is_keeping = false;
+}
+
+void cursor_keep(struct cursor *cursor)
+{
+    uint8_t room[STORE_KEY_MAX];
+    stop_keeping(cursor);
+    mps_view value = write(cursor);
+    keep_put_lazily(cursor->broker, RECORD_CURSOR, owner_key(cursor, room), value);
+    free((uint8_t *)value.ptr);
+}
+
+/* ---- reading ------------------------------------------------------------------------------------------------ */
+
+/* Messages from .next up to `to` are open again. */
+static void open_up_to(struct reading *reading, uint64_t to)
+{
+    for (; reading->next < to; reading->next++) pending_load(reading, reading->next);
+}
+
+static void load_done(struct reading *reading, struct mps_reader *r, uint32_t ranges)
+{
+    for (uint32_t i = 0; i + 1 < ranges; i += 2) {
+        uint64_t from = mps_read_uint(r, MPS_NUMBER_MAX, "from"), to = mps_read_uint(r, MPS_NUMBER_MAX, "to");
+        if (r->bad != NULL || reading == NULL || from < reading->next || to < from) continue;
+        if (from - reading->next > PENDING_LOAD_MAX) continue;
+        open_up_to(reading, from);
+        reading->next = to;
+    }
+}
+
+static void load_tries(struct reading *reading, struct mps_reader *r, uint32_t numbers)
+{
+    for (uint32_t i = 0; i + 1 < numbers; i += 2) {
+        uint64_t seq = mps_read_uint(r, MPS_NUMBER_MAX, "seq"), tries = mps_read_uint(r, UINT32_MAX, "tries");
+        struct pending *pending = r->bad == NULL && reading != NULL ? pending_find(reading, seq) : NULL;
+        if (pending == NULL && r->bad == NULL && reading != NULL && seq == reading->next) {
+            open_up_to(reading, seq + 1);
+            pending = pending_find(reading, seq);
+        }
+        if (pending != NULL) pending->tries = (uint32_t)tries;
+    }
+}
+
+static bool has_key(const struct hash_node *node, const void *key)
+{
+    const struct cursor_record *record = container_of(node, struct cursor_record, in_records);
+    const mps_view *wanted = key;
+    return record->key_len == wanted->len && memcmp(record->bytes, wanted->ptr, wanted->len) == 0;
+}
+
+static struct cursor_record *record_find(const struct broker *broker, mps_view key)
+{
+    uint64_t hash = hash_bytes(broker->seed, key.ptr, key.len);
+    struct hash_node *node = hash_find(&broker->cursor_records, hash, has_key, &key);
+    return node != NULL ? container_of(node, struct cursor_record, in_records) : NULL;
+}
+
+static void record_free(struct broker *broker, struct cursor_record *record)
+{
+    hash_remove(&broker->cursor_records, &record->in_records);
+    timer_cancel(&broker->cursor_expiries, &record->expiry);
+    free(record);
+}
+
+/* Nobody has this cursor at the moment: it waits for somebody, as long as a session may. */
+static void record_add(struct broker *broker, mps_view key, mps_view value)
+{
+    struct cursor_record *record = malloc(sizeof *record + key.len + value.len);
+    if (record == NULL) abort(); /* small */
+    *record = (struct cursor_record){.key_len = key.len, .value_len = value.len};
+    memcpy(record->bytes, key.ptr, key.len);
+    memcpy(record->bytes + key.len, value.ptr, value.len);
+    timer_init(&record->expiry);
+    hash_add(&broker->cursor_records, &record->in_records, hash_bytes(broker->seed, key.ptr, key.len));
+    timer_set(&broker->cursor_expiries, &record->expiry,
+              broker->now_ms + (uint64_t)broker->limits.session_max_s * 1000);
+}
+
+void cursor_records_expire(struct broker *broker)
+{
+    for (struct timer *timer; (timer = timer_take_due(&broker->cursor_expiries, broker->now_ms)) != NULL;) {
+        struct cursor_record *record = container_of(timer, struct cursor_record, expiry);
+        keep_remove(broker, RECORD_CURSOR, (mps_view){record->bytes, record->key_len});
+        record_free(broker, record);
+    }
+}
+
+void cursor_records_free(struct broker *broker)
+{
+    for (struct hash_node *node; (node = hash_any(&broker->cursor_records)) != NULL;)
+        record_free(broker, container_of(node, struct cursor_record, in_records));
+    hash_free(&broker->cursor_records);
+    heap_free(&broker->cursor_expiries);
+}
+
+/* A group's cursor outlives its last member, a session's its connection by living on in it. */
+void cursor_retire(struct cursor *cursor)
+{
+    uint8_t room[STORE_KEY_MAX];
+    if (cursor == NULL || cursor->box->session != NULL || !is_kept(cursor)) return;
+    mps_view key = owner_key(cursor, room), value = write(cursor);
+    keep_put_lazily(cursor->broker, RECORD_CURSOR, key, value);
+    record_add(cursor->broker, key, value);
+    free((uint8_t *)value.ptr);
+}
+
+static bool cursor_restore(struct cursor *cursor, mps_view value)
+{
+    struct mps_reader r = mps_reader_open(value);
+    uint32_t parts = mps_read_array(&r, "cursor");
+    for (uint32_t i = 0; i < parts && r.bad == NULL; i++) {
+        if (mps_read_array(&r, "stream") != 4) return false;
+        uint64_t number = mps_read_uint(&r, MPS_NUMBER_MAX, "number");
+        uint64_t position = mps_read_uint(&r, MPS_NUMBER_MAX, "position");
+        struct reading *reading = cursor_reading(cursor, number);
+        if (reading != NULL) {
+            survey_free(reading->survey);
+            reading->survey = NULL;
+            reading->since_ms = reading->live = 0;
+            pending_cut(reading, 0);
+            reading->next = reading->sent = position;
+        }
+        load_done(reading, &r, mps_read_array(&r, "done"));
+        load_tries(reading, &r, mps_read_array(&r, "tries"));
+    }
+    cursor->wants_mark = false;
+    cursor->is_fresh = false;
+    return r.bad == NULL;
+}
+
+bool cursor_load(struct broker *broker, mps_view key, mps_view value)
+{
+    struct cursor *cursor = NULL;
+    if (key.len > 0 && key.ptr[0] != '\0') {
+        struct subscription *sub = subscription_of_key(broker, key);
+        cursor = sub != NULL ? sub->box.cursor : NULL;
+    } else {
+        struct group *group = group_of_key(broker, key);
+        cursor = group != NULL ? group->box.cursor : NULL;
+        if (cursor == NULL) record_add(broker, key, value);
+        if (cursor == NULL) return true;
+    }
+    return cursor != NULL && cursor_restore(cursor, value);
+}
+
+void cursor_resume(struct cursor *cursor)
+{
+    uint8_t room[STORE_KEY_MAX];
+    if (!is_kept(cursor)) return;
+    struct cursor_record *record = record_find(cursor->broker, owner_key(cursor, room));
+    if (record == NULL) return;
+    cursor_restore(cursor, (mps_view){record->bytes + record->key_len, record->value_len});
+    record_free(cursor->broker, record);
+}
+
+/* What is behind the end of a stream is not there, whatever a record says; where there was no record, what comes from
+ * now on is new. */
+void cursors_loaded(struct broker *broker)
+{
+    for (uint32_t i = 0; i < broker->streams_count; i++) {
+        struct stream *stream = broker->streams[i];
+        for (struct list_node *node = stream->readings.first; node != NULL; node = node->next) {
+            struct reading *reading = container_of(node, struct reading, in_readings);
+            if (reading->cursor->is_fresh) reading->next = reading->sent = stream->next;
+        }
+        cursors_renumbered(stream);
+    }
+}

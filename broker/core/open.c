@@ -1,0 +1,228 @@
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model.h"
+
+/* ---- records ------------------------------------------------------------------------------------------------ */
+
+void stream_keep(struct stream *stream)
+{
+    uint8_t room[32];
+    struct mps_out out = mps_out_open(room, sizeof room);
+    mps_put_array(&out, 2);
+    mps_put_uint(&out, stream->number);
+    mps_put_uint(&out, stream->stored);
+    keep_put_lazily(stream->broker, RECORD_STREAM, mps_text(stream->name), mps_out_view(&out));
+}
+
+void retained_keep(struct broker *broker, mps_view topic, mps_view frame, uint64_t expires_ms)
+{
+    uint32_t cap = frame.len + 32;
+    uint8_t *room = malloc(cap);
+    if (room == NULL) abort(); /* the value itself was kept just now */
+    struct mps_out out = mps_out_open(room, cap);
+    uint64_t wall_ms = broker->env->wall_ms(broker->env) & MPS_NUMBER_MAX;
+    mps_put_array(&out, 2);
+    mps_put_uint(&out, expires_ms == UINT64_MAX ? 0 : wall_ms + (expires_ms - broker->now_ms));
+    mps_put_bin(&out, frame);
+    keep_put(broker, RECORD_RETAINED, topic, mps_out_view(&out));
+    free(room);
+}
+
+static bool load_epoch(struct broker *broker, mps_view value)
+{
+    struct mps_reader r = mps_reader_open(value);
+    uint64_t epoch = mps_read_uint(&r, MPS_NUMBER_MAX, "epoch");
+    if (r.bad == NULL) broker->epoch = epoch;
+    return r.bad == NULL;
+}
+
+static bool load_stream(struct broker *broker, mps_view name, mps_view value)
+{
+    struct mps_reader r = mps_reader_open(value);
+    mps_read_array(&r, "stream");
+    uint64_t number = mps_read_uint(&r, STORE_STREAM_FIRST + STORE_STREAMS_MAX - 1, "number");
+    uint64_t next = mps_read_uint(&r, MPS_NUMBER_MAX, "next");
+    if (r.bad != NULL || number < STORE_STREAM_FIRST || stream_by_number(broker, number) != NULL) return false;
+    struct stream *stream = stream_new(broker, (uint32_t)number, name);
+    stream->first = stream->stored = stream->next = next;
+    return true;
+}
+
+static bool load_retained(struct broker *broker, mps_view topic, mps_view value)
+{
+    struct mps_reader r = mps_reader_open(value);
+    mps_read_array(&r, "retained");
+    uint64_t expires_ms = mps_read_uint(&r, MPS_NUMBER_MAX, "expiry");
+    mps_view frame = mps_read_bin(&r, "frame");
+    uint64_t wall_ms = broker->env->wall_ms(broker->env);
+    if (r.bad != NULL || frame.len == 0) return false;
+    if (expires_ms > 0 && expires_ms <= wall_ms) {
+        keep_remove(broker, RECORD_RETAINED, topic);
+        return true;
+    }
+    uint64_t due_ms = expires_ms > 0 ? broker->now_ms + (expires_ms - wall_ms) : UINT64_MAX;
+    return retained_set(&broker->retained, topic, frame, due_ms, UINT64_MAX);
+}
+
+static bool load_record(struct broker *broker, uint32_t kind, mps_view key, mps_view value)
+{
+    switch ((enum record_kind)kind) {
+    case RECORD_META: return load_epoch(broker, value);
+    case RECORD_STREAM: return load_stream(broker, key, value);
+    case RECORD_SESSION: return session_load(broker, key, value);
+    case RECORD_SUBSCRIPTION: return subscription_load(broker, key, value);
+    case RECORD_CURSOR: return cursor_load(broker, key, value);
+    case RECORD_RETAINED: return load_retained(broker, key, value);
+    case RECORD_WILL: return will_load(broker, key, value);
+    case RECORD_PUBLISHER: return pids_load(broker, key, value);
+    }
+    return false;
+}
+
+static void on_record(void *arg, uint32_t kind, mps_view key, mps_view value)
+{
+    struct broker *broker = arg;
+    if (load_record(broker, kind, key, value)) return;
+    log_peer(broker, LOG_ERROR, "a record of kind %u in the store means nothing and is ignored", kind);
+}
+
+static void on_damaged(void *arg, const char *text)
+{
+    struct broker *broker = arg;
+    broker->env->log(broker->env, LOG_ERROR, text);
+}
+
+/* How old it is by the wall's clock; what seems to come from the future has come now. */
+static void on_block(void *arg, const struct store_block *block)
+{
+    struct broker *broker = arg;
+    struct stream *stream = stream_by_number(broker, block->stream);
+    char name[32];
+    if (stream == NULL) { /* its record is damaged: the messages are not lost, only its name is */
+        snprintf(name, sizeof name, "stream-%u", block->stream);
+        stream = stream_new(broker, block->stream, mps_text(name));
+    }
+    int64_t age_ms = (int64_t)(broker->env->wall_ms(broker->env) - block->time_ms);
+    stream_note_block(stream, block, (int64_t)broker->now_ms - (age_ms > 0 ? age_ms : 0));
+}
+
+/* ---- configuration ------------------------------------------------------------------------------------------ */
+
+static int pattern_error(const struct stream_config *config, const char *pattern, char *text, size_t text_cap)
+{
+    mps_view view = mps_text(pattern);
+    const char *wrong = mps_pattern_error(view);
+    if (wrong == NULL && pattern[0] == '$' && !mps_pattern_covers(mps_text("$dead/#"), view))
+        wrong = "of topics whose first level begins with '$' only those under $dead can be kept";
+    if (wrong == NULL) return 0;
+    snprintf(text, text_cap, "bad pattern '%s' of stream '%s': %s", printable(view), config->name, wrong);
+    return -1;
+}
+
+static uint32_t free_number(const struct broker *broker)
+{
+    uint32_t number = STORE_STREAM_FIRST;
+    for (uint32_t i = 0; i < broker->streams_count; i++)
+        if (broker->streams[i]->number >= number) number = broker->streams[i]->number + 1;
+    return number;
+}
+
+static struct stream *stream_by_name(const struct broker *broker, const char *name)
+{
+    for (uint32_t i = 0; i < broker->streams_count; i++)
+        if (strcmp(broker->streams[i]->name, name) == 0) return broker->streams[i];
+    return NULL;
+}
+
+static mps_view copy_text(const char *text)
+{
+    char *own = strdup(text);
+    if (own == NULL) abort(); /* at the start, small */
+    return mps_text(own);
+}
+
+static uint64_t limit_of(uint64_t configured)
+{
+    return configured > 0 ? configured : UINT64_MAX;
+}
+
+static void configure(struct stream *stream, const struct stream_config *config)
+{
+    stream->is_configured = true;
+    stream->max_bytes = limit_of(config->max_bytes);
+    stream->max_msgs = limit_of(config->max_msgs);
+    stream->max_age_ms = limit_of(config->max_age_ms);
+    stream->refuses = config->refuses;
+    stream->patterns = calloc(config->patterns_count, sizeof stream->patterns[0]);
+    if (stream->patterns == NULL) abort(); /* at the start, small */
+    for (size_t i = 0; i < config->patterns_count; i++) stream->patterns[i] = copy_text(config->patterns[i]);
+    stream->patterns_count = (uint32_t)config->patterns_count;
+}
+
+/* The configured ones in their order, then the others. */
+static void put_in_place(struct broker *broker, struct stream *stream, uint32_t place)
+{
+    uint32_t at = 0;
+    while (broker->streams[at] != stream) at++;
+    memmove(broker->streams + place + 1, broker->streams + place, (at - place) * sizeof broker->streams[0]);
+    broker->streams[place] = stream;
+}
+
+static int configure_all(struct broker *broker, const struct stream_config *streams, size_t count, char *text,
+                         size_t text_cap)
+{
+    for (size_t i = 0; i < count; i++) {
+        for (size_t p = 0; p < streams[i].patterns_count; p++)
+            if (pattern_error(&streams[i], streams[i].patterns[p], text, text_cap) != 0) return -1;
+        struct stream *stream = stream_by_name(broker, streams[i].name);
+        if (stream == NULL) {
+            uint32_t number = free_number(broker);
+            if (number >= STORE_STREAM_FIRST + STORE_STREAMS_MAX) {
+                snprintf(text, text_cap, "there is no number left for stream '%s': the store knows %u streams",
+                         streams[i].name, STORE_STREAMS_MAX);
+                return -1;
+            }
+            stream = stream_new(broker, number, mps_text(streams[i].name));
+        }
+        configure(stream, &streams[i]);
+        put_in_place(broker, stream, (uint32_t)i);
+        stream_keep(stream);
+        stream_retain(stream);
+    }
+    return 0;
+}
+
+static void keep_epoch(struct broker *broker)
+{
+    uint8_t room[16];
+    struct mps_out out = mps_out_open(room, sizeof room);
+    mps_put_uint(&out, broker->epoch);
+    keep_put(broker, RECORD_META, mps_text("epoch"), mps_out_view(&out));
+}
+
+int broker_open_store(struct broker *broker, struct store *store, const struct stream_config *streams, size_t count,
+                      char *text, size_t text_cap)
+{
+    char why[STORE_TEXT_MAX];
+    struct store_visitor visitor = {.record = on_record, .block = on_block, .damaged = on_damaged, .arg = broker};
+    broker->commit.store = store;
+    store->events = (struct store_events){.committed = commit_done, .read_done = chunk_read_done, .arg = broker};
+    if (store->load(store, &visitor, why) != 0) {
+        snprintf(text, text_cap, "%s", why);
+        return -1;
+    }
+    if (configure_all(broker, streams, count, text, text_cap) != 0) return -1;
+    keep_epoch(broker);
+    sessions_loaded(broker);
+    return 0;
+}
+
+void broker_poll_store(struct broker *broker)
+{
+    struct store *store = broker->commit.store;
+    if (store == NULL) return;
+    broker->now_ms = broker->env->now_ms(broker->env);
+    store->poll(store);
+}

@@ -1,0 +1,260 @@
+#include <string.h>
+
+#include "model.h"
+
+/* What a place in a stream has been shown in one call: positions, and what the pattern, the filter and times say of
+ * each. */
+#define LOOKS_A_TURN 8192u
+
+void reading_stop_waiting(struct reading *reading)
+{
+    if (reading->waits_in == NULL) return;
+    list_remove(reading->waits_in, &reading->in_waiting);
+    reading->waits_in = NULL;
+}
+
+void reading_wait(struct reading *reading, struct list *where)
+{
+    if (reading->waits_in == where) return;
+    reading_stop_waiting(reading);
+    reading->waits_in = where;
+    list_append(where, &reading->in_waiting);
+}
+
+bool reading_is_caught_up(const struct reading *reading)
+{
+    return reading->next >= reading->live && (reading->survey == NULL || survey_is_done(reading->survey));
+}
+
+void reading_sent(struct reading *reading, uint64_t next)
+{
+    reading->sent = next;
+    cursor_changed(reading->cursor);
+}
+
+/* ---- what is missing ---------------------------------------------------------------------------------------- */
+
+/* Positions from .next up to the one before `to` are not there. How many messages these are for this reader is known
+ * only if all of them would have been. */
+static void push_gap(struct reading *reading, struct subscription *sub, uint64_t to, enum mps_gap_reason reason)
+{
+    bool known = reading->takes_all && reading->survey == NULL;
+    outlet_push(sub->outlet, &(struct outlet_entry){.kind = OUTLET_GAP,
+                                                    .reason = reason,
+                                                    .count_known = known,
+                                                    .count = to - reading->next,
+                                                    .seq = reading->next,
+                                                    .last = to - 1,
+                                                    .reading = reading});
+    reading->next = to;
+}
+
+/* Retention was faster. While it is only looked for what is of interest, nothing is told. */
+static void pass_removed(struct reading *reading, struct subscription *sub)
+{
+    uint64_t first = reading->stream->first;
+    if (reading->survey != NULL && !survey_is_done(reading->survey)) survey_pass(reading->survey, first);
+    else if (reading->next < first) push_gap(reading, sub, first, MPS_GAP_RETENTION);
+}
+
+/* ---- single messages ---------------------------------------------------------------------------------------- */
+
+struct frame {
+    uint64_t seq;
+    uint32_t off, len;
+    struct mps_msg msg;
+};
+
+static struct frame frame_at(const struct chunk *chunk, uint64_t seq, uint32_t off)
+{
+    struct frame frame = {.seq = seq, .off = off, .len = mps_msg_frame_len(chunk->run->bytes + off)};
+    const char *what;
+    mps_decode_msg((mps_view){chunk->run->bytes + off, frame.len}, &frame.msg, &what); /* accepted when it came */
+    return frame;
+}
+
+static bool matches(struct reading *reading, const struct frame *frame)
+{
+    struct cursor *cursor = reading->cursor;
+    struct broker *broker = cursor->broker;
+    if (reading->takes_all) return true;
+    if (!mps_topic_matches(cursor_pattern(cursor), frame->msg.topic)) return false;
+    if (cursor->box->filter == NULL) return true;
+    broker->judged++;
+    return filter_judge(broker, cursor->box->filter, frame->msg.topic, frame->msg.props, frame->msg.payload);
+}
+
+/* By the time of arrival of the chunk, to a second. */
+static bool is_expired(const struct broker *broker, const struct chunk *chunk, const struct frame *frame)
+{
+    if (chunk->expires_ms == 0 || frame->msg.props.ptr == NULL) return false;
+    mps_view raw = mps_props_find(frame->msg.props, MPS_PROP_TTL_MS);
+    if (raw.ptr == NULL) return false;
+    struct mps_reader r = mps_reader_open(raw);
+    uint64_t ttl_ms = mps_read_uint(&r, MPS_NUMBER_MAX, "ttl");
+    return chunk->time_ms + ttl_ms <= broker->env->wall_ms(broker->env);
+}
+
+static uint8_t replay_flag(const struct reading *reading, uint64_t seq)
+{
+    return seq < reading->live ? MPS_FOR_REPLAY : 0;
+}
+
+static void push_frames(struct reading *reading, struct subscription *sub, const struct chunk *chunk, struct part part,
+                        uint64_t seq)
+{
+    outlet_push(sub->outlet, &(struct outlet_entry){.kind = OUTLET_MSGS,
+                                                    .flags = replay_flag(reading, seq),
+                                                    .run = chunk->run,
+                                                    .off = part.off,
+                                                    .len = part.len,
+                                                    .count = part.count,
+                                                    .seq = seq,
+                                                    .time_ms = chunk->time_ms,
+                                                    .reading = reading});
+}
+
+bool reading_has_pending(const struct reading *reading)
+{
+    return reading->cursor->terms.ack != MPS_ACK_NONE || reading->cursor->box->session == NULL;
+}
+
+/* The message at .next: delivered, passed over, or lost. Returns the bytes that were queued. */
+static uint32_t take_frame(struct reading *reading, struct subscription *sub, const struct chunk *chunk,
+                           const struct frame *frame)
+{
+    struct broker *broker = reading->cursor->broker;
+    uint32_t rx_max = sub->box.rx_max;
+    if (!matches(reading, frame)) {
+        reading->next++;
+        return 0;
+    }
+    if (is_expired(broker, chunk, frame) || (rx_max > 0 && frame->len > rx_max)) {
+        bool takes_all = reading->takes_all;
+        reading->takes_all = true; /* this one would have been for it */
+        push_gap(reading, sub, frame->seq + 1, is_expired(broker, chunk, frame) ? MPS_GAP_EXPIRED : MPS_GAP_TOO_LARGE);
+        reading->takes_all = takes_all;
+        return 0;
+    }
+    push_frames(reading, sub, chunk, (struct part){frame->off, frame->len, 1}, frame->seq);
+    if (reading_has_pending(reading)) pending_add(reading, frame->seq, sub);
+    reading->next = frame->seq + 1;
+    return frame->len;
+}
+
+/* ---- stretches ---------------------------------------------------------------------------------------------- */
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Nobody has to look at the messages: as many as may be, at once. */
+static void take_stretch(struct reading *reading, struct subscription *sub, struct chunk *chunk, uint32_t off,
+                         uint32_t bytes_most, uint64_t msgs_most)
+{
+    struct run *run = chunk->run;
+    uint64_t end = chunk->first + chunk->count;
+    if (reading->next < reading->live) end = least(end, reading->live);
+    uint32_t count = (uint32_t)least(end - reading->next, msgs_most), by_bytes;
+    if (run->len - off > bytes_most) {
+        run_frame_end(run, off, off + bytes_most, &by_bytes);
+        if (by_bytes < count) count = by_bytes;
+    }
+    uint32_t len =
+        reading->next + count == chunk->first + chunk->count ? run->len - off : run_skip(run, off, count) - off;
+    push_frames(reading, sub, chunk, (struct part){off, len, count}, reading->next);
+    reading->next += count;
+}
+
+static bool is_plain(const struct reading *reading, const struct subscription *sub, const struct chunk *chunk)
+{
+    uint32_t rx_max = sub->box.rx_max;
+    return reading->takes_all && reading->survey == NULL && chunk->expires_ms == 0 && !reading_has_pending(reading) &&
+           (rx_max == 0 || chunk->run->longest <= rx_max);
+}
+
+/* One by one. */
+static enum reading_result take_each(struct reading *reading, struct subscription *sub, struct chunk *chunk,
+                                     uint32_t off, uint32_t bytes_most, uint64_t msgs_most)
+{
+    struct broker *broker = reading->cursor->broker;
+    uint64_t end = chunk->first + chunk->count, queued = 0, work = broker->work;
+    uint32_t looks = 0;
+    while (reading->next < end && queued < bytes_most && msgs_most > 0) {
+        if (looks++ + (broker->work - work) >= LOOKS_A_TURN) return READING_PAUSE;
+        if (reading->survey != NULL && survey_next(reading->survey, reading->next) != reading->next) break;
+        struct frame frame = frame_at(chunk, reading->next, off);
+        uint32_t len = take_frame(reading, sub, chunk, &frame);
+        queued += len;
+        msgs_most -= len > 0;
+        off += frame.len;
+    }
+    broker->work += looks / 16;
+    return READING_SOME;
+}
+
+static uint32_t offset_of(const struct chunk *chunk, uint64_t seq)
+{
+    return seq == chunk->first ? 0 : run_skip(chunk->run, 0, (uint32_t)(seq - chunk->first));
+}
+
+/* ---- looking through ---------------------------------------------------------------------------------------- */
+
+static enum reading_result look_through(struct reading *reading, struct chunk *chunk)
+{
+    struct broker *broker = reading->cursor->broker;
+    struct survey *survey = reading->survey;
+    uint64_t seq = survey_at(survey), end = chunk->first + chunk->count, work = broker->work;
+    uint32_t off = offset_of(chunk, seq), looks = 0;
+    for (; seq < end && looks + (broker->work - work) < LOOKS_A_TURN; seq++, looks++) {
+        struct frame frame = frame_at(chunk, seq, off);
+        if (matches(reading, &frame)) survey_see(survey, seq, frame.msg.topic);
+        off += frame.len;
+    }
+    broker->work += looks / 16;
+    survey_pass(survey, seq);
+    return READING_PAUSE;
+}
+
+/* ---- all together ------------------------------------------------------------------------------------------- */
+
+/* The chunk at a position that is stored. NULL: nothing is there, which was passed over or told, or it is being read.
+ */
+static struct chunk *chunk_for(struct reading *reading, struct subscription *sub, uint64_t position, bool looking)
+{
+    uint64_t hole_end;
+    struct stream *stream = reading->stream;
+    struct chunk *chunk = chunk_at(stream, position, &hole_end);
+    if (chunk == NULL && hole_end == 0) reading_wait(reading, &stream->loading);
+    else if (chunk == NULL && looking) survey_pass(reading->survey, hole_end);
+    else if (chunk == NULL) push_gap(reading, sub, hole_end, MPS_GAP_DAMAGED);
+    return chunk;
+}
+
+enum reading_result reading_take(struct reading *reading, struct subscription *sub, uint32_t bytes_most,
+                                 uint64_t msgs_most)
+{
+    struct stream *stream = reading->stream;
+    pass_removed(reading, sub);
+    bool looking = reading->survey != NULL && !survey_is_done(reading->survey);
+    if (!looking && reading->survey != NULL) reading->next = survey_next(reading->survey, reading->next);
+    uint64_t position = looking ? survey_at(reading->survey) : reading->next;
+    if (position >= stream->stored) {
+        reading_wait(reading, &stream->tail);
+        return READING_NOTHING;
+    }
+    reading_stop_waiting(reading);
+    struct chunk *chunk = chunk_for(reading, sub, position, looking);
+    if (chunk == NULL) return reading->waits_in != NULL ? READING_NOTHING : READING_SOME;
+    if (looking) return look_through(reading, chunk);
+    if (chunk->time_ms + STREAM_TIME_SLACK_MS <= reading->since_ms) {
+        reading->next = chunk->first + chunk->count;
+        return READING_PAUSE;
+    }
+    if (position == chunk->first) chunk_prefetch(stream, chunk->first + chunk->count);
+    uint32_t off = offset_of(chunk, position);
+    if (!is_plain(reading, sub, chunk)) return take_each(reading, sub, chunk, off, bytes_most, msgs_most);
+    take_stretch(reading, sub, chunk, off, bytes_most, msgs_most);
+    return READING_SOME;
+}

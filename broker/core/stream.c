@@ -1,0 +1,302 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "model.h"
+
+/* Messages are added to a block up to this much: readers fetch whole blocks. */
+#define BLOCK_BYTES (256u * 1024)
+/* Blocks that a full stream has at least, so that letting go of the oldest is not letting go of much. */
+#define BLOCKS_LEAST 8u
+/* What retention remembers of a stream. */
+#define EXTENTS_MAX 1024u
+/* How often ages are looked at. */
+#define AGE_LOOK_MS 1000u
+
+struct stream *stream_of_topic(const struct broker *broker, mps_view topic)
+{
+    for (uint32_t i = 0; i < broker->streams_count; i++) {
+        struct stream *stream = broker->streams[i];
+        for (uint32_t p = 0; p < stream->patterns_count; p++)
+            if (mps_topic_matches(stream->patterns[p], topic)) return stream;
+    }
+    return NULL;
+}
+
+struct stream *stream_by_number(const struct broker *broker, uint64_t number)
+{
+    for (uint32_t i = 0; i < broker->streams_count; i++)
+        if (broker->streams[i]->number == number) return broker->streams[i];
+    return NULL;
+}
+
+bool stream_overlaps(const struct stream *stream, mps_view pattern)
+{
+    for (uint32_t p = 0; p < stream->patterns_count; p++)
+        if (mps_patterns_overlap(stream->patterns[p], pattern)) return true;
+    return false;
+}
+
+bool stream_is_covered(const struct stream *stream, mps_view pattern)
+{
+    for (uint32_t p = 0; p < stream->patterns_count; p++)
+        if (!mps_pattern_covers(pattern, stream->patterns[p])) return false;
+    return stream->patterns_count > 0;
+}
+
+bool stream_matches_any(const struct broker *broker, mps_view pattern)
+{
+    for (uint32_t i = 0; i < broker->streams_count; i++)
+        if (stream_overlaps(broker->streams[i], pattern)) return true;
+    return false;
+}
+
+/* ---- appending ---------------------------------------------------------------------------------------------- */
+
+bool stream_takes(const struct stream *stream, uint64_t msgs, uint64_t bytes)
+{
+    if (stream == NULL || !stream->refuses) return true;
+    return stream->stored_msgs + stream->waiting_msgs + msgs <= stream->max_msgs &&
+           stream->stored_bytes + stream->waiting_bytes + bytes <= stream->max_bytes;
+}
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Times don't go back, whatever the clock does: who asks for what came after a time asks for a position. */
+static uint64_t block_time(struct stream *stream)
+{
+    uint64_t wall_ms = stream->broker->env->wall_ms(stream->broker->env) & MPS_NUMBER_MAX;
+    if (wall_ms > stream->time_ms) stream->time_ms = wall_ms;
+    return stream->time_ms;
+}
+
+/* Messages that may be added to the open block. */
+static uint32_t open_room(const struct stream *stream)
+{
+    const struct block *open = stream->open;
+    uint64_t most = stream->max_msgs / BLOCKS_LEAST > 0 ? stream->max_msgs / BLOCKS_LEAST : 1;
+    if (open == NULL || open->len >= least(BLOCK_BYTES, stream->max_bytes / BLOCKS_LEAST) || open->count >= most)
+        return 0;
+    return (uint32_t)least(most - open->count, UINT32_MAX - open->count);
+}
+
+static void add_to_open(struct stream *stream, const struct run *run, struct part part, bool sure)
+{
+    struct block *open = stream->open;
+    if (open->cap - open->len < part.len) {
+        open->cap = open->len + part.len + open->cap;
+        open->bytes = realloc(open->bytes, open->cap);
+        if (open->bytes == NULL) abort(); /* bounded: publishers wait when much is not stored yet */
+    }
+    memcpy(open->bytes + open->len, run->bytes + part.off, part.len);
+    uint32_t longest = part.count == 1 ? part.len : run->longest, shortest = part.count == 1 ? part.len : run->shortest;
+    if (longest > open->longest) open->longest = longest;
+    if (open->count == 0 || shortest < open->shortest) open->shortest = shortest;
+    open->len += part.len;
+    open->count += part.count;
+    open->unsure_count += sure ? 0 : part.count;
+    stream->waiting_msgs += part.count;
+    stream->waiting_bytes += part.len;
+    stream->broker->commit.waiting_bytes += part.len;
+    stream->next += part.count;
+}
+
+/* When the first of a block's messages expires, by the wall's clock. */
+static void note_expiry(struct block *block, const struct run *run)
+{
+    struct broker *broker = block->stream->broker;
+    if (run->expires_ms == UINT64_MAX) return;
+    uint64_t wall_ms = broker->env->wall_ms(broker->env) + (run->expires_ms - broker->now_ms);
+    if (wall_ms > MPS_NUMBER_MAX) return;
+    if (block->expires_ms == 0 || wall_ms < block->expires_ms) block->expires_ms = wall_ms;
+}
+
+/* The first frames of a part, at most so many of them, and so long that a block is not much too long. */
+static struct part first_of(struct run *run, struct part part, uint32_t count_most)
+{
+    uint32_t count = part.count, one;
+    if (part.len > BLOCK_BYTES) run_frame_end(run, part.off, part.off + BLOCK_BYTES - 1, &count);
+    if (count > part.count) count = part.count;
+    if (count > count_most) count = count_most;
+    if (count == part.count) return part;
+    if (count == 1) return (struct part){part.off, run_frame_end(run, part.off, part.off, &one) - part.off, 1};
+    return (struct part){part.off, run_skip(run, part.off, count) - part.off, count};
+}
+
+uint64_t stream_append(struct stream *stream, struct run *run, struct part part, bool sure)
+{
+    struct broker *broker = stream->broker;
+    while (part.count > 0) {
+        uint32_t room = open_room(stream);
+        if (room == 0) {
+            struct block *block = commit_new_block(stream);
+            block->first = stream->next;
+            block->time_ms = block_time(stream);
+            room = open_room(stream);
+        }
+        struct part some = first_of(run, part, room);
+        note_expiry(stream->open, run);
+        add_to_open(stream, run, some, sure);
+        part = (struct part){part.off + some.len, part.len - some.len, part.count - some.count};
+    }
+    commit_due(broker);
+    return stream->next - 1;
+}
+
+/* ---- retention ---------------------------------------------------------------------------------------------- */
+
+/* Twice as much in each of half as many. */
+static void coarsen(struct stream *stream)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i + 1 < stream->extents_count; i += 2, count++) {
+        const struct extent *a = &stream->extents[i], *b = a + 1;
+        stream->extents[count] = (struct extent){.first = a->first,
+                                                 .last = b->last,
+                                                 .msgs = a->msgs + b->msgs,
+                                                 .bytes = a->bytes + b->bytes,
+                                                 .newest_ms = b->newest_ms,
+                                                 .time_ms = b->time_ms};
+    }
+    if (stream->extents_count % 2 == 1) stream->extents[count++] = stream->extents[stream->extents_count - 1];
+    stream->extents_count = count;
+}
+
+static void add_extent(struct stream *stream, const struct extent *extent)
+{
+    if (stream->extents_count == EXTENTS_MAX) coarsen(stream);
+    if (stream->extents_count == stream->extents_cap) {
+        stream->extents_cap = stream->extents_cap > 0 ? 2 * stream->extents_cap : 16;
+        stream->extents = realloc(stream->extents, stream->extents_cap * sizeof stream->extents[0]);
+        if (stream->extents == NULL) abort(); /* at most EXTENTS_MAX */
+    }
+    stream->extents[stream->extents_count++] = *extent;
+    stream->stored_msgs += extent->msgs;
+    stream->stored_bytes += extent->bytes;
+}
+
+void stream_note_block(struct stream *stream, const struct store_block *block, int64_t newest_ms)
+{
+    uint64_t end = block->first + block->count;
+    if (stream->extents_count == 0) stream->first = block->first;
+    stream->stored = end;
+    if (stream->next < end) stream->next = end;
+    if (stream->time_ms < block->time_ms) stream->time_ms = block->time_ms;
+    add_extent(stream, &(struct extent){.first = block->first,
+                                        .last = end - 1,
+                                        .msgs = block->count,
+                                        .bytes = block->len,
+                                        .newest_ms = newest_ms,
+                                        .time_ms = block->time_ms});
+}
+
+/* The oldest extents go. */
+static void drop_extents(struct stream *stream, uint32_t count)
+{
+    if (count == 0) return;
+    for (uint32_t i = 0; i < count; i++) {
+        stream->stored_msgs -= stream->extents[i].msgs;
+        stream->stored_bytes -= stream->extents[i].bytes;
+    }
+    stream->trim_below = stream->extents[count - 1].last + 1;
+    stream->extents_count -= count;
+    memmove(stream->extents, stream->extents + count, stream->extents_count * sizeof stream->extents[0]);
+    stream->first = stream->extents_count > 0 ? stream->extents[0].first : stream->stored;
+    chunks_forget_below(stream, stream->first);
+    commit_trim(stream);
+}
+
+void stream_trim(struct stream *stream, uint64_t below)
+{
+    uint32_t count = 0;
+    while (count < stream->extents_count && stream->extents[count].last < below) count++;
+    drop_extents(stream, count);
+}
+
+/* The newest extent stays: a limit that is less than one commit is no reason to keep nothing. */
+void stream_retain(struct stream *stream)
+{
+    uint32_t count = 0;
+    uint64_t msgs = stream->stored_msgs, bytes = stream->stored_bytes;
+    while (count + 1 < stream->extents_count && (msgs > stream->max_msgs || bytes > stream->max_bytes)) {
+        msgs -= stream->extents[count].msgs;
+        bytes -= stream->extents[count].bytes;
+        count++;
+    }
+    drop_extents(stream, count);
+}
+
+/* Ages go by the monotonic clock: when somebody sets the other one, nothing is older for it. */
+static void drop_old(struct stream *stream)
+{
+    int64_t limit_ms = (int64_t)stream->broker->now_ms - (int64_t)stream->max_age_ms;
+    uint32_t count = 0;
+    while (count < stream->extents_count && stream->extents[count].newest_ms < limit_ms) count++;
+    drop_extents(stream, count);
+}
+
+uint64_t stream_age_turn(struct broker *broker)
+{
+    bool ages = false;
+    for (uint32_t i = 0; i < broker->streams_count; i++) {
+        struct stream *stream = broker->streams[i];
+        if (stream->max_age_ms > INT64_MAX || stream->extents_count == 0) continue;
+        ages = true;
+        if (broker->now_ms >= broker->age_look_ms) drop_old(stream);
+    }
+    if (broker->now_ms >= broker->age_look_ms) broker->age_look_ms = broker->now_ms + AGE_LOOK_MS;
+    return ages ? broker->age_look_ms : UINT64_MAX;
+}
+
+uint64_t stream_at_time(const struct stream *stream, uint64_t time_ms)
+{
+    uint32_t low = 0, high = stream->extents_count;
+    while (low < high) {
+        uint32_t middle = (low + high) / 2;
+        if (stream->extents[middle].time_ms + STREAM_TIME_SLACK_MS <= time_ms) low = middle + 1;
+        else high = middle;
+    }
+    return low < stream->extents_count ? stream->extents[low].first : stream->stored;
+}
+
+/* ---- life --------------------------------------------------------------------------------------------------- */
+
+struct stream *stream_new(struct broker *broker, uint32_t number, mps_view name)
+{
+    struct stream *stream = calloc(1, sizeof *stream);
+    char *own = malloc(name.len + 1);
+    struct stream **streams = realloc(broker->streams, (broker->streams_count + 1) * sizeof *streams);
+    if (stream == NULL || own == NULL || streams == NULL) abort(); /* at the start, small */
+    memcpy(own, name.ptr, name.len);
+    own[name.len] = '\0';
+    *stream = (struct stream){.broker = broker,
+                              .number = number,
+                              .name = own,
+                              .first = 1,
+                              .stored = 1,
+                              .next = 1,
+                              .max_bytes = UINT64_MAX,
+                              .max_msgs = UINT64_MAX,
+                              .max_age_ms = UINT64_MAX};
+    broker->streams = streams;
+    streams[broker->streams_count++] = stream;
+    return stream;
+}
+
+static void stream_free(struct stream *stream)
+{
+    for (uint32_t i = 0; i < stream->patterns_count; i++) free((uint8_t *)stream->patterns[i].ptr);
+    free(stream->patterns);
+    free(stream->extents);
+    free(stream->chunks);
+    free(stream->name);
+    free(stream);
+}
+
+void streams_free(struct broker *broker)
+{
+    for (uint32_t i = 0; i < broker->streams_count; i++) stream_free(broker->streams[i]);
+    free(broker->streams);
+}

@@ -1,0 +1,199 @@
+/* Durable streams in the core: which topics are kept, what gathers for the next commit, and what is at hand in memory.
+ *
+ *   publish.c -> stream_append() -> the batch that gathers -> store -> committed: chunk -> readers (cursor.c)
+ *                                                                   \-> acks.c: PUBACK
+ *
+ * Positions of a stream: first <= stored <= next. Below first nothing is kept any more, below stored everything is on disk,
+ * next is what the next message gets. One thread. */
+#ifndef BROKER_STREAMS_H
+#define BROKER_STREAMS_H
+
+#include "heap.h"
+#include "list.h"
+#include "slab.h"
+#include "store.h"
+#include "wire.h"
+
+struct broker;
+struct session;
+struct part;
+
+/* Kinds of records in the store. Values are msgpack. */
+enum record_kind {
+    RECORD_META = 1,      /* "epoch" -> uint */
+    RECORD_STREAM = 2,    /* name -> [number, next position] */
+    RECORD_SESSION = 3,   /* client id -> see keep.c */
+    RECORD_SUBSCRIPTION = 4, /* client id, NUL, sid in decimal -> the SUB frame */
+    RECORD_CURSOR = 5,    /* as of the subscription, or NUL, group, NUL, pattern -> see cursor_keep.c */
+    RECORD_RETAINED = 6,  /* topic -> the MSG frame */
+    RECORD_WILL = 7,      /* client id -> [delay_ms, retain, MSG frame as bin] */
+    RECORD_PUBLISHER = 8, /* client id -> [boot, pid] */
+};
+
+/* What retention needs to know of blocks that lie one behind the other: it lets go of them together. */
+struct extent {
+    uint64_t first, last;      /* positions */
+    uint64_t msgs, bytes;
+    int64_t newest_ms;         /* monotonic; of blocks of an earlier life it may be negative */
+    uint64_t time_ms;          /* Unix time of the newest block */
+};
+
+struct hole {
+    uint64_t from, to;         /* not .to */
+};
+#define STREAM_HOLES 16
+/* A block has the time of its first message, and blocks whose times differ by less than a second are read as one: what
+ * came after a time may stand in a block or chunk that is older by up to this. */
+#define STREAM_TIME_SLACK_MS 2000u
+/* Reads of one stream at a time. */
+#define STREAM_LOADS 4
+
+struct stream {
+    struct broker *broker;
+    uint32_t number;
+    bool is_configured;        /* else it is only what an earlier configuration left */
+    char *name;
+    mps_view *patterns;        /* own memory */
+    uint32_t patterns_count;
+    uint64_t max_bytes, max_msgs, max_age_ms; /* UINT64_MAX: no limit */
+    bool refuses;              /* when it is full; else the oldest go */
+
+    uint64_t first, stored, next;
+    uint64_t stored_msgs, stored_bytes;   /* on disk */
+    uint64_t waiting_msgs, waiting_bytes; /* not yet */
+    uint64_t damaged;          /* messages that were found damaged */
+    uint64_t trim_below;       /* blocks below this position are to go with the next commit; 0: none */
+    struct extent *extents;    /* oldest first */
+    uint32_t extents_count, extents_cap;
+    uint64_t time_ms;          /* of the last block: they never go back */
+
+    struct block *open;        /* the block of the batch that gathers to which messages are added; NULL: none */
+    struct chunk **chunks;     /* what is in memory, by position */
+    uint32_t chunks_count, chunks_cap;
+    struct hole holes[STREAM_HOLES]; /* positions of which it was found lately that nothing is there */
+    unsigned next_hole;
+    uint32_t loads_count;      /* reads that are under way */
+    uint64_t loads[STREAM_LOADS]; /* from where; 0: none */
+    uint64_t load_retry_ms;    /* after a read that failed: not before */
+    struct list tail, loading; /* what of cursors waits for new messages, and for a read */
+    struct list readings;      /* of cursors that read it */
+};
+
+/* Messages on their way to the disk. */
+struct block {
+    struct stream *stream;
+    struct block *next;        /* in its batch */
+    uint64_t first;
+    uint32_t count;
+    uint32_t unsure_count;     /* of them, whose publisher does not wait for them to be stored */
+    uint32_t len, cap, longest, shortest;
+    uint64_t time_ms, expires_ms;
+    uint8_t *bytes;
+};
+
+struct kept;                   /* a change of a record */
+
+struct batch {
+    uint64_t number;
+    struct block *blocks, *last_block;
+    struct kept *kept, *last_kept;
+    struct store_batch asked;  /* while it is committed */
+};
+
+/* The batch that gathers while the one before it becomes durable. */
+struct commit {
+    struct store *store;       /* NULL: nothing is kept */
+    struct batch gathering, running;
+    uint64_t unsettled;        /* the first batch of which it isn't known whether it is stored */
+    bool is_running;
+    bool is_due;               /* what gathers should be committed as soon as can be */
+    bool is_failing;           /* the last commit failed */
+    uint64_t lazy_ms;          /* monotonic; what gathers is due then at the latest; UINT64_MAX: nothing does */
+    uint64_t retry_ms;         /* after a failure: not before */
+    uint64_t waiting_bytes;    /* of both batches */
+    struct list awaiting;      /* sessions with answers that wait for a commit */
+    struct list keeping;       /* cursors that changed */
+    struct list publishing;    /* sessions whose pid is to be recorded */
+};
+
+/* Blocks in memory, those used longest ago go first. */
+struct chunk {
+    struct stream *stream;
+    struct run *run;           /* the frames; keeps its own memory */
+    uint64_t first;
+    uint32_t count;
+    uint64_t time_ms, expires_ms;
+    struct list_node in_used;  /* of the broker */
+};
+
+struct chunks {
+    struct list used;          /* longest ago comes first */
+    uint64_t bytes;            /* with what it costs to keep them */
+};
+
+/* stream.c */
+struct stream *stream_of_topic(const struct broker *broker, mps_view topic);  /* NULL: it is not kept */
+struct stream *stream_by_number(const struct broker *broker, uint64_t number);
+/* Whether one of the stream's topics can match; and whether all of them do. */
+bool stream_overlaps(const struct stream *stream, mps_view pattern);
+bool stream_is_covered(const struct stream *stream, mps_view pattern);
+bool stream_matches_any(const struct broker *broker, mps_view pattern); /* some stream overlaps */
+/* Whether so much more is not too much; also of NULL, and of a stream of which the oldest go. */
+bool stream_takes(const struct stream *stream, uint64_t msgs, uint64_t bytes);
+/* Adds frames of a run. sure: their publisher waits until they are stored. Returns the position of the last one. */
+uint64_t stream_append(struct stream *stream, struct run *run, struct part part, bool sure);
+/* The block is on disk. newest_ms: when it came, by the monotonic clock. */
+void stream_note_block(struct stream *stream, const struct store_block *block, int64_t newest_ms);
+void stream_retain(struct stream *stream);               /* what is over the limits or too old is to go */
+void stream_trim(struct stream *stream, uint64_t below); /* whatever ends below this position is to go */
+uint64_t stream_age_turn(struct broker *broker);         /* lets go of what is too old; returns when to call again */
+/* Nothing below this position came at or after this Unix time. */
+uint64_t stream_at_time(const struct stream *stream, uint64_t time_ms);
+struct stream *stream_new(struct broker *broker, uint32_t number, mps_view name);
+void streams_free(struct broker *broker);
+
+/* commit.c */
+bool commit_is_full(const struct broker *broker);        /* publishers should wait */
+uint64_t chunk_retry_turn(struct broker *broker);        /* reads that failed are tried again; when to call again */
+uint64_t commit_turn(struct broker *broker);             /* begins what is due; returns when to call again */
+void commit_due(struct broker *broker);                  /* something waits for what gathers */
+void commit_lazily(struct broker *broker);               /* something would like to be in it, by and by */
+struct block *commit_new_block(struct stream *stream); /* becomes the stream's open one */
+void commit_trim(struct stream *stream);                 /* what is below .trim_below goes with the next commit */
+void commit_done(void *broker, const struct store_batch *asked, enum store_code code, const char *text);
+void commit_free(struct broker *broker);
+/* A record is this from the next commit on. Lazily: it waits for a commit that something else needs, 50 ms at most.
+ * Nothing happens without a store. */
+void keep_put(struct broker *broker, enum record_kind kind, mps_view key, mps_view value);
+void keep_put_lazily(struct broker *broker, enum record_kind kind, mps_view key, mps_view value);
+void keep_remove(struct broker *broker, enum record_kind kind, mps_view key);
+
+/* chunk.c */
+/* The chunk that holds this position, which is stored; it counts as used now. NULL: it is being read, and those in
+ * .loading are woken when that is done; or nothing is there: *hole_end says up to where (else it is 0). Valid until the
+ * next call of any of these. */
+struct chunk *chunk_at(struct stream *stream, uint64_t position, uint64_t *hole_end);
+void chunk_prefetch(struct stream *stream, uint64_t position); /* it will be asked for soon */
+void chunk_of_block(struct block *block);                /* takes its bytes */
+void chunks_forget_below(struct stream *stream, uint64_t below);
+void chunk_read_done(void *broker, struct store_read *read);
+void chunks_free(struct broker *broker);
+
+/* acks.c: PUBACKs in the order of their pids, however long a commit takes */
+struct ack_pending;
+void acks_count(struct session *session, const struct ack_pending *more); /* these are settled, once .batch is */
+void acks_error(struct session *session, uint64_t pid, uint32_t code, const char *text);
+void acks_flush(struct session *session);                /* what has gathered is closed, and answered if it can be */
+bool acks_are_waiting(const struct session *session);
+uint64_t acks_unanswered(const struct session *session); /* publishes */
+void acks_settle(struct broker *broker, uint64_t batch, enum store_code code, const char *text);
+/* Positions of a stream that were given out in this batch or later went down by so many. */
+void acks_renumber(struct broker *broker, const struct stream *stream, uint64_t batch, uint64_t by);
+/* What waits of the other one's connection, which is gone: it is not answered any more, only noted. */
+void acks_adopt(struct session *session, struct session *from);
+void acks_free(struct session *session);
+
+/* open.c: what the store holds at the start */
+void stream_keep(struct stream *stream);                 /* its record */
+
+#endif

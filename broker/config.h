@@ -1,5 +1,5 @@
 /* What the operator decides: limits, and where to serve. Read from a file in INI form, printed as one.
- * One table in config.c says everything about a key; a new one is a row there. One thread; allocates nothing. */
+ * One table in config_settings.c says everything about a key; a new one is a row there. One thread; allocates nothing. */
 #ifndef BROKER_CONFIG_H
 #define BROKER_CONFIG_H
 

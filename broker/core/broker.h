@@ -37,8 +37,8 @@ struct broker_limits {
     uint32_t closing_ms;           /* how long a closing connection may take to read what is left */
     uint32_t keepalive_max_s;      /* asked for longer: this is granted */
     uint32_t sys_ms;               /* between two reports under $SYS; 0: none */
-    uint32_t session_max_s;        /* how long a session may outlive its connection */
-    uint64_t spill_bytes;          /* of queues of policy `spill`, together, outside of memory */
+    uint32_t session_max_s;        /* how long a session may outlive its connection; 0: not at all */
+    uint64_t spill_bytes;          /* on disk, of transient topics with the policy spill; 0: none */
 };
 
 struct broker *broker_new(struct env *env, const struct broker_limits *limits); /* limits NULL: defaults */

@@ -1,11 +1,15 @@
 #include "config.h"
 
+#include <ctype.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "config_settings.h"
 #include "memory.h"
 
 #define KIB UINT64_C(1024)
+#define DATA_OF_ROOT "/var/lib/pubsub"
 
 void config_defaults(struct config *config)
 {
@@ -13,7 +17,7 @@ void config_defaults(struct config *config)
     broker_defaults(&config->limits);
     const struct setting *total = setting_find("limits", "queue_total_bytes");
     uint64_t half = memory_available_bytes("") / 2 / KIB * KIB;
-    setting_set(config, total, half < total->least ? total->least : half > total->most ? total->most : half);
+    config->limits.queue_total_bytes = half < total->least ? total->least : half > total->most ? total->most : half;
 }
 
 int config_add_listener(struct config *config, const char *name, const char *url, char *text, size_t text_cap)
@@ -29,10 +33,49 @@ int config_add_listener(struct config *config, const char *name, const char *url
     return 0;
 }
 
+int config_set_data(struct config *config, const char *path, char *text, size_t text_cap)
+{
+    const char *problem = setting_text_problem(path);
+    if (problem != NULL) {
+        snprintf(text, text_cap, "'%.200s' can't be the data directory: %s", path, problem);
+        return -1;
+    }
+    strcpy(config->data, path);
+    return 0;
+}
+
+/* A relative path in such a variable doesn't count. */
+static const char *absolute_path(const char *variable)
+{
+    const char *path = getenv(variable);
+    return path != NULL && path[0] == '/' ? path : NULL;
+}
+
+int config_data_directory(const struct config *config, char *path, size_t path_cap, char *text, size_t text_cap)
+{
+    const char *state = absolute_path("XDG_STATE_HOME"), *home = absolute_path("HOME");
+    int len;
+    if (config->data[0] != '\0') {
+        len = snprintf(path, path_cap, "%s", config->data);
+    } else if (state != NULL) {
+        len = snprintf(path, path_cap, "%s/pubsub", state);
+    } else if (geteuid() == 0) {
+        len = snprintf(path, path_cap, DATA_OF_ROOT);
+    } else if (home != NULL) {
+        len = snprintf(path, path_cap, "%s/.local/state/pubsub", home);
+    } else {
+        snprintf(text, text_cap, "there is no data directory: neither XDG_STATE_HOME nor HOME is set; use --data DIR");
+        return -1;
+    }
+    if (len >= 0 && (size_t)len < path_cap) return 0;
+    snprintf(text, text_cap, "the path of the data directory has %d bytes, the limit is %zu", len, path_cap - 1);
+    return -1;
+}
+
 static void print_listener(const struct listener_config *listener, FILE *out)
 {
     const struct address *address = &listener->address;
-    fprintf(out, "\n[listener %s]\nurl = ", listener->name);
+    fprintf(out, "\n[" LISTENER " %s]\nurl = ", listener->name);
     switch (address->kind) {
     case ADDRESS_UNIX: fprintf(out, "unix:%s\n", address->path); break;
     case ADDRESS_TCP:
@@ -42,25 +85,85 @@ static void print_listener(const struct listener_config *listener, FILE *out)
     }
 }
 
+/* What a key means, and what can be set. Each line begins with `begin`. */
+static void print_meaning(const struct setting *setting, const char *begin, FILE *out)
+{
+    char range[SETTING_TEXT_MAX];
+    setting_range(range, setting);
+    range[0] = (char)toupper((unsigned char)range[0]);
+    fprintf(out, "%s\n# %s.\n# %s.\n", begin, setting->meaning, range);
+}
+
+static void print_limits(const struct config *config, FILE *out)
+{
+    const char *section = "";
+    for (const struct setting *setting = settings; setting < settings + SETTINGS_COUNT; setting++) {
+        char value[SETTING_TEXT_MAX];
+        if (setting_is_of_stream(setting)) continue;
+        if (strcmp(section, setting->section) != 0) fprintf(out, "\n[%s]", section = setting->section);
+        print_meaning(setting, "", out);
+        setting_write(value, config, setting);
+        if (value[0] != '\0') fprintf(out, "%s = %s\n", setting->name, value);
+        else fprintf(out, "# %s = " DATA_OF_ROOT "\n", setting->name);
+    }
+}
+
+/* With comments: as an example, in comments. */
+static void print_stream(const struct stream_section *stream, bool comments, FILE *out)
+{
+    const char *begin = comments ? "# " : "";
+    fprintf(out, "%s[" STREAM " %s]\n", begin, stream->name);
+    for (size_t i = 0; i < stream->terms.patterns_count; i++) {
+        fprintf(out, "%stopics = %s\n", begin, stream->patterns[i]);
+    }
+    for (const struct setting *setting = settings; setting < settings + SETTINGS_COUNT; setting++) {
+        char value[SETTING_TEXT_MAX];
+        if (!setting_is_of_stream(setting)) continue;
+        if (comments) print_meaning(setting, "#", out);
+        setting_write(value, &stream->terms, setting);
+        fprintf(out, "%s%s = %s\n", begin, setting->name, value);
+    }
+}
+
+static void print_streams(const struct config *config, FILE *out)
+{
+    fputs("\n# Topics whose messages are kept on disk: for each stream a section [stream NAME], with a name of its "
+          "choice and\n"
+          "# patterns, separated by commas; there may be several such lines. A topic belongs to the first stream that "
+          "has a\n"
+          "# pattern for it. Without any stream nothing is kept, and no data directory is made.\n#\n",
+          out);
+    char text[100];
+    struct config examples = {0};
+    struct stream_section *orders = config_add_stream(&examples, "orders", text, sizeof text);
+    config_add_topics(&examples, orders, "orders/#,invoices/+/paid", text, sizeof text);
+    print_stream(orders, true, out);
+    config_free(&examples);
+    for (int i = 0; i < config->streams_count; i++) {
+        fputc('\n', out);
+        print_stream(config->streams[i], false, out);
+    }
+}
+
+static void print_listeners(const struct config *config, FILE *out)
+{
+    fputs("\n# Where it is served: for each address a section [" LISTENER
+          " NAME], with a name of its choice and one url,\n"
+          "# unix:/path, tcp://host:port or fd:N. When --listen is given, that holds instead of these. Without any of\n"
+          "# both: the user's Unix socket (see pubsubd --help) and the first of these examples.\n"
+          "#\n# [" LISTENER " local]\n# url = tcp://127.0.0.1:7717\n"
+          "#\n# [" LISTENER " socket]\n# url = unix:/run/pubsub/pubsub.sock\n",
+          out);
+    for (int i = 0; i < config->listeners_count; i++) print_listener(&config->listeners[i], out);
+}
+
 void config_print(const struct config *config, FILE *out)
 {
     fputs("# The configuration of pubsubd: pubsubd --config FILE. What is not set has its default.\n"
           "# A size is a number of bytes, or with a unit: k, m, g (each 1024 times the one before).\n"
           "# A time has a unit: ms, s, m, h, d; without one it is in seconds.\n",
           out);
-    const char *section = "";
-    for (size_t i = 0; i < SETTINGS_COUNT; i++) {
-        char value[QUANTITY_TEXT_MAX], range[RANGE_TEXT_MAX];
-        if (strcmp(section, settings[i].section) != 0) fprintf(out, "\n[%s]", section = settings[i].section);
-        setting_write(value, &settings[i], setting_get(config, &settings[i]));
-        setting_range(range, &settings[i]);
-        fprintf(out, "\n# %s.\n# A %s.\n%s = %s\n", settings[i].meaning, range, settings[i].name, value);
-    }
-    fputs("\n# Where it is served: for each address a section [listener NAME], with a name of its choice and one url,\n"
-          "# unix:/path, tcp://host:port or fd:N. When --listen is given, that holds instead of these. Without any of\n"
-          "# both: the user's Unix socket (see pubsubd --help) and the first of these examples.\n"
-          "#\n# [listener local]\n# url = tcp://127.0.0.1:7717\n"
-          "#\n# [listener socket]\n# url = unix:/run/pubsub/pubsub.sock\n",
-          out);
-    for (int i = 0; i < config->listeners_count; i++) print_listener(&config->listeners[i], out);
+    print_limits(config, out);
+    print_streams(config, out);
+    print_listeners(config, out);
 }

@@ -1,5 +1,6 @@
-/* What the operator decides: limits, and where to serve. Read from a file in INI form, printed as one.
- * One table in config_settings.c says everything about a key; a new one is a row there. One thread; allocates nothing. */
+/* What the operator decides: limits, where to serve, and what is kept on disk. Read from a file in INI form, printed as
+ * one. One table in config_settings.c says everything about a key; a new one is a row there. One thread. Streams are
+ * allocated, nothing else; there is no way on without that memory. */
 #ifndef BROKER_CONFIG_H
 #define BROKER_CONFIG_H
 
@@ -10,28 +11,57 @@
 #include "net/address.h"
 
 #define LISTEN_MAX 64
-#define LISTENER_NAME_MAX 32 /* bytes */
+#define SECTION_NAME_MAX 32 /* bytes of a listener's or a stream's name */
+#define STREAMS_MAX 256
+#define PATTERNS_MAX 64     /* of one stream */
+#define CONFIG_TEXT_MAX 180 /* bytes of a stream's pattern and of a directory: each fits into a line of the file */
 
 struct listener_config {
-    char name[LISTENER_NAME_MAX + 1];
+    char name[SECTION_NAME_MAX + 1];
     struct address address;
+};
+
+struct stream_section {
+    struct stream_config terms; /* its name and patterns are these: */
+    char name[SECTION_NAME_MAX + 1];
+    char *patterns[PATTERNS_MAX];
 };
 
 struct config {
     struct broker_limits limits;
+    char data[CONFIG_TEXT_MAX + 1]; /* directory of what is kept; "": the default one */
     struct listener_config listeners[LISTEN_MAX];
-    int listeners_count; /* 0: the default addresses */
+    int listeners_count;            /* 0: the default addresses */
+    struct stream_section *streams[STREAMS_MAX];
+    int streams_count;              /* 0: nothing is kept */
 };
 
 /* The core's defaults, and half of the memory that there is for the queues. */
 void config_defaults(struct config *config);
+void config_free(struct config *config);
 
-/* Reads a file; what it does not set stays as it is in *config. Returns 0, or -1 and one sentence in text that begins
- * with "FILE:LINE: " or "FILE: "; *config is untouched then. */
+/* Reads a file; limits that it does not set stay as they are in *config, listeners and streams are the file's. Returns 0,
+ * or -1 and one sentence in text that begins with "FILE:LINE: " or "FILE: "; *config is untouched then. */
 int config_load(struct config *config, const char *path, char *text, size_t text_cap);
 
-/* One more address to serve. name: 1..LISTENER_NAME_MAX bytes. Returns 0, or -1 and one sentence in text. */
+/* One more address to serve. name: 1..SECTION_NAME_MAX bytes. Returns 0, or -1 and one sentence in text. */
 int config_add_listener(struct config *config, const char *name, const char *url, char *text, size_t text_cap);
+
+/* One more stream, without topics yet. name: 1..SECTION_NAME_MAX bytes. NULL: there are too many. */
+struct stream_section *config_add_stream(struct config *config, const char *name, char *text, size_t text_cap);
+/* Topics for it: patterns with commas between them. Returns 0, or -1 and one sentence in text; those before the wrong one
+ * are added then. */
+int config_add_topics(struct config *config, struct stream_section *stream, const char *patterns, char *text,
+                      size_t text_cap);
+/* One more stream with these topics, and a name that is free: durable, durable-2, ... Returns as config_add_topics(). */
+int config_add_durable(struct config *config, const char *patterns, char *text, size_t text_cap);
+
+/* Where to keep what is kept. Returns 0, or -1 and one sentence in text. */
+int config_set_data(struct config *config, const char *path, char *text, size_t text_cap);
+
+/* Where that is: what was set, else $XDG_STATE_HOME/pubsub, without that variable /var/lib/pubsub for root and
+ * ~/.local/state/pubsub for anyone else. Returns 0, or -1 and one sentence in text. */
+int config_data_directory(const struct config *config, char *path, size_t path_cap, char *text, size_t text_cap);
 
 /* Writes a file that says all of *config, with comments. */
 void config_print(const struct config *config, FILE *out);

@@ -6,9 +6,7 @@
 #include "config_settings.h"
 #include "nearest.h"
 
-#define LISTENER "listener"
-
-static const char *const section_names[] = {"broker", "limits", LISTENER, NULL};
+static const char *const section_names[] = {"broker", "limits", STREAM, LISTENER, NULL};
 
 /* A file being read. inih takes keys and values apart; lines and sections are seen to here, because it has no line
  * numbers, says nothing of a section without keys, cuts long names and lines, ignores what stands behind a section's
@@ -18,14 +16,15 @@ struct parser {
     const char *path;
     FILE *file;
     int line;
-    char start[64];                       /* of the line, for a complaint */
-    const char *section;                  /* NULL: none yet */
-    char listener[LISTENER_NAME_MAX + 1]; /* in [listener NAME] */
+    char start[64];                  /* of the line, for a complaint */
+    const char *section;             /* NULL: none yet */
+    char name[SECTION_NAME_MAX + 1]; /* in [listener NAME] and [stream NAME] */
+    struct stream_section *stream;   /* in [stream NAME] */
     int section_line;
     bool has_url;
     int section_lines[sizeof section_names / sizeof *section_names]; /* where each began; 0: nowhere */
-    int listener_lines[LISTEN_MAX];
-    int lines[SETTINGS_COUNT]; /* where each key was set; 0: nowhere */
+    int listener_lines[LISTEN_MAX], stream_lines[STREAMS_MAX];
+    int lines[SETTINGS_COUNT]; /* where each key was set, of a stream's this stream's; 0: nowhere */
     bool expects_pair;         /* inih has a line that it should make a key and a value of */
     bool is_empty, failed;
     int read_error; /* errno */
@@ -56,55 +55,102 @@ static bool is_comment(const char *line)
     return line[0] == '#' || line[0] == ';';
 }
 
+static bool has_name(const char *section)
+{
+    return strcmp(section, LISTENER) == 0 || strcmp(section, STREAM) == 0;
+}
+
+/* Behind its name, where people are told of it. */
+static const char *name_hint(const char *section)
+{
+    return has_name(section) ? " NAME" : "";
+}
+
 /* The section that was open is complete. */
 static bool section_end(struct parser *parser)
 {
-    if (parser->section == NULL || strcmp(parser->section, LISTENER) != 0 || parser->has_url) return true;
-    return fail_at(parser, parser->section_line, "[" LISTENER " %s] has no url", parser->listener);
+    if (parser->section == NULL || !has_name(parser->section)) return true;
+    bool is_listener = strcmp(parser->section, LISTENER) == 0;
+    if (is_listener ? parser->has_url : parser->stream->terms.patterns_count > 0) return true;
+    return fail_at(parser, parser->section_line, "[%s %s] has no %s", parser->section, parser->name,
+                   is_listener ? "url" : "topics");
+}
+
+static bool check_name(struct parser *parser, const char *name)
+{
+    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.";
+    size_t len = strlen(name);
+    if (len == 0) {
+        return fail_at(parser, parser->line, "[%s] needs a name: [%s NAME]", parser->section, parser->section);
+    }
+    if (len > SECTION_NAME_MAX || strspn(name, allowed) != len) {
+        return fail_at(parser, parser->line, "'%.40s' is not a %s's name: 1 to %d letters, digits, '_', '-', '.'", name,
+                       parser->section, SECTION_NAME_MAX);
+    }
+    strcpy(parser->name, name);
+    return true;
+}
+
+static bool fail_twice(struct parser *parser, int line)
+{
+    return fail_at(parser, parser->line, "[%s %s] is there already, in line %d", parser->section, parser->name, line);
 }
 
 static bool begin_listener(struct parser *parser, const char *name)
 {
-    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.";
-    size_t len = strlen(name);
-    if (len == 0) return fail_at(parser, parser->line, "[" LISTENER "] needs a name: [" LISTENER " NAME]");
-    if (len > LISTENER_NAME_MAX || strspn(name, allowed) != len) {
-        return fail_at(parser, parser->line, "'%.40s' is not a listener's name: 1 to %d letters, digits, '_', '-', '.'",
-                       name, LISTENER_NAME_MAX);
-    }
+    if (!check_name(parser, name)) return false;
     for (int i = 0; i < parser->config.listeners_count; i++) {
-        if (strcmp(parser->config.listeners[i].name, name) != 0) continue;
-        return fail_at(parser, parser->line, "[" LISTENER " %s] is there already, in line %d", name,
-                       parser->listener_lines[i]);
+        if (strcmp(parser->config.listeners[i].name, name) == 0) return fail_twice(parser, parser->listener_lines[i]);
     }
-    strcpy(parser->listener, name);
     parser->has_url = false;
     return true;
 }
 
-static bool begin_section(struct parser *parser, const char *name)
+static bool begin_stream(struct parser *parser, const char *name)
 {
-    size_t word_len = strcspn(name, " \t");
-    for (size_t i = 0; section_names[i] != NULL; i++) {
-        bool is_listener = strcmp(section_names[i], LISTENER) == 0;
-        if (strlen(section_names[i]) != word_len || memcmp(section_names[i], name, word_len) != 0) continue;
-        if (!is_listener && name[word_len] != '\0') break;
-        if (!is_listener && parser->section_lines[i] > 0) {
-            return fail_at(parser, parser->line, "[%s] is there already, in line %d", name, parser->section_lines[i]);
-        }
-        parser->section = section_names[i];
-        parser->section_lines[i] = parser->section_line = parser->line;
-        return !is_listener || begin_listener(parser, name + word_len + strspn(name + word_len, " \t"));
+    char text[100];
+    struct config *config = &parser->config;
+    if (!check_name(parser, name)) return false;
+    for (int i = 0; i < config->streams_count; i++) {
+        if (strcmp(config->streams[i]->name, name) == 0) return fail_twice(parser, parser->stream_lines[i]);
     }
+    parser->stream = config_add_stream(config, name, text, sizeof text);
+    if (parser->stream == NULL) return fail_at(parser, parser->line, "%s", text);
+    parser->stream_lines[config->streams_count - 1] = parser->line;
+    for (size_t i = 0; i < SETTINGS_COUNT; i++) {
+        if (setting_is_of_stream(&settings[i])) parser->lines[i] = 0;
+    }
+    return true;
+}
+
+static bool unknown_section(struct parser *parser, const char *name)
+{
     char word[NEAREST_NAME_MAX + 2];
-    snprintf(word, sizeof word, "%.*s", (int)(word_len < sizeof word ? word_len : sizeof word), name);
+    snprintf(word, sizeof word, "%.*s", (int)strcspn(name, " \t"), name);
     const char *nearest = nearest_name(word, section_names);
     if (nearest == NULL) {
         return fail_at(parser, parser->line,
-                       "unknown section [%.60s]; there are [broker], [limits], [" LISTENER " NAME]", name);
+                       "unknown section [%.60s]; there are [broker], [limits], [stream NAME], [listener NAME]", name);
     }
     return fail_at(parser, parser->line, "unknown section [%.60s]; did you mean [%s%s]?", name, nearest,
-                   strcmp(nearest, LISTENER) == 0 ? " NAME" : "");
+                   name_hint(nearest));
+}
+
+static bool begin_section(struct parser *parser, const char *name)
+{
+    size_t word_len = strcspn(name, " \t"), i = 0;
+    const char *word;
+    while ((word = section_names[i]) != NULL && (strlen(word) != word_len || memcmp(word, name, word_len) != 0)) i++;
+    if (word == NULL || (!has_name(word) && name[word_len] != '\0')) return unknown_section(parser, name);
+    if (!has_name(word) && parser->section_lines[i] > 0) {
+        return fail_at(parser, parser->line, "[%s] is there already, in line %d", name, parser->section_lines[i]);
+    }
+    parser->section = word;
+    parser->section_lines[i] = parser->section_line = parser->line;
+    name += word_len + strspn(name + word_len, " \t");
+    if (strcmp(word, LISTENER) == 0) return begin_listener(parser, name);
+    if (strcmp(word, STREAM) == 0) return begin_stream(parser, name);
+    return true;
 }
 
 /* A line that begins with a bracket. */
@@ -162,16 +208,25 @@ static char *read_line(char *line, int size, void *user)
     return line;
 }
 
+/* The section that a key belongs to, or NULL. */
+static const char *section_of(const char *key)
+{
+    const struct setting *setting = setting_find(NULL, key);
+    if (strcmp(key, "url") == 0) return LISTENER;
+    if (strcmp(key, "topics") == 0) return STREAM;
+    return setting ? setting->section : NULL;
+}
+
 static bool unknown_key(struct parser *parser, const char *name)
 {
-    const char *names[SETTINGS_COUNT + 1] = {NULL};
+    const char *names[SETTINGS_COUNT + 2] = {NULL};
     size_t count = 0;
-    bool is_listener = strcmp(parser->section, LISTENER) == 0;
-    const struct setting *elsewhere = setting_find(NULL, name);
-    if (elsewhere != NULL) {
-        return fail_at(parser, parser->line, "'%s' belongs into [%s]", name, elsewhere->section);
+    const char *section = section_of(name);
+    if (section != NULL) {
+        return fail_at(parser, parser->line, "'%s' belongs into [%s%s]", name, section, name_hint(section));
     }
-    if (is_listener) names[count++] = "url";
+    if (strcmp(parser->section, LISTENER) == 0) names[count++] = "url";
+    if (strcmp(parser->section, STREAM) == 0) names[count++] = "topics";
     for (size_t i = 0; i < SETTINGS_COUNT; i++) {
         if (strcmp(settings[i].section, parser->section) == 0) names[count++] = settings[i].name;
     }
@@ -184,19 +239,25 @@ static bool unknown_key(struct parser *parser, const char *name)
                    parser->section);
 }
 
-static bool set_listener(struct parser *parser, const char *name, const char *url)
+static bool set_url(struct parser *parser, const char *url)
 {
     char text[400];
-    if (strcmp(name, "url") != 0) return unknown_key(parser, name);
     if (parser->has_url) {
         return fail_at(parser, parser->line, "url is set already; each address needs a [" LISTENER " NAME] of its own");
     }
     int index = parser->config.listeners_count;
-    if (config_add_listener(&parser->config, parser->listener, url, text, sizeof text) != 0) {
+    if (config_add_listener(&parser->config, parser->name, url, text, sizeof text) != 0) {
         return fail_at(parser, parser->line, "url: %s", text);
     }
     parser->listener_lines[index] = parser->section_line;
     return parser->has_url = true;
+}
+
+static bool add_topics(struct parser *parser, const char *patterns)
+{
+    char text[400];
+    if (config_add_topics(&parser->config, parser->stream, patterns, text, sizeof text) == 0) return true;
+    return fail_at(parser, parser->line, "topics: %s", text);
 }
 
 static bool set_key(struct parser *parser, const char *name, const char *value)
@@ -204,21 +265,21 @@ static bool set_key(struct parser *parser, const char *name, const char *value)
     if (parser->section == NULL) {
         return fail_at(parser, parser->line, "'%.60s' stands before the first [section]", name);
     }
-    if (strcmp(parser->section, LISTENER) == 0) return set_listener(parser, name, value);
+    if (strcmp(parser->section, LISTENER) == 0 && strcmp(name, "url") == 0) return set_url(parser, value);
+    if (strcmp(parser->section, STREAM) == 0 && strcmp(name, "topics") == 0) return add_topics(parser, value);
     const struct setting *setting = setting_find(parser->section, name);
     if (setting == NULL) return unknown_key(parser, name);
     size_t index = (size_t)(setting - settings);
     if (parser->lines[index] > 0) {
         return fail_at(parser, parser->line, "%s is set already, in line %d", name, parser->lines[index]);
     }
-    uint64_t number;
-    if (!setting_parse(setting, value, &number)) {
-        char range[RANGE_TEXT_MAX];
+    void *fields = setting_is_of_stream(setting) ? (void *)&parser->stream->terms : &parser->config;
+    if (!setting_read(fields, setting, value)) {
+        char range[SETTING_TEXT_MAX];
         setting_range(range, setting);
-        return fail_at(parser, parser->line, "%s = '%.60s' is not a %s", name, value, range);
+        return fail_at(parser, parser->line, "%s = '%.60s' is not %s", name, value, range);
     }
     parser->lines[index] = parser->line;
-    setting_set(&parser->config, setting, number);
     return true;
 }
 
@@ -234,15 +295,15 @@ static int take_pair(void *user, const char *section, const char *name, const ch
 /* What must be true of two keys together. */
 static bool check_together(struct parser *parser)
 {
+    const struct config *config = &parser->config;
     for (size_t i = 0; i < SETTINGS_COUNT; i++) {
         if (settings[i].not_over == NULL) continue;
         const struct setting *other = setting_find(settings[i].section, settings[i].not_over);
-        uint64_t value = setting_get(&parser->config, &settings[i]), limit = setting_get(&parser->config, other);
-        if (value <= limit) continue;
+        if (setting_get(config, &settings[i]) <= setting_get(config, other)) continue;
         int line = parser->lines[i], other_line = parser->lines[other - settings];
-        char texts[2][QUANTITY_TEXT_MAX];
-        setting_write(texts[0], &settings[i], value);
-        setting_write(texts[1], other, limit);
+        char texts[2][SETTING_TEXT_MAX];
+        setting_write(texts[0], config, &settings[i]);
+        setting_write(texts[1], config, other);
         return fail_at(parser, line > other_line ? line : other_line, "%s = %s%s is more than %s = %s%s",
                        settings[i].name, texts[0], line > 0 ? "" : " (not set here)", other->name, texts[1],
                        other_line > 0 ? "" : " (not set here)");
@@ -250,27 +311,37 @@ static bool check_together(struct parser *parser)
     return true;
 }
 
-int config_load(struct config *config, const char *path, char *text, size_t text_cap)
+static int read_file(struct parser *parser)
 {
-    struct parser parser = {.config = *config, .path = path, .is_empty = true, .text = text, .text_cap = text_cap};
-    parser.config.listeners_count = 0;
-    parser.file = fopen(path, "re");
-    if (parser.file == NULL) {
-        snprintf(text, text_cap, "%s: cannot be opened: %s", path, strerror(errno));
+    parser->file = fopen(parser->path, "re");
+    if (parser->file == NULL) {
+        snprintf(parser->text, parser->text_cap, "%s: cannot be opened: %s", parser->path, strerror(errno));
         return -1;
     }
-    int result = ini_parse_stream(read_line, &parser, take_pair, &parser);
-    fclose(parser.file);
-    if (parser.failed) return -1;
-    if (parser.read_error != 0) {
-        snprintf(text, text_cap, "%s: cannot be read: %s", path, strerror(parser.read_error));
-    } else if (parser.is_empty) {
-        snprintf(text, text_cap, "%s: the file is empty", path);
+    int result = ini_parse_stream(read_line, parser, take_pair, parser);
+    fclose(parser->file);
+    if (parser->failed) return -1;
+    if (parser->read_error != 0) {
+        snprintf(parser->text, parser->text_cap, "%s: cannot be read: %s", parser->path, strerror(parser->read_error));
+    } else if (parser->is_empty) {
+        snprintf(parser->text, parser->text_cap, "%s: the file is empty", parser->path);
     } else if (result != 0) {
-        snprintf(text, text_cap, "%s: cannot be parsed (inih says %d)", path, result);
-    } else if (section_end(&parser) && check_together(&parser)) {
-        *config = parser.config;
+        snprintf(parser->text, parser->text_cap, "%s: cannot be parsed (inih says %d)", parser->path, result);
+    } else if (section_end(parser) && check_together(parser)) {
         return 0;
     }
     return -1;
+}
+
+int config_load(struct config *config, const char *path, char *text, size_t text_cap)
+{
+    struct parser parser = {.config = *config, .path = path, .is_empty = true, .text = text, .text_cap = text_cap};
+    parser.config.listeners_count = parser.config.streams_count = 0;
+    if (read_file(&parser) != 0) {
+        config_free(&parser.config);
+        return -1;
+    }
+    config_free(config);
+    *config = parser.config;
+    return 0;
 }

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "sizes.h"
+
 #define SECOND_MS UINT64_C(1000)
 #define HOUR_MS (3600 * SECOND_MS)
 #define DAY_MS (24 * HOUR_MS)
@@ -14,64 +16,109 @@
 #define GIB (1024 * MIB)
 #define TIB (1024 * GIB)
 
-#define FIELD(name) offsetof(struct broker_limits, name), sizeof(((struct broker_limits *)0)->name)
+#define WIDTH(type, name) sizeof(((type *)0)->name)
+#define LIMIT(name) offsetof(struct config, limits.name), WIDTH(struct config, limits.name)
+#define TERM(name) offsetof(struct stream_config, name), WIDTH(struct stream_config, name)
+#define NO_CHOICES \
+    {              \
+        NULL, NULL \
+    }
 
-/* The ranges keep every sum and product of these numbers
- * within the types that the core and the wire have for them. */
+/* The ranges keep every sum and product of these numbers within the types that the core and the wire have for them. */
 /* clang-format off */
 const struct setting settings[SETTINGS_COUNT] = {
-    {"broker", "sys_interval", KIND_MS, FIELD(sys_ms), 100, DAY_MS, "no reports", NULL,
-     "Time between two reports of the broker about itself under $SYS"},
-    {"limits", "max_payload", KIND_SIZE, FIELD(max_payload), KIB, 256 * MIB, NULL, NULL,
-     "The largest payload of a message"},
-    {"limits", "max_connections", KIND_COUNT, FIELD(max_sessions_count), 1, 1000000, NULL, NULL,
-     "Connections at the same time; the system's limit of open files has to allow them, too"},
-    {"limits", "max_subscriptions", KIND_COUNT, FIELD(max_subs_count), 1, 10000000, NULL, NULL,
-     "Subscriptions of one connection"},
-    {"limits", "queue_messages", KIND_COUNT, FIELD(queue_msgs_count), 1, 1000000000, NULL, "queue_messages_cap",
-     "Messages in the queue of a subscription that does not ask for another limit"},
-    {"limits", "queue_bytes", KIND_SIZE, FIELD(queue_bytes), KIB, TIB, NULL, "queue_bytes_cap",
-     "Bytes in the queue of a subscription that does not ask for another limit"},
-    {"limits", "queue_messages_cap", KIND_COUNT, FIELD(queue_msgs_cap_count), 1, 1000000000, NULL, NULL,
-     "The most messages that a subscription may ask for"},
-    {"limits", "queue_bytes_cap", KIND_SIZE, FIELD(queue_bytes_cap), KIB, TIB, NULL, NULL,
-     "The most bytes that a subscription may ask for"},
-    {"limits", "connection_queue_bytes", KIND_SIZE, FIELD(session_queue_bytes), KIB, TIB, NULL, NULL,
-     "Bytes in all queues of one connection"},
-    {"limits", "queue_total_bytes", KIND_SIZE, FIELD(queue_total_bytes), MIB, TIB, NULL, NULL,
-     "Memory of all queued messages; by default half of what the machine or the cgroup has"},
-    {"limits", "retained_bytes", KIND_SIZE, FIELD(retained_bytes), KIB, TIB, NULL, NULL,
-     "Memory of all retained messages"},
-    {"limits", "publish_window", KIND_COUNT, FIELD(pub_window_count), 1, 1000000, NULL, NULL,
-     "Publishes of one connection that may wait for their answer"},
-    {"limits", "handshake_timeout", KIND_MS, FIELD(handshake_ms), 100, HOUR_MS, NULL, NULL,
-     "Time that a new connection has to introduce itself"},
-    {"limits", "closing_timeout", KIND_MS, FIELD(closing_ms), 100, HOUR_MS, NULL, NULL,
-     "Time that a closing connection has to read what is left for it"},
-    {"limits", "keepalive_max", KIND_S, FIELD(keepalive_max_s), 1, 7 * DAY_MS / SECOND_MS, NULL, NULL,
-     "The longest keepalive time; a client that asks for more gets this"},
+    {"broker", "sys_interval", KIND_MS, LIMIT(sys_ms), 100, DAY_MS, "no reports", NULL,
+     "Time between two reports of the broker about itself under $SYS", NO_CHOICES},
+    {"broker", "data", KIND_PATH, offsetof(struct config, data), WIDTH(struct config, data), 1, CONFIG_TEXT_MAX, NULL, NULL,
+     "Directory of what is kept; by default $XDG_STATE_HOME/pubsub, else ~/.local/state/pubsub, for root /var/lib/pubsub",
+     NO_CHOICES},
+    {"limits", "max_payload", KIND_SIZE, LIMIT(max_payload), KIB, 256 * MIB, NULL, NULL,
+     "The largest payload of a message", NO_CHOICES},
+    {"limits", "max_connections", KIND_COUNT, LIMIT(max_sessions_count), 1, 1000000, NULL, NULL,
+     "Connections at the same time; the system's limit of open files has to allow them, too", NO_CHOICES},
+    {"limits", "max_subscriptions", KIND_COUNT, LIMIT(max_subs_count), 1, 10000000, NULL, NULL,
+     "Subscriptions of one connection", NO_CHOICES},
+    {"limits", "queue_messages", KIND_COUNT, LIMIT(queue_msgs_count), 1, 1000000000, NULL, "queue_messages_cap",
+     "Messages in the queue of a subscription that does not ask for another limit", NO_CHOICES},
+    {"limits", "queue_bytes", KIND_SIZE, LIMIT(queue_bytes), KIB, TIB, NULL, "queue_bytes_cap",
+     "Bytes in the queue of a subscription that does not ask for another limit", NO_CHOICES},
+    {"limits", "queue_messages_cap", KIND_COUNT, LIMIT(queue_msgs_cap_count), 1, 1000000000, NULL, NULL,
+     "The most messages that a subscription may ask for", NO_CHOICES},
+    {"limits", "queue_bytes_cap", KIND_SIZE, LIMIT(queue_bytes_cap), KIB, TIB, NULL, NULL,
+     "The most bytes that a subscription may ask for", NO_CHOICES},
+    {"limits", "connection_queue_bytes", KIND_SIZE, LIMIT(session_queue_bytes), KIB, TIB, NULL, NULL,
+     "Bytes in all queues of one connection", NO_CHOICES},
+    {"limits", "queue_total_bytes", KIND_SIZE, LIMIT(queue_total_bytes), MIB, TIB, NULL, NULL,
+     "Memory of all queued messages; by default half of what the machine or the cgroup has", NO_CHOICES},
+    {"limits", "retained_bytes", KIND_SIZE, LIMIT(retained_bytes), KIB, TIB, NULL, NULL,
+     "Memory of all retained messages", NO_CHOICES},
+    {"limits", "spill_bytes", KIND_SIZE, LIMIT(spill_bytes), KIB, TIB, "nothing is spilled", NULL,
+     "Disk for messages that no stream keeps and that wait for subscriptions with the policy spill", NO_CHOICES},
+    {"limits", "publish_window", KIND_COUNT, LIMIT(pub_window_count), 1, 1000000, NULL, NULL,
+     "Publishes of one connection that may wait for their answer", NO_CHOICES},
+    {"limits", "handshake_timeout", KIND_MS, LIMIT(handshake_ms), 100, HOUR_MS, NULL, NULL,
+     "Time that a new connection has to introduce itself", NO_CHOICES},
+    {"limits", "closing_timeout", KIND_MS, LIMIT(closing_ms), 100, HOUR_MS, NULL, NULL,
+     "Time that a closing connection has to read what is left for it", NO_CHOICES},
+    {"limits", "keepalive_max", KIND_S, LIMIT(keepalive_max_s), 1, 7 * DAY_MS / SECOND_MS, NULL, NULL,
+     "The longest keepalive time; a client that asks for more gets this", NO_CHOICES},
+    {"limits", "session_max", KIND_S, LIMIT(session_max_s), 1, 3650 * DAY_MS / SECOND_MS, "none outlives it", NULL,
+     "The longest time that a session outlives its connection; a client that asks for more gets this", NO_CHOICES},
+    {STREAM, "max_bytes", KIND_SIZE, TERM(max_bytes), KIB, 16 * TIB, "no limit", NULL,
+     "Bytes of messages that it keeps", NO_CHOICES},
+    {STREAM, "max_age", KIND_MS, TERM(max_age_ms), SECOND_MS, 36500 * DAY_MS, "no limit", NULL,
+     "Age at which messages go", NO_CHOICES},
+    {STREAM, "max_messages", KIND_COUNT, TERM(max_msgs), 1, UINT64_C(1000000000000), "no limit", NULL,
+     "Messages that it keeps", NO_CHOICES},
+    {STREAM, "on_full", KIND_CHOICE, TERM(refuses), 0, 1, NULL, NULL,
+     "At max_bytes or max_messages the oldest messages go, or new ones are refused",
+     {"drop_oldest", "refuse"}},
 };
 /* clang-format on */
 
-static const char *kind_name(enum setting_kind kind)
+void stream_defaults(struct stream_config *terms)
 {
-    switch (kind) {
-    case KIND_COUNT: return "whole number";
-    case KIND_SIZE: return "size";
-    case KIND_MS: return "time";
-    case KIND_S: return "time in whole seconds";
+    *terms = (struct stream_config){.max_bytes = GIB};
+}
+
+const struct setting *setting_find(const char *section, const char *name)
+{
+    for (size_t i = 0; i < SETTINGS_COUNT; i++) {
+        if ((section == NULL || strcmp(settings[i].section, section) == 0) && strcmp(settings[i].name, name) == 0) {
+            return &settings[i];
+        }
+    }
+    return NULL;
+}
+
+bool setting_is_of_stream(const struct setting *setting)
+{
+    return strcmp(setting->section, STREAM) == 0;
+}
+
+uint64_t setting_get(const void *fields, const struct setting *setting)
+{
+    const char *field = (const char *)fields + setting->offset;
+    uint64_t wide;
+    uint32_t narrow;
+    switch (setting->width) {
+    case sizeof wide: return memcpy(&wide, field, sizeof wide), wide;
+    case sizeof narrow: return memcpy(&narrow, field, sizeof narrow), narrow;
+    case sizeof(bool): return *(const bool *)field;
     }
     abort();
 }
 
-void setting_write(char text[QUANTITY_TEXT_MAX], const struct setting *setting, uint64_t value)
+static void set(void *fields, const struct setting *setting, uint64_t value)
 {
-    switch (setting->kind) {
-    case KIND_COUNT: snprintf(text, QUANTITY_TEXT_MAX, "%" PRIu64, value); break;
-    case KIND_SIZE: size_write(text, value); break;
-    case KIND_MS: time_write(text, value); break;
-    case KIND_S: time_write(text, value * SECOND_MS); break;
+    char *field = (char *)fields + setting->offset;
+    uint32_t narrow = (uint32_t)value;
+    switch (setting->width) {
+    case sizeof value: memcpy(field, &value, sizeof value); return;
+    case sizeof narrow: memcpy(field, &narrow, sizeof narrow); return;
+    case sizeof(bool): *(bool *)field = value != 0; return;
     }
+    abort();
 }
 
 static bool count_parse(const char *digits, uint64_t *count)
@@ -84,62 +131,85 @@ static bool count_parse(const char *digits, uint64_t *count)
     return true;
 }
 
-static bool value_parse(const char *text, enum setting_kind kind, uint64_t *value)
+static bool number_parse(const struct setting *setting, const char *text, uint64_t *value)
 {
-    switch (kind) {
+    switch (setting->kind) {
     case KIND_COUNT: return count_parse(text, value);
-    case KIND_SIZE: return size_parse(text, value);
+    case KIND_SIZE: return size_parse(text, value) || (count_parse(text, value) && *value == 0);
     case KIND_MS: return time_parse(text, value);
     case KIND_S:
         if (!time_parse(text, value) || *value % SECOND_MS != 0) return false;
         *value /= SECOND_MS;
         return true;
+    case KIND_CHOICE:
+        for (*value = setting->least; *value <= setting->most; ++*value)
+            if (strcmp(text, setting->choices[*value]) == 0) return true;
+        return false;
+    case KIND_PATH: break;
     }
     abort();
 }
 
-bool setting_parse(const struct setting *setting, const char *text, uint64_t *value)
+const char *setting_text_problem(const char *value)
 {
+    size_t len = strlen(value);
+    if (len > CONFIG_TEXT_MAX) return "it is longer than 180 bytes";
+    for (const char *p = value; *p != '\0'; p++) {
+        if ((unsigned char)*p < ' ' || *p == 0x7f) return "it holds a control character";
+        if (*p == ';') return "it holds ';', which begins a comment";
+    }
+    if (len == 0) return "it is empty";
+    return value[0] == ' ' || value[len - 1] == ' ' ? "it begins or ends with a blank" : NULL;
+}
+
+bool setting_read(void *fields, const struct setting *setting, const char *value)
+{
+    if (setting->kind == KIND_PATH) {
+        size_t len = strlen(value);
+        if (setting_text_problem(value) != NULL) return false;
+        memcpy((char *)fields + setting->offset, value, len + 1);
+        return true;
+    }
     uint64_t number;
-    if (!value_parse(text, setting->kind, &number)) return false;
+    if (!number_parse(setting, value, &number)) return false;
     bool is_zero = setting->zero != NULL && number == 0;
     if (!is_zero && (number < setting->least || number > setting->most)) return false;
-    *value = number;
+    set(fields, setting, number);
     return true;
 }
 
-uint64_t setting_get(const struct config *config, const struct setting *setting)
+static void number_write(char text[QUANTITY_TEXT_MAX], const struct setting *setting, uint64_t value)
 {
-    const char *field = (const char *)&config->limits + setting->offset;
-    uint64_t wide;
-    uint32_t narrow;
-    if (setting->width == sizeof wide) return memcpy(&wide, field, sizeof wide), wide;
-    return memcpy(&narrow, field, sizeof narrow), narrow;
+    switch (setting->kind) {
+    case KIND_PATH: /* a number of bytes, only in its range */
+    case KIND_COUNT: snprintf(text, QUANTITY_TEXT_MAX, "%" PRIu64, value); break;
+    case KIND_SIZE: size_write(text, value); break;
+    case KIND_MS: time_write(text, value); break;
+    case KIND_S: time_write(text, value * SECOND_MS); break;
+    case KIND_CHOICE: snprintf(text, QUANTITY_TEXT_MAX, "%s", setting->choices[value]); break;
+    }
 }
 
-void setting_set(struct config *config, const struct setting *setting, uint64_t value)
+void setting_write(char text[SETTING_TEXT_MAX], const void *fields, const struct setting *setting)
 {
-    char *field = (char *)&config->limits + setting->offset;
-    uint32_t narrow = (uint32_t)value;
-    if (setting->width == sizeof value) memcpy(field, &value, sizeof value);
-    else memcpy(field, &narrow, sizeof narrow);
+    if (setting->kind == KIND_PATH) snprintf(text, SETTING_TEXT_MAX, "%s", (const char *)fields + setting->offset);
+    else number_write(text, setting, setting_get(fields, setting));
 }
 
-void setting_range(char text[RANGE_TEXT_MAX], const struct setting *setting)
+void setting_range(char text[SETTING_TEXT_MAX], const struct setting *setting)
 {
     char least[QUANTITY_TEXT_MAX], most[QUANTITY_TEXT_MAX];
-    setting_write(least, setting, setting->least);
-    setting_write(most, setting, setting->most);
-    int len = snprintf(text, RANGE_TEXT_MAX, "%s from %s to %s", kind_name(setting->kind), least, most);
-    if (setting->zero != NULL) snprintf(text + len, RANGE_TEXT_MAX - (size_t)len, ", or 0: %s", setting->zero);
-}
-
-const struct setting *setting_find(const char *section, const char *name)
-{
-    for (size_t i = 0; i < SETTINGS_COUNT; i++) {
-        if ((section == NULL || strcmp(settings[i].section, section) == 0) && strcmp(settings[i].name, name) == 0) {
-            return &settings[i];
-        }
+    const char *before = "", *between = " to ", *behind = "";
+    switch (setting->kind) {
+    case KIND_COUNT: before = "a whole number from "; break;
+    case KIND_SIZE: before = "a size from "; break;
+    case KIND_MS: before = "a time from "; break;
+    case KIND_S: before = "a time in whole seconds from "; break;
+    case KIND_CHOICE: before = "one of ", between = " and "; break;
+    case KIND_PATH: before = "a path of ", behind = " bytes"; break;
     }
-    return NULL;
+    number_write(least, setting, setting->least);
+    number_write(most, setting, setting->most);
+    int len = snprintf(text, SETTING_TEXT_MAX, "%s%s%s%s%s", before, least, between, most, behind);
+    if (setting->zero != NULL) snprintf(text + len, SETTING_TEXT_MAX - (size_t)len, ", or 0: %s", setting->zero);
 }

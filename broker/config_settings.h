@@ -8,21 +8,24 @@
 #include <stdint.h>
 
 #include "config.h"
-#include "sizes.h"
 
-#define SETTINGS_COUNT 15
-#define RANGE_TEXT_MAX 160 /* bytes of a written range, with its NUL */
+#define SETTINGS_COUNT 22
+#define SETTING_TEXT_MAX 256 /* bytes of a value or a range as it is written, with its NUL */
+#define STREAM "stream"
+#define LISTENER "listener"
 
-enum setting_kind { KIND_COUNT, KIND_SIZE, KIND_MS, KIND_S };
+enum setting_kind { KIND_COUNT, KIND_SIZE, KIND_MS, KIND_S, KIND_CHOICE, KIND_PATH };
 
 struct setting {
     const char *section, *name;
     enum setting_kind kind;
-    size_t offset, width; /* of its field, which is in the unit that the kind says */
-    uint64_t least, most; /* in the field's unit */
-    const char *zero;     /* what 0, allowed beside the range, means; NULL: it is not allowed */
-    const char *not_over; /* a key of the same section that this one may not exceed, or NULL */
+    size_t offset, width;       /* of its field in struct config, or of [stream NAME] in struct stream_config; in the unit
+                                   that the kind says, a path as text */
+    uint64_t least, most;       /* in the field's unit; of a choice 0 and 1 */
+    const char *zero;           /* what 0, allowed beside the range, means; NULL: it is not allowed */
+    const char *not_over;       /* a key of the same section that this one may not exceed, or NULL */
     const char *meaning;
+    const char *choices[2];
 };
 
 /* In the order in which they are printed, sections together. */
@@ -31,14 +34,23 @@ extern const struct setting settings[SETTINGS_COUNT];
 /* NULL: there is none. section NULL: of any. */
 const struct setting *setting_find(const char *section, const char *name);
 
-uint64_t setting_get(const struct config *config, const struct setting *setting);
-void setting_set(struct config *config, const struct setting *setting, uint64_t value);
+bool setting_is_of_stream(const struct setting *setting);
 
-/* As a person writes it. False: it isn't of that kind, or out of the range; *value is untouched then. */
-bool setting_parse(const struct setting *setting, const char *text, uint64_t *value);
-void setting_write(char text[QUANTITY_TEXT_MAX], const struct setting *setting, uint64_t value);
+/* fields: the structure that it belongs to. Not of a path. */
+uint64_t setting_get(const void *fields, const struct setting *setting);
 
-/* "size from 1k to 256m" */
-void setting_range(char text[RANGE_TEXT_MAX], const struct setting *setting);
+/* Sets it as a person writes it. False: it isn't of that kind, or out of its range; the field is untouched then. */
+bool setting_read(void *fields, const struct setting *setting, const char *value);
+/* What it is, in the form that is read. */
+void setting_write(char text[SETTING_TEXT_MAX], const void *fields, const struct setting *setting);
+
+/* "a size from 1k to 256m" */
+void setting_range(char text[SETTING_TEXT_MAX], const struct setting *setting);
+
+/* Why a text can't be a value in the file. NULL: it can. */
+const char *setting_text_problem(const char *value);
+
+/* What holds for a stream when its section does not say. */
+void stream_defaults(struct stream_config *terms);
 
 #endif

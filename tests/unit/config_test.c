@@ -54,6 +54,7 @@ static void every_key_sets_its_field(void **state)
     struct config config = {0};
     load_text(&config, "[broker]\n"
                        "sys_interval = 1500ms\n"
+                       "data = /var/x y\n"
                        "[limits]\n"
                        "max_payload = 64k\n"
                        "max_connections = 2\n"
@@ -68,7 +69,9 @@ static void every_key_sets_its_field(void **state)
                        "publish_window = 11\n"
                        "handshake_timeout = 12s\n"
                        "closing_timeout = 13m\n"
-                       "keepalive_max = 14h\n");
+                       "keepalive_max = 14h\n"
+                       "session_max = 15d\n"
+                       "spill_bytes = 16g\n");
     assert_int_equal(config.limits.sys_ms, 1500);
     assert_int_equal(config.limits.max_payload, 64 * KIB);
     assert_int_equal(config.limits.max_sessions_count, 2);
@@ -84,6 +87,9 @@ static void every_key_sets_its_field(void **state)
     assert_int_equal(config.limits.handshake_ms, 12000);
     assert_int_equal(config.limits.closing_ms, 13 * 60000);
     assert_int_equal(config.limits.keepalive_max_s, 14 * 3600);
+    assert_int_equal(config.limits.session_max_s, 15 * 86400);
+    assert_int_equal(config.limits.spill_bytes, 16 * GIB);
+    assert_string_equal(config.data, "/var/x y");
     assert_int_equal(config.listeners_count, 0);
 }
 
@@ -163,6 +169,148 @@ static void listeners_are_read_and_printed(void **state)
     assert_int_equal(config.listeners_count, 0);
 }
 
+static void assert_stream(const struct stream_section *stream, const char *name, size_t patterns_count,
+                          const char *last_pattern)
+{
+    assert_string_equal(stream->name, name);
+    assert_string_equal(stream->terms.name, name);
+    assert_int_equal(stream->terms.patterns_count, patterns_count);
+    assert_string_equal(stream->terms.patterns[patterns_count - 1], last_pattern);
+}
+
+static void streams_are_read_and_printed(void **state)
+{
+    (void)state;
+    struct config config;
+    char *printed = NULL, text[200];
+    size_t len;
+    config_defaults(&config);
+    load_text(&config, "[stream all.of-it_1]\n"
+                       "topics = a/#, b/+ ,$dead/#\n"
+                       "max_bytes = 5m\n"
+                       "max_age = 7d\n"
+                       "max_messages = 1000\n"
+                       "on_full = refuse\n"
+                       "topics =\tlast one\n"
+                       "[stream other]\n"
+                       "max_bytes = 0\n"
+                       "topics = #\n");
+    assert_int_equal(config_add_durable(&config, "x", text, sizeof text), 0);
+    assert_int_equal(config_add_durable(&config, "y, z", text, sizeof text), 0);
+    FILE *memory = open_memstream(&printed, &len);
+    config_print(&config, memory);
+    fclose(memory);
+    load_text(&config, printed);
+    free(printed);
+
+    assert_int_equal(config.streams_count, 4);
+    const struct stream_config *first = &config.streams[0]->terms, *other = &config.streams[1]->terms;
+    assert_stream(config.streams[0], "all.of-it_1", 4, "last one");
+    assert_string_equal(first->patterns[0], "a/#");
+    assert_string_equal(first->patterns[1], "b/+");
+    assert_string_equal(first->patterns[2], "$dead/#");
+    assert_int_equal(first->max_bytes, 5 * MIB);
+    assert_int_equal(first->max_age_ms, 7 * 86400000);
+    assert_int_equal(first->max_msgs, 1000);
+    assert_true(first->refuses);
+    assert_stream(config.streams[1], "other", 1, "#");
+    assert_int_equal(other->max_bytes, 0);
+    assert_int_equal(other->max_age_ms, 0);
+    assert_int_equal(other->max_msgs, 0);
+    assert_false(other->refuses);
+    assert_stream(config.streams[2], "durable", 1, "x");
+    assert_int_equal(config.streams[2]->terms.max_bytes, GIB);
+    assert_stream(config.streams[3], "durable-2", 2, "z");
+    load_text(&config, "[limits]\n");
+    assert_int_equal(config.streams_count, 0);
+    config_free(&config);
+}
+
+/* As many streams, and patterns of one, as there may be, and one more. */
+static void streams_have_a_number(void **state)
+{
+    (void)state;
+    struct config config;
+    char pattern[16], text[200] = "";
+    config_defaults(&config);
+    assert_int_equal(config_add_durable(&config, "first", text, sizeof text), 0);
+    for (int i = 1; i < PATTERNS_MAX; i++) {
+        snprintf(pattern, sizeof pattern, "first/%d", i);
+        assert_int_equal(config_add_topics(&config, config.streams[0], pattern, text, sizeof text), 0);
+    }
+    assert_int_equal(config_add_topics(&config, config.streams[0], "more", text, sizeof text), -1);
+    assert_string_equal(text, "the stream 'durable' has more than 64 patterns");
+    for (int i = 1; i < STREAMS_MAX; i++) {
+        snprintf(pattern, sizeof pattern, "%d", i);
+        assert_int_equal(config_add_durable(&config, pattern, text, sizeof text), 0);
+    }
+    assert_int_equal(config_add_durable(&config, "more", text, sizeof text), -1);
+    assert_string_equal(text, "there are more than 256 streams");
+    assert_int_equal(config.streams_count, STREAMS_MAX);
+    assert_string_equal(config.streams[STREAMS_MAX - 1]->name, "durable-256");
+    config_free(&config);
+}
+
+/* A pattern and a directory can be as long as a line of the file has room for. */
+static void texts_have_a_length(void **state)
+{
+    (void)state;
+    struct config config;
+    char longest[CONFIG_TEXT_MAX + 1], longer[CONFIG_TEXT_MAX + 2], *printed = NULL, text[400] = "";
+    size_t len;
+    config_defaults(&config);
+    snprintf(longest, sizeof longest, "%0*d", CONFIG_TEXT_MAX, 1);
+    snprintf(longer, sizeof longer, "%s1", longest);
+    assert_int_equal(config_add_durable(&config, longest, text, sizeof text), 0);
+    assert_int_equal(config_set_data(&config, longest, text, sizeof text), 0);
+    FILE *memory = open_memstream(&printed, &len);
+    config_print(&config, memory);
+    fclose(memory);
+    config_free(&config);
+    load_text(&config, printed);
+    free(printed);
+    assert_stream(config.streams[0], "durable", 1, longest);
+    assert_string_equal(config.data, longest);
+    assert_int_equal(config_add_durable(&config, longer, text, sizeof text), -1);
+    assert_non_null(strstr(text, "can't be a stream's pattern: it is longer than 180 bytes"));
+    assert_int_equal(config_set_data(&config, longer, text, sizeof text), -1);
+    assert_non_null(strstr(text, "can't be the data directory: it is longer than 180 bytes"));
+    assert_int_equal(config_set_data(&config, "a\n", text, sizeof text), -1);
+    assert_int_equal(config_set_data(&config, "", text, sizeof text), -1);
+    assert_string_equal(config.data, longest);
+    config_free(&config);
+}
+
+static void assert_directory(const struct config *config, const char *state_home, const char *home,
+                             const char *expected)
+{
+    char path[300] = "", text[200] = "";
+    if (state_home != NULL) assert_int_equal(setenv("XDG_STATE_HOME", state_home, 1), 0);
+    else assert_int_equal(unsetenv("XDG_STATE_HOME"), 0);
+    if (home != NULL) assert_int_equal(setenv("HOME", home, 1), 0);
+    else assert_int_equal(unsetenv("HOME"), 0);
+    int rc = config_data_directory(config, path, sizeof path, text, sizeof text);
+    assert_int_equal(rc, expected ? 0 : -1);
+    if (expected != NULL) assert_string_equal(path, expected);
+    else
+        assert_string_equal(text, "there is no data directory: neither XDG_STATE_HOME nor HOME is set; use --data DIR");
+}
+
+static void the_data_directory(void **state)
+{
+    (void)state;
+    bool is_root = geteuid() == 0;
+    struct config config;
+    char text[200];
+    config_defaults(&config);
+    assert_directory(&config, "/state", "/home/me", "/state/pubsub");
+    assert_directory(&config, "state", "/home/me", is_root ? "/var/lib/pubsub" : "/home/me/.local/state/pubsub");
+    assert_directory(&config, NULL, "/home/me", is_root ? "/var/lib/pubsub" : "/home/me/.local/state/pubsub");
+    assert_directory(&config, "", NULL, is_root ? "/var/lib/pubsub" : NULL);
+    assert_int_equal(config_set_data(&config, "mine", text, sizeof text), 0);
+    assert_directory(&config, "/state", "/home/me", "mine");
+}
+
 static void wrong_files_are_refused(void **state)
 {
     (void)state;
@@ -175,8 +323,9 @@ static void wrong_files_are_refused(void **state)
         {"[limit]\n", "file:1: unknown section [limit]; did you mean [limits]?"},
         {"[Listener a]\n", "file:1: unknown section [Listener a]; did you mean [listener NAME]?"},
         {"[limits a]\n", "file:1: unknown section [limits a]; did you mean [limits]?"},
-        {"[nothing]\n", "file:1: unknown section [nothing]; there are [broker], [limits], [listener NAME]"},
-        {"[]\n", "file:1: unknown section []; there are [broker], [limits], [listener NAME]"},
+        {"[nothing]\n",
+         "file:1: unknown section [nothing]; there are [broker], [limits], [stream NAME], [listener NAME]"},
+        {"[]\n", "file:1: unknown section []; there are [broker], [limits], [stream NAME], [listener NAME]"},
         {"[limits\n", "file:1: '[limits' is not a [section], with nothing behind it"},
         {"[limits] max_payload = 1m\n",
          "file:1: '[limits] max_payload = 1m' is not a [section], with nothing behind it"},
@@ -207,6 +356,45 @@ static void wrong_files_are_refused(void **state)
          "file:2: queue_messages = 100000 (not set here) is more than queue_messages_cap = 5"},
         {"[limits]\nqueue_messages = 10000001\n",
          "file:2: queue_messages = 10000001 is more than queue_messages_cap = 10000000 (not set here)"},
+        {"[broker]\ndata =\n", "file:2: data = '' is not a path of 1 to 180 bytes"},
+        {"[broker]\nlocation = x\n[limits]\n",
+         "file:2: unknown key 'location' in [broker]; pubsubd --print-config shows all"},
+        {"[limits]\ndata = x\n", "file:2: 'data' belongs into [broker]"},
+        {"[limits]\ntopics = x\n", "file:2: 'topics' belongs into [stream NAME]"},
+        {"[limits]\nmax_age = 1d\n", "file:2: 'max_age' belongs into [stream NAME]"},
+        {"[stream a]\nurl = x\n", "file:2: 'url' belongs into [listener NAME]"},
+        {"[limits]\nsession_max = 1500ms\n",
+         "file:2: session_max = '1500ms' is not a time in whole seconds from 1s to 3650d, or 0: none outlives it"},
+        {"[limits]\nspill_bytes = 17\n",
+         "file:2: spill_bytes = '17' is not a size from 1k to 1024g, or 0: nothing is spilled"},
+        {"[stream]\n", "file:1: [stream] needs a name: [stream NAME]"},
+        {"[streams a]\n", "file:1: unknown section [streams a]; did you mean [stream NAME]?"},
+        {"[stream a b]\n", "file:1: 'a b' is not a stream's name: 1 to 32 letters, digits, '_', '-', '.'"},
+        {"[limits]\n[stream a]\nmax_age = 1d\n[limits]\n", "file:2: [stream a] has no topics"},
+        {"[stream a]\n", "file:1: [stream a] has no topics"},
+        {"[stream a]\ntopics = x\n[stream b]\ntopics = y\n[stream a]\n",
+         "file:5: [stream a] is there already, in line 1"},
+        {"[stream a]\ntopic = x\n", "file:2: unknown key 'topic' in [stream]; did you mean 'topics'?"},
+        {"[stream a]\nmax_age = 1d\nmax_age = 1d\n", "file:3: max_age is set already, in line 2"},
+        {"[stream a]\ntopics = x\nmax_age = 1d\n[stream b]\nmax_age = 1\nmax_age = 1d\n",
+         "file:6: max_age is set already, in line 5"},
+        {"[stream a]\nmax_age = 999ms\n", "file:2: max_age = '999ms' is not a time from 1s to 36500d, or 0: no limit"},
+        {"[stream a]\nmax_bytes = 1\n", "file:2: max_bytes = '1' is not a size from 1k to 16384g, or 0: no limit"},
+        {"[stream a]\nmax_messages = 1k\n",
+         "file:2: max_messages = '1k' is not a whole number from 1 to 1000000000000, or 0: no limit"},
+        {"[stream a]\non_full = drop\n", "file:2: on_full = 'drop' is not one of drop_oldest and refuse"},
+        {"[stream a]\ntopics =\n", "file:2: topics: '' can't be a stream's pattern: it is empty"},
+        {"[stream a]\ntopics = x,\n", "file:2: topics: '' can't be a stream's pattern: it is empty"},
+        {"[stream a]\ntopics = x, a#\n",
+         "file:2: topics: 'a#' can't be a stream's pattern: a wildcard, '+' or '#', must be a whole level"},
+        {"[stream a]\ntopics = x;y\n",
+         "file:2: topics: 'x;y' can't be a stream's pattern: it holds ';', which begins a "
+         "comment"},
+        {"[stream a]\ntopics = $SYS/#\n", "file:2: topics: '$SYS/#' can't be a stream's pattern: of topics that begin "
+                                          "with '$' only those under $dead/ can "
+                                          "be kept"},
+        {"[stream a]\ntopics = x\n[stream b]\ntopics = y, x\n",
+         "file:4: topics: 'x' is a pattern of the stream 'a' already"},
         {"[listener]\nurl = fd:1\n", "file:1: [listener] needs a name: [listener NAME]"},
         {"[listener a/b]\n", "file:1: 'a/b' is not a listener's name: 1 to 32 letters, digits, '_', '-', '.'"},
         {"[listener 123456789012345678901234567890123]\n", "file:1: '123456789012345678901234567890123' is not a "
@@ -230,7 +418,25 @@ static void wrong_files_are_refused(void **state)
         assert_string_equal(text, cases[i].error);
         assert_memory_equal(&config.limits, &before.limits, sizeof config.limits);
         assert_int_equal(config.listeners_count, 0);
+        assert_int_equal(config.streams_count, 0);
     }
+}
+
+/* What was there before a wrong file is still there. */
+static void a_wrong_file_changes_nothing(void **state)
+{
+    (void)state;
+    struct config config;
+    char text[400] = "";
+    config_defaults(&config);
+    load_text(&config, "[stream a]\ntopics = x\n[broker]\ndata = d\n");
+    write_file("file", "[stream b]\ntopics = y\n[broker]\ndata = e\n[stream c]\n");
+    assert_int_equal(config_load(&config, "file", text, sizeof text), -1);
+    assert_string_equal(text, "file:5: [stream c] has no topics");
+    assert_int_equal(config.streams_count, 1);
+    assert_stream(config.streams[0], "a", 1, "x");
+    assert_string_equal(config.data, "d");
+    config_free(&config);
 }
 
 static void assert_refused(const char *path, const char *error)
@@ -375,7 +581,12 @@ int main(void)
         cmocka_unit_test(the_defaults_are_within_their_ranges),
         cmocka_unit_test(forms_that_people_use),
         cmocka_unit_test(listeners_are_read_and_printed),
+        cmocka_unit_test(streams_are_read_and_printed),
+        cmocka_unit_test(streams_have_a_number),
+        cmocka_unit_test(texts_have_a_length),
+        cmocka_unit_test(the_data_directory),
         cmocka_unit_test(wrong_files_are_refused),
+        cmocka_unit_test(a_wrong_file_changes_nothing),
         cmocka_unit_test(files_that_are_no_text),
         cmocka_unit_test(lines_have_a_length),
         cmocka_unit_test(addresses_have_a_number),

@@ -54,9 +54,9 @@ static void raise_descriptor_limit(void)
     setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-/* Large pieces are used again at once, instead of going to the system and coming back empty: new pages for each cost more
- * than to fill them (1 MiB through the broker: 1.5 ms of CPU, of which 0.9). server_trim_soon() gives back what is not
- * needed any more. */
+/* Large pieces are used again at once, instead of going to the system and coming back empty: new pages for each cost
+ * more than to fill them (1 MiB through the broker: 1.5 ms of CPU, of which 0.9). server_trim_soon() gives back what is
+ * not needed any more. */
 static void tune_allocator(void)
 {
     mallopt(M_MMAP_THRESHOLD, 32 * 1024 * 1024);
@@ -72,24 +72,32 @@ static void say_ready(const struct server *server, int ready_fd)
     if (ready_fd != STDERR_FILENO) close(ready_fd);
 }
 
-int main(int argc, char **argv)
+static int serve(const struct options *options)
 {
-    struct options options;
     char text[600];
-    int code = options_parse(&options, argc, argv);
-    if (code >= 0) return code;
-    signal(SIGPIPE, SIG_IGN);
-    tune_allocator();
-    raise_descriptor_limit();
     static struct server *server; /* static: whatever is open when a listener fails stays referenced until the exit */
-    server = server_new(&options.config.limits);
-    if (open_all(server, &options.config, text, sizeof text) != 0) {
+    server = server_new(&options->config.limits);
+    if (open_all(server, &options->config, text, sizeof text) != 0) {
         fprintf(stderr, "pubsubd: %s\n", text);
         listener_close_all(server);
         return 1;
     }
-    say_ready(server, options.ready_fd);
-    code = server_run(server);
+    say_ready(server, options->ready_fd);
+    int code = server_run(server);
     server_free(server);
+    return code;
+}
+
+int main(int argc, char **argv)
+{
+    struct options options;
+    int code = options_parse(&options, argc, argv);
+    if (code < 0) {
+        signal(SIGPIPE, SIG_IGN);
+        tune_allocator();
+        raise_descriptor_limit();
+        code = serve(&options);
+    }
+    config_free(&options.config);
     return code;
 }

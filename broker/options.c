@@ -5,32 +5,44 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static const char help[] = "Usage: pubsubd [--config FILE] [--listen URL]... [--ready-fd N]\n"
-                           "\n"
-                           "The broker. Without any address it serves a Unix socket ($XDG_RUNTIME_DIR/pubsub.sock;\n"
-                           "without that variable /run/pubsub/pubsub.sock for root, else pubsub-UID/pubsub.sock in\n"
-                           "the temporary directory) and tcp://127.0.0.1:7717. When it accepts connections it\n"
-                           "prints 'ready' and the URLs, as one line, to stderr.\n"
-                           "\n"
-                           "  -c, --config FILE   limits and addresses; what it does not set has its default\n"
-                           "      --check-config  read the configuration, say what is wrong with it, and end\n"
-                           "      --print-config  print the configuration that would hold, every key explained,\n"
-                           "                      in the form of such a file, and end\n"
-                           "  -l, --listen URL    serve here, and not at the addresses of the configuration;\n"
-                           "                      may be given several times:\n"
-                           "                        unix:/path        a Unix socket\n"
-                           "                        tcp://host:port   port 0 picks a free one\n"
-                           "                        fd:N              a descriptor that was inherited, connected or\n"
-                           "                                          listening; when connected descriptors are all\n"
-                           "                                          there is and they have closed, it exits\n"
-                           "      --ready-fd N    also write the ready line to descriptor N, then close it\n"
-                           "  -h, --help          show this\n"
-                           "  -V, --version       show the version\n"
-                           "\n"
-                           "Sockets handed over by systemd (LISTEN_FDS) are served, too, instead of the default.\n"
-                           "SIGTERM and SIGINT stop it: clients are told, what they have in their queues is written.\n"
-                           "\n"
-                           "Exit codes: 0 stopped; 1 a listener can't be opened; 2 wrong option or configuration.\n";
+static const char help[] =
+    "Usage: pubsubd [--config FILE] [--listen URL]... [--durable PATTERN]... [--data DIR] [--ready-fd N]\n"
+    "\n"
+    "The broker. Without any address it serves a Unix socket ($XDG_RUNTIME_DIR/pubsub.sock;\n"
+    "without that variable /run/pubsub/pubsub.sock for root, else pubsub-UID/pubsub.sock in\n"
+    "the temporary directory) and tcp://127.0.0.1:7717. When it accepts connections it\n"
+    "prints 'ready' and the URLs, as one line, to stderr.\n"
+    "\n"
+    "  -c, --config FILE   limits, addresses, streams; what it does not set has its default\n"
+    "      --check-config  read the configuration, say what is wrong with it, and end\n"
+    "      --print-config  print the configuration that would hold, every key explained,\n"
+    "                      in the form of such a file, and end\n"
+    "  -l, --listen URL    serve here, and not at the addresses of the configuration;\n"
+    "                      may be given several times:\n"
+    "                        unix:/path        a Unix socket\n"
+    "                        tcp://host:port   port 0 picks a free one\n"
+    "                        fd:N              a descriptor that was inherited, connected or\n"
+    "                                          listening; when connected descriptors are all\n"
+    "                                          there is and they have closed, it exits\n"
+    "      --durable PATTERN\n"
+    "                      keep the messages of these topics on disk, in a stream of its own that\n"
+    "                      holds 1 GiB, beside those of the configuration; its name is 'durable', of\n"
+    "                      the next ones 'durable-2', ...; may be given several times\n"
+    "      --data DIR      directory of the streams; without it that of the configuration, or\n"
+    "                      $XDG_STATE_HOME/pubsub; without that variable /var/lib/pubsub for root,\n"
+    "                      else ~/.local/state/pubsub\n"
+    "      --salvage       when the data is damaged so that it can't be opened: take over what can be\n"
+    "                      read of it into a new file, keep the old one beside it, and go on\n"
+    "      --ready-fd N    also write the ready line to descriptor N, then close it\n"
+    "  -h, --help          show this\n"
+    "  -V, --version       show the version\n"
+    "\n"
+    "Sockets handed over by systemd (LISTEN_FDS) are served, too, instead of the default.\n"
+    "SIGTERM and SIGINT stop it: clients are told, what they have in their queues is written,\n"
+    "and what was published to streams is stored.\n"
+    "\n"
+    "Exit codes: 0 stopped; 1 a listener or the data can't be opened; 2 wrong option or\n"
+    "configuration.\n";
 
 static int wrong(const char *text)
 {
@@ -42,7 +54,9 @@ static int wrong(const char *text)
 struct later {
     const char *urls[LISTEN_MAX]; /* of --listen */
     int urls_count;
-    const char *file; /* of --config, or NULL */
+    const char *durables[STREAMS_MAX]; /* of --durable */
+    int durables_count;
+    const char *file, *data; /* of --config and --data, or NULL */
     bool check, print;
 };
 
@@ -53,10 +67,17 @@ static int add_listen(struct later *later, const char *url)
     return -1;
 }
 
-static int set_file(struct later *later, const char *path)
+static int add_durable(struct later *later, const char *patterns)
 {
-    if (later->file != NULL) return wrong("--config is given twice");
-    later->file = path;
+    if (later->durables_count == STREAMS_MAX) return wrong("--durable is given more than 256 times");
+    later->durables[later->durables_count++] = patterns;
+    return -1;
+}
+
+static int set_once(const char **value, const char *given, const char *twice)
+{
+    if (*value != NULL) return wrong(twice);
+    *value = given;
     return -1;
 }
 
@@ -72,18 +93,38 @@ static int set_ready_fd(struct options *options, const char *digits)
     return -1;
 }
 
+/* What is kept, and where. */
+static int configure_streams(struct options *options, const struct later *later)
+{
+    char text[1000], sentence[1100];
+    struct config *config = &options->config;
+    for (int i = 0; i < later->durables_count; i++) {
+        if (config_add_durable(config, later->durables[i], text, sizeof text) == 0) continue;
+        snprintf(sentence, sizeof sentence, "--durable: %s", text);
+        return wrong(sentence);
+    }
+    if (later->data != NULL && config_set_data(config, later->data, text, sizeof text) != 0) {
+        snprintf(sentence, sizeof sentence, "--data: %s", text);
+        return wrong(sentence);
+    }
+    if (options->salvage && config->streams_count == 0) {
+        return wrong("--salvage is of no use without a stream, from --durable or the configuration");
+    }
+    return -1;
+}
+
 /* The configuration, and where to serve. */
-static int configure(struct config *config, const struct later *later)
+static int configure(struct options *options, const struct later *later)
 {
     char text[1000], name[16];
-    config_defaults(config);
+    struct config *config = &options->config;
     if (later->file != NULL && config_load(config, later->file, text, sizeof text) != 0) return wrong(text);
     if (later->urls_count > 0) config->listeners_count = 0;
     for (int i = 0; i < later->urls_count; i++) {
         snprintf(name, sizeof name, "%d", i + 1);
         if (config_add_listener(config, name, later->urls[i], text, sizeof text) != 0) return wrong(text);
     }
-    return -1;
+    return configure_streams(options, later);
 }
 
 static int check_or_print(const struct config *config, const struct later *later)
@@ -100,22 +141,33 @@ static int check_or_print(const struct config *config, const struct later *later
 int options_parse(struct options *options, int argc, char **argv)
 {
     static const struct option known[] = {
-        {"config", required_argument, NULL, 'c'},   {"check-config", no_argument, NULL, 'k'},
-        {"print-config", no_argument, NULL, 'p'},   {"listen", required_argument, NULL, 'l'},
-        {"ready-fd", required_argument, NULL, 'r'}, {"help", no_argument, NULL, 'h'},
-        {"version", no_argument, NULL, 'V'},        {NULL, 0, NULL, 0},
+        {"config", required_argument, NULL, 'c'},
+        {"check-config", no_argument, NULL, 'k'},
+        {"print-config", no_argument, NULL, 'p'},
+        {"listen", required_argument, NULL, 'l'},
+        {"durable", required_argument, NULL, 'd'},
+        {"data", required_argument, NULL, 'D'},
+        {"salvage", no_argument, NULL, 's'},
+        {"ready-fd", required_argument, NULL, 'r'},
+        {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'V'},
+        {NULL, 0, NULL, 0},
     };
     struct later later = {0};
-    options->ready_fd = -1;
+    *options = (struct options){.ready_fd = -1};
+    config_defaults(&options->config);
     char text[400];
     int result = -1, letter;
     opterr = 0;
     while (result < 0 && (letter = getopt_long(argc, argv, ":c:l:hV", known, NULL)) != -1) {
         switch (letter) {
-        case 'c': result = set_file(&later, optarg); break;
+        case 'c': result = set_once(&later.file, optarg, "--config is given twice"); break;
         case 'k': later.check = true; break;
         case 'p': later.print = true; break;
         case 'l': result = add_listen(&later, optarg); break;
+        case 'd': result = add_durable(&later, optarg); break;
+        case 'D': result = set_once(&later.data, optarg, "--data is given twice"); break;
+        case 's': options->salvage = true; break;
         case 'r': result = set_ready_fd(options, optarg); break;
         case 'h': fputs(help, stdout); return 0;
         case 'V': puts("pubsubd " PUBSUB_VERSION); return 0;
@@ -129,7 +181,7 @@ int options_parse(struct options *options, int argc, char **argv)
         snprintf(text, sizeof text, "unexpected argument '%s'; try --help", argv[optind]);
         return wrong(text);
     }
-    if (result < 0) result = configure(&options->config, &later);
+    if (result < 0) result = configure(options, &later);
     if (result < 0) result = check_or_print(&options->config, &later);
     return result;
 }

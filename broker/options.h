@@ -5,7 +5,9 @@
 #include "config.h"
 
 struct options {
-    struct config config; /* --config's file, with --listen instead of its addresses if there is any */
+    struct config config; /* --config's file, with --listen instead of its addresses if there is any, --durable's streams
+                             behind its own, and --data. To be freed by config_free(), whatever options_parse() returns */
+    bool salvage;
     int ready_fd;         /* -1: none */
 };
 

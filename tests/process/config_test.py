@@ -89,6 +89,17 @@ class Printing(ConfigTest):
         self.assertIn("\nurl = tcp://[::1]:5\n", printed)
         self.assertNotIn("[listener here]", printed)
 
+    def test_durable_and_data_are_part_of_what_is_printed(self):
+        self.write("[stream durable]\ntopics = a/#, b\nmax_age = 7d\n[broker]\ndata = /its/own\n")
+        printed = self.ok("-c", self.file, "--durable", "c,d/+", "--durable", "#", "--data", "/another one", "--print-config")
+        streams = printed[printed.index("\n[stream durable]\n"):printed.index("\n# Where it is served")]
+        defaults = "max_bytes = 1g\nmax_age = 0\nmax_messages = 0\non_full = drop_oldest\n"
+        self.assertEqual(streams, "\n[stream durable]\ntopics = a/#\ntopics = b\n" + defaults.replace("age = 0", "age = 7d") +
+                         "\n[stream durable-2]\ntopics = c\ntopics = d/+\n" + defaults +
+                         "\n[stream durable-3]\ntopics = #\n" + defaults)
+        self.assertIn("\ndata = /another one\n", printed)
+        self.assertEqual(self.ok("-c", self.write(printed), "--print-config"), printed)
+
     def test_nobody_reads_what_is_printed(self):
         with open("/dev/full", "w") as full:
             done = subprocess.run([brokers.PUBSUBD, "--print-config"], stdout=full, stderr=subprocess.PIPE, text=True,
@@ -116,6 +127,15 @@ class Checking(ConfigTest):
         self.assert_refused("pubsubd: --check-config needs --config FILE\n", "--check-config")
         self.assert_refused("pubsubd: --config is given twice\n", "-c", EXAMPLE, "-c", EXAMPLE)
         self.assertEqual(self.run_to_end("--config").returncode, 2)
+        self.assert_refused("pubsubd: --data is given twice\n", "--data", "a", "--data", "a")
+        self.assert_refused("pubsubd: --data: '' can't be the data directory: it is empty\n", "--data", "")
+        self.assert_refused("pubsubd: --durable: 'a#' can't be a stream's pattern: a wildcard, '+' or '#', must be a whole "
+                            "level\n", "--durable", "a#")
+        self.assert_refused("pubsubd: --durable: 'x' is a pattern of the stream 'durable' already\n", "--durable", "x,y",
+                            "--durable", "x")
+        self.assert_refused("pubsubd: --salvage is of no use without a stream, from --durable or the configuration\n",
+                            "--salvage")
+        self.assert_refused("pubsubd: --durable is given more than 256 times\n", *["--durable", "x"] * 257)
 
     def test_a_wrong_file_opens_nothing(self):
         path = self.dir / "s"
@@ -125,9 +145,9 @@ class Checking(ConfigTest):
 
     def test_checking_opens_nothing(self):
         path = self.dir / "s"
-        self.write(f"[listener here]\nurl = unix:{path}\n")
+        self.write(f"[listener here]\nurl = unix:{path}\n[stream all]\ntopics = #\n[broker]\ndata = {self.dir}/data\n")
         self.ok("-c", self.file, "--check-config")
-        self.ok("-c", self.file, "--print-config")
+        self.ok("-c", self.file, "--print-config", "--salvage")
         self.assertEqual(os.listdir(self.dir), [self.file.name])
 
 

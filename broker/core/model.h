@@ -197,6 +197,7 @@ struct session {
     bool ahead_over;                  /* coming in: a frame came that nothing may overtake */
     bool has_inbox;                   /* in broker.inboxes */
     bool is_waking;                   /* in broker.waking */
+    bool is_operator;                 /* may remove what streams keep */
     bool half;                        /* goes on delivering after the peer's end of stream */
     bool paused;                      /* reading is off */
 

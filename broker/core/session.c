@@ -38,6 +38,11 @@ struct session *session_new(struct broker *broker, struct link *link)
     return session;
 }
 
+void session_set_operator(struct session *session)
+{
+    session->is_operator = true;
+}
+
 void session_set_state(struct session *session, enum session_state state)
 {
     assert(state > session->state);

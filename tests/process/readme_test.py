@@ -18,7 +18,7 @@ import msgpack
 import raw
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
-TOUR = "## A five-minute tour"
+SECTIONS = {"## A five-minute tour": [], "## Durable streams": ["--durable", "orders/#"]}  # arguments of the broker
 COMMAND_S = 60
 
 
@@ -103,13 +103,15 @@ class Readme(unittest.TestCase):
         directory = tempfile.TemporaryDirectory(prefix="pubsub-test-")
         self.addCleanup(directory.cleanup)
         self.dir = directory.name
-        self.broker = brokers.Broker()
-        self.addCleanup(self.broker.stop)
-        relay = os.path.join(self.dir, "relay")
-        self.relay = Relay(self.broker.unix, relay)
+
+    def serve(self, arguments):
+        broker = brokers.Broker(arguments=arguments)
+        self.addCleanup(broker.stop)
+        path = os.path.join(broker.dir, "relay")
+        self.relay = Relay(broker.unix, path)
         self.addCleanup(self.relay.close)
         programs = os.path.dirname(os.environ["PUBSUB"])
-        self.environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}", "PUBSUB_URL": f"unix:{relay}",
+        self.environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}", "PUBSUB_URL": f"unix:{path}",
                             "LC_ALL": "C.UTF-8"}
 
     def start(self, command):
@@ -132,11 +134,16 @@ class Readme(unittest.TestCase):
             self.fail(f"'{command}' did not end; it printed: {error.stdout}")
         self.assertEqual(printed.splitlines(), expected, f"of '{command}'")
 
-    def test_tour(self):
-        start = self.readme.index(TOUR)
-        tour = self.readme[start:self.readme.index("\n## ", start + 1)]
+    def test_sections(self):
+        for title, arguments in SECTIONS.items():
+            with self.subTest(title):
+                start = self.readme.index(title)
+                self.serve(arguments)
+                self.follow(self.readme[start:self.readme.index("\n## ", start + 1)])
+
+    def follow(self, section):
         run, waiting = 0, None
-        for info, lines in blocks(tour):
+        for info, lines in blocks(section):
             if info.startswith("console waits "):
                 (command, expected), = commands(lines)
                 self.relay.forget()
@@ -154,9 +161,17 @@ class Readme(unittest.TestCase):
                         self.finish(*waiting)
                 waiting = None
             else:
-                self.assertEqual(info, "c", "a block of the tour that nothing checks")
+                self.assertIn(info, ("c", "ini", "sh"), "a block that nothing checks")
         self.assertIsNone(waiting)
-        self.assertGreater(run, 10)
+        self.assertGreater(run, 5)
+
+    def test_configurations(self):
+        path = pathlib.Path(self.dir, "pubsubd.conf")
+        found = ["\n".join(lines) for info, lines in blocks(self.readme) if info == "ini"]
+        self.assertTrue(found)
+        for text in found:
+            path.write_text(text)
+            subprocess.run([brokers.PUBSUBD, "--check-config", "--config", path], check=True, timeout=COMMAND_S)
 
     def test_code_is_a_file_that_is_compiled(self):
         found = re.findall(r"```c\n(.*?)```", self.readme, re.DOTALL)

@@ -211,7 +211,6 @@ struct session {
     struct list_node in_publishing;   /* of the broker's commit, while .is_publishing */
     bool is_publishing;               /* what it published is to be recorded with its pid */
     uint32_t sess_s;                  /* how long the session outlives the connection; 0: not at all */
-    bool is_operator;                 /* it may ask for what only who runs the broker may */
 
     /* coming in */
     struct slab *large;               /* a frame that gets a buffer of its own */

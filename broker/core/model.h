@@ -427,6 +427,11 @@ struct part {
     uint32_t off, len, count;
 };
 
+/* operator.c */
+bool operator_is_request(mps_view topic);
+/* Does what this MSG asks for, and answers it. Or returns why not. */
+const char *operator_request(struct session *session, mps_view frame);
+
 /* open.c */
 /* The value of a topic that is kept is a record, too. */
 void retained_keep(struct broker *broker, mps_view topic, mps_view frame, uint64_t expires_ms);
@@ -589,6 +594,8 @@ void sys_free(struct broker *broker);
 void sys_wanted(struct broker *broker, mps_view pattern); /* somebody subscribed to this */
 void sys_mailbox_gone(struct mailbox *box);
 void sys_pass_debtor(struct mailbox *box);         /* it is about to leave broker.debtors */
+void sys_publish(struct broker *broker, const char *topic, const struct mps_out *map);
+void sys_publish_streams(struct broker *broker);   /* sys_streams.c */
 /* Publishes what is due. Returns when to call again, UINT64_MAX: not until something changes. */
 uint64_t sys_turn(struct broker *broker);
 

@@ -269,10 +269,31 @@ static bool waits_for_store(struct session *session, const struct route *route, 
     return true;
 }
 
+/* Requests to the broker itself: nobody else gets them. */
+static void publish_requests(struct session *session, const struct publish *publish)
+{
+    static const struct route nowhere;
+    struct run *run = publish->run;
+    char text[400];
+    uint64_t pid;
+    for (uint32_t at = 0, end, one; at < run->len && session->state == SESSION_READY; at = end) {
+        end = run_frame_end(run, at, at, &one);
+        const char *wrong = ack_level(session) > 1 ? "a request is not stored"
+                                                   : operator_request(session, (mps_view){run->bytes + at, end - at});
+        snprintf(text, sizeof text, "may not ask '%s': %s", printable(publish->topic), wrong ? wrong : "");
+        if (wrong != NULL) publish_refuse(session, publish->topic, MPS_NOT_AUTHORISED, text);
+        else if (take_pids(session, 1, &pid)) count_acks(session, &nowhere, pid, 1, 1, 0, 0);
+    }
+}
+
 uint32_t publish_run(struct session *session, const struct publish *publish, uint64_t work_end)
 {
     struct broker *broker = session->broker;
     struct run *run = publish->run;
+    if (publish->route == NULL && operator_is_request(publish->topic)) {
+        publish_requests(session, publish);
+        return run->count;
+    }
     const struct route *route;
     char text[400];
     uint32_t taken = run->count;

@@ -89,13 +89,16 @@ static void put_name(struct mps_out *out, const char *key, mps_view text)
     mps_put_text(out, text);
 }
 
-static void publish(struct broker *broker, const char *topic, const struct mps_out *map)
+void sys_publish(struct broker *broker, const char *topic, const struct mps_out *map)
 {
-    uint8_t room[2048];
-    struct mps_out frame = mps_out_open(room, sizeof room);
-    if (map->full || !mps_encode_msg(&frame, &(struct mps_msg){.topic = mps_text(topic), .payload = mps_out_view(map)}))
-        return; /* never: names and patterns are bounded */
-    publish_own(broker, run_copy(&broker->runs, frame.buf, frame.len), false);
+    uint32_t cap = MPS_TOPIC_MAX + 64 + map->len;
+    uint8_t *room = malloc(cap);
+    if (room == NULL) abort(); /* small */
+    struct mps_out frame = mps_out_open(room, cap);
+    struct mps_msg msg = {.topic = mps_text(topic), .payload = mps_out_view(map)};
+    if (!map->full && mps_encode_msg(&frame, &msg)) /* always: names and patterns are bounded */
+        publish_own(broker, run_copy(&broker->runs, frame.buf, frame.len), false);
+    free(room);
 }
 
 static void publish_broker(struct broker *broker)
@@ -104,7 +107,7 @@ static void publish_broker(struct broker *broker)
     struct mps_out map = mps_out_open(room, sizeof room);
     struct broker_figures f;
     broker_figures(broker, &f);
-    mps_put_map(&map, 15);
+    mps_put_map(&map, 16);
     put_name(&map, "version", mps_text(PUBSUB_VERSION));
     put_number(&map, "epoch", broker->epoch);
     put_number(&map, "uptime_ms", broker->now_ms - broker->started_ms);
@@ -120,7 +123,8 @@ static void publish_broker(struct broker *broker)
     put_number(&map, "messages_out", f.copies_out);
     put_number(&map, "lost", f.copies_lost);
     put_number(&map, "protocol_errors", f.protocol_errors);
-    publish(broker, "$SYS/broker", &map);
+    put_number(&map, "streams", broker->streams_count);
+    sys_publish(broker, "$SYS/broker", &map);
 }
 
 static void put_counts(struct mps_out *map, const struct mailbox *box)
@@ -150,7 +154,7 @@ static void publish_subscription(struct broker *broker, const struct subscriptio
     if (sub->group != NULL) put_name(&map, "group", group_name(sub->group));
     put_counts(&map, &sub->box);
     snprintf(topic, sizeof topic, "$SYS/subscription/%.*s/%u", (int)id.len, (const char *)id.ptr, sub->sid);
-    publish(broker, topic, &map);
+    sys_publish(broker, topic, &map);
 }
 
 static void publish_group(struct broker *broker, const struct group *group)
@@ -165,7 +169,7 @@ static void publish_group(struct broker *broker, const struct group *group)
     put_number(&map, "members", group->members_count);
     put_counts(&map, &group->box);
     snprintf(topic, sizeof topic, "$SYS/group/%.*s", (int)name.len, (const char *)name.ptr);
-    publish(broker, topic, &map);
+    sys_publish(broker, topic, &map);
 }
 
 static void publish_box(struct mailbox *box)
@@ -219,6 +223,7 @@ static void begin_what_is_due(struct broker *broker)
         sys->last_ms = broker->now_ms;
         sys->next_ms = broker->now_ms + broker->limits.sys_ms;
         publish_broker(broker);
+        sys_publish_streams(broker);
         sys->round = broker->boxes.first;
     }
 }

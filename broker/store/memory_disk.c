@@ -160,6 +160,7 @@ void disk_read(const struct memory_disk *disk, struct store_read *read)
     const struct kept_stream *kept = stream_of((struct memory_disk *)disk, read->stream);
     uint32_t at = block_at(kept, read->from);
     read->code = STORE_OK;
+    if (read->from >= read->end) return;
     for (; at < kept->count && kept->blocks[at].block.first < read->end; at++) {
         if (!kept->blocks[at].damaged) break;
         pass_over(read, &kept->blocks[at].block);

@@ -69,19 +69,21 @@ struct store_batch {
 struct store_read {
     uint32_t stream;
     uint64_t from;         /* position that is wanted */
-    uint64_t end;          /* only positions below this are wanted; what is committed */
+    uint64_t end;          /* only blocks that begin below this are wanted; what is committed */
     uint32_t bytes_most;   /* more blocks are not added when that would make it longer than this */
     void *user;            /* the core's */
     struct store_read *next;
 
     /* The block that holds .from, or if there is none, the first one behind it; and with it those that follow without a
-     * hole, and whose time is less than a second later. .bytes has an allocation of its own (malloc) that is the
-     * core's, NULL if .code isn't STORE_OK or there is no such block below .end. */
+     * hole, and whose time is less than a second later than the first one's, and not before it. .expires_ms is the least
+     * that isn't 0. .bytes has an allocation of its own (malloc) that is the core's, NULL if .code isn't STORE_OK or there
+     * is no such block below .end. */
     enum store_code code;
     struct store_block block;
     uint8_t *bytes;
-    uint64_t damaged_first, damaged_last; /* positions of blocks that did not fit their checksum and were passed over,
-                                             all before .block; 0: none */
+    /* Positions from .from on, below .end and before .block that may have been stored, and can't be read: they did not fit
+     * their checksum, or there is no way to them. 0: none. Others between .from and .block are not in the store. */
+    uint64_t damaged_first, damaged_last;
     char text[STORE_TEXT_MAX];            /* of an error */
 };
 
@@ -109,11 +111,12 @@ struct store {
     /* Begins to make this durable; the next one only after .committed(). The batch stays unchanged until then. */
     void (*commit)(struct store *store, const struct store_batch *batch);
     /* Begins to fetch; any number at a time. The request stays the store's until .read_done(), which is called for each,
-     * in any order. */
+     * in any order. It is of malloc(). */
     void (*read)(struct store *store, struct store_read *read);
     /* Calls the events of what is done by now. */
     void (*poll)(struct store *store);
-    /* Waits for what has begun, calls no events, and frees the store; reads that are left are freed with their bytes. */
+    /* Waits for the commit that has begun, calls no events, and frees the store; reads that are left are freed with their
+     * bytes. */
     void (*close)(struct store *store);
 };
 

@@ -63,6 +63,7 @@ void broker_free(struct broker *broker)
     will_free_all(broker);
     commit_free(broker);
     cursor_records_free(broker);
+    free(broker->area.free);
     heap_free(&broker->redeliveries);
     chunks_free(broker);
     streams_free(broker);
@@ -258,7 +259,7 @@ void broker_each_subscription(const struct broker *broker, bool (*fn)(const stru
                                                    .matched = box->matched,
                                                    .sent = box->sent,
                                                    .lost = box->lost,
-                                                   .queued = box->queue.msgs,
+                                                   .queued = mailbox_waiting(box),
                                                    .queued_bytes = box->queue.bytes};
             if (!fn(&figures, arg)) return;
         }

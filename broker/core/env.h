@@ -32,6 +32,10 @@ struct env {
     void (*close)(struct env *env, struct link *link);
     /* One line for the operator, without newline. What came from a peer is escaped already. */
     void (*log)(struct env *env, enum log_level level, const char *line);
+    /* A temporary area for what queues put outside of memory, which nobody else sees and which is empty at the start. Offsets
+     * and lengths in bytes. 0, or -1: no room, or it is broken. NULL: there is no such area. */
+    int (*area_write)(struct env *env, uint64_t at, const void *bytes, size_t len);
+    int (*area_read)(struct env *env, uint64_t at, void *bytes, size_t len);
 };
 
 #endif

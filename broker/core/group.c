@@ -77,7 +77,7 @@ static void group_free(struct group *group)
     cursor_retire(group->box.cursor);
     cursor_free(group->box.cursor);
     if (group->is_dirty) list_remove(&broker->dirty_groups, &group->in_dirty);
-    broker->figures.copies_lost += group->box.queue.msgs;
+    broker->figures.copies_lost += mailbox_waiting(&group->box);
     mailbox_free(&group->box);
     broker->groups_count--;
     free(group);
@@ -153,6 +153,7 @@ static void inherit(struct subscription *sub, struct group *group)
         if (entry->run == NULL) mailbox_append_gap(&sub->box, (enum mps_gap_reason)entry->off, entry->count);
         else mailbox_append(&sub->box, entry->run, part);
     }
+    spill_move(&group->box, &sub->box);
     mailbox_clear(&group->box);
 }
 

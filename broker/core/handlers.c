@@ -221,8 +221,8 @@ void handle_UNSUB(struct session *session, mps_view frame)
     if (sub != NULL) {
         const struct mailbox *box = &sub->box;
         mark.sent = box->sent;
-        mark.lost = box->lost + box->queue.msgs;
-        session->broker->figures.copies_lost += box->queue.msgs;
+        mark.lost = box->lost + mailbox_waiting(box);
+        session->broker->figures.copies_lost += mailbox_waiting(box);
         subscription_free(sub);
     }
     if (session->held.sid == unsub.sid) session->held.sid = UINT32_MAX; /* if the sid comes again, it is said again */
@@ -251,7 +251,7 @@ void handle_STAT(struct session *session, mps_view frame)
                                              .matched = box->matched,
                                              .sent = box->sent,
                                              .lost = box->lost,
-                                             .queued = box->queue.msgs,
+                                             .queued = mailbox_waiting(box),
                                              .queued_bytes = box->queue.bytes});
     reply_frame(session, &out);
 }

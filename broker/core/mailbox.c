@@ -226,6 +226,7 @@ void mailbox_pop(struct mailbox *box, uint32_t len, uint64_t count)
     struct totals was = mailbox_totals(box);
     if (box->latest != NULL) latest_forget(box->latest, queue_frame(queue_at(&box->queue, 0)), box->queue.first);
     queue_pop(&box->queue, &box->broker->runs, len, count);
+    if (box->spill != NULL) spill_refill(box);
     mailbox_account(box, was);
 }
 
@@ -233,6 +234,7 @@ void mailbox_pop_gap(struct mailbox *box)
 {
     struct totals was = mailbox_totals(box);
     queue_pop_gap(&box->queue);
+    if (box->spill != NULL) spill_refill(box);
     mailbox_account(box, was);
 }
 
@@ -260,6 +262,7 @@ void mailbox_clear(struct mailbox *box)
 {
     struct totals was = mailbox_totals(box);
     queue_clear(&box->queue, &box->broker->runs);
+    spill_free(box);
     mailbox_account(box, was);
 }
 
@@ -349,6 +352,7 @@ void mailbox_free(struct mailbox *box)
     hold_wake_all(box);
     timer_cancel(&broker->expiries, &box->expiry);
     queue_clear(&box->queue, &broker->runs);
+    spill_free(box);
     if (box->latest != NULL) latest_free(box->latest);
     box->latest = NULL;
     mailbox_account(box, was);
@@ -358,10 +362,13 @@ void mailbox_free(struct mailbox *box)
     filter_unref(broker, box->filter);
 }
 
-bool mailbox_can_change(const struct mailbox *box, enum mps_policy policy)
+const char *mailbox_change_error(const struct mailbox *box, enum mps_policy policy)
 {
-    bool changes = (box->policy == MPS_POLICY_LATEST) != (policy == MPS_POLICY_LATEST);
-    return !changes || box->queue.msgs <= INDEX_MAX;
+    if (box->spill != NULL && policy != MPS_POLICY_SPILL)
+        return "the policy can't be changed from 'spill' while messages are outside of memory";
+    if ((box->policy == MPS_POLICY_LATEST) != (policy == MPS_POLICY_LATEST) && box->queue.msgs > INDEX_MAX)
+        return "the policy can't be changed to or from 'latest' while more than 4096 messages are queued";
+    return NULL;
 }
 
 /* Message by message, as they may be of several keys, and each with a run of its own, as each is an entry. */

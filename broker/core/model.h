@@ -39,6 +39,7 @@ struct mailbox {
     uint64_t matched, sent, lost;     /* messages since SUB: matched = sent + lost + queue.msgs */
     uint64_t expires_ms;              /* no queued message expires before; UINT64_MAX: none does */
     struct cursor *cursor;            /* reads streams; then messages of theirs don't come here. NULL: it doesn't */
+    struct spill *spill;              /* what is behind the queue, outside of memory; NULL: nothing is */
     struct latest *latest;            /* index of the queue by key; NULL unless the policy is `latest` */
     uint32_t rx_max;                  /* bytes of the longest frame that its reader takes; 0: any */
     uint8_t policy, then;             /* enum mps_policy */
@@ -283,6 +284,14 @@ struct router {
 
 struct flush_plan;
 
+/* Memory of the environment's that isn't memory of the process, in pages. */
+struct area {
+    uint32_t *free;                   /* pages that were used before */
+    uint32_t free_count, free_cap;
+    uint32_t fresh;                   /* the first page that never was */
+    uint64_t used;                    /* pages */
+};
+
 struct broker {
     struct env *env;
     struct broker_limits limits;
@@ -330,6 +339,7 @@ struct broker {
     uint64_t surveys_bytes;
     struct hash cursor_records;       /* of cursors that nobody has at the moment, by key */
     struct heap cursor_expiries;
+    struct area area;                 /* of queues of policy `spill` */
     struct mailbox store_box;         /* takes nothing: publishers wait for it while too much is not stored yet */
     uint64_t age_look_ms;             /* when to look next for what is too old in streams */
     struct broker_figures figures;    /* the counters; the rest is filled when asked */
@@ -499,8 +509,8 @@ void mailbox_take_back(struct mailbox *box, struct mailbox **from, uint32_t from
 bool mailbox_has_room(struct mailbox *box, struct part part, uint64_t reserved_bytes);
 bool mailbox_never_fits(const struct mailbox *box, uint32_t len);
 void mailbox_expire(struct mailbox *box);   /* what has expired becomes a gap; long queues may have to wait for that */
-/* Whether the policy can be changed to this: what is queued would have to be indexed. */
-bool mailbox_can_change(const struct mailbox *box, enum mps_policy policy);
+/* Why the policy can't be changed to this at the moment; NULL: it can. */
+const char *mailbox_change_error(const struct mailbox *box, enum mps_policy policy);
 void mailbox_cut_down(struct mailbox *box, uint64_t memory_bytes); /* the oldest go, GAP 11, until it costs no more */
 uint64_t mailbox_memory(const struct mailbox *box); /* what it costs, as if it held its runs alone */
 uint64_t mailbox_lag_ms(const struct mailbox *box); /* how long the first message has waited */
@@ -515,6 +525,19 @@ struct terms {
 };
 void mailbox_set_terms(struct mailbox *box, const struct terms *terms); /* takes over the reference to the filter */
 struct terms mailbox_terms(const struct mailbox *box);
+
+/* spill.c: what is behind a queue of policy `spill` that is full */
+uint64_t mailbox_spilled(const struct mailbox *box); /* messages */
+static inline uint64_t mailbox_waiting(const struct mailbox *box) /* all that is queued */
+{
+    return box->queue.msgs + mailbox_spilled(box);
+}
+/* Puts frames there. Returns those for which there is no room. */
+struct part spill_put(struct mailbox *box, struct run *run, struct part part);
+void spill_lose(struct mailbox *box, enum mps_gap_reason reason, uint64_t count); /* these were to be behind it all */
+void spill_refill(struct mailbox *box);    /* the queue gets some of it, if it has room again; without accounting */
+void spill_move(struct mailbox *from, struct mailbox *to); /* what is behind one queue is behind the other one now */
+void spill_free(struct mailbox *box);      /* NULL is allowed */
 
 /* latest.c: where in a queue of policy `latest` the message of a key stands, by the number of its entry */
 struct latest *latest_new(uint64_t seed);

@@ -137,6 +137,34 @@ static uint64_t push_at_last(struct mailbox *box, struct run *run, struct part p
     return 0;
 }
 
+/* The oldest make room, in the queue and with it behind it. */
+static struct part spill_and_make_room(struct mailbox *box, struct run *run, struct part part)
+{
+    while (part.count > 0 && box->queue.msgs > 0) {
+        mailbox_lose_oldest(box, box->queue.msgs / 2, UINT64_MAX, MPS_GAP_DROP_OLD);
+        spill_refill(box);
+        part = spill_put(box, run, part);
+    }
+    return part;
+}
+
+/* What the queue has no room for goes behind it, outside of memory; what that has no room for, to the other policy. */
+static uint64_t push_or_spill(struct mailbox *box, struct run *run, struct part part, uint64_t allowed)
+{
+    if (box->spill == NULL) {
+        struct part fit = fitting(box, run, part, allowed);
+        push(box, run, fit);
+        part = after(part, fit);
+    }
+    if (part.count > 0) part = spill_put(box, run, part);
+    if (part.count > 0 && box->then == MPS_POLICY_DROP_OLD) part = spill_and_make_room(box, run, part);
+    if (part.count > 0) spill_lose(box, MPS_GAP_DROP_NEW, part.count);
+    if (part.count > 0 && box->then == MPS_POLICY_CLOSE && box->session != NULL)
+        session_too_slow(box->session, container_of(box, struct subscription, box), false);
+    if (box->spill != NULL) spill_refill(box);
+    return part.count;
+}
+
 /* Frames each of which would fit into the empty queue. */
 static uint64_t push_part(struct mailbox *box, struct run *run, struct part part, uint64_t allowed)
 {
@@ -148,7 +176,7 @@ static uint64_t push_part(struct mailbox *box, struct run *run, struct part part
     case MPS_POLICY_LATEST: push_latest_of(box, run, part, allowed); break;
     case MPS_POLICY_CLOSE: return push_or_close(box, run, part, allowed);
     case MPS_POLICY_BLOCK: return push_at_last(box, run, part, allowed);
-    case MPS_POLICY_SPILL: break; /* never granted */
+    case MPS_POLICY_SPILL: return push_or_spill(box, run, part, allowed);
     }
     return 0;
 }
@@ -163,9 +191,12 @@ static void refuse_too_large(struct mailbox *box)
         session_too_slow(box->session, container_of(box, struct subscription, box), false);
         mailbox_lose_here(box, MPS_GAP_DROP_NEW, 1);
         break;
+    case MPS_POLICY_SPILL:
+        if (box->spill != NULL) spill_lose(box, MPS_GAP_DROP_NEW, 1);
+        else mailbox_lose_here(box, MPS_GAP_DROP_NEW, 1);
+        break;
     case MPS_POLICY_DROP_NEW:
     case MPS_POLICY_BLOCK: mailbox_lose_here(box, MPS_GAP_DROP_NEW, 1); break;
-    case MPS_POLICY_SPILL: break;
     }
 }
 
@@ -184,7 +215,8 @@ static uint64_t push_each(struct mailbox *box, struct run *run, struct part part
         }
         if (good.count > 0) refused += push_part(box, run, good, allowed);
         if (len > rx_max) {
-            mailbox_lose_here(box, MPS_GAP_TOO_LARGE, 1);
+            if (box->spill != NULL) spill_lose(box, MPS_GAP_TOO_LARGE, 1);
+            else mailbox_lose_here(box, MPS_GAP_TOO_LARGE, 1);
         } else {
             refuse_too_large(box);
             refused++;
@@ -199,8 +231,8 @@ static uint64_t push_each(struct mailbox *box, struct run *run, struct part part
 static bool fits_as_it_is(const struct mailbox *box, const struct run *run, struct part part, uint64_t allowed)
 {
     uint64_t memory = mailbox_memory(box) + part.len + QUEUE_ENTRY_BYTES;
-    return box->latest == NULL && mailbox_fits(box, part, allowed) && memory <= mailbox_memory_allowed(allowed) &&
-           (box->rx_max == 0 || run->longest <= box->rx_max) &&
+    return box->latest == NULL && box->spill == NULL && mailbox_fits(box, part, allowed) &&
+           memory <= mailbox_memory_allowed(allowed) && (box->rx_max == 0 || run->longest <= box->rx_max) &&
            (box->session == NULL || box->session->slow_text == NULL);
 }
 

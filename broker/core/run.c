@@ -71,19 +71,25 @@ struct run *run_copy(struct run_pool *pool, const uint8_t *frame, uint32_t len)
     return run;
 }
 
-struct run *run_of_stored(struct run_pool *pool, uint8_t *take_bytes, uint32_t len, uint32_t count)
+struct run *run_of_bytes(struct run_pool *pool, uint8_t *take_bytes, uint32_t len, uint32_t count)
 {
     struct run *run = take_run(pool);
     run->bytes = take_bytes;
     run->len = len;
     run->count = count;
+    count_own(pool, run, len);
+    return run;
+}
+
+struct run *run_of_stored(struct run_pool *pool, uint8_t *take_bytes, uint32_t len, uint32_t count)
+{
+    struct run *run = run_of_bytes(pool, take_bytes, len, count);
     run->shortest = UINT32_MAX;
     for (uint32_t off = 0, one; off < len; off += one) {
         one = mps_msg_frame_len(take_bytes + off);
         if (one > run->longest) run->longest = one;
         if (one < run->shortest) run->shortest = one;
     }
-    count_own(pool, run, len);
     run->is_stored = true;
     pool->stored_bytes += len;
     pool->stored_count++;

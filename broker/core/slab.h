@@ -85,6 +85,9 @@ struct run_pool {
 struct run *run_new(struct run_pool *pool, struct slab *slab, const uint8_t *bytes);
 /* A run with a copy of this one frame; the caller owns the one reference. */
 struct run *run_copy(struct run_pool *pool, const uint8_t *frame, uint32_t len);
+/* A run over count frames in memory from malloc() that it takes over; the caller sets the rest, and owns the one
+ * reference. */
+struct run *run_of_bytes(struct run_pool *pool, uint8_t *take_bytes, uint32_t len, uint32_t count);
 /* A run over count frames that are stored, in memory from malloc() that it takes over; the caller owns the one reference. */
 struct run *run_of_stored(struct run_pool *pool, uint8_t *take_bytes, uint32_t len, uint32_t count);
 /* A run with a copy of count frames of another one; the caller owns the one reference. */

@@ -141,9 +141,8 @@ static bool grants(struct session *session, const struct mps_sub *in, enum mps_c
                printable(subscription_pattern(sub)));
     else if (odd != NULL) refuse(session, in->sid, MPS_BAD_OPTION, "%s", odd);
     else if (unreadable != NULL) refuse(session, in->sid, unreadable_code, "%s", unreadable);
-    else if (sub != NULL && !mailbox_can_change(box_of(sub), in->options.policy))
-        refuse(session, in->sid, MPS_BAD_OPTION,
-               "the policy can't be changed to or from 'latest' while more than 4096 messages are queued");
+    else if (sub != NULL && mailbox_change_error(box_of(sub), in->options.policy) != NULL)
+        refuse(session, in->sid, MPS_BAD_OPTION, "%s", mailbox_change_error(box_of(sub), in->options.policy));
     else if (sub == NULL && count >= max_subs)
         refuse(session, in->sid, MPS_TOO_MANY_SUBS, "the limit of %u subscriptions of a connection is reached",
                max_subs);

@@ -133,7 +133,7 @@ static void put_counts(struct mps_out *map, const struct mailbox *box)
     put_number(map, "matched", box->matched);
     put_number(map, "sent", box->sent);
     put_number(map, "lost", box->lost);
-    put_number(map, "queued", box->queue.msgs);
+    put_number(map, "queued", mailbox_waiting(box));
     put_number(map, "queued_bytes", box->queue.bytes);
     put_number(map, "lag_ms", mailbox_lag_ms(box));
     mps_put_text(map, mps_text("slow"));

@@ -296,7 +296,14 @@ struct stage *bench_open(const char *text, char *error, size_t cap)
                                   .room = bench_room,
                                   .pass = bench_pass,
                                   .close = bench_close};
-    bench->env = (struct env){env_now, env_wall, env_random, env_send, env_send_end, env_reading, env_close, env_log};
+    bench->env = (struct env){.now_ms = env_now,
+                              .wall_ms = env_wall,
+                              .random = env_random,
+                              .send = env_send,
+                              .send_end = env_send_end,
+                              .reading = env_reading,
+                              .close = env_close,
+                              .log = env_log};
     bench->now_ms = 1000000;
     bench->random = 1;
     bench->broker = broker_new(&bench->env, &limits);

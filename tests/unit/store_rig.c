@@ -224,7 +224,7 @@ void rig_free(struct store_read *read)
 
 void rig_path(const struct rig *rig, const char *name, char path[128])
 {
-    snprintf(path, 128, "%s/%s", rig->directory, name);
+    if (snprintf(path, 128, "%s/%s", rig->directory, name) >= 128) abort();
 }
 
 bool rig_exists(const struct rig *rig, const char *name)

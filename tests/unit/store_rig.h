@@ -10,7 +10,7 @@ enum rig_kind { RIG_MEMORY, RIG_SQLITE };
 struct rig {
     enum rig_kind kind;
     struct store *store; /* NULL while it is closed */
-    char directory[64];  /* of its own, for SQLite */
+    char directory[128]; /* of its own, for SQLite */
     struct memory_disk *disk;
     bool salvage;                 /* the next rig_open() does */
     char text[STORE_TEXT_MAX];    /* why rig_open() or rig_load() or the last commit failed */

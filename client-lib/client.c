@@ -79,6 +79,7 @@ static int prepare(struct pubsub *client, const struct pubsub_options *options)
     client->fd = -1;
     client->max_payload = MPS_PAYLOAD_MAX;
     client->write_at = MPS_GATHER_BYTES;
+    client->boot = mps_random();
     int rc = take_options(client, options);
     if (rc != PUBSUB_OK) return rc;
     client->rx_cap = RX_FIRST_BYTES;
@@ -176,25 +177,52 @@ void pubsub_close(pubsub *client, int timeout_ms)
 
 /* ---- subscribing ------------------------------------------------------------------------------------------------ */
 
+/* Why a subscription can't be asked for; NULL: *frame is what asks for it. */
+static const char *judge(const struct pubsub *client, struct mps_sub *frame, const char *pattern,
+                         const struct pubsub_subscribe_options *options)
+{
+    const char *why;
+    uint32_t sid = options != NULL && options->sid != 0 ? options->sid : 1;
+    if (mps_request_subscription(frame, sid, pattern, options, &why) != PUBSUB_OK) return why;
+    if (options == NULL) return NULL;
+    if (options->sid != 0 && mps_subs_find(&client->subs, sid) != NULL) return "its number is in use";
+    if (options->durable && (client->options.session_s == 0 || client->options.client_id == NULL))
+        return "the option durable needs the client's options session_s and client_id";
+    return NULL;
+}
+
+/* It may be one that the session has already, made by an earlier client: then it counts and stands as that left it. */
+static void send_sub(struct pubsub *client, struct mps_sub_entry *sub, const struct mps_sub *frame)
+{
+    struct mps_out out = mps_outbox_open(&client->outbox);
+    mps_encode_sub(&out, frame);
+    mps_outbox_add(&client->outbox, &out);
+    if (!client->resumed) return;
+    sub->moving =
+        sub->options.from == PUBSUB_FROM_SEQ && sub->options.ack == PUBSUB_ACKS_NONE && sub->options.group == NULL;
+    if (!sub->options.by_credit) return;
+    sub->recount = true;
+    out = mps_outbox_open(&client->outbox);
+    mps_encode_stat(&out, &(struct mps_stat){.sid = sub->sid});
+    mps_outbox_add(&client->outbox, &out);
+}
+
 int pubsub_subscribe(pubsub *client, const char *pattern, const struct pubsub_subscribe_options *options, uint32_t *sid)
 {
     struct mps_sub frame;
-    const char *why;
     if (!mps_client_may_ask(client)) return mps_client_refuse_ended(client);
-    if (mps_request_subscription(&frame, 1, pattern, options, &why) != PUBSUB_OK)
+    const char *why = judge(client, &frame, pattern, options);
+    if (why != NULL)
         return mps_client_error(client, PUBSUB_EINVAL, "bad subscription to '%.*s': %s", PUBSUB_TOPIC_MAX, pattern,
                                 why);
     bool up = client->state == LINK_UP; /* else it is sent with all others after WELCOME */
-    if (up && mps_outbox_reserve(&client->outbox, mps_request_sub_bound(&frame), true) != PUBSUB_OK)
+    size_t need = mps_request_sub_bound(&frame) + MPS_SMALL_FRAME_MAX;
+    if (up && mps_outbox_reserve(&client->outbox, need, true) != PUBSUB_OK)
         return mps_client_error(client, PUBSUB_ENOMEM, "out of memory");
-    const struct mps_sub_entry *sub = mps_subs_add(&client->subs, pattern, options);
+    struct mps_sub_entry *sub = mps_subs_add(&client->subs, pattern, options, mps_now_ms());
     if (sub == NULL) return mps_client_error(client, PUBSUB_ENOMEM, "out of memory");
-    if (up) {
-        struct mps_out out = mps_outbox_open(&client->outbox);
-        frame.sid = sub->sid;
-        mps_encode_sub(&out, &frame);
-        mps_outbox_add(&client->outbox, &out);
-    }
+    frame.sid = sub->sid;
+    if (up) send_sub(client, sub, &frame);
     if (sid != NULL) *sid = sub->sid;
     return PUBSUB_OK;
 }
@@ -281,6 +309,16 @@ const char *pubsub_client_id(const pubsub *client)
 uint64_t pubsub_max_payload(const pubsub *client)
 {
     return client->max_payload;
+}
+
+uint32_t pubsub_session_s(const pubsub *client)
+{
+    return client->session_s;
+}
+
+bool pubsub_resumed(const pubsub *client)
+{
+    return client->resumed;
 }
 
 const char *pubsub_inbox(const pubsub *client)

@@ -2,6 +2,7 @@
  *   client.c     opening, closing, subscribing: the calls of pubsub.h that change something
  *   publish.c    publishing
  *   ask.c        requests and their answers
+ *   acks.c       acknowledging what was received
  *   run.c        the calls that wait; reading, writing, timers
  *   reconnect.c  connecting, losing a connection, ending
  *   events.c     what the broker says, turned into callbacks */
@@ -44,6 +45,12 @@ struct pubsub {
     unsigned failures;                /* in a row */
     bool was_up;
     int ended;                        /* 0, or the error of a connection that ended for good */
+
+    uint64_t boot;                    /* of the publish ids of this object */
+    uint64_t epoch;                   /* of the broker that was connected last */
+    uint32_t session_s;               /* granted */
+    bool resumed;                     /* this connection goes on with an earlier session */
+    bool held;                        /* pubsub_open() returns before what the session has is handled */
 
     struct pubsub_core core;
     uint8_t *rx;
@@ -124,8 +131,14 @@ bool mps_client_requests_puback(struct pubsub *client, const struct pubsub_pubac
 void mps_client_requests_expire(struct pubsub *client, uint64_t now);
 void mps_client_requests_end(struct pubsub *client, int status, const char *why); /* all of them */
 
+/* ---- acks.c ---- */
+
+/* Tells the broker. Returns 0 or PUBSUB_ENOMEM. */
+int mps_client_send_ack(struct pubsub *client, const struct mps_ack *ack);
+
 /* ---- reconnect.c ---- */
 
+uint64_t mps_random(void); /* not for secrets */
 int mps_client_hello(struct pubsub *client); /* puts HELLO into the core's output. Returns as pubsub_core_hello() */
 void mps_client_connect(struct pubsub *client);                      /* begins an attempt */
 void mps_client_connecting(struct pubsub *client, short revents);    /* the descriptor is ready, or revents is 0 */
@@ -142,5 +155,7 @@ void mps_client_bye(struct pubsub *client, uint32_t code, const char *text);
 void mps_client_events(struct pubsub *client);
 void mps_client_state(struct pubsub *client, enum pubsub_state state, const char *text); /* calls back */
 void mps_client_subs_lost(struct pubsub *client); /* no MARK will come for those that were being ended */
+/* The publishes from first_pid to last_pid are settled, as the session says; how is not known any more. */
+void mps_client_settled_before(struct pubsub *client, uint64_t first_pid, uint64_t last_pid);
 
 #endif

@@ -243,6 +243,16 @@ static bool take_inbox(struct pubsub_core *core, mps_view inbox)
     return true;
 }
 
+/* What the session's earlier connections had settled need not be published again, unless it was already: then it is
+ * answered as all else. */
+static void take_settled(struct pubsub_core *core, uint64_t last_pid)
+{
+    if (core->session_s == 0 || core->terms.next_pid != core->settled_pid + 1 || last_pid <= core->settled_pid) return;
+    core->settled_pid = last_pid;
+    core->terms.next_pid = last_pid + 1;
+    core->terms.skips = true;
+}
+
 static enum outcome on_welcome(struct pubsub_core *core, mps_view frame, struct pubsub_event *event)
 {
     struct mps_welcome welcome;
@@ -254,6 +264,7 @@ static enum outcome on_welcome(struct pubsub_core *core, mps_view frame, struct 
     if (welcome.id.len > MPS_ID_MAX) return mps_core_fail(core, event, MPS_MALFORMED, "WELCOME", "id");
     if (!take_inbox(core, welcome.inbox)) return mps_core_fail(core, event, MPS_MALFORMED, "WELCOME", "inbox");
     if (core->state == CORE_HELLO) core->state = CORE_READY;
+    take_settled(core, welcome.last_pid);
     if (welcome.max_payload > 0)
         core->broker_payload_max = welcome.max_payload < FRAME_MAX ? welcome.max_payload : FRAME_MAX;
     event->type = PUBSUB_EVENT_WELCOME;
@@ -263,7 +274,9 @@ static enum outcome on_welcome(struct pubsub_core *core, mps_view frame, struct 
         .keepalive_s = welcome.ka_s,
         .max_payload = welcome.max_payload,
         .pub_window = welcome.pub_window,
-        .last_pid = welcome.last_pid,
+        .last_pid = core->session_s > 0 ? welcome.last_pid : 0,
+        .epoch = welcome.epoch,
+        .session_s = welcome.has_sess ? welcome.sess_s : core->session_s,
         .best_ack = welcome.ack,
         .resumed = welcome.resumed,
     };

@@ -47,6 +47,9 @@ int pubsub_core_hello(struct pubsub_core *core, const struct pubsub_core_hello *
         .id = mps_text(hello->client_id),
         .sw = mps_text(hello->software),
         .ka_s = hello->keepalive_s,
+        .sess_s = hello->session_s,
+        .clean = hello->clean,
+        .boot = hello->boot,
         .rx_max = hello->rx_max,
         .half = hello->half,
     };
@@ -55,7 +58,9 @@ int pubsub_core_hello(struct pubsub_core *core, const struct pubsub_core_hello *
     if (hello->will.len > 0) frame.will = (mps_view){hello->will.ptr, (uint32_t)hello->will.len};
     struct mps_out out = output(core);
     int rc = commit(core, &out, mps_encode_hello(&out, &frame));
-    if (rc == PUBSUB_OK) core->state = CORE_HELLO;
+    if (rc != PUBSUB_OK) return rc;
+    core->state = CORE_HELLO;
+    core->session_s = hello->session_s;
     return rc;
 }
 
@@ -99,6 +104,18 @@ int pubsub_core_credit(struct pubsub_core *core, uint32_t sid, uint64_t max_msgs
     if (sid == 0 || sid > MPS_SID_MAX || max_msgs > MPS_NUMBER_MAX) return PUBSUB_EINVAL;
     struct mps_out out = output(core);
     return commit(core, &out, mps_encode_credit(&out, &(struct mps_credit){sid, max_msgs, drain}));
+}
+
+int pubsub_core_ack(struct pubsub_core *core, uint32_t sid, uint64_t stream, uint64_t seq, enum pubsub_ack_kind kind,
+                    uint64_t delay_ms)
+{
+    const struct mps_ack ack = {sid, stream, seq, (uint32_t)kind, delay_ms};
+    if (!may_send(core)) return PUBSUB_ECLOSED;
+    if (sid == 0 || sid > MPS_SID_MAX || stream > MPS_NUMBER_MAX || seq > MPS_NUMBER_MAX || delay_ms > MPS_NUMBER_MAX ||
+        (unsigned)kind > MPS_ACKED_NEVER || (delay_ms > 0 && kind != PUBSUB_ACKED_AGAIN))
+        return PUBSUB_EINVAL;
+    struct mps_out out = output(core);
+    return commit(core, &out, mps_encode_ack(&out, &ack));
 }
 
 int pubsub_core_ask_stat(struct pubsub_core *core, uint32_t sid)

@@ -25,14 +25,78 @@ static void inbox_gap(struct pubsub *client, const struct pubsub_gap *gap)
     mps_client_leave(client);
 }
 
+static bool out_of_memory(struct pubsub *client)
+{
+    mps_client_lost(client, PUBSUB_ENOMEM, "out of memory");
+    return false;
+}
+
+static void send_credit(struct pubsub *client, const struct mps_sub_entry *sub)
+{
+    if (mps_outbox_reserve(&client->outbox, MPS_SMALL_FRAME_MAX, true) != PUBSUB_OK) {
+        (void)out_of_memory(client);
+        return;
+    }
+    struct mps_out out = mps_outbox_open(&client->outbox);
+    mps_encode_credit(&out, &(struct mps_credit){sub->sid, mps_subs_credit(sub), false});
+    mps_outbox_add(&client->outbox, &out);
+}
+
+/* Whether a subscription's place in a stream moves of itself, with what it is sent. That of a group is the group's. */
+static bool has_place(const struct mps_sub_entry *sub)
+{
+    return sub->options.group == NULL;
+}
+
+/* Notes that positions are gone. False: the program is not to be told. */
+static bool pass_gap(struct pubsub *client, struct mps_sub_entry *sub, const struct pubsub_gap *gap)
+{
+    if (gap->stream == 0) return true;
+    if (sub->moving) return false; /* it will be said again */
+    if (!has_place(sub) && sub->options.ack == PUBSUB_ACKS_NONE) return true;
+    return mps_positions_gone(&sub->positions, gap->stream, gap->first, gap->last) == PUBSUB_OK ||
+           out_of_memory(client);
+}
+
+/* Tells the broker once more how a message was settled, which it does not know, and leaves the program alone. */
+static bool settle_again(struct pubsub *client, struct mps_sub_entry *sub, const struct pubsub_message *message,
+                         enum pubsub_ack_kind kind)
+{
+    if (client->shut) return false;
+    if (kind == PUBSUB_ACKED_ONE && sub->options.ack == PUBSUB_ACKS_UPTO) kind = PUBSUB_ACKED_UPTO;
+    if (mps_client_send_ack(client, &(struct mps_ack){sub->sid, message->stream, message->seq, kind, 0}) != PUBSUB_OK)
+        return out_of_memory(client);
+    if (!sub->options.by_credit) return false;
+    sub->uncounted--; /* it took credit */
+    send_credit(client, sub);
+    return false;
+}
+
+/* Notes a message of a stream. False: the program is not to be given it. */
+static bool take_position(struct pubsub *client, struct mps_sub_entry *sub, const struct pubsub_message *message)
+{
+    enum pubsub_ack_kind kind;
+    struct mps_positions *positions = &sub->positions;
+    if (sub->moving) return false;
+    int rc = PUBSUB_OK;
+    if (sub->options.ack != PUBSUB_ACKS_NONE) {
+        if (mps_positions_was_settled(positions, message->stream, message->seq, &kind))
+            return settle_again(client, sub, message, kind);
+        rc = mps_positions_hand(positions, message->stream, message->seq);
+    } else if (has_place(sub)) {
+        rc = mps_positions_pass(positions, message->stream, message->seq);
+    }
+    return rc == PUBSUB_OK || out_of_memory(client);
+}
+
 static void gap(struct pubsub *client, const struct pubsub_gap *gap)
 {
     if (gap->sid == 0) {
         inbox_gap(client, gap);
         return;
     }
-    const struct mps_sub_entry *sub = live_sub(client, gap->sid);
-    if (sub == NULL || sub->options.on_gap == NULL) return;
+    struct mps_sub_entry *sub = live_sub(client, gap->sid);
+    if (sub == NULL || !pass_gap(client, sub, gap) || sub->options.on_gap == NULL) return;
     mps_client_enter(client);
     sub->options.on_gap(client, gap, sub->options.user);
     mps_client_leave(client);
@@ -73,11 +137,18 @@ static void puback(struct pubsub *client, const struct pubsub_puback *ack)
     mps_client_leave(client);
 }
 
+void mps_client_settled_before(struct pubsub *client, uint64_t first_pid, uint64_t last_pid)
+{
+    puback(client, &(struct pubsub_puback){
+                       .first_pid = first_pid, .last_pid = last_pid, .code = MPS_ACCEPTED_BEFORE, .text = ""});
+}
+
 static void suback(struct pubsub *client, const struct pubsub_suback *ack)
 {
-    const struct mps_sub_entry *sub = live_sub(client, ack->sid);
+    struct mps_sub_entry *sub = live_sub(client, ack->sid);
     if (sub == NULL) return;
     if (ack->code == MPS_OK) {
+        sub->moving = false;
         if (sub->options.on_granted == NULL) return;
         mps_client_enter(client);
         sub->options.on_granted(client, ack->sid, sub->options.user);
@@ -96,6 +167,7 @@ static void mark(struct pubsub *client, const struct pubsub_mark_event *event)
         event->mark > PUBSUB_MARK_ENDED)
         return;
     if (event->mark == PUBSUB_MARK_DRAINED) sub->drain_asked = false;
+    if (event->mark == PUBSUB_MARK_CAUGHT_UP) sub->caught_up = true;
     const struct pubsub_subscribe_options options = sub->options;
     if (over) mps_subs_remove(&client->subs, event->sid);
     if (options.on_mark == NULL) return;
@@ -104,11 +176,22 @@ static void mark(struct pubsub *client, const struct pubsub_mark_event *event)
     mps_client_leave(client);
 }
 
+/* The broker's count of a session goes on from earlier connections, of which not all has arrived here. */
+static void recounted(struct pubsub *client, struct mps_sub_entry *sub, const struct pubsub_stat *stat)
+{
+    sub->recount = false;
+    sub->uncounted = (int64_t)sub->received - (int64_t)stat->sent;
+    if (!client->shut) send_credit(client, sub);
+}
+
 static void stat(struct pubsub *client, const struct pubsub_stat *stat)
 {
     struct mps_sub_entry *sub = live_sub(client, stat->sid);
     if (sub == NULL) return;
+    bool asked = sub->stat_asked || !sub->recount;
     sub->stat_asked = false;
+    if (sub->recount) recounted(client, sub, stat);
+    if (!asked || client->fd < 0) return; /* it may be gone with the connection */
     if (sub->options.on_stat == NULL) return;
     mps_client_enter(client);
     sub->options.on_stat(client, stat, sub->options.user);
@@ -155,7 +238,7 @@ void mps_client_events(struct pubsub *client)
     struct mps_sub_entry *sub = NULL; /* of the last message: mostly that of the next one too */
     client->rx_blocked = false;
     client->core.terms.next_pid = client->outbox.terms.next_pid;
-    while (client->fd >= 0 && !client->rx_blocked) {
+    while (client->fd >= 0 && !client->rx_blocked && !client->held) {
         enum pubsub_event_type type = pubsub_core_next(&client->core, &event);
         if (type == PUBSUB_EVENT_MESSAGE) {
             if (event.as.message.sid == 0) {
@@ -165,6 +248,10 @@ void mps_client_events(struct pubsub *client)
             }
             if (sub == NULL || sub->sid != event.as.message.sid) sub = live_sub(client, event.as.message.sid);
             if (sub == NULL || sub->ended) continue;
+            if (event.as.message.stream != 0 && !take_position(client, sub, &event.as.message)) {
+                sub = NULL; /* it may be gone with the connection */
+                continue;
+            }
             sub->received++;
             if (sub->options.on_message == NULL) continue;
             mps_client_enter(client);

@@ -267,6 +267,23 @@ void mps_outbox_lost(struct mps_outbox *box, bool (*is_void)(uint64_t pid, const
     box->end = to;
 }
 
+bool mps_outbox_forget(struct mps_outbox *box, uint64_t pid)
+{
+    struct mps_place place = box->begin;
+    if (pid >= box->terms.next_pid) return false;
+    if (pid <= box->settled_pid) return true;
+    while (place.pid <= pid) {
+        struct frame frame = frame_at(box, place.at, place.flags);
+        if (!frame.acked && !frame.is_terms) return false; /* kept because it was not written, nor what follows */
+        step_over(&place, &frame);
+    }
+    box->settled_pid = pid;
+    box->begin = box->gate = place;
+    box->sent = box->whole = place.at;
+    move_to_front(box);
+    return true;
+}
+
 /* The terms that what was kept begins with. The first PUB of a connection names the first pid that is not settled; if
  * unacknowledged messages come first, a PUB ahead of theirs has to do that. */
 static void put_first_terms(const struct mps_outbox *box, struct mps_out *out)

@@ -68,6 +68,10 @@ bool mps_outbox_settle(struct mps_outbox *box, uint64_t pid);
 void mps_outbox_lost(struct mps_outbox *box, bool (*is_void)(uint64_t pid, const void *user), const void *user);
 int mps_outbox_connected(struct mps_outbox *box, uint64_t window, const uint8_t *frames, size_t len);
 
+/* Between mps_outbox_lost() and mps_outbox_connected(): the broker of the session says that up to pid all is settled.
+ * False if some of it was never written. */
+bool mps_outbox_forget(struct mps_outbox *box, uint64_t pid);
+
 bool mps_outbox_all_written(const struct mps_outbox *box);
 uint64_t mps_outbox_unacked(const struct mps_outbox *box);
 size_t mps_outbox_bytes(const struct mps_outbox *box);

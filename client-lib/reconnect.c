@@ -21,14 +21,20 @@ static void close_link(struct pubsub *client)
     mps_addresses_free(&client->addresses);
 }
 
+uint64_t mps_random(void)
+{
+    uint64_t random = 0;
+    if (getrandom(&random, sizeof random, GRND_NONBLOCK) != sizeof random) random = mps_now_ms() * 2654435761u;
+    return random;
+}
+
 /* Full jitter: anything from 0 to the bound, so that clients that lost the same broker do not come back together. */
 static uint64_t back_off_ms(unsigned failures, uint64_t min_ms, uint64_t max_ms)
 {
-    uint64_t bound = min_ms, random = 0;
+    uint64_t bound = min_ms;
     for (unsigned i = 1; i < failures && bound < max_ms; i++) bound *= 2;
     if (bound > max_ms) bound = max_ms;
-    if (getrandom(&random, sizeof random, GRND_NONBLOCK) != sizeof random) random = mps_now_ms() * 2654435761u;
-    return random % (bound + 1);
+    return mps_random() % (bound + 1);
 }
 
 static void try_later(struct pubsub *client)
@@ -112,15 +118,26 @@ void mps_client_bye(struct pubsub *client, uint32_t code, const char *text)
 
 /* ---- an attempt --------------------------------------------------------------------------------------------- */
 
+/* A session is found again by the id that the broker made up, if the application gave none. */
+static const char *own_id(const struct pubsub *client)
+{
+    if (client->options.client_id != NULL) return client->options.client_id;
+    return client->options.session_s > 0 && client->was_up ? client->client_id : NULL;
+}
+
 int mps_client_hello(struct pubsub *client)
 {
     const struct pubsub_options *options = &client->options;
-    return pubsub_core_hello(&client->core, &(struct pubsub_core_hello){.client_id = options->client_id,
-                                                                        .software = SOFTWARE,
-                                                                        .keepalive_s = options->keepalive_s,
-                                                                        .rx_max = options->rx_max,
-                                                                        .half = options->half,
-                                                                        .will = {client->will, client->will_len}});
+    return pubsub_core_hello(&client->core,
+                             &(struct pubsub_core_hello){.client_id = own_id(client),
+                                                         .software = SOFTWARE,
+                                                         .session_s = options->session_s,
+                                                         .clean = options->clean && !client->was_up,
+                                                         .boot = options->session_s > 0 ? client->boot : 0,
+                                                         .keepalive_s = options->keepalive_s,
+                                                         .rx_max = options->rx_max,
+                                                         .half = options->half,
+                                                         .will = {client->will, client->will_len}});
 }
 
 static void greet(struct pubsub *client)
@@ -201,16 +218,40 @@ void mps_client_connecting(struct pubsub *client, short revents)
     try_next(client, error);
 }
 
-void mps_client_welcomed(struct pubsub *client, const struct pubsub_welcome *welcome)
+/* What the session's counters and the broker's memory say of what was done on earlier connections. False: nonsense. */
+static bool take_up(struct pubsub *client, const struct pubsub_welcome *welcome)
+{
+    bool same_history = client->connections_count == 0 || client->epoch == welcome->epoch;
+    client->epoch = welcome->epoch;
+    client->resumed = welcome->resumed;
+    client->session_s = welcome->session_s;
+    client->held = client->opening && welcome->resumed;
+    mps_subs_connected(&client->subs, welcome->resumed, same_history);
+    if (!mps_outbox_forget(&client->outbox, welcome->last_pid)) return false;
+    client->core.settled_pid = client->outbox.settled_pid;
+    return true;
+}
+
+/* Everything that is owed to the new connection goes ahead of what waits. Returns 0 or PUBSUB_ENOMEM. */
+static int ask_again(struct pubsub *client, uint64_t window)
 {
     uint8_t *frames;
     size_t len;
-    uint64_t window = welcome->pub_window > 0 ? welcome->pub_window : UINT64_MAX;
-    int rc = mps_subs_encode(&client->subs, &frames, &len);
+    int rc = mps_subs_encode(&client->subs, mps_now_ms(), &frames, &len);
     if (rc == PUBSUB_OK) rc = mps_outbox_connected(&client->outbox, window, frames, len);
     free(frames);
-    if (rc != PUBSUB_OK) {
-        mps_client_lost(client, rc, "out of memory");
+    return rc;
+}
+
+void mps_client_welcomed(struct pubsub *client, const struct pubsub_welcome *welcome)
+{
+    uint64_t settled_before = client->outbox.settled_pid;
+    if (!take_up(client, welcome)) {
+        mps_client_end(client, PUBSUB_EPROTO, "the broker broke the protocol: WELCOME: last_pid was never published");
+        return;
+    }
+    if (ask_again(client, welcome->pub_window > 0 ? welcome->pub_window : UINT64_MAX) != PUBSUB_OK) {
+        mps_client_lost(client, PUBSUB_ENOMEM, "out of memory");
         return;
     }
     mps_addresses_free(&client->addresses);
@@ -228,5 +269,7 @@ void mps_client_welcomed(struct pubsub *client, const struct pubsub_welcome *wel
     snprintf(client->inbox, sizeof client->inbox, "%s", welcome->inbox);
     bool again = client->was_up;
     client->was_up = true;
+    uint64_t settled = client->outbox.settled_pid;
     mps_client_state(client, again ? PUBSUB_CONNECTED_AGAIN : PUBSUB_CONNECTED, client->url_text);
+    if (settled > settled_before) mps_client_settled_before(client, settled_before + 1, settled);
 }

@@ -2,6 +2,17 @@
 
 #include <string.h>
 
+#define INFLIGHT_MAX 65536
+#define PAIR_BYTES_MAX 18 /* two numbers, at most */
+
+/* What is said in the library's terms and in the protocol's has the same numbers. */
+enum {
+    SAME_NUMBERS = 1 / ((int)PUBSUB_FROM_SEQ == (int)MPS_FROM_SEQ && (int)PUBSUB_FROM_TIME == (int)MPS_FROM_TIME &&
+                        (int)PUBSUB_FROM_LAST_PER_TOPIC == (int)MPS_FROM_LAST_PER_TOPIC &&
+                        (int)PUBSUB_ACKS_UPTO == (int)MPS_ACK_UPTO && (int)PUBSUB_ACKS_EACH == (int)MPS_ACK_EACH &&
+                        (int)PUBSUB_ACKED_NEVER == (int)MPS_ACKED_NEVER)
+};
+
 static const struct pubsub_publish_options no_options = {.ack = PUBSUB_ACK_NONE};
 
 static uint32_t flags_of(const struct pubsub_publish_options *options)
@@ -111,10 +122,42 @@ static const char *group_error(const struct pubsub_subscribe_options *options)
     return options->no_local ? "the option no_local does not go with a group" : NULL;
 }
 
+static const char *positions_error(const struct pubsub_subscribe_options *options)
+{
+    const uint64_t *pairs = options->from_positions;
+    size_t count = options->from_positions_count;
+    if (pairs == NULL || count == 0 || count > MPS_FROM_POSITIONS_MAX)
+        return "the option from_positions does not name 1..64 streams";
+    for (size_t i = 0; i < count; i++) {
+        if (pairs[2 * i] > MPS_NUMBER_MAX || pairs[2 * i + 1] > MPS_NUMBER_MAX)
+            return "the option from_positions holds a number over 9007199254740991";
+        for (size_t j = 0; j < i; j++)
+            if (pairs[2 * i] == pairs[2 * j]) return "the option from_positions names a stream twice";
+    }
+    return NULL;
+}
+
+/* Of what makes a subscription a reader. */
+static const char *reader_error(const struct pubsub_subscribe_options *options)
+{
+    bool acks = options->ack != PUBSUB_ACKS_NONE;
+    if ((unsigned)options->from > PUBSUB_FROM_LAST_PER_TOPIC) return "the option from is none of enum pubsub_from";
+    if ((unsigned)options->ack > PUBSUB_ACKS_EACH) return "the option ack is none of enum pubsub_ack_mode";
+    if (options->from_number > MPS_NUMBER_MAX) return "the option from_number is over 9007199254740991";
+    if (!acks && options->ack_ms > 0) return "the option ack_ms is given without ack";
+    if (!acks && options->max_tries > 0) return "the option max_tries is given without ack";
+    if (!acks && options->inflight > 0) return "the option inflight is given without ack";
+    if (options->inflight > INFLIGHT_MAX) return "the option inflight is over 65536";
+    if (options->no_local && (acks || options->durable || options->from != PUBSUB_FROM_NEW))
+        return "the option no_local does not go with from, ack or durable";
+    return options->from == PUBSUB_FROM_SEQ ? positions_error(options) : NULL;
+}
+
 static const char *options_error(const struct pubsub_subscribe_options *options)
 {
     const char *why = policies_error(options);
     if (why == NULL && options->group != NULL) why = group_error(options);
+    if (why == NULL) why = reader_error(options);
     if (why != NULL) return why;
     if (options->retained < 0 || options->retained > 2) return "the option retained is not 0, 1 or 2";
     if (options->credit > 0 && !options->by_credit) return "the option credit is given without by_credit";
@@ -141,8 +184,24 @@ static void put_policy(struct mps_sub_options *options, uint32_t given, enum mps
     options->given |= given;
 }
 
+static void put_reader(struct mps_sub_options *out, const struct pubsub_subscribe_options *options)
+{
+    out->from = (struct mps_from){.kind = (enum mps_from_kind)options->from,
+                                  .number = options->from_number,
+                                  .count = (uint32_t)options->from_positions_count,
+                                  .positions = options->from_positions};
+    out->ack = (enum mps_ack_mode)options->ack;
+    out->durable = options->durable;
+    put_limit(out, MPS_SUB_ACK_MS, &out->ack_ms, options->ack_ms);
+    put_limit(out, MPS_SUB_MAX_TRIES, &out->max_tries, options->max_tries);
+    put_limit(out, MPS_SUB_INFLIGHT, &out->inflight, options->inflight);
+    out->given |= (options->from != PUBSUB_FROM_NEW ? MPS_SUB_FROM : 0u) |
+                  (options->ack != PUBSUB_ACKS_NONE ? MPS_SUB_ACK : 0u) | (options->durable ? MPS_SUB_DURABLE : 0u);
+}
+
 static void put_options(struct mps_sub_options *out, const struct pubsub_subscribe_options *options)
 {
+    put_reader(out, options);
     put_policy(out, MPS_SUB_POLICY, &out->policy, options->policy);
     put_policy(out, MPS_SUB_THEN, &out->then, options->then);
     put_limit(out, MPS_SUB_MAX_MSGS, &out->max_msgs, options->max_msgs);
@@ -172,7 +231,9 @@ int mps_request_subscription(struct mps_sub *sub, uint32_t sid, const char *patt
 
 size_t mps_request_sub_bound(const struct mps_sub *sub)
 {
-    return (size_t)sub->pattern.len + sub->options.group.len + sub->options.filter.len + 3 * MPS_SMALL_FRAME_MAX;
+    const struct mps_sub_options *options = &sub->options;
+    return (size_t)sub->pattern.len + options->group.len + options->filter.len +
+           (size_t)options->from.count * PAIR_BYTES_MAX + 4 * (size_t)MPS_SMALL_FRAME_MAX;
 }
 
 /* ---- wills -------------------------------------------------------------------------------------------------- */

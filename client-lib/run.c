@@ -158,7 +158,7 @@ static void read_input(struct pubsub *client)
         client->ping_at_ms = 0;
         pubsub_core_received(&client->core, (size_t)n);
         mps_client_events(client);
-        if (client->rx_blocked) break;
+        if (client->rx_blocked || client->held) break;
         if ((size_t)n < room) break;
         if (client->fd >= 0 && client->rx_cap < RX_USUAL_BYTES) (void)grow_input(client);
     }
@@ -237,12 +237,16 @@ int pubsub_fd(const pubsub *client)
 
 int pubsub_poll_timeout_ms(const pubsub *client)
 {
-    return client->ended != 0 ? 0 : mps_remaining_ms(next_timer(client), mps_now_ms());
+    return client->ended != 0 || client->held ? 0 : mps_remaining_ms(next_timer(client), mps_now_ms());
 }
 
 int mps_client_step(struct pubsub *client, int timeout_ms)
 {
-    if (client->state != LINK_UP) mps_client_subs_lost(client);
+    if (client->held && !client->opening) { /* whoever asks for it may have subscribed by now */
+        client->held = false;
+        mps_client_events(client);
+    }
+    if (client->state != LINK_UP && client->options.session_s == 0) mps_client_subs_lost(client);
     if (client->state == LINK_DOWN) {
         if (mps_now_ms() >= client->retry_at_ms) mps_client_connect(client);
         if (client->ended != 0) return PUBSUB_OK;

@@ -46,10 +46,19 @@ static void on_refusal(pubsub *client, const struct pubsub_refusal *refusal, voi
     stage_note(user, "refusal %u op %u sid %u %s\n", refusal->code, refusal->op, refusal->sid, refusal->text);
 }
 
+static void note_position(struct stage *stage, uint64_t stream, uint64_t seq)
+{
+    if (stream != 0) stage_note(stage, " at %llu:%llu", (unsigned long long)stream, (unsigned long long)seq);
+}
+
 static void on_message(pubsub *client, const struct pubsub_message *message, void *user)
 {
-    stage_note(user, "message %u %.*s %zu\n", message->sid, (int)message->topic_len, message->topic,
+    stage_note(user, "message %u %.*s %zu", message->sid, (int)message->topic_len, message->topic,
                message->payload_len);
+    note_position(user, message->stream, message->seq);
+    if (message->replayed) stage_note(user, " replayed");
+    if (message->redelivered) stage_note(user, " try %u", message->tries);
+    stage_note(user, "\n");
     /* Whatever waits is refused inside a callback, everything else works. */
     assert_int_equal(pubsub_wait(client, 0), PUBSUB_EINVAL);
     assert_int_equal(pubsub_process(client), PUBSUB_EINVAL);
@@ -62,7 +71,11 @@ static void on_message(pubsub *client, const struct pubsub_message *message, voi
 static void on_gap(pubsub *client, const struct pubsub_gap *gap, void *user)
 {
     (void)client;
-    stage_note(user, "gap %u %llu %s\n", gap->sid, (unsigned long long)gap->count, gap->reason_name);
+    stage_note(user, "gap %u %llu %s", gap->sid, (unsigned long long)gap->count, gap->reason_name);
+    if (!gap->exact) stage_note(user, " inexact");
+    note_position(user, gap->stream, gap->first);
+    if (gap->stream != 0) stage_note(user, "..%llu", (unsigned long long)gap->last);
+    stage_note(user, "\n");
 }
 
 static void on_mark(pubsub *client, uint32_t sid, enum pubsub_mark mark, void *user)
@@ -116,6 +129,9 @@ void stage_say_welcome(struct stage *stage, uint64_t window, uint64_t max_payloa
     mps_encode_welcome(&out, &(struct mps_welcome){.version = 1,
                                                    .id = mps_text("given"),
                                                    .ka_s = 60,
+                                                   .epoch = stage->epoch,
+                                                   .resumed = stage->resumed,
+                                                   .last_pid = stage->last_pid,
                                                    .pub_window = window,
                                                    .max_payload = max_payload,
                                                    .inbox = mps_text(stage->inbox),
@@ -150,6 +166,21 @@ __attribute__((format(printf, 2, 3))) static void add(struct mps_out *text, cons
     mps_put_raw(text, (mps_view){(const uint8_t *)piece, (uint32_t)len});
 }
 
+/* "last:5", "seq:64,1000,65,1,all". */
+static void describe_from(struct mps_out *text, const struct mps_from *from)
+{
+    mps_view pairs = from->pairs;
+    uint64_t stream, seq;
+    enum mps_from_kind kind = from->kind == MPS_FROM_SEQ ? from->rest : from->kind;
+    add(text, " from=");
+    if (from->kind == MPS_FROM_SEQ) add(text, "seq:");
+    while (from->kind == MPS_FROM_SEQ && mps_from_next(&pairs, &stream, &seq))
+        add(text, "%llu,%llu,", (unsigned long long)stream, (unsigned long long)seq);
+    add(text, "%s", mps_from_name(kind));
+    if (kind == MPS_FROM_LAST || kind == MPS_FROM_TIME || kind == MPS_FROM_AGO)
+        add(text, ":%llu", (unsigned long long)from->number);
+}
+
 /* A subscription with the options that it names, in the order of PROTOCOL.md. */
 static void describe_sub(struct mps_out *text, const struct mps_sub *sub)
 {
@@ -160,11 +191,30 @@ static void describe_sub(struct mps_out *text, const struct mps_sub *sub)
     if (o->given & MPS_SUB_MAX_BYTES) add(text, " max_bytes=%llu", (unsigned long long)o->max_bytes);
     if (o->given & MPS_SUB_BLOCK_MS) add(text, " block_ms=%llu", (unsigned long long)o->block_ms);
     if (o->given & MPS_SUB_THEN) add(text, " then=%s", mps_policy_name(o->then));
+    if (o->given & MPS_SUB_ACK) add(text, " ack=%s", mps_ack_mode_name(o->ack));
+    if (o->given & MPS_SUB_ACK_MS) add(text, " ack_ms=%llu", (unsigned long long)o->ack_ms);
+    if (o->given & MPS_SUB_MAX_TRIES) add(text, " max_tries=%llu", (unsigned long long)o->max_tries);
+    if (o->given & MPS_SUB_INFLIGHT) add(text, " inflight=%llu", (unsigned long long)o->inflight);
     if (o->given & MPS_SUB_CREDIT) add(text, " credit=%llu", (unsigned long long)o->credit);
     if (o->given & MPS_SUB_GROUP) add(text, " group=%.*s", (int)o->group.len, (const char *)o->group.ptr);
     if (o->given & MPS_SUB_FILTER) add(text, " filter=%.*s", (int)o->filter.len, (const char *)o->filter.ptr);
+    if (o->given & MPS_SUB_FROM) describe_from(text, &o->from);
     if (o->given & MPS_SUB_RETAINED) add(text, " retained=%u", o->retained);
     if (o->given & MPS_SUB_NO_LOCAL) add(text, " no_local=%d", o->no_local);
+    if (o->given & MPS_SUB_DURABLE) add(text, " durable=%d", o->durable);
+}
+
+static void remember_hello(struct stage *stage, mps_view frame)
+{
+    struct mps_hello hello;
+    const char *what;
+    assert_int_equal(mps_decode_hello(frame, &hello, &what), MPS_OK);
+    assert_true(hello.id.len < sizeof stage->id);
+    snprintf(stage->id, sizeof stage->id, "%.*s", (int)hello.id.len,
+             hello.id.ptr == NULL ? "" : (const char *)hello.id.ptr);
+    stage->session_s = hello.sess_s;
+    stage->boot = hello.boot;
+    stage->clean = hello.clean;
 }
 
 /* Keeps what a test may want to know of a message's properties. */
@@ -186,7 +236,16 @@ static void describe_frame(struct stage *stage, mps_view frame, unsigned op, str
     struct mps_credit credit;
     struct mps_msg msg;
     struct mps_pub pub;
+    struct mps_ack ack;
     switch (op) {
+    case MPS_OP_HELLO: remember_hello(stage, frame); break;
+    case MPS_OP_ACK:
+        assert_int_equal(mps_decode_ack(frame, &ack, &what), MPS_OK);
+        add(text, "ACK %u %llu:%llu %u", ack.sid, (unsigned long long)ack.stream, (unsigned long long)ack.seq,
+            ack.kind);
+        if (ack.delay_ms > 0) add(text, " in %llu ms", (unsigned long long)ack.delay_ms);
+        add(text, ", ");
+        return;
     case MPS_OP_SUB:
         assert_int_equal(mps_decode_sub(frame, &sub, &what), MPS_OK);
         describe_sub(text, &sub);

@@ -20,6 +20,12 @@ struct stage {
     int listener, peer;            /* the broker's ends; -1: none */
     pubsub *client;
     const char *inbox;             /* what WELCOME gives; NULL: none */
+    uint64_t epoch, last_pid;      /* likewise */
+    bool resumed;                  /* likewise */
+    char id[MPS_ID_MAX + 1];       /* what the last HELLO said */
+    uint32_t session_s;            /* likewise */
+    uint64_t boot;                 /* likewise */
+    bool clean;                    /* likewise */
     uint8_t in[1 << 17];           /* what the client wrote and was not looked at yet */
     size_t in_len;
     char log[8192];                /* callbacks, one line each */

@@ -399,14 +399,27 @@ static void bare_messages_are_judged(void **state)
     mps_outbox_free(&box);
 }
 
-/* Random publishes, writes, acknowledgements and losses: each acknowledged message arrives under its pid, in order,
- * others at most once and in order, and the window holds. */
+/* What the broker of the session says to be settled when the client is back: anything that it has taken. */
+static void forget_some(struct mps_outbox *box, uint64_t taken)
+{
+    uint64_t unanswered = taken > box->settled_pid ? taken - box->settled_pid : 0;
+    uint64_t pid = box->settled_pid + (uint64_t)rand() % (unanswered + 1);
+    assert_false(mps_outbox_forget(box, box->terms.next_pid));
+    assert_true(mps_outbox_forget(box, pid));
+    assert_int_equal(box->settled_pid, pid);
+    assert_true(mps_outbox_forget(box, 0));
+    assert_int_equal(box->settled_pid, pid);
+}
+
+/* Random publishes, writes, acknowledgements and losses, with a session or without: each acknowledged message arrives
+ * under its pid, in order, others at most once and in order, and the window holds. */
 static void random_life(unsigned seed)
 {
     enum { COUNT = 300 };
     struct mps_outbox box;
     struct broker broker = {0};
     unsigned acked = 0, plain = 0;
+    uint64_t taken = 0;
     char topic[16];
     srand(seed);
     mps_outbox_init(&box, 700);
@@ -427,10 +440,34 @@ static void random_life(unsigned seed)
             assert_true(mps_outbox_settle(&box, box.settled_pid + 1 + (uint64_t)rand() % answerable));
         } else if (dice == 31) {
             mps_outbox_lost(&box, is_void, NULL);
+            if (broker.next_pid - 1 > taken) taken = broker.next_pid - 1;
+            if (seed % 2 == 0) forget_some(&box, taken);
             connect_to(&box, &broker, 1 + (uint64_t)rand() % 8);
         }
     }
     assert_int_equal(box.settled_pid, COUNT);
+    mps_outbox_free(&box);
+}
+
+/* A message that was not written keeps all behind it from being settled. */
+static void what_was_never_written_is_not_settled(void **state)
+{
+    (void)state;
+    struct mps_outbox box;
+    struct broker broker = {0};
+    mps_outbox_init(&box, 10000);
+    connect_to(&box, &broker, 10);
+    publish(&box, "m1", ACKED);
+    write_some(&box, &broker, SIZE_MAX);
+    publish(&box, "u1", NONE);
+    publish(&box, "m2", ACKED);
+    mps_outbox_lost(&box, is_void, NULL);
+    assert_false(mps_outbox_forget(&box, 2));
+    assert_false(mps_outbox_forget(&box, 3));
+    assert_true(mps_outbox_forget(&box, 1));
+    connect_to(&box, &broker, 10);
+    write_some(&box, &broker, SIZE_MAX);
+    assert_string_equal(broker.text, "u1 m22 ");
     mps_outbox_free(&box);
 }
 
@@ -452,6 +489,7 @@ int main(void)
         cmocka_unit_test(limit_holds_but_any_message_fits_an_empty_one),
         cmocka_unit_test(bare_messages_are_written_as_all_others),
         cmocka_unit_test(bare_messages_are_judged),
+        cmocka_unit_test(what_was_never_written_is_not_settled),
         cmocka_unit_test(random_lives),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

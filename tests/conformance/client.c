@@ -53,7 +53,7 @@ static void put_message(struct mps_out *out, const struct pubsub_message *m)
 {
     unsigned flags = (m->retained ? MPS_FOR_RETAINED : 0u) | (m->replayed ? MPS_FOR_REPLAY : 0u) |
                      (m->redelivered ? MPS_FOR_REDELIVERED : 0u);
-    put_name(out, m->stream > 0 ? 6 : 4, "message");
+    put_name(out, m->stream == 0 ? 4 : m->tries == 0 ? 6 : 7, "message");
     mps_put_uint(out, m->sid);
     mps_put_uint(out, flags);
     mps_put_text(out, (mps_view){(const uint8_t *)m->topic, (uint32_t)m->topic_len});
@@ -61,15 +61,41 @@ static void put_message(struct mps_out *out, const struct pubsub_message *m)
     if (m->stream == 0) return;
     mps_put_uint(out, m->stream);
     mps_put_uint(out, m->seq);
+    if (m->tries > 0) mps_put_uint(out, m->tries);
 }
 
 static void put_gap(struct mps_out *out, const struct pubsub_gap *gap)
 {
-    put_name(out, 3, "gap");
+    put_name(out, gap->stream > 0 ? 6 : 3, "gap");
     mps_put_uint(out, gap->sid);
     if (gap->exact) mps_put_uint(out, gap->count);
     else mps_put_nil(out);
     mps_put_uint(out, gap->reason);
+    if (gap->stream == 0) return;
+    mps_put_uint(out, gap->stream);
+    mps_put_uint(out, gap->first);
+    mps_put_uint(out, gap->last);
+}
+
+static void put_puback(struct mps_out *out, const struct pubsub_puback *ack)
+{
+    const uint64_t numbers[] = {ack->first_pid, ack->last_pid, ack->code, ack->matched,
+                                ack->dropped,   ack->stream,   ack->seq};
+    put_numbers(out, "puback", ack->stream > 0 ? 7 : 5, numbers);
+}
+
+static void put_welcome(struct mps_out *out, const struct pubsub_welcome *welcome)
+{
+    bool session = welcome->session_s > 0, inbox = welcome->inbox[0] != '\0';
+    put_name(out, session ? 6 : inbox ? 3 : 2, "welcome");
+    mps_put_text(out, mps_text(welcome->client_id));
+    mps_put_uint(out, welcome->keepalive_s);
+    if (inbox) mps_put_text(out, mps_text(welcome->inbox));
+    else if (session) mps_put_nil(out);
+    if (!session) return;
+    mps_put_uint(out, welcome->session_s);
+    mps_put_bool(out, welcome->resumed);
+    mps_put_uint(out, welcome->last_pid);
 }
 
 static void put_event(struct mps_out *out, const struct pubsub_event *event)
@@ -77,18 +103,10 @@ static void put_event(struct mps_out *out, const struct pubsub_event *event)
     switch (event->type) {
     case PUBSUB_EVENT_NONE:
     case PUBSUB_EVENT_BLOCKED: break;
-    case PUBSUB_EVENT_WELCOME:
-        put_name(out, event->as.welcome.inbox[0] != '\0' ? 3 : 2, "welcome");
-        mps_put_text(out, mps_text(event->as.welcome.client_id));
-        mps_put_uint(out, event->as.welcome.keepalive_s);
-        if (event->as.welcome.inbox[0] != '\0') mps_put_text(out, mps_text(event->as.welcome.inbox));
-        break;
+    case PUBSUB_EVENT_WELCOME: put_welcome(out, &event->as.welcome); break;
     case PUBSUB_EVENT_MESSAGE: put_message(out, &event->as.message); break;
     case PUBSUB_EVENT_GAP: put_gap(out, &event->as.gap); break;
-    case PUBSUB_EVENT_PUBACK:
-        NUMBERS("puback", event->as.puback.first_pid, event->as.puback.last_pid, event->as.puback.code,
-                event->as.puback.matched, event->as.puback.dropped);
-        break;
+    case PUBSUB_EVENT_PUBACK: put_puback(out, &event->as.puback); break;
     case PUBSUB_EVENT_SUBACK: NUMBERS("suback", event->as.suback.sid, event->as.suback.code); break;
     case PUBSUB_EVENT_MARK: NUMBERS("mark", event->as.mark.sid, event->as.mark.mark); break;
     case PUBSUB_EVENT_STAT:

@@ -3,13 +3,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define WORDS_MAX 16
+#define WORDS_MAX 24
+#define LINE_MAX_BYTES 2048
 
 /* A line cut into words. */
 struct words {
     char *at[WORDS_MAX];
     int count;
-    char text[2048];
+    char text[LINE_MAX_BYTES];
 };
 
 static bool cut(struct words *words, const char *line)
@@ -57,15 +58,41 @@ static bool all_crossed_out(const struct words *words, int first)
 
 static enum pubsub_policy policy(struct words *words, int first, const char *name)
 {
-    static const char *const names[] = {[PUBSUB_DROP_OLD] = "drop_old",
-                                        [PUBSUB_DROP_NEW] = "drop_new",
-                                        [PUBSUB_LATEST] = "latest",
-                                        [PUBSUB_CLOSE] = "close",
-                                        [PUBSUB_BLOCK] = "block"};
+    static const char *const names[] = {
+        [PUBSUB_DROP_OLD] = "drop_old", [PUBSUB_DROP_NEW] = "drop_new", [PUBSUB_LATEST] = "latest",
+        [PUBSUB_CLOSE] = "close",       [PUBSUB_BLOCK] = "block",       [PUBSUB_SPILL] = "spill"};
     const char *value = option(words, first, name);
-    for (unsigned i = PUBSUB_DROP_OLD; value != NULL && i <= PUBSUB_BLOCK; i++)
+    for (unsigned i = PUBSUB_DROP_OLD; value != NULL && i <= PUBSUB_SPILL; i++)
         if (strcmp(names[i], value) == 0) return (enum pubsub_policy)i;
     return PUBSUB_POLICY_DEFAULT;
+}
+
+/* Fills in `from`: "all", "last:5", "seq:64,1000,65,1". pairs has room for as many numbers as a line can hold. */
+static bool take_from(struct words *words, struct pubsub_subscribe_options *options, uint64_t *pairs)
+{
+    static const char *const names[] = {"new", "all", "last", "seq", "time", "ago", "acked", "last_per_topic"};
+    const char *value = option(words, 3, "from");
+    if (value == NULL) return true;
+    size_t len = strcspn(value, ":"), kind = 0, count = 0;
+    while (kind < sizeof names / sizeof *names && (strlen(names[kind]) != len || strncmp(names[kind], value, len) != 0))
+        kind++;
+    if (kind == sizeof names / sizeof *names) return false;
+    options->from = (enum pubsub_from)kind;
+    for (const char *at = value + len; *at != '\0'; at += strcspn(at, ",")) pairs[count++] = strtoull(++at, NULL, 10);
+    if (options->from != PUBSUB_FROM_SEQ) {
+        options->from_number = count > 0 ? pairs[0] : 0;
+        return count < 2;
+    }
+    options->from_positions = pairs;
+    options->from_positions_count = count / 2;
+    return count % 2 == 0;
+}
+
+static enum pubsub_ack_mode ack_mode(struct words *words)
+{
+    const char *value = option(words, 3, "ack");
+    if (value == NULL) return PUBSUB_ACKS_NONE;
+    return strcmp(value, "upto") == 0 ? PUBSUB_ACKS_UPTO : PUBSUB_ACKS_EACH;
 }
 
 /* ---- one verb each: the number of words that it needs before its options is checked ------------------------------ */
@@ -81,6 +108,9 @@ static bool do_hello(struct pubsub_core *core, struct words *words)
     hello.keepalive_s = (uint32_t)number(words, 2, "keepalive");
     hello.rx_max = (uint32_t)number(words, 2, "rx_max");
     hello.half = flag(words, 2, "half");
+    hello.session_s = (uint32_t)number(words, 2, "session");
+    hello.clean = flag(words, 2, "clean");
+    hello.boot = number(words, 2, "boot");
     if (!all_crossed_out(words, 2)) return false;
     if (will.topic != NULL) {
         hello.will.ptr = will_bytes;
@@ -92,6 +122,7 @@ static bool do_hello(struct pubsub_core *core, struct words *words)
 static bool do_subscribe(struct pubsub_core *core, struct words *words)
 {
     const char *credit = option(words, 3, "credit");
+    uint64_t pairs[LINE_MAX_BYTES / 2];
     struct pubsub_subscribe_options options = {
         .max_msgs = number(words, 3, "max_msgs"),
         .max_bytes = number(words, 3, "max_bytes"),
@@ -104,7 +135,13 @@ static bool do_subscribe(struct pubsub_core *core, struct words *words)
         .no_local = flag(words, 3, "no_local"),
         .by_credit = credit != NULL,
         .credit = credit != NULL ? strtoull(credit, NULL, 10) : 0,
+        .ack_ms = (uint32_t)number(words, 3, "ack_ms"),
+        .ack = ack_mode(words),
+        .max_tries = (uint32_t)number(words, 3, "max_tries"),
+        .inflight = (uint32_t)number(words, 3, "inflight"),
+        .durable = flag(words, 3, "durable"),
     };
+    if (!take_from(words, &options, pairs)) return false;
     uint32_t sid = (uint32_t)strtoul(words->at[1], NULL, 10);
     return all_crossed_out(words, 3) && pubsub_core_subscribe(core, sid, words->at[2], &options) == 0;
 }
@@ -145,6 +182,15 @@ static bool do_credit(struct pubsub_core *core, struct words *words)
     return all_crossed_out(words, 3) && pubsub_core_credit(core, sid, strtoull(words->at[2], NULL, 10), drain) == 0;
 }
 
+static bool do_ack(struct pubsub_core *core, struct words *words)
+{
+    uint32_t sid = (uint32_t)strtoul(words->at[1], NULL, 10);
+    uint64_t stream = strtoull(words->at[2], NULL, 10), seq = strtoull(words->at[3], NULL, 10);
+    enum pubsub_ack_kind kind = (enum pubsub_ack_kind)number(words, 4, "kind");
+    uint64_t delay_ms = number(words, 4, "delay");
+    return all_crossed_out(words, 4) && pubsub_core_ack(core, sid, stream, seq, kind, delay_ms) == 0;
+}
+
 static bool do_ping(struct pubsub_core *core, struct words *words)
 {
     return pubsub_core_ping(core, words->at[1], strlen(words->at[1])) == 0;
@@ -170,8 +216,8 @@ bool client_do(struct pubsub_core *core, const char *what)
     } verbs[] = {{"hello", 2, do_hello},     {"subscribe", 3, do_subscribe},
                  {"publish", 4, do_publish}, {"unsubscribe", 2, do_unsubscribe},
                  {"stat", 2, do_stat},       {"credit", 3, do_credit},
-                 {"ping", 2, do_ping},       {"bye", 2, do_bye},
-                 {"restart", 2, do_restart}};
+                 {"ack", 4, do_ack},         {"ping", 2, do_ping},
+                 {"bye", 2, do_bye},         {"restart", 2, do_restart}};
     struct words words;
     if (!cut(&words, what)) return false;
     for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++) {

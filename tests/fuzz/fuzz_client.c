@@ -13,6 +13,7 @@ enum {
     OPTION_BUSY = 2,     /* with a subscription and publishes that wait for their answers */
     OPTION_LEAVING = 4,  /* our BYE is written */
     OPTION_NARROW = 8,   /* frame_max is smaller than the buffer */
+    OPTION_SESSION = 16, /* it has a session */
 };
 
 struct client {
@@ -59,6 +60,7 @@ static void digest_message(struct client *client, const struct pubsub_message *m
     digest(client, m->props, m->props_len);
     digest_number(client, m->stream);
     digest_number(client, m->seq);
+    digest_number(client, m->time_ms + m->tries);
 }
 
 static void take_event(struct client *client, const struct pubsub_event *e)
@@ -70,11 +72,15 @@ static void take_event(struct client *client, const struct pubsub_event *e)
     case PUBSUB_EVENT_BLOCKED: break;
     case PUBSUB_EVENT_WELCOME:
         digest_text(client, e->as.welcome.client_id);
+        digest_number(client, e->as.welcome.last_pid + e->as.welcome.session_s + e->as.welcome.resumed);
         REQUIRE(strlen(e->as.welcome.inbox) <= PUBSUB_CORE_INBOX_MAX, "an inbox that is too long");
         digest(client, e->as.welcome.inbox, strlen(e->as.welcome.inbox));
         break;
     case PUBSUB_EVENT_MESSAGE: digest_message(client, &e->as.message); break;
-    case PUBSUB_EVENT_GAP: digest_number(client, e->as.gap.sid + e->as.gap.count); break;
+    case PUBSUB_EVENT_GAP:
+        digest_number(client, e->as.gap.sid + e->as.gap.count);
+        digest_number(client, e->as.gap.stream + e->as.gap.first + e->as.gap.last);
+        break;
     case PUBSUB_EVENT_PUBACK:
         REQUIRE(e->as.puback.first_pid <= e->as.puback.last_pid, "a PUBACK of nothing");
         REQUIRE(e->as.puback.code < 200 || e->as.puback.first_pid == e->as.puback.last_pid,
@@ -155,13 +161,16 @@ static void run(struct client *client, unsigned options, const uint8_t *bytes, s
     memset(client, 0, sizeof *client);
     pubsub_core_init(&client->core, client->rx, sizeof client->rx, client->tx, sizeof client->tx);
     if (options & OPTION_NARROW) pubsub_core_set_input(&client->core, client->rx, sizeof client->rx, 64);
-    pubsub_core_hello(&client->core, &(struct pubsub_core_hello){.client_id = "fuzz", .keepalive_s = 60});
+    struct pubsub_core_hello hello = {.client_id = "fuzz", .keepalive_s = 60};
+    if (options & OPTION_SESSION) hello.session_s = 3600, hello.boot = UINT64_MAX;
+    pubsub_core_hello(&client->core, &hello);
     check_output(client);
     if (options & OPTION_WELCOMED) feed(client, welcome, sizeof welcome - 1, 0);
     if (options & OPTION_BUSY) {
         struct pubsub_publish_options acknowledged = {.ack = PUBSUB_ACK_ROUTED};
         pubsub_core_subscribe(&client->core, 1, "#", NULL);
         pubsub_core_credit(&client->core, 1, 5, true);
+        pubsub_core_ack(&client->core, 1, 64, 5, PUBSUB_ACKED_AGAIN, 100);
         for (int i = 0; i < 5; i++) pubsub_core_publish(&client->core, "t", "x", 1, &acknowledged, NULL);
         check_output(client);
     }

@@ -166,6 +166,9 @@ TO_CLIENT = {
     "wrong-way": [[9, 1, "a", {}]],
     "too-large": [[4, 1], [2, "a", None, b"x" * 5000], [2, "a", None, b"after"]],
     "stream": [[10, 1, 0, {}], [4, 1, 1], [2, "r", None, b"v"], [12, 1, 1], [4, 1], [2, "a", None, b"x"], [7, 1, 3, 1], [2, "a", None, b"y"], [8, 5, 0, 1, 0], [22, {}], [21, 113, "bye"]],
+    "durable": [[19, 1, {"id": "fuzz", "epoch": 2**64 - 1, "resumed": True, "last_pid": 8, "sess": 30, "ack": 2}], [4, 1, 4, 64, 5, 1700000000000, 2],
+                [2, "a", None, b"x"], [10, 1, 0, {}], [4, 1, 2, 64, 6], [2, "a", None, b"y"], [2, "b", None, b"z"], [7, 1, None, 12, 64, 8, 9], [12, 1, 2],
+                [4, 1, 0, 64, 10], [2, "a", None, b""], [20, 219, "never sent", 5, 1]],
 }
 RAW = {
     "c1": b"\xc1",
@@ -248,7 +251,7 @@ def main():
 
     for name, items in TO_CLIENT.items():
         write("client", name, 0 if name == "welcome" else 3, pack(*items))
-    for name, options in (("ping-many", 1), ("stream", 7), ("too-large", 11), ("bye-text", 1), ("puback", 3), ("welcome", 4)):
+    for name, options in (("ping-many", 1), ("stream", 7), ("too-large", 11), ("bye-text", 1), ("puback", 3), ("welcome", 4), ("durable", 16), ("durable", 18)):
         write("client", f"{name}-{options}", options, pack(*TO_CLIENT[name]), 21)
     for name, data in RAW.items():
         write("client", "raw-" + name, 1, data)

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "broker.h"
+#include "memory_store.h"
 #include "stage.h"
 #include "vector_file.h"
 
@@ -23,7 +24,14 @@ struct link {
 struct bench {
     struct stage stage; /* first: a stage is a bench */
     struct env env;
+    struct broker_limits limits;
     struct broker *broker;
+    struct stage_stream streams[STAGE_STREAMS_MAX];
+    size_t streams_count;
+    struct memory_disk *disk; /* NULL: the broker keeps nothing */
+    struct store *store;
+    bool is_full; /* the store has no room */
+    bool fails;   /* behind the group that it holds */
     uint64_t now_ms;
     uint64_t random;
     struct link links[STAGE_CONNS_COUNT];
@@ -121,9 +129,15 @@ static bool has_input(const struct link *link)
     return link->session != NULL && link->reading && (link->waiting_len > 0 || (link->peer_ended && !link->end_told));
 }
 
+static bool store_is_ready(const struct bench *bench)
+{
+    return bench->store != NULL && memory_store_ready(bench->store);
+}
+
 /* One turn of the loop. Returns when the core wants to be called again, 0 if there is more to do now. */
 static uint64_t turn(struct bench *bench)
 {
+    if (store_is_ready(bench)) broker_poll_store(bench->broker);
     for (int i = 0; i < STAGE_CONNS_COUNT; i++) {
         struct link *link = &bench->links[i];
         if (link->session != NULL && link->blocked && link->room > 0) {
@@ -136,7 +150,7 @@ static uint64_t turn(struct bench *bench)
     for (int i = 0; i < STAGE_CONNS_COUNT; i++) {
         if (has_input(&bench->links[i])) return 0; /* it reads again */
     }
-    return next_ms;
+    return store_is_ready(bench) ? 0 : next_ms;
 }
 
 /* Turns until there is nothing to do at this moment. Returns when the core wants to be called again. */
@@ -225,13 +239,89 @@ static void bench_pass(struct stage *stage, uint64_t ms)
     settle(bench);
 }
 
+static void drop_all(struct bench *bench)
+{
+    for (int i = 0; i < STAGE_CONNS_COUNT; i++) {
+        if (bench->stage.open[i] && !bench->links[i].gone) bench_drop(&bench->stage, i);
+    }
+    settle(bench);
+}
+
+/* ---- the broker's store ------------------------------------------------------------------------------------- */
+
+/* A broker on what the disk holds. */
+static bool begin_broker(struct bench *bench, char *error, size_t cap)
+{
+    bench->broker = broker_new(&bench->env, &bench->limits);
+    if (bench->streams_count == 0) return true;
+    struct stream_config configs[STAGE_STREAMS_MAX];
+    for (size_t i = 0; i < bench->streams_count; i++) {
+        const struct stage_stream *stream = &bench->streams[i];
+        configs[i] = (struct stream_config){.name = stream->name,
+                                            .patterns = stream->patterns,
+                                            .patterns_count = stream->patterns_count,
+                                            .max_bytes = stream->max_bytes,
+                                            .max_msgs = stream->max_msgs,
+                                            .max_age_ms = stream->max_age_ms,
+                                            .refuses = stream->refuses};
+    }
+    bench->store = memory_store_open(bench->disk);
+    return broker_open_store(bench->broker, bench->store, configs, bench->streams_count, error, cap) == 0;
+}
+
+static void let_store_go_on(struct bench *bench)
+{
+    memory_store_hold(bench->store, false, false);
+    if (bench->is_full) memory_store_fail_commits(bench->store, STORE_FULL, 0);
+    bench->is_full = false;
+    while (memory_store_finish_commit(bench->store)) {
+        if (bench->fails) memory_store_fail_commits(bench->store, STORE_FAILED, 1);
+        bench->fails = false;
+        settle(bench);
+    }
+}
+
+static bool bench_store(struct stage *stage, const struct stage_store *happens)
+{
+    struct bench *bench = (struct bench *)stage;
+    if (bench->store == NULL) return false;
+    bool can = true;
+    switch (happens->event) {
+    case STORE_HOLDS: memory_store_hold(bench->store, true, false); break;
+    case STORE_GOES_ON: let_store_go_on(bench); break;
+    case STORE_IS_FULL:
+        memory_store_fail_commits(bench->store, STORE_FULL, UINT32_MAX);
+        bench->is_full = true;
+        break;
+    case STORE_FAILS:
+        bench->fails = memory_store_committing(bench->store);
+        if (!bench->fails) memory_store_fail_commits(bench->store, STORE_FAILED, 1);
+        break;
+    case STORE_DAMAGES: can = memory_disk_damage(bench->disk, happens->stream, happens->position, false); break;
+    }
+    settle(bench);
+    return can;
+}
+
+/* It dies at this moment: what it would still store when its connections go never reaches the disk. */
+static void bench_restart(struct stage *stage)
+{
+    struct bench *bench = (struct bench *)stage;
+    char error[256];
+    if (bench->store != NULL) memory_store_hold(bench->store, true, true);
+    drop_all(bench);
+    broker_free(bench->broker);
+    if (bench->store != NULL) memory_store_crash(bench->store, false);
+    if (begin_broker(bench, error, sizeof error)) return;
+    fprintf(stderr, "the broker does not start again: %s\n", error);
+    abort();
+}
+
 static bool bench_close(struct stage *stage, char *error, size_t cap)
 {
     struct bench *bench = (struct bench *)stage;
-    for (int i = 0; i < STAGE_CONNS_COUNT; i++) {
-        if (stage->open[i] && !bench->links[i].gone) bench_drop(stage, i);
-    }
-    settle(bench);
+    if (bench->store != NULL) let_store_go_on(bench); /* a broker that stops waits for it */
+    drop_all(bench);
     struct broker_figures left;
     broker_figures(bench->broker, &left);
     bool clean = broker_sessions(bench->broker) == 0 && left.subscriptions == 0;
@@ -239,6 +329,10 @@ static bool bench_close(struct stage *stage, char *error, size_t cap)
         snprintf(error, cap, "left in the broker: %zu sessions, %llu subscriptions", broker_sessions(bench->broker),
                  (unsigned long long)left.subscriptions);
     else broker_free(bench->broker);
+    if (clean && bench->disk != NULL) {
+        bench->store->close(bench->store);
+        memory_disk_free(bench->disk);
+    }
     for (int i = 0; i < STAGE_CONNS_COUNT; i++) {
         free(bench->links[i].waiting);
         free(stage->inbox[i].at);
@@ -259,7 +353,8 @@ static bool read_limits(struct broker_limits *limits, const char *text)
         LIMIT(max_payload),     LIMIT(max_sessions_count),   LIMIT(max_subs_count),  LIMIT(queue_msgs_count),
         LIMIT(queue_bytes),     LIMIT(queue_msgs_cap_count), LIMIT(queue_bytes_cap), LIMIT(session_queue_bytes),
         LIMIT(retained_bytes),  LIMIT(pub_window_count),     LIMIT(handshake_ms),    LIMIT(closing_ms),
-        LIMIT(keepalive_max_s), LIMIT(queue_total_bytes),    LIMIT(sys_ms),
+        LIMIT(keepalive_max_s), LIMIT(queue_total_bytes),    LIMIT(sys_ms),          LIMIT(session_max_s),
+        LIMIT(spill_bytes),
 #undef LIMIT
     };
     while (*text != '\0') {
@@ -277,7 +372,17 @@ static bool read_limits(struct broker_limits *limits, const char *text)
     return true;
 }
 
-struct stage *bench_open(const char *text, char *error, size_t cap)
+static bool read_streams(struct bench *bench, char *const *streams, size_t count)
+{
+    if (count > STAGE_STREAMS_MAX) return false;
+    for (bench->streams_count = 0; bench->streams_count < count; bench->streams_count++) {
+        size_t i = bench->streams_count;
+        if (!stage_stream_parse(streams[i], &bench->streams[i])) return false;
+    }
+    return true;
+}
+
+struct stage *bench_open(const char *text, char *const *streams, size_t streams_count, char *error, size_t cap)
 {
     struct broker_limits limits;
     broker_defaults(&limits);
@@ -295,6 +400,8 @@ struct stage *bench_open(const char *text, char *error, size_t cap)
                                   .drop = bench_drop,
                                   .room = bench_room,
                                   .pass = bench_pass,
+                                  .store = bench_store,
+                                  .restart = bench_restart,
                                   .close = bench_close};
     bench->env = (struct env){.now_ms = env_now,
                               .wall_ms = env_wall,
@@ -306,6 +413,14 @@ struct stage *bench_open(const char *text, char *error, size_t cap)
                               .log = env_log};
     bench->now_ms = 1000000;
     bench->random = 1;
-    bench->broker = broker_new(&bench->env, &limits);
-    return &bench->stage;
+    bench->limits = limits;
+    if (!read_streams(bench, streams, streams_count)) {
+        snprintf(error, cap, "more streams than there can be");
+        free(bench);
+        return NULL;
+    }
+    if (streams_count > 0) bench->disk = memory_disk_new();
+    if (begin_broker(bench, error, cap)) return &bench->stage;
+    bench_close(&bench->stage, error, 0);
+    return NULL;
 }

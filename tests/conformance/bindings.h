@@ -1,4 +1,4 @@
-/* What a conversation has given names to: `$inbox` in a pattern takes a text of an answer, `$inbox` in later bytes and
+/* What a conversation has given names to: `$inbox` in a pattern takes a text or a number of an answer, `$inbox` in later bytes and
  * patterns is that text. Ownership: the bindings', bindings_free() gives it back. Allocation failure aborts. */
 #ifndef CONFORMANCE_BINDINGS_H
 #define CONFORMANCE_BINDINGS_H

@@ -1,5 +1,6 @@
 #include "pattern.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -124,7 +125,7 @@ static bool match_hex(const char *p, mps_view body)
 }
 
 /* A name that has no text yet takes this one. */
-static bool match_name(const char *p, mps_view body, struct bindings *bindings)
+static bool match_text_name(const char *p, mps_view body, struct bindings *bindings)
 {
     size_t len = bindings_name_len(p + 1);
     if (bindings == NULL) return false;
@@ -132,10 +133,20 @@ static bool match_name(const char *p, mps_view body, struct bindings *bindings)
     return known.ptr != NULL ? mps_view_equal(known, body) : bindings_add(bindings, p + 1, len, body);
 }
 
+/* A number is known by its digits. */
+static bool match_name(const char *p, const struct mps_head *head, mps_view body, struct bindings *bindings)
+{
+    char digits[24];
+    if (head->type == MPS_STR) return match_text_name(p, body, bindings);
+    if (head->type != MPS_UINT) return false;
+    int len = snprintf(digits, sizeof digits, "%llu", (unsigned long long)head->number);
+    return match_text_name(p, (mps_view){(const uint8_t *)digits, (uint32_t)len}, bindings);
+}
+
 static bool match_scalar(const char *p, const struct mps_head *head, mps_view body, struct bindings *bindings)
 {
     if (*p == '~') return head->type == MPS_STR && match_part(p + 1, body);
-    if (*p == '$') return head->type == MPS_STR && match_name(p, body, bindings);
+    if (*p == '$') return match_name(p, head, body, bindings);
     if (*p == '"') return head->type == MPS_STR && match_text(p, body);
     if (*p == 'h') return head->type == MPS_BIN && match_hex(p, body);
     if (*p == 'n') return head->type == MPS_NIL;

@@ -1,5 +1,5 @@
 /* Patterns of frames, as the vectors write them: JSON with h'..' for bin, < .. > for a bin that holds one value, _ for
- * any value, ~".." for a text that holds this one, $name for a text to remember, integers as map keys, and * for
+ * any value, ~".." for a text that holds this one, $name for a text or a number to remember, integers as map keys, and * for
  * "whatever else" as the last element of an array or pair of a map. See PROTOCOL.md, "Conformance vectors". */
 #ifndef CONFORMANCE_PATTERN_H
 #define CONFORMANCE_PATTERN_H

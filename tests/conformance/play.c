@@ -10,22 +10,11 @@
 
 #define LONG_BYTES 65536
 
-void inbox_add(struct inbox *inbox, const void *bytes, size_t len)
-{
-    if (inbox->len + len > inbox->cap) {
-        inbox->cap = 2 * (inbox->len + len);
-        inbox->at = realloc(inbox->at, inbox->cap);
-        if (inbox->at == NULL) abort();
-    }
-    if (len > 0) memcpy(inbox->at + inbox->len, bytes, len);
-    inbox->len += len;
-}
-
-void inbox_take(struct inbox *inbox, size_t len)
-{
-    inbox->len -= len;
-    memmove(inbox->at, inbox->at + len, inbox->len);
-}
+/* The terms that hold for the next message on a connection: what its FORs have said. */
+struct heard {
+    struct mps_for terms;
+    bool known;
+};
 
 /* One playing of one case. */
 struct play {
@@ -34,6 +23,7 @@ struct play {
     mps_view bytes; /* of the step */
     struct bindings bindings;
     const char *skip[STAGE_CONNS_COUNT]; /* frames like this may come before what is expected next */
+    struct heard heard[STAGE_CONNS_COUNT];
     size_t cut;
     char *error;
     size_t cap;
@@ -55,10 +45,11 @@ static bool wrong_bytes(struct play *play, const char *what, const struct inbox 
     return false;
 }
 
+static const struct mps_limits wide = {1u << 20, 4096, 64u << 20};
+
 /* Length of the whole frame at the inbox's start, 0 if there is none in time, SIZE_MAX if it isn't a frame. */
 static size_t next_frame(struct play *play, int conn)
 {
-    static const struct mps_limits wide = {1u << 20, 4096, 64u << 20};
     struct inbox *inbox = &play->stage->inbox[conn];
     struct mps_scan scan = {0};
     for (;;) {
@@ -67,6 +58,34 @@ static size_t next_frame(struct play *play, int conn)
         if (result != MPS_SCAN_MORE) return SIZE_MAX;
         if (!play->stage->wait(play->stage, conn)) return 0;
     }
+}
+
+/* A frame was passed: a FOR changes the terms, a message takes a position. */
+static void hear(struct play *play, int conn, mps_view frame)
+{
+    struct heard *heard = &play->heard[conn];
+    const char *what;
+    if (mps_frame_op(frame) == MPS_OP_FOR) heard->known = mps_decode_for(frame, &heard->terms, &what) == MPS_OK;
+    if (mps_frame_op(frame) == MPS_OP_MSG && heard->known && heard->terms.has_position) heard->terms.seq++;
+}
+
+/* The same for bytes that were compared without looking for frames. */
+static void hear_all(struct play *play, int conn, mps_view bytes)
+{
+    while (bytes.len > 0) {
+        struct mps_scan scan = {0};
+        if (mps_scan(&scan, bytes.ptr, bytes.len, &wide) != MPS_SCAN_FRAME) return;
+        hear(play, conn, (mps_view){bytes.ptr, (uint32_t)scan.pos});
+        bytes = (mps_view){bytes.ptr + scan.pos, bytes.len - (uint32_t)scan.pos};
+    }
+}
+
+/* Takes a frame from the inbox's start. */
+static void take_frame(struct play *play, int conn, size_t len)
+{
+    struct inbox *inbox = &play->stage->inbox[conn];
+    hear(play, conn, (mps_view){inbox->at, (uint32_t)len});
+    inbox_take(inbox, len);
 }
 
 /* Passes over frames that may stand here; what the next step wants comes first. */
@@ -82,7 +101,57 @@ static bool expect_frame(struct play *play, int conn)
                                                   : pattern_matches(play->step->text, frame, &play->bindings);
         bool pass = !hit && play->skip[conn] != NULL && pattern_matches(play->skip[conn], frame, NULL);
         if (!hit && !pass) return wrong_bytes(play, "what came instead:", inbox);
-        inbox_take(inbox, len);
+        take_frame(play, conn, len);
+        if (hit) break;
+    }
+    play->skip[conn] = NULL;
+    return true;
+}
+
+static void put_or_nil(struct mps_out *out, bool given, uint64_t number)
+{
+    if (given) mps_put_uint(out, number);
+    else mps_put_nil(out);
+}
+
+/* Whether a MSG, under the terms that hold for it, is [sid, flags, stream, seq, tries, topic, payload]. */
+static bool message_matches(struct play *play, int conn, mps_view frame)
+{
+    struct mps_msg msg;
+    const char *what;
+    const struct heard *heard = &play->heard[conn];
+    if (!heard->known || mps_decode_msg(frame, &msg, &what) != MPS_OK) return false;
+    size_t cap = frame.len + 64u;
+    uint8_t *room = malloc(cap);
+    if (room == NULL) abort();
+    struct mps_out out = mps_out_open(room, cap);
+    mps_put_array(&out, 7);
+    mps_put_uint(&out, heard->terms.sid);
+    mps_put_uint(&out, heard->terms.flags);
+    put_or_nil(&out, heard->terms.has_position, heard->terms.stream);
+    put_or_nil(&out, heard->terms.has_position, heard->terms.seq);
+    put_or_nil(&out, heard->terms.tries > 0, heard->terms.tries);
+    mps_put_text(&out, msg.topic);
+    mps_put_bin(&out, msg.payload);
+    bool hit = pattern_matches(play->step->text, mps_out_view(&out), &play->bindings);
+    free(room);
+    return hit;
+}
+
+/* The next message; the FORs before it are passed, wherever the broker puts them. */
+static bool expect_message(struct play *play, int conn)
+{
+    struct inbox *inbox = &play->stage->inbox[conn];
+    for (;;) {
+        size_t len = next_frame(play, conn);
+        if (len == 0) return wrong_bytes(play, "no whole frame came, but:", inbox);
+        if (len == SIZE_MAX) return wrong_bytes(play, "what came is not a frame:", inbox);
+        mps_view frame = {inbox->at, (uint32_t)len};
+        bool hit = mps_frame_op(frame) == MPS_OP_MSG && message_matches(play, conn, frame);
+        bool pass = !hit && (mps_frame_op(frame) == MPS_OP_FOR ||
+                             (play->skip[conn] != NULL && pattern_matches(play->skip[conn], frame, NULL)));
+        if (!hit && !pass) return wrong_bytes(play, "what came instead:", inbox);
+        take_frame(play, conn, len);
         if (hit) break;
     }
     play->skip[conn] = NULL;
@@ -97,6 +166,7 @@ static bool expect_bytes(struct play *play, int conn)
     }
     if (inbox->len < len || memcmp(inbox->at, play->bytes.ptr, len) != 0)
         return wrong_bytes(play, "what came instead:", inbox);
+    hear_all(play, conn, (mps_view){inbox->at, (uint32_t)len});
     inbox_take(inbox, len);
     return true;
 }
@@ -110,7 +180,7 @@ static void skip_what_came(struct play *play, int conn)
         if (len == 0 || len == SIZE_MAX ||
             !pattern_matches(play->skip[conn], (mps_view){inbox->at, (uint32_t)len}, NULL))
             return;
-        inbox_take(inbox, len);
+        take_frame(play, conn, len);
     }
     play->skip[conn] = NULL;
 }
@@ -157,6 +227,33 @@ static void send_cut(struct play *play, int conn)
     }
 }
 
+/* All that came was looked at. */
+static bool nothing_left(struct play *play)
+{
+    for (int i = 0; i < STAGE_CONNS_COUNT; i++) {
+        if (!play->stage->open[i]) continue;
+        play->stage->poll(play->stage, i);
+        if (play->stage->inbox[i].len > 0) return wrong_bytes(play, "nobody looked at:", &play->stage->inbox[i]);
+        if (play->stage->events[i].len > 0)
+            return wrong_bytes(play, "events that nobody looked at:", &play->stage->events[i]);
+    }
+    return true;
+}
+
+static bool happen_to_store(struct play *play)
+{
+    struct stage_store happens;
+    return (stage_store_parse(play->step->text, &happens) && play->stage->store(play->stage, &happens)) ||
+           wrong(play, "the store can't do this");
+}
+
+static bool restart(struct play *play)
+{
+    if (!nothing_left(play)) return false;
+    play->stage->restart(play->stage);
+    return true;
+}
+
 static bool play_step(struct play *play)
 {
     const struct step *step = play->step;
@@ -167,16 +264,19 @@ static bool play_step(struct play *play)
         stage->open[conn] = true;
         return stage->connect(stage, conn) || wrong(play, "can't connect");
     }
-    bool missing = (step->kind == STEP_AT && stage->pass == NULL) || (step->kind == STEP_DROP && stage->drop == NULL) ||
-                   (step->kind == STEP_ROOM && stage->room == NULL) || (step->kind == STEP_END && stage->end == NULL) ||
-                   ((step->kind == STEP_DO || step->kind == STEP_EVENT) && stage->act == NULL);
+    bool of_stage = step->kind == STEP_AT || step->kind == STEP_STORE || step->kind == STEP_RESTART;
+    bool missing =
+        (step->kind == STEP_AT && stage->pass == NULL) || (step->kind == STEP_STORE && stage->store == NULL) ||
+        (step->kind == STEP_RESTART && stage->restart == NULL) || (step->kind == STEP_DROP && stage->drop == NULL) ||
+        (step->kind == STEP_ROOM && stage->room == NULL) || (step->kind == STEP_END && stage->end == NULL) ||
+        ((step->kind == STEP_DO || step->kind == STEP_EVENT) && stage->act == NULL);
     if (missing) return wrong(play, "can't be done in this role");
-    if (step->kind != STEP_AT && (step->conn == 0 || !stage->open[conn]))
-        return wrong(play, "needs an open connection");
+    if (!of_stage && (step->conn == 0 || !stage->open[conn])) return wrong(play, "needs an open connection");
     switch (step->kind) {
     case STEP_SEND: send_cut(play, conn); return true;
     case STEP_BYTES: return play->skip[conn] ? expect_frame(play, conn) : expect_bytes(play, conn);
     case STEP_MATCH: return expect_frame(play, conn);
+    case STEP_MESSAGE: return expect_message(play, conn);
     case STEP_SKIP:
         if (play->skip[conn] != NULL) return wrong(play, "one <* only may stand before what is expected");
         play->skip[conn] = step->text;
@@ -187,6 +287,8 @@ static bool play_step(struct play *play)
     case STEP_DROP: stage->drop(stage, conn); return true;
     case STEP_ROOM: stage->room(stage, conn, step->number); return true;
     case STEP_AT: stage->pass(stage, step->number); return true;
+    case STEP_STORE: return happen_to_store(play);
+    case STEP_RESTART: return restart(play);
     case STEP_DO: return stage->act(stage, conn, step->text) || wrong(play, "the client can't do this");
     case STEP_EVENT: return expect_event(play, conn);
     case STEP_CONN:
@@ -211,20 +313,6 @@ static bool play_with_names(struct play *play)
     bool good = play_step(play);
     if (has_names) free(b.at);
     return good;
-}
-
-/* At its end a case has looked at all that came. */
-static bool nothing_left(struct play *play)
-{
-    for (int i = 0; i < STAGE_CONNS_COUNT; i++) {
-        if (!play->stage->open[i]) continue;
-        play->stage->poll(play->stage, i);
-        if (play->stage->inbox[i].len > 0)
-            return wrong_bytes(play, "after the last step came:", &play->stage->inbox[i]);
-        if (play->stage->events[i].len > 0)
-            return wrong_bytes(play, "events that nobody looked at:", &play->stage->events[i]);
-    }
-    return true;
 }
 
 bool conversation_play(const struct vector_case *c, struct stage *take_stage, size_t cut, char *error, size_t cap)

@@ -9,6 +9,8 @@
 #include <stdint.h>
 
 #define STAGE_CONNS_COUNT 26
+#define STAGE_STREAMS_MAX 8
+#define STAGE_PATTERNS_MAX 8
 
 /* What came on one connection and was not looked at yet. */
 struct inbox {
@@ -18,6 +20,32 @@ struct inbox {
 };
 void inbox_add(struct inbox *inbox, const void *bytes, size_t len);
 void inbox_take(struct inbox *inbox, size_t len);
+
+/* A stream that the tested broker has. */
+struct stage_stream {
+    char text[256]; /* what the others point into */
+    const char *name;
+    const char *patterns[STAGE_PATTERNS_MAX];
+    size_t patterns_count;
+    uint64_t max_msgs, max_bytes, max_age_ms; /* 0: no limit */
+    bool refuses;
+};
+/* What happens to the broker's store. */
+enum stage_store_event {
+    STORE_HOLDS,   /* what begins to be stored does not end */
+    STORE_GOES_ON, /* it does, and there is room again */
+    STORE_IS_FULL, /* nothing is stored for want of room, until it goes on */
+    STORE_FAILS,   /* the next group that begins to be stored is not */
+    STORE_DAMAGES, /* what holds this position can't be read any more */
+};
+struct stage_store {
+    enum stage_store_event event;
+    uint32_t stream;
+    uint64_t position;
+};
+/* What a vector says: "NAME PATTERN,.. option ..", "damages 64 3". Return false if it isn't understood. */
+bool stage_stream_parse(const char *text, struct stage_stream *out);
+bool stage_store_parse(const char *text, struct stage_store *out);
 
 struct stage {
     struct inbox inbox[STAGE_CONNS_COUNT];
@@ -34,14 +62,17 @@ struct stage {
     void (*drop)(struct stage *stage, int conn);
     void (*room)(struct stage *stage, int conn, uint64_t bytes);
     void (*pass)(struct stage *stage, uint64_t ms);
+    bool (*store)(struct stage *stage, const struct stage_store *happens); /* false: it can't */
+    void (*restart)(struct stage *stage); /* every connection is gone */
     /* Only with a client. what: words, see client_do.h. Returns false if they are not understood. */
     bool (*act)(struct stage *stage, int conn, const char *what);
     /* Ends the case: every connection goes. The stage is freed. Returns false with a sentence if something was left. */
     bool (*close)(struct stage *stage, char *error, size_t cap);
 };
 
-/* limits: "name=number ..." or NULL. NULL with a sentence in error if they are not understood. */
-struct stage *bench_open(const char *limits, char *error, size_t cap);
+/* limits: "name=number ..." or NULL. streams: as stage_stream_parse() takes them. NULL with a sentence in error if they are
+ * not understood. */
+struct stage *bench_open(const char *limits, char *const *streams, size_t streams_count, char *error, size_t cap);
 /* url: unix:/path or tcp://host:port. */
 struct stage *live_open(const char *url);
 struct stage *client_open(void);

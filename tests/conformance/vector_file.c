@@ -7,6 +7,7 @@
 
 #include "bytes.h"
 #include "pattern.h"
+#include "stage.h"
 
 #define LINE_MAX_BYTES 65536
 
@@ -85,6 +86,7 @@ static bool parse_conn_line(struct vector_file *file, struct vector_case *c, con
     if ((arg = after(rest, ">>"))) return add_bytes(file, c, STEP_SEND, conn, arg, line);
     if ((arg = after(rest, "<<"))) return add_bytes(file, c, STEP_BYTES, conn, arg, line);
     if ((arg = after(rest, "<~"))) return add_pattern(file, c, STEP_MATCH, conn, arg, line);
+    if ((arg = after(rest, "<="))) return add_pattern(file, c, STEP_MESSAGE, conn, arg, line);
     if ((arg = after(rest, "<*"))) return add_pattern(file, c, STEP_SKIP, conn, arg, line);
     if ((arg = after(rest, "=="))) return add_pattern(file, c, STEP_EVENT, conn, arg, line);
     if ((arg = after(rest, " do"))) {
@@ -126,6 +128,27 @@ static bool parse_time(struct vector_file *file, struct vector_case *c, const ch
     return true;
 }
 
+/* Lines about the broker's store: `store holds`, `restart`. */
+static bool parse_store_line(struct vector_file *file, struct vector_case *c, const char *what, unsigned line)
+{
+    struct stage_store happens;
+    if (!stage_store_parse(what, &happens))
+        return fail(file, line, "the store holds, goes on, fails, is full, or damages STREAM POSITION");
+    add_step(c, STEP_STORE, line)->text = must(strdup(what));
+    c->bench_only = true;
+    return true;
+}
+
+static bool parse_stream(struct vector_file *file, struct vector_case *c, const char *text, unsigned line)
+{
+    struct stage_stream stream;
+    if (!stage_stream_parse(text, &stream)) return fail(file, line, "a stream is NAME PATTERN[,PATTERN..] [option ..]");
+    c->streams = must(realloc(c->streams, (c->streams_count + 1) * sizeof *c->streams));
+    c->streams[c->streams_count++] = must(strdup(text));
+    c->bench_only = true;
+    return true;
+}
+
 static bool parse_header(struct vector_file *file, struct vector_case *c, const char *text, unsigned line, bool *known)
 {
     const char *arg;
@@ -148,6 +171,7 @@ static bool parse_header(struct vector_file *file, struct vector_case *c, const 
         c->bench_only = true;
         return true;
     }
+    if ((arg = after(text, "stream:"))) return parse_stream(file, c, arg, line);
     *known = false;
     return true;
 }
@@ -171,6 +195,12 @@ static bool parse_line(struct vector_file *file, const char *text, unsigned line
         return true;
     }
     if ((arg = after(text, "at"))) return parse_time(file, c, arg, line);
+    if ((arg = after(text, "store"))) return parse_store_line(file, c, arg, line);
+    if (strcmp(text, "restart") == 0) {
+        add_step(c, STEP_RESTART, line);
+        c->bench_only = true;
+        return true;
+    }
     if ((arg = after(text, "conn"))) {
         if (!isupper((unsigned char)arg[0]) || arg[1] != '\0')
             return fail(file, line, "a connection is one letter, A to Z");
@@ -244,7 +274,9 @@ void vector_file_free(struct vector_file *file)
             free(c->steps[k].bytes);
             free(c->steps[k].text);
         }
+        for (size_t k = 0; k < c->streams_count; k++) free(c->streams[k]);
         free(c->steps);
+        free(c->streams);
         free(c->limits);
         free(c->name);
     }

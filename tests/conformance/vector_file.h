@@ -18,6 +18,7 @@ enum step_kind {
     STEP_SEND,    /* bytes to the tested side */
     STEP_BYTES,   /* exactly these bytes come next */
     STEP_MATCH,   /* the next frame matches this pattern */
+    STEP_MESSAGE, /* the next message, with the terms that hold for it, matches this pattern */
     STEP_SKIP,    /* frames that match this pattern may stand before what the next step expects */
     STEP_QUIET,   /* nothing more has come */
     STEP_CLOSED,  /* all was read and the tested side has ended its stream */
@@ -25,6 +26,8 @@ enum step_kind {
     STEP_DROP,    /* the connection breaks */
     STEP_ROOM,    /* the connection takes only so many further bytes */
     STEP_AT,      /* time passes */
+    STEP_STORE,   /* something happens to the broker's store */
+    STEP_RESTART, /* the broker dies and comes back */
     STEP_DO,      /* client: its program asks for something */
     STEP_EVENT,   /* client: the next thing that it tells its program */
 };
@@ -37,7 +40,7 @@ struct step {
     char conn;      /* 'A'..'Z' */
     uint8_t *bytes; /* STEP_FRAME, STEP_SEND, STEP_BYTES */
     size_t len;
-    char *text;      /* a pattern, the words of a verdict, what to do, or the source of bytes that hold names */
+    char *text;      /* a pattern, the words of a verdict or of what happens, or the source of bytes that hold names */
     uint64_t number; /* STEP_AT: milliseconds; STEP_ROOM: bytes */
 };
 
@@ -49,6 +52,8 @@ struct vector_case {
     bool whole_only; /* the result depends on the input arriving at once */
     bool bench_only; /* needs a clock, a link or limits that only a test bench has */
     char *limits;    /* "name=number ..." or NULL */
+    char **streams;  /* "NAME PATTERN,.. option ..", one for each stream that the broker has */
+    size_t streams_count;
     struct step *steps;
     size_t step_count;
 };

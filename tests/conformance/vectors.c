@@ -39,7 +39,7 @@ static bool play_once(const struct vector_case *c, size_t cut, const struct opti
     if (c->role == ROLE_CODEC) return codec_play(c, cut, cut == 0 ? &tally->coverage : NULL, error, cap);
     struct stage *stage = c->role == ROLE_CLIENT ? client_open()
                           : options->url         ? live_open(options->url)
-                                                 : bench_open(c->limits, error, cap);
+                                                 : bench_open(c->limits, c->streams, c->streams_count, error, cap);
     return stage != NULL && conversation_play(c, stage, cut, error, cap);
 }
 

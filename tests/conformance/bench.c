@@ -180,6 +180,13 @@ static bool bench_connect(struct stage *stage, int conn)
     return true;
 }
 
+static bool bench_set_operator(struct stage *stage, int conn)
+{
+    struct bench *bench = (struct bench *)stage;
+    if (bench->links[conn].session != NULL) session_set_operator(bench->links[conn].session);
+    return true;
+}
+
 static void bench_send(struct stage *stage, int conn, const uint8_t *bytes, size_t len)
 {
     struct bench *bench = (struct bench *)stage;
@@ -393,6 +400,7 @@ struct stage *bench_open(const char *text, char *const *streams, size_t streams_
     struct bench *bench = calloc(1, sizeof *bench);
     if (bench == NULL) abort();
     bench->stage = (struct stage){.connect = bench_connect,
+                                  .set_operator = bench_set_operator,
                                   .send = bench_send,
                                   .wait = bench_wait,
                                   .poll = bench_poll,

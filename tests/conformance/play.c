@@ -262,7 +262,9 @@ static bool play_step(struct play *play)
     if (step->kind == STEP_CONN) {
         if (stage->open[conn]) return wrong(play, "this connection was opened already");
         stage->open[conn] = true;
-        return stage->connect(stage, conn) || wrong(play, "can't connect");
+        if (!stage->connect(stage, conn)) return wrong(play, "can't connect");
+        return step->number == 0 || (stage->set_operator != NULL && stage->set_operator(stage, conn)) ||
+               wrong(play, "can't be the operator's here");
     }
     bool of_stage = step->kind == STEP_AT || step->kind == STEP_STORE || step->kind == STEP_RESTART;
     bool missing =

@@ -52,6 +52,7 @@ struct stage {
     struct inbox events[STAGE_CONNS_COUNT]; /* of a client: what it told its program, each as a msgpack array */
     bool open[STAGE_CONNS_COUNT];           /* was opened in this case */
     bool (*connect)(struct stage *stage, int conn);
+    bool (*set_operator)(struct stage *stage, int conn); /* the connection is the operator's; only on a bench */
     void (*send)(struct stage *stage, int conn, const uint8_t *bytes, size_t len);
     /* Waits until something came or the stream ended. False: nothing comes (any more, or in time). */
     bool (*wait)(struct stage *stage, int conn);

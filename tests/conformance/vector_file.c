@@ -202,9 +202,13 @@ static bool parse_line(struct vector_file *file, const char *text, unsigned line
         return true;
     }
     if ((arg = after(text, "conn"))) {
-        if (!isupper((unsigned char)arg[0]) || arg[1] != '\0')
-            return fail(file, line, "a connection is one letter, A to Z");
-        add_step(c, STEP_CONN, line)->conn = arg[0];
+        bool by_operator = arg[0] != '\0' && strcmp(arg + 1, " operator") == 0;
+        if (!isupper((unsigned char)arg[0]) || (arg[1] != '\0' && !by_operator))
+            return fail(file, line, "a connection is one letter, A to Z, and maybe the operator's");
+        struct step *step = add_step(c, STEP_CONN, line);
+        step->conn = arg[0];
+        step->number = by_operator;
+        c->bench_only |= by_operator;
         return true;
     }
     if (isupper((unsigned char)text[0])) return parse_conn_line(file, c, text, line);

@@ -41,7 +41,7 @@ struct step {
     uint8_t *bytes; /* STEP_FRAME, STEP_SEND, STEP_BYTES */
     size_t len;
     char *text;      /* a pattern, the words of a verdict or of what happens, or the source of bytes that hold names */
-    uint64_t number; /* STEP_AT: milliseconds; STEP_ROOM: bytes */
+    uint64_t number; /* STEP_AT: milliseconds; STEP_ROOM: bytes; STEP_CONN: 1 if it is the operator's */
 };
 
 struct vector_case {

@@ -311,7 +311,7 @@ static bool bench_store(struct stage *stage, const struct stage_store *happens)
 }
 
 /* It dies at this moment: what it would still store when its connections go never reaches the disk. */
-static void bench_restart(struct stage *stage)
+static bool bench_restart(struct stage *stage)
 {
     struct bench *bench = (struct bench *)stage;
     char error[256];
@@ -319,9 +319,7 @@ static void bench_restart(struct stage *stage)
     drop_all(bench);
     broker_free(bench->broker);
     if (bench->store != NULL) memory_store_crash(bench->store, false);
-    if (begin_broker(bench, error, sizeof error)) return;
-    fprintf(stderr, "the broker does not start again: %s\n", error);
-    abort();
+    return begin_broker(bench, error, sizeof error);
 }
 
 static bool bench_close(struct stage *stage, char *error, size_t cap)

@@ -10,6 +10,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "own_broker.h"
 #include "stage.h"
 
 #define WAIT_MS 10000 /* a live broker answers within this, or it does not answer */
@@ -17,6 +18,7 @@
 struct live {
     struct stage stage; /* first: a stage is a live one */
     const char *url;
+    struct own_broker *own; /* NULL: somebody else runs it */
     int fds[STAGE_CONNS_COUNT];
     bool sent_all[STAGE_CONNS_COUNT]; /* our stream is over */
 };
@@ -109,6 +111,19 @@ static void live_end(struct stage *stage, int conn)
     live->sent_all[conn] = true;
 }
 
+static bool live_restart(struct stage *stage)
+{
+    struct live *live = (struct live *)stage;
+    char error[256];
+    bool good = own_broker_restart(live->own, error, sizeof error);
+    for (int i = 0; i < STAGE_CONNS_COUNT; i++) {
+        if (live->fds[i] >= 0) close(live->fds[i]);
+        live->fds[i] = -1;
+        stage->inbox[i].ended = true;
+    }
+    return good;
+}
+
 /* Says BYE on all, as one may be held until another one goes, and waits for the ends, so that the next case meets a
  * broker that has forgotten this one. */
 static bool live_close(struct stage *stage, char *error, size_t cap)
@@ -128,6 +143,8 @@ static bool live_close(struct stage *stage, char *error, size_t cap)
         if (live->fds[i] >= 0) close(live->fds[i]);
         free(stage->inbox[i].at);
     }
+    char at_end[256];
+    if (live->own != NULL) clean &= own_broker_stop(live->own, clean ? error : at_end, clean ? cap : sizeof at_end);
     free(live);
     return clean;
 }
@@ -145,4 +162,14 @@ struct stage *live_open(const char *url)
     live->url = url;
     for (int i = 0; i < STAGE_CONNS_COUNT; i++) live->fds[i] = -1;
     return &live->stage;
+}
+
+struct stage *live_start(const char *program, char *const *streams, size_t streams_count, char *error, size_t cap)
+{
+    struct own_broker *own = own_broker_start(program, streams, streams_count, error, cap);
+    if (own == NULL) return NULL;
+    struct stage *stage = live_open(own_broker_url(own));
+    ((struct live *)stage)->own = own;
+    stage->restart = live_restart;
+    return stage;
 }

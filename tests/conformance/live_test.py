@@ -7,16 +7,16 @@ import unittest
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(TOP, "tests", "process"))
-from brokers import Broker  # noqa: E402
+from brokers import PUBSUBD, Broker  # noqa: E402
 
 VECTORS = os.environ["VECTORS"]
 TIMEOUT_S = 300
 
 
 class LiveVectorsTest(unittest.TestCase):
-    def play(self, url):
+    def play(self, *how):
         files = sorted(glob.glob(os.path.join(TOP, "proto", "vectors", "broker-*.txt")))
-        result = subprocess.run([VECTORS, "--connect", url, *files], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        result = subprocess.run([VECTORS, *how, *files], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                 timeout=TIMEOUT_S, text=True)
         lines = result.stdout.splitlines()
         bad = [line for line in lines if line.startswith("not ok")]
@@ -25,11 +25,14 @@ class LiveVectorsTest(unittest.TestCase):
 
     def test_unix(self):
         with Broker() as broker:
-            self.play(broker.unix)
+            self.play("--connect", broker.unix)
 
     def test_tcp(self):
         with Broker() as broker:
-            self.play(broker.tcp)
+            self.play("--connect", broker.tcp)
+
+    def test_brokers_of_their_own(self):
+        self.play("--start", PUBSUBD)
 
 
 if __name__ == "__main__":

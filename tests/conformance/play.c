@@ -250,8 +250,7 @@ static bool happen_to_store(struct play *play)
 static bool restart(struct play *play)
 {
     if (!nothing_left(play)) return false;
-    play->stage->restart(play->stage);
-    return true;
+    return play->stage->restart(play->stage) || wrong(play, "the broker did not come back");
 }
 
 static bool play_step(struct play *play)

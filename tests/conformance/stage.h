@@ -1,5 +1,5 @@
 /* Where a conversation is played: in a bench of its own (bench.c: the broker's core, a virtual clock, links that are
- * buffers), against a live broker over a socket (live.c), or against the client's core (client.c). Connections are
+ * buffers), against a live broker over a socket (live.c), one of its own if it must be (own_broker.c), or against the client's core (client.c). Connections are
  * numbered 0..25 for A..Z. What a stage can't do is NULL. */
 #ifndef CONFORMANCE_STAGE_H
 #define CONFORMANCE_STAGE_H
@@ -64,7 +64,7 @@ struct stage {
     void (*room)(struct stage *stage, int conn, uint64_t bytes);
     void (*pass)(struct stage *stage, uint64_t ms);
     bool (*store)(struct stage *stage, const struct stage_store *happens); /* false: it can't */
-    void (*restart)(struct stage *stage); /* every connection is gone */
+    bool (*restart)(struct stage *stage); /* every connection is gone; false: it doesn't come back */
     /* Only with a client. what: words, see client_do.h. Returns false if they are not understood. */
     bool (*act)(struct stage *stage, int conn, const char *what);
     /* Ends the case: every connection goes. The stage is freed. Returns false with a sentence if something was left. */
@@ -76,6 +76,8 @@ struct stage {
 struct stage *bench_open(const char *limits, char *const *streams, size_t streams_count, char *error, size_t cap);
 /* url: unix:/path or tcp://host:port. */
 struct stage *live_open(const char *url);
+/* A broker of its own, of this program. streams: as for bench_open(). NULL with a sentence in error. */
+struct stage *live_start(const char *program, char *const *streams, size_t streams_count, char *error, size_t cap);
 struct stage *client_open(void);
 
 #endif

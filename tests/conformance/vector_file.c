@@ -145,7 +145,7 @@ static bool parse_stream(struct vector_file *file, struct vector_case *c, const 
     if (!stage_stream_parse(text, &stream)) return fail(file, line, "a stream is NAME PATTERN[,PATTERN..] [option ..]");
     c->streams = must(realloc(c->streams, (c->streams_count + 1) * sizeof *c->streams));
     c->streams[c->streams_count++] = must(strdup(text));
-    c->bench_only = true;
+    c->own_broker = true;
     return true;
 }
 
@@ -198,7 +198,7 @@ static bool parse_line(struct vector_file *file, const char *text, unsigned line
     if ((arg = after(text, "store"))) return parse_store_line(file, c, arg, line);
     if (strcmp(text, "restart") == 0) {
         add_step(c, STEP_RESTART, line);
-        c->bench_only = true;
+        c->own_broker = true;
         return true;
     }
     if ((arg = after(text, "conn"))) {

@@ -51,6 +51,7 @@ struct vector_case {
     enum vector_role role;
     bool whole_only; /* the result depends on the input arriving at once */
     bool bench_only; /* needs a clock, a link or limits that only a test bench has */
+    bool own_broker; /* needs a broker that nobody else uses: with streams, or one that dies */
     char *limits;    /* "name=number ..." or NULL */
     char **streams;  /* "NAME PATTERN,.. option ..", one for each stream that the broker has */
     size_t streams_count;

@@ -1,7 +1,10 @@
 /* Runs conformance vectors (PROTOCOL.md, "Conformance vectors"), each with its input whole and cut into pieces.
  *
- *   vectors [--connect URL] [--role codec|broker|client] [--only TEXT] FILE...
+ *   vectors [--connect URL | --start PROGRAM] [--role codec|broker|client] [--only TEXT] FILE...
  *     --connect  plays the broker cases against a live broker, unix:/path or tcp://host:port, those that need no bench
+ * and no broker of their own
+ *     --start    plays those that need a broker of their own, but no bench: each playing starts the program, which
+ * takes the command line of pubsubd
  *     --role     only the cases of this role
  *     --only     only the cases whose name contains TEXT
  * Prints one line per case, `ok` or `not ok`, and how many passed and failed. Exit code 0: all passed, 1: not, 2:
@@ -15,7 +18,7 @@
 #include "wire.h"
 
 struct options {
-    const char *url, *only;
+    const char *url, *program, *only;
     bool role[3]; /* enum vector_role: which are played */
 };
 
@@ -39,7 +42,8 @@ static bool play_once(const struct vector_case *c, size_t cut, const struct opti
     if (c->role == ROLE_CODEC) return codec_play(c, cut, cut == 0 ? &tally->coverage : NULL, error, cap);
     struct stage *stage = c->role == ROLE_CLIENT ? client_open()
                           : options->url         ? live_open(options->url)
-                                                 : bench_open(c->limits, c->streams, c->streams_count, error, cap);
+                          : options->program ? live_start(options->program, c->streams, c->streams_count, error, cap)
+                                             : bench_open(c->limits, c->streams, c->streams_count, error, cap);
     return stage != NULL && conversation_play(c, stage, cut, error, cap);
 }
 
@@ -59,7 +63,8 @@ static bool is_wanted(const struct vector_case *c, const struct options *options
 {
     if (options->only != NULL && strstr(c->name, options->only) == NULL) return false;
     if (!options->role[c->role]) return false;
-    return options->url == NULL || (c->role == ROLE_BROKER && !c->bench_only);
+    if (options->url == NULL && options->program == NULL) return true;
+    return c->role == ROLE_BROKER && !c->bench_only && c->own_broker == (options->program != NULL);
 }
 
 static void play_file(const char *path, const struct options *options, struct tally *tally)
@@ -85,7 +90,8 @@ static void check_coverage(struct tally *tally)
 
 static int usage(void)
 {
-    fprintf(stderr, "usage: vectors [--connect URL] [--role codec|broker|client] [--only TEXT] FILE...\n");
+    fprintf(stderr,
+            "usage: vectors [--connect URL | --start PROGRAM] [--role codec|broker|client] [--only TEXT] FILE...\n");
     return 2;
 }
 
@@ -109,14 +115,17 @@ int main(int argc, char **argv)
     for (; at < argc && strncmp(argv[at], "--", 2) == 0; at += 2) {
         if (at + 1 == argc) return usage();
         if (strcmp(argv[at], "--connect") == 0) options.url = argv[at + 1];
+        else if (strcmp(argv[at], "--start") == 0) options.program = argv[at + 1];
         else if (strcmp(argv[at], "--only") == 0) options.only = argv[at + 1];
         else if (strcmp(argv[at], "--role") != 0 || !choose_role(&options, argv[at + 1])) return usage();
     }
+    if (options.url != NULL && options.program != NULL) return usage();
     if (options.url != NULL && strncmp(options.url, "unix:", 5) != 0 && strncmp(options.url, "tcp://", 6) != 0)
         return usage();
     if (at == argc) return usage();
     for (; at < argc; at++) play_file(argv[at], &options, &tally);
-    if (options.role[ROLE_CODEC] && options.only == NULL && options.url == NULL) check_coverage(&tally);
+    bool is_live = options.url != NULL || options.program != NULL;
+    if (options.role[ROLE_CODEC] && options.only == NULL && !is_live) check_coverage(&tally);
     printf("%u passed, %u failed\n", tally.passed, tally.failed);
     return tally.failed == 0 && tally.passed > 0 ? 0 : 1;
 }

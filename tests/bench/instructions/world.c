@@ -129,7 +129,14 @@ struct world *world_new(void)
     limits.sys_ms = 0; /* reports would come into the counts */
     struct world *world = calloc(1, sizeof *world);
     if (world == NULL) fail("no memory");
-    world->env = (struct env){env_now, env_wall, env_random, env_send, env_send_end, env_reading, env_close, env_log};
+    world->env = (struct env){.now_ms = env_now,
+                              .wall_ms = env_wall,
+                              .random = env_random,
+                              .send = env_send,
+                              .send_end = env_send_end,
+                              .reading = env_reading,
+                              .close = env_close,
+                              .log = env_log};
     world->random = 1;
     world->broker = broker_new(&world->env, &limits);
     return world;

@@ -243,24 +243,29 @@ void cursor_release(struct subscription *sub)
 static bool has_room(const struct subscription *sub)
 {
     const struct outlet *outlet = sub->outlet;
-    const struct cursor *cursor = subscription_cursor(sub);
     return outlet->bytes < OUTLET_BYTES && outlet->count < OUTLET_ENTRIES &&
-           outlet->msgs < subscription_credit_left(sub) && outlet->unacked < cursor->terms.inflight;
+           outlet->msgs < subscription_credit_left(sub);
 }
 
-/* How many messages it may be given. */
-static uint64_t msgs_room(const struct subscription *sub)
+/* How many messages it may be given that it hasn't had yet. What waits to be sent again counts as unacknowledged, too;
+ * in a group it is nobody's. */
+static uint64_t new_msgs_room(const struct cursor *cursor, const struct subscription *sub)
 {
     uint64_t credit = subscription_credit_left(sub) - sub->outlet->msgs;
-    return least(credit, subscription_cursor(sub)->terms.inflight - sub->outlet->unacked);
+    uint64_t unacked = sub->group != NULL ? sub->outlet->unacked : cursor->open_count;
+    uint64_t inflight = cursor->terms.inflight;
+    if (!reading_has_pending(&cursor->readings[0])) return credit;
+    return unacked < inflight ? least(credit, inflight - unacked) : 0;
 }
 
+/* One message again, or some that are new. */
 static enum reading_result take_some(struct reading *reading, struct subscription *sub, uint64_t msgs_most)
 {
     enum reading_result again = redelivery_take(reading, sub);
     if (again == READING_WAITS) return READING_NOTHING;
     if (again != READING_NOTHING) return again;
-    return reading_take(reading, sub, OUTLET_BYTES, msgs_most);
+    uint64_t room = least(msgs_most, new_msgs_room(reading->cursor, sub));
+    return room > 0 ? reading_take(reading, sub, OUTLET_BYTES, room) : READING_NOTHING;
 }
 
 /* The next of the streams that has something. */
@@ -297,9 +302,10 @@ static void fill_subscription(struct cursor *cursor, struct subscription *sub)
     if (sub->session->state != SESSION_READY) return;
     enum reading_result result = READING_SOME;
     push_returned(cursor, sub);
-    while (result == READING_SOME && has_room(sub)) result = take_from_any(cursor, sub, msgs_room(sub));
+    while (result == READING_SOME && has_room(sub)) result = take_from_any(cursor, sub, UINT64_MAX);
     if (cursor->wants_mark) mark_caught_up(cursor, sub);
     if (result == READING_PAUSE) cursor_dirty(cursor);
+    if (sub->outlet->count > 0 && outlet_at(sub->outlet, 0)->kind != OUTLET_MSGS) sub->is_starved = false;
     subscription_activate(sub);
 }
 

@@ -73,6 +73,7 @@ struct cursor {
     struct cursor_terms terms;
     struct reading *readings;
     uint32_t readings_count, turn;
+    uint64_t open_count;       /* messages that are not done with */
     bool wants_mark;           /* MARK 2 is due when all was sent that was there */
     bool passes_retained;      /* retained values of streams are not sent: they are in the history */
     bool is_fresh;             /* its position is that of its creation, while the store is loaded */

@@ -42,9 +42,11 @@ static void set_state(struct reading *reading, struct pending *pending, enum pen
 {
     if (outlet_of(pending) != NULL) outlet_of(pending)->unacked--;
     reading->due_count -= is_due(pending);
+    reading->cursor->open_count -= pending->state != PENDING_ACKED;
     pending->state = state;
     pending->sub = sub;
     reading->due_count += is_due(pending);
+    reading->cursor->open_count += pending->state != PENDING_ACKED;
     if (is_due(pending) && pending->seq < reading->due_from) reading->due_from = pending->seq;
     if (outlet_of(pending) != NULL) outlet_of(pending)->unacked++;
 }
@@ -73,6 +75,7 @@ void pending_add(struct reading *reading, uint64_t seq, struct subscription *sub
     struct pending *pending = at(reading, reading->count++);
     *pending = (struct pending){.seq = seq, .state = PENDING_QUEUED, .sub = sub};
     sub->outlet->unacked++;
+    reading->cursor->open_count++;
 }
 
 void pending_load(struct reading *reading, uint64_t seq)

@@ -152,8 +152,17 @@ static bool grants(struct session *session, const struct mps_sub *in, enum mps_c
 
 /* ---- terms -------------------------------------------------------------------------------------------------- */
 
+static void grant_reading(const struct mps_sub_options *asked, struct mps_sub_options *granted)
+{
+    struct cursor_terms terms = cursor_terms_of(asked);
+    granted->ack_ms = terms.ack_ms;
+    granted->inflight = terms.inflight;
+    if ((asked->given & MPS_SUB_ACK_MS) && asked->ack_ms != terms.ack_ms) granted->given |= MPS_SUB_ACK_MS;
+    if ((asked->given & MPS_SUB_INFLIGHT) && asked->inflight != terms.inflight) granted->given |= MPS_SUB_INFLIGHT;
+}
+
 /* What is granted of the options; notes in *granted what isn't as asked. The filter is still missing. */
-static struct terms terms_of(const struct broker *broker, const struct mps_sub_options *asked,
+static struct terms terms_of(const struct broker *broker, const struct mps_sub_options *asked, bool reads,
                              struct mps_sub_options *granted)
 {
     const struct broker_limits *limits = &broker->limits;
@@ -170,6 +179,7 @@ static struct terms terms_of(const struct broker *broker, const struct mps_sub_o
     *granted = (struct mps_sub_options){
         .max_msgs = limits->queue_msgs_cap_count, .max_bytes = limits->queue_bytes_cap, .block_ms = terms.block_ms};
     if ((asked->given & MPS_SUB_BLOCK_MS) && asked->block_ms > BLOCK_MS_CAP) granted->given |= MPS_SUB_BLOCK_MS;
+    if (reads) grant_reading(asked, granted);
     if (terms.max_msgs > granted->max_msgs) {
         granted->given |= MPS_SUB_MAX_MSGS;
         terms.max_msgs = granted->max_msgs;
@@ -306,7 +316,7 @@ void handle_SUB(struct session *session, mps_view frame)
     struct subscription *sub = subscription_find(session, in.sid);
     if (!grants(session, &in, code, what, sub)) return;
     struct mps_suback suback = {.sid = in.sid};
-    struct terms terms = terms_of(session->broker, &in.options, &suback.granted);
+    struct terms terms = terms_of(session->broker, &in.options, is_reader(session->broker, &in), &suback.granted);
     if (!take_filter(session, &in, sub, &terms)) return;
     if (in.options.group.ptr != NULL && !agrees(session, &in, &terms, sub)) {
         filter_unref(session->broker, terms.filter);

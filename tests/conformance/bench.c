@@ -24,6 +24,8 @@ struct link {
 struct bench {
     struct stage stage; /* first: a stage is a bench */
     struct env env;
+    uint8_t *area; /* what queues spill */
+    size_t area_len;
     struct broker_limits limits;
     struct broker *broker;
     struct stage_stream streams[STAGE_STREAMS_MAX];
@@ -96,6 +98,24 @@ static void env_close(struct env *env, struct link *link)
     link->gone = true;
     link->session = NULL;
     link->bench->stage.inbox[link->conn].ended = true;
+}
+
+static int env_area_write(struct env *env, uint64_t at, const void *bytes, size_t len)
+{
+    struct bench *bench = bench_of(env);
+    if (at + len > bench->area_len) {
+        bench->area = realloc(bench->area, at + len);
+        if (bench->area == NULL) abort();
+        bench->area_len = at + len;
+    }
+    memcpy(bench->area + at, bytes, len);
+    return 0;
+}
+
+static int env_area_read(struct env *env, uint64_t at, void *bytes, size_t len)
+{
+    memcpy(bytes, bench_of(env)->area + at, len);
+    return 0;
 }
 
 static void env_log(struct env *env, enum log_level level, const char *line)
@@ -342,6 +362,7 @@ static bool bench_close(struct stage *stage, char *error, size_t cap)
         free(bench->links[i].waiting);
         free(stage->inbox[i].at);
     }
+    free(bench->area);
     free(bench);
     return clean;
 }
@@ -416,7 +437,9 @@ struct stage *bench_open(const char *text, char *const *streams, size_t streams_
                               .send_end = env_send_end,
                               .reading = env_reading,
                               .close = env_close,
-                              .log = env_log};
+                              .log = env_log,
+                              .area_write = env_area_write,
+                              .area_read = env_area_read};
     bench->now_ms = 1000000;
     bench->random = 1;
     bench->limits = limits;

@@ -43,7 +43,7 @@ static void begin_at_position(struct reading *reading, const struct mps_from *fr
     uint64_t number, seq;
     while (mps_from_next(&pairs, &number, &seq)) {
         if (number != reading->stream->number) continue;
-        reading->next = least(seq, reading->stream->next);
+        reading->next = least(seq > 0 ? seq : 1, reading->stream->next);
         return;
     }
     begin(reading, &(struct mps_from){.kind = from->rest, .number = from->number});
@@ -96,7 +96,6 @@ struct cursor *cursor_new(struct mailbox *box, mps_view pattern, const struct cu
     struct cursor *cursor = calloc(1, sizeof *cursor);
     if (cursor == NULL) abort(); /* small, as subscriptions are */
     *cursor = (struct cursor){.broker = broker, .box = box, .terms = *terms, .is_fresh = true};
-    cursor->wants_mark = box->session != NULL && from->kind != MPS_FROM_NEW;
     cursor->passes_retained = from->kind != MPS_FROM_NEW;
     timer_init(&cursor->due);
     cursor->readings = calloc(broker->streams_count > 0 ? broker->streams_count : 1, sizeof cursor->readings[0]);
@@ -124,7 +123,12 @@ void cursor_move(struct cursor *cursor, const struct mps_from *from)
     uint64_t number, seq;
     while (mps_from_next(&pairs, &number, &seq)) {
         struct reading *reading = cursor_reading(cursor, number);
-        if (reading != NULL) reading->next = reading->sent = least(seq, reading->stream->next);
+        if (reading == NULL) continue;
+        reading_stop_waiting(reading);
+        reading->next = reading->sent = least(seq > 0 ? seq : 1, reading->stream->next);
+        reading->since_ms = 0;
+        survey_free(reading->survey);
+        reading->survey = NULL;
     }
     cursor_changed(cursor);
     cursor_dirty(cursor);
@@ -137,6 +141,7 @@ void cursors_renumbered(struct stream *stream)
         reading->next = least(reading->next, stream->next);
         reading->sent = least(reading->sent, stream->next);
         reading->live = least(reading->live, stream->next);
+        reading->mark_at = least(reading->mark_at, stream->next);
     }
 }
 
@@ -202,12 +207,13 @@ void cursors_wake_tail(struct stream *stream)
 
 /* ---- taking back -------------------------------------------------------------------------------------------- */
 
-static void take_entry_back(struct cursor *cursor, const struct outlet_entry *entry)
+static void take_entry_back(struct cursor *cursor, struct subscription *sub, const struct outlet_entry *entry)
 {
     struct reading *reading = entry->reading;
     if (entry->kind == OUTLET_CAUGHT_UP) {
-        cursor->wants_mark = true;
+        sub->wants_mark = true;
     } else if (!reading_has_pending(reading)) {
+        reading_stop_waiting(reading);
         if (entry->seq < reading->next) reading->next = entry->seq;
     } else if (entry->kind == OUTLET_GAP) {
         if (cursor->returned == NULL) cursor->returned = outlet_new();
@@ -222,7 +228,7 @@ void cursor_take_back(struct subscription *sub)
     struct outlet *outlet = sub->outlet;
     struct cursor *cursor = subscription_cursor(sub);
     if (outlet == NULL || outlet->count == 0) return;
-    for (uint32_t i = 0; i < outlet->count; i++) take_entry_back(cursor, outlet_at(outlet, i));
+    for (uint32_t i = 0; i < outlet->count; i++) take_entry_back(cursor, sub, outlet_at(outlet, i));
     struct outlet *empty = outlet_new();
     empty->unacked = outlet->unacked;
     outlet_free(outlet, &sub->session->broker->runs);
@@ -280,11 +286,20 @@ static enum reading_result take_from_any(struct cursor *cursor, struct subscript
     return READING_NOTHING;
 }
 
-static void mark_caught_up(struct cursor *cursor, struct subscription *sub)
+void cursor_want_mark(struct cursor *cursor, struct subscription *sub)
 {
+    sub->wants_mark = true;
+    for (uint32_t i = 0; i < cursor->readings_count; i++)
+        cursor->readings[i].mark_at = cursor->readings[i].stream->next;
+    cursor_dirty(cursor);
+}
+
+void cursor_mark(struct cursor *cursor, struct subscription *sub)
+{
+    if (!sub->wants_mark) return;
     for (uint32_t i = 0; i < cursor->readings_count; i++)
         if (!reading_is_caught_up(&cursor->readings[i])) return;
-    cursor->wants_mark = false;
+    sub->wants_mark = false;
     outlet_push(sub->outlet, &(struct outlet_entry){.kind = OUTLET_CAUGHT_UP});
 }
 
@@ -303,7 +318,7 @@ static void fill_subscription(struct cursor *cursor, struct subscription *sub)
     enum reading_result result = READING_SOME;
     push_returned(cursor, sub);
     while (result == READING_SOME && has_room(sub)) result = take_from_any(cursor, sub, UINT64_MAX);
-    if (cursor->wants_mark) mark_caught_up(cursor, sub);
+    cursor_mark(cursor, sub);
     if (result == READING_PAUSE) cursor_dirty(cursor);
     if (sub->outlet->count > 0 && outlet_at(sub->outlet, 0)->kind != OUTLET_MSGS) sub->is_starved = false;
     subscription_activate(sub);

@@ -48,6 +48,7 @@ struct reading {
     uint64_t next;             /* position to look at next */
     uint64_t sent;             /* positions below were written, or passed over; without acknowledgements */
     uint64_t live;             /* messages below were there when it began: they are a replay */
+    uint64_t mark_at;          /* MARK 2 is due, to who wants it, when everything below was delivered */
     uint64_t since_ms;         /* what came before this Unix time is passed over; 0: nothing is */
     bool takes_all;            /* every message of the stream matches, whatever it holds */
     struct survey *survey;     /* NULL: everything from .next on */
@@ -74,7 +75,6 @@ struct cursor {
     struct reading *readings;
     uint32_t readings_count, turn;
     uint64_t open_count;       /* messages that are not done with */
-    bool wants_mark;           /* MARK 2 is due when all was sent that was there */
     bool passes_retained;      /* retained values of streams are not sent: they are in the history */
     bool is_fresh;             /* its position is that of its creation, while the store is loaded */
     bool is_dirty, is_keeping;
@@ -135,6 +135,9 @@ uint64_t cursors_turn(struct broker *broker);           /* fills outlets; return
 void cursors_renumbered(struct stream *stream);         /* the stream's next position went down */
 struct reading *cursor_reading(const struct cursor *cursor, uint64_t stream);
 mps_view cursor_pattern(const struct cursor *cursor);
+/* The subscription is to be told when it has been given all that there is now. */
+void cursor_want_mark(struct cursor *cursor, struct subscription *sub);
+void cursor_mark(struct cursor *cursor, struct subscription *sub); /* tells it, if it wants that and has */
 /* What was queued for the subscription, but not written, is to be delivered anew. */
 void cursor_take_back(struct subscription *sub);
 /* The subscription is served no more: what it has and didn't acknowledge is due for others, or for it when it is back. */

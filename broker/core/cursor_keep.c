@@ -246,7 +246,6 @@ static bool cursor_restore(struct cursor *cursor, mps_view value)
         load_done(reading, &r, mps_read_array(&r, "done"));
         load_tries(reading, &r, mps_read_array(&r, "tries"));
     }
-    cursor->wants_mark = false;
     cursor->is_fresh = false;
     return r.bad == NULL;
 }

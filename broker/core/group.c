@@ -392,12 +392,27 @@ bool group_is_empty(const struct group *group)
     return group->box.queue.entries == 0 && (group->box.cursor == NULL || cursor_is_waiting(group->box.cursor));
 }
 
+/* Who wants to know that all of the history was given to the group is told. */
+static void mark_members(struct group *group)
+{
+    struct list lists[] = {group->members, group->resting};
+    for (int i = 0; i < 2; i++) {
+        for (struct list_node *node = lists[i].first; node != NULL; node = node->next) {
+            struct subscription *sub = container_of(node, struct member, in_members)->sub;
+            if (!sub->wants_mark) continue;
+            cursor_mark(group->box.cursor, sub);
+            subscription_activate(sub);
+        }
+    }
+}
+
 static void dispatch(struct group *group)
 {
     mailbox_expire(&group->box);
     mailbox_prepare(&group->box, UINT32_MAX);
     while (hand_out(group)) continue;
     while (hand_out_stored(group)) continue;
+    if (group->box.cursor != NULL) mark_members(group);
     if (group->is_draining && group_is_empty(group)) tell_drained(group);
 }
 

@@ -84,6 +84,7 @@ struct subscription {
     bool is_resting;                  /* as a member: it can't be given anything at the moment */
     bool rests_for_link;              /* because its connection is full */
     bool is_handed;                   /* it was given something that is not written yet */
+    bool wants_mark;                  /* MARK 2, when it has been sent what there was of its streams */
     bool is_filtered;                 /* itself or its group: counted in session.filters_count */
     struct mailbox box;
 
@@ -534,7 +535,7 @@ static inline uint64_t mailbox_waiting(const struct mailbox *box) /* all that is
 }
 /* Puts frames there. Returns those for which there is no room. */
 struct part spill_put(struct mailbox *box, struct run *run, struct part part);
-void spill_lose(struct mailbox *box, enum mps_gap_reason reason, uint64_t count); /* these were to be behind it all */
+void spill_lose(struct mailbox *box, enum mps_gap_reason reason, uint64_t count); /* these were to be behind it all, or the queue */
 void spill_refill(struct mailbox *box);    /* the queue gets some of it, if it has room again; without accounting */
 void spill_move(struct mailbox *from, struct mailbox *to); /* what is behind one queue is behind the other one now */
 void spill_free(struct mailbox *box);      /* NULL is allowed */

@@ -138,14 +138,15 @@ static uint64_t push_at_last(struct mailbox *box, struct run *run, struct part p
 }
 
 /* The oldest make room, in the queue and with it behind it. */
-static struct part spill_and_make_room(struct mailbox *box, struct run *run, struct part part)
+static struct part spill_and_make_room(struct mailbox *box, struct run *run, struct part part, uint64_t allowed)
 {
-    while (part.count > 0 && box->queue.msgs > 0) {
-        mailbox_lose_oldest(box, box->queue.msgs / 2, UINT64_MAX, MPS_GAP_DROP_OLD);
+    while (part.count > 0 && box->spill != NULL) {
+        mailbox_lose_oldest(box, 0, 0, MPS_GAP_DROP_OLD);
         spill_refill(box);
-        part = spill_put(box, run, part);
+        if (box->spill != NULL) part = spill_put(box, run, part);
     }
-    return part;
+    if (part.count > 0) push_and_make_room(box, run, part, allowed, MPS_GAP_DROP_OLD);
+    return (struct part){0};
 }
 
 /* What the queue has no room for goes behind it, outside of memory; what that has no room for, to the other policy. */
@@ -157,7 +158,7 @@ static uint64_t push_or_spill(struct mailbox *box, struct run *run, struct part 
         part = after(part, fit);
     }
     if (part.count > 0) part = spill_put(box, run, part);
-    if (part.count > 0 && box->then == MPS_POLICY_DROP_OLD) part = spill_and_make_room(box, run, part);
+    if (part.count > 0 && box->then == MPS_POLICY_DROP_OLD) part = spill_and_make_room(box, run, part, allowed);
     if (part.count > 0) spill_lose(box, MPS_GAP_DROP_NEW, part.count);
     if (part.count > 0 && box->then == MPS_POLICY_CLOSE && box->session != NULL)
         session_too_slow(box->session, container_of(box, struct subscription, box), false);
@@ -191,10 +192,7 @@ static void refuse_too_large(struct mailbox *box)
         session_too_slow(box->session, container_of(box, struct subscription, box), false);
         mailbox_lose_here(box, MPS_GAP_DROP_NEW, 1);
         break;
-    case MPS_POLICY_SPILL:
-        if (box->spill != NULL) spill_lose(box, MPS_GAP_DROP_NEW, 1);
-        else mailbox_lose_here(box, MPS_GAP_DROP_NEW, 1);
-        break;
+    case MPS_POLICY_SPILL: spill_lose(box, MPS_GAP_DROP_NEW, 1); break;
     case MPS_POLICY_DROP_NEW:
     case MPS_POLICY_BLOCK: mailbox_lose_here(box, MPS_GAP_DROP_NEW, 1); break;
     }
@@ -215,8 +213,7 @@ static uint64_t push_each(struct mailbox *box, struct run *run, struct part part
         }
         if (good.count > 0) refused += push_part(box, run, good, allowed);
         if (len > rx_max) {
-            if (box->spill != NULL) spill_lose(box, MPS_GAP_TOO_LARGE, 1);
-            else mailbox_lose_here(box, MPS_GAP_TOO_LARGE, 1);
+            spill_lose(box, MPS_GAP_TOO_LARGE, 1);
         } else {
             refuse_too_large(box);
             refused++;

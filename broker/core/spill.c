@@ -135,6 +135,11 @@ static bool write_record(struct broker *broker, struct spill *spill, const struc
     return false;
 }
 
+static bool has_records(const struct spill *spill)
+{
+    return spill->count > 1 || (spill->count == 1 && spill->read_at < spill->write_at);
+}
+
 /* What was lost behind the last record stands before the next one. */
 static bool write_loss(struct broker *broker, struct spill *spill)
 {
@@ -156,6 +161,16 @@ static struct part first_of(struct run *run, struct part part)
     return (struct part){part.off, run_skip(run, part.off, count) - part.off, count};
 }
 
+void spill_free(struct mailbox *box)
+{
+    struct spill *spill = box->spill;
+    if (spill == NULL) return;
+    while (spill->count > 0) drop_first_page(box->broker, spill);
+    free(spill->pages);
+    free(spill);
+    box->spill = NULL;
+}
+
 struct part spill_put(struct mailbox *box, struct run *run, struct part part)
 {
     struct broker *broker = box->broker;
@@ -172,29 +187,21 @@ struct part spill_put(struct mailbox *box, struct run *run, struct part part)
         if (!write_record(broker, box->spill, &record, run->bytes + some.off)) break;
         part = (struct part){part.off + some.len, part.len - some.len, part.count - some.count};
     }
+    if (!has_records(box->spill) && box->spill->lost == 0) spill_free(box);
     return part;
 }
 
 void spill_lose(struct mailbox *box, enum mps_gap_reason reason, uint64_t count)
 {
     struct spill *spill = box->spill;
-    if (count == 0) return;
+    if (spill == NULL) mailbox_lose_here(box, reason, count);
+    if (spill == NULL || count == 0) return;
     spill->lost += count;
     spill->lost_reason = reason;
     mailbox_count_lost(box, count);
 }
 
 /* ---- back into the queue ------------------------------------------------------------------------------------ */
-
-void spill_free(struct mailbox *box)
-{
-    struct spill *spill = box->spill;
-    if (spill == NULL) return;
-    while (spill->count > 0) drop_first_page(box->broker, spill);
-    free(spill->pages);
-    free(spill);
-    box->spill = NULL;
-}
 
 void spill_move(struct mailbox *from, struct mailbox *to)
 {
@@ -245,11 +252,6 @@ static bool fetch(struct mailbox *box)
     mailbox_note_expiry(box, run);
     run_unref(&broker->runs, run);
     return true;
-}
-
-static bool has_records(const struct spill *spill)
-{
-    return spill->count > 1 || (spill->count == 1 && spill->read_at < spill->write_at);
 }
 
 void spill_refill(struct mailbox *box)

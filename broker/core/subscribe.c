@@ -79,13 +79,18 @@ static const char *reader_error(const struct session *session, const struct mps_
     if (o->no_local) return "option 'no_local' can't be had with messages from a stream: who published them isn't kept";
     if (o->durable && o->group.ptr == NULL && session->sess_s == 0)
         return "option 'durable' needs a session that outlives its connection (HELLO's 'sess')";
-    if (sub != NULL && subscription_cursor(sub) == NULL) return "a subscription that reads no stream can't begin to";
+    struct cursor *cursor = sub != NULL ? subscription_cursor(sub) : NULL;
+    if (sub != NULL && cursor == NULL) return "a subscription that reads no stream can't begin to";
+    if (cursor != NULL && cursor->terms.ack != o->ack) return "option 'ack' of a subscription can't be changed";
+    if (cursor != NULL && cursor->terms.durable != o->durable)
+        return "option 'durable' of a subscription can't be changed";
     *code = MPS_NO_HISTORY;
     for (mps_view pairs = o->from.pairs; o->from.kind == MPS_FROM_SEQ;) {
         uint64_t number, seq;
         if (!mps_from_next(&pairs, &number, &seq)) break;
-        if (stream_by_number(session->broker, number) == NULL)
-            return "option 'from' names a stream that does not exist";
+        const struct stream *stream = stream_by_number(session->broker, number);
+        if (stream == NULL) return "option 'from' names a stream that does not exist";
+        if (!stream_overlaps(stream, in->pattern)) return "option 'from' names a stream that the pattern can't match";
     }
     return NULL;
 }
@@ -282,7 +287,6 @@ static struct subscription *begin(struct session *session, const struct mps_sub 
 static void cursor_change(struct cursor *cursor, const struct mps_sub_options *o)
 {
     struct cursor_terms terms = cursor_terms_of(o);
-    terms.ack = cursor->terms.ack; /* what is pending would mean something else */
     cursor->terms = terms;
     cursor_filter_changed(cursor);
     cursor_move(cursor, &o->from);
@@ -327,6 +331,8 @@ void handle_SUB(struct session *session, mps_view frame)
     else change(sub, &in, &terms);
     session->filters_count += is_filtered - sub->is_filtered;
     sub->is_filtered = is_filtered;
+    struct cursor *cursor = subscription_cursor(sub);
+    if (cursor != NULL && in.options.from.kind != MPS_FROM_NEW) cursor_want_mark(cursor, sub);
     reply_suback(session, &suback);
     send_retained(sub, in.options.retained, is_new);
 }

@@ -96,6 +96,8 @@ struct cursor *cursor_new(struct mailbox *box, mps_view pattern, const struct cu
     struct cursor *cursor = calloc(1, sizeof *cursor);
     if (cursor == NULL) abort(); /* small, as subscriptions are */
     *cursor = (struct cursor){.broker = broker, .box = box, .terms = *terms, .is_fresh = true};
+    cursor->from_kind = from->kind;
+    cursor->from_number = from->number;
     cursor->passes_retained = from->kind != MPS_FROM_NEW;
     timer_init(&cursor->due);
     cursor->readings = calloc(broker->streams_count > 0 ? broker->streams_count : 1, sizeof cursor->readings[0]);

@@ -72,6 +72,8 @@ struct cursor {
     struct broker *broker;
     struct mailbox *box;       /* whose it is: a subscription's, or a group's */
     struct cursor_terms terms;
+    enum mps_from_kind from_kind; /* as it was asked for, */
+    uint64_t from_number;
     struct reading *readings;
     uint32_t readings_count, turn;
     uint64_t open_count;       /* messages that are not done with */

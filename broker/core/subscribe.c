@@ -231,6 +231,7 @@ static const char *reading_difference(const struct cursor *theirs, bool reads, c
     struct cursor_terms ours = cursor_terms_of(o);
     if ((theirs != NULL) != reads) return theirs != NULL ? "from" : "ack";
     if (theirs == NULL) return NULL;
+    if (theirs->from_kind != o->from.kind || theirs->from_number != o->from.number) return "from";
     if (theirs->terms.ack != ours.ack) return "ack";
     if (theirs->terms.ack_ms != ours.ack_ms) return "ack_ms";
     if (theirs->terms.max_tries != ours.max_tries) return "max_tries";

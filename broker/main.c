@@ -1,5 +1,6 @@
 /* pubsubd: reads its options, opens what it serves, says that it is ready, runs. */
 #include <errno.h>
+#include <limits.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
@@ -8,8 +9,10 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "log.h"
 #include "net/net.h"
 #include "options.h"
+#include "sqlite_store.h"
 
 #define DEFAULT_TCP "tcp://127.0.0.1:7717"
 #define FIRST_INHERITED 3 /* sd_listen_fds(3) */
@@ -45,6 +48,28 @@ static int open_all(struct server *server, const struct config *config, char *te
     return inherited + config->listeners_count > 0 ? 0 : open_default(server, text, text_cap);
 }
 
+static void note(void *arg, const char *text)
+{
+    (void)arg;
+    log_line(LOG_WARN, text);
+}
+
+/* What is kept. Without a stream nothing is, and no directory is touched. */
+static int open_store(struct server *server, const struct options *options, char *text, size_t text_cap)
+{
+    char directory[PATH_MAX];
+    struct stream_config streams[STREAMS_MAX];
+    const struct config *config = &options->config;
+    if (config->streams_count == 0) return 0;
+    if (config_data_directory(config, directory, sizeof directory, text, text_cap) != 0) return -1;
+    struct sqlite_store_options how = {
+        .directory = directory, .salvage = options->salvage, .wake = server_wake, .note = note, .arg = server};
+    struct store *store = sqlite_store_open(&how, text, text_cap);
+    if (store == NULL) return -1;
+    for (int i = 0; i < config->streams_count; i++) streams[i] = config->streams[i]->terms;
+    return server_keep(server, store, streams, (size_t)config->streams_count, text, text_cap);
+}
+
 /* More connections than the shell's modest default. */
 static void raise_descriptor_limit(void)
 {
@@ -77,14 +102,17 @@ static int serve(const struct options *options)
     char text[600];
     static struct server *server; /* static: whatever is open when a listener fails stays referenced until the exit */
     server = server_new(&options->config.limits);
-    if (open_all(server, &options->config, text, sizeof text) != 0) {
+    int failed = open_store(server, options, text, sizeof text);
+    server_catch_signals(server);
+    if (failed != 0 || open_all(server, &options->config, text, sizeof text) != 0) {
         fprintf(stderr, "pubsubd: %s\n", text);
         listener_close_all(server);
+        server_close_store(server);
         return 1;
     }
     say_ready(server, options->ready_fd);
     int code = server_run(server);
-    server_free(server);
+    if (code == 0) server_free(server);
     return code;
 }
 
@@ -94,6 +122,7 @@ int main(int argc, char **argv)
     int code = options_parse(&options, argc, argv);
     if (code < 0) {
         signal(SIGPIPE, SIG_IGN);
+        signal(SIGXFSZ, SIG_IGN); /* a file that may not grow any more is an error of the store */
         tune_allocator();
         raise_descriptor_limit();
         code = serve(&options);

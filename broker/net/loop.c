@@ -12,6 +12,8 @@
 
 #define TRIM_MS 1000
 #define TRIM_BYTES (4u * 1024 * 1024)
+/* How long the store may take for the last commit. With the time that closing connections have, all is over in 10 s. */
+#define STORE_MS 4000
 
 static struct server *server_of(struct env *env)
 {
@@ -53,6 +55,34 @@ static void on_again(uv_idle_t *idle)
     (void)idle; /* that it is active keeps the loop from waiting */
 }
 
+static void on_stored(uv_async_t *stored)
+{
+    struct server *server = stored->data;
+    broker_poll_store(server->broker); /* on_turn() follows in the same iteration */
+}
+
+void server_wake(void *arg)
+{
+    struct server *server = arg;
+    uv_async_send(&server->stored);
+}
+
+static void on_store_late(uv_timer_t *timer)
+{
+    struct server *server = timer->data;
+    server->store_late = true;
+    log_line(LOG_ERROR, "the disk does not take the last messages in time: they may be lost");
+    uv_stop(&server->loop);
+}
+
+/* The last connection has gone: what was taken from them is stored. */
+static void end_if_stored(struct server *server)
+{
+    if (broker_store_idle(server->broker)) uv_stop(&server->loop);
+    else if (!uv_is_active((uv_handle_t *)&server->store_limit))
+        uv_timer_start(&server->store_limit, on_store_late, STORE_MS, 0);
+}
+
 /* Queues that were long have become short: the allocator shall give back what they held. */
 static void note_memory(struct server *server)
 {
@@ -74,7 +104,7 @@ void server_turn(struct server *server)
     uint64_t now_ms = uv_now(&server->loop);
     if (next_ms == UINT64_MAX) uv_timer_stop(&server->wake);
     else uv_timer_start(&server->wake, on_wake, next_ms > now_ms ? next_ms - now_ms : 0, 0);
-    if (server->stopping && broker_sessions(server->broker) == 0) uv_stop(&server->loop);
+    if (server->stopping && broker_sessions(server->broker) == 0) end_if_stored(server);
 }
 
 /* Once in each iteration of the loop, after all reading: everything that gathered goes out together. */
@@ -126,11 +156,25 @@ struct server *server_new(const struct broker_limits *limits)
     uv_timer_init(&server->loop, &server->trim);
     uv_signal_init(&server->loop, &server->sigint);
     uv_signal_init(&server->loop, &server->sigterm);
+    uv_timer_init(&server->loop, &server->store_limit);
+    uv_async_init(&server->loop, &server->stored, on_stored);
     server->turn.data = server->accept_again.data = server->sigint.data = server->sigterm.data = server;
+    server->store_limit.data = server->stored.data = server;
     uv_check_start(&server->turn, on_turn);
+    return server;
+}
+
+int server_keep(struct server *server, struct store *store, const struct stream_config *streams, size_t count,
+                char *text, size_t text_cap)
+{
+    server->store = store;
+    return broker_open_store(server->broker, store, streams, count, text, text_cap);
+}
+
+void server_catch_signals(struct server *server)
+{
     uv_signal_start(&server->sigint, on_signal, SIGINT);
     uv_signal_start(&server->sigterm, on_signal, SIGTERM);
-    return server;
 }
 
 void server_add_ready(struct server *server, const char *url)
@@ -142,21 +186,32 @@ void server_add_ready(struct server *server, const char *url)
 int server_run(struct server *server)
 {
     uv_run(&server->loop, UV_RUN_DEFAULT);
-    return 0;
+    return server->store_late ? 1 : 0;
 }
 
-static void close_handle(uv_handle_t *handle, void *arg)
+/* The store's threads may still use `stored`. */
+static void close_handle(uv_handle_t *handle, void *stored)
 {
-    (void)arg;
-    if (!uv_is_closing(handle)) uv_close(handle, NULL);
+    if (handle == stored) uv_unref(handle);
+    else if (!uv_is_closing(handle)) uv_close(handle, NULL);
+}
+
+void server_close_store(struct server *server)
+{
+    if (server->store != NULL) server->store->close(server->store);
+    server->store = NULL;
 }
 
 void server_free(struct server *server)
 {
     listener_close_all(server);
-    uv_walk(&server->loop, close_handle, NULL); /* connections are closing already, with callbacks of their own */
+    /* Connections are closing already, with callbacks of their own. */
+    uv_walk(&server->loop, close_handle, &server->stored);
     uv_run(&server->loop, UV_RUN_DEFAULT);
     broker_free(server->broker);
+    server_close_store(server);
+    uv_close((uv_handle_t *)&server->stored, NULL);
+    uv_run(&server->loop, UV_RUN_DEFAULT);
     uv_loop_close(&server->loop);
     if (server->reserve_fd >= 0) close(server->reserve_fd);
     free(server);

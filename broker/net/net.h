@@ -13,6 +13,7 @@
 
 #include "address.h"
 #include "broker.h"
+#include "store.h"
 
 struct link {
     uv_poll_t poll;
@@ -40,21 +41,31 @@ struct server {
     uv_loop_t loop;
     uv_check_t turn;
     uv_idle_t again;         /* active while there is more to do at once */
-    uv_timer_t wake, accept_again, trim;
+    uv_timer_t wake, accept_again, trim, store_limit;
     uv_signal_t sigint, sigterm;
+    uv_async_t stored;       /* the store has something to tell */
     struct broker *broker;
+    struct store *store;     /* NULL: nothing is kept */
     struct listener *listeners;
     struct link *broken;     /* their sessions are told at the end of the turn */
     size_t links_count;
     uint64_t held_most;      /* bytes of messages that the broker held since the last trim */
     int reserve_fd;          /* given up for a moment to refuse a connection when descriptors run out */
     bool serves_descriptors_only, stopping;
+    bool store_late;         /* it was stopped, and not waited for any more */
     char ready[4096];        /* URLs, each with a blank before it */
 };
 
 /* loop.c */
 struct server *server_new(const struct broker_limits *limits);
+/* Takes the store, and what it holds comes back to life. Before anything is served, at most once. Returns 0, or -1 and one
+ * sentence in text; the store is the server's in any case. */
+int server_keep(struct server *server, struct store *store, const struct stream_config *streams, size_t count, char *text,
+                size_t text_cap);
+void server_wake(void *arg); /* of this server the store has something to tell. Any thread, until the store is closed */
+void server_catch_signals(struct server *server); /* from now on SIGINT and SIGTERM let it stop well */
 int server_run(struct server *server); /* until it is told to stop; returns the exit code */
+void server_close_store(struct server *server); /* for one that gives up; what has not been committed is lost */
 void server_free(struct server *server);
 void server_stop(struct server *server);
 void server_turn(struct server *server); /* flushes what gathered, and does what is due */

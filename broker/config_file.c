@@ -313,11 +313,6 @@ static bool check_together(struct parser *parser)
 
 static int read_file(struct parser *parser)
 {
-    parser->file = fopen(parser->path, "re");
-    if (parser->file == NULL) {
-        snprintf(parser->text, parser->text_cap, "%s: cannot be opened: %s", parser->path, strerror(errno));
-        return -1;
-    }
     int result = ini_parse_stream(read_line, parser, take_pair, parser);
     fclose(parser->file);
     if (parser->failed) return -1;
@@ -337,6 +332,11 @@ int config_load(struct config *config, const char *path, char *text, size_t text
 {
     struct parser parser = {.config = *config, .path = path, .is_empty = true, .text = text, .text_cap = text_cap};
     parser.config.listeners_count = parser.config.streams_count = 0;
+    parser.file = fopen(path, "re");
+    if (parser.file == NULL) {
+        snprintf(text, text_cap, "%s: cannot be opened: %s", path, strerror(errno));
+        return -1;
+    }
     if (read_file(&parser) != 0) {
         config_free(&parser.config);
         return -1;

@@ -31,8 +31,9 @@ static const char help[] =
     "      --data DIR      directory of the streams; without it that of the configuration, or\n"
     "                      $XDG_STATE_HOME/pubsub; without that variable /var/lib/pubsub for root,\n"
     "                      else ~/.local/state/pubsub\n"
-    "      --salvage       when the data is damaged so that it can't be opened: take over what can be\n"
-    "                      read of it into a new file, keep the old one beside it, and go on\n"
+    "      --salvage       when streams.db in that directory is damaged so that it can't be opened, or\n"
+    "                      is not the broker's: take over what can be read of it into a new file, keep\n"
+    "                      the old one beside it, and go on\n"
     "      --ready-fd N    also write the ready line to descriptor N, then close it\n"
     "  -h, --help          show this\n"
     "  -V, --version       show the version\n"
@@ -41,8 +42,8 @@ static const char help[] =
     "SIGTERM and SIGINT stop it: clients are told, what they have in their queues is written,\n"
     "and what was published to streams is stored.\n"
     "\n"
-    "Exit codes: 0 stopped; 1 a listener or the data can't be opened; 2 wrong option or\n"
-    "configuration.\n";
+    "Exit codes: 0 stopped; 1 a listener or the data can't be opened, or the disk did not take\n"
+    "the last messages; 2 wrong option or configuration.\n";
 
 static int wrong(const char *text)
 {

@@ -19,14 +19,16 @@ class Broker:
     descriptors: how many it may open; None: as many as we may.
     arguments: more for its command line.
     config: the text of its configuration file; None: it has none.
+    environment: more for its environment.
     """
 
-    def __init__(self, descriptors=None, arguments=(), config=None):
+    def __init__(self, descriptors=None, arguments=(), config=None, environment=()):
         self.dir = tempfile.mkdtemp(prefix="pubsub-test-")
         self.unix = "unix:" + os.path.join(self.dir, "s")
         self.tcp = "tcp://127.0.0.1:0"
         self.descriptor_limit = descriptors
         self.arguments = list(arguments)
+        self.environment = dict(environment)
         if config is not None:
             path = os.path.join(self.dir, "pubsubd.conf")
             with open(path, "w") as file:
@@ -50,7 +52,8 @@ class Broker:
     def start(self):
         """Starts it, again if it was killed, on the addresses it had before."""
         ready, ready_end = os.pipe()
-        environment = {**os.environ, "HOME": self.dir, "XDG_RUNTIME_DIR": self.dir, "XDG_STATE_HOME": self.dir}
+        environment = {**os.environ, "HOME": self.dir, "XDG_RUNTIME_DIR": self.dir, "XDG_STATE_HOME": self.dir,
+                       **self.environment}
         try:
             with open(self.stderr_path, "ab") as stderr:
                 self.process = subprocess.Popen(

@@ -103,16 +103,17 @@ static void undo(struct writer *writer)
 }
 
 /* After a commit that failed, the log is not written on: everything that was committed before, and was synced then, is
- * brought into the database first, that is synced, and the log begins anew, from nothing.
+ * brought into the database, that is synced, and the log begins anew, from nothing. This is tried at once, and before
+ * each further commit until it succeeds.
  *
  * Why. When fdatasync fails, Linux reports it once, and takes what it could not write for written: another fdatasync
- * says yes, though the bytes may never reach the disk. SQLite itself would be safe with it, as the next transaction
- * overwrites all frames of the one that failed. But the first of them shares a block of the disk with the last frame of
- * the one before, which was acknowledged, and after a failed write that block may hold anything. In the database, these
- * pages are written again, each in full, and that counts only when the database's own sync succeeds; if it doesn't,
- * SQLite counts none of them as brought over, and writes all of them at the next attempt. Until one attempt succeeds,
- * commits fail. Besides, no remains of a failed transaction can be mistaken for a part of the log later: see
- * sqlite_wal.c. */
+ * says yes, though the bytes may never reach the disk, and in the end are not even in memory any more. The frames of
+ * the transaction that failed are of no interest, but the first of them shares a block of the disk with the last frame
+ * of the one before, which was acknowledged, and after a failed write that block may hold anything. So what was
+ * acknowledged is taken out of the log while it is in memory still. In the database these pages are written again, each
+ * in full, and that counts only when the database's own sync succeeds: if it doesn't, SQLite counts none of them as
+ * brought over, and writes all of them at the next attempt. Besides, no remains of a failed transaction can be mistaken
+ * for a part of the log later: see sqlite_wal.c. */
 static int make_sure(struct writer *writer)
 {
     if (!writer->suspect) return SQLITE_OK;
@@ -134,6 +135,7 @@ enum store_code writer_commit(struct writer *writer, const struct store_batch *b
     enum store_code code = file_code(writer->db, result);
     file_sentence(text, writer->db, result, "can't write", writer->path);
     undo(writer);
+    make_sure(writer);
     return code;
 }
 

@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../unit/scratch.h"
 #include "history.h"
 
 #define TRIAL_SECONDS 60
@@ -28,7 +29,7 @@ struct outcome {
 
 struct world {
     struct history history;
-    char top[64];
+    char top[90];
     char clean[100], killed[100]; /* directories: as after .close(), and as after kill -9 */
     char both[100];          /* as when the log was brought into the database, and the kill came before it began anew */
     char trial[100];         /* of a trial */
@@ -267,11 +268,9 @@ static bool run_trials(struct world *world, const char *from, const char *file, 
     return failed == 0;
 }
 
-/* On a file system in memory if there is one: it is our bytes that are wrong here, not a disk's. */
 static bool make_world(struct world *world)
 {
-    snprintf(world->top, sizeof world->top, "%s/pubsub-damage-XXXXXX",
-             access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+    snprintf(world->top, sizeof world->top, "%s/pubsub-damage-XXXXXX", scratch_top());
     if (mkdtemp(world->top) == NULL) return false;
     snprintf(world->clean, sizeof world->clean, "%s/clean", world->top);
     snprintf(world->killed, sizeof world->killed, "%s/killed", world->top);

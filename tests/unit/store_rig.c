@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "scratch.h"
 #include "sums.h"
 
 /* ---- life --------------------------------------------------------------------------------------------------- */
@@ -56,7 +57,7 @@ void rig_begin(struct rig *rig, enum rig_kind kind)
         rig->disk = memory_disk_new();
         return;
     }
-    snprintf(rig->directory, sizeof rig->directory, "/tmp/pubsub-store-XXXXXX");
+    snprintf(rig->directory, sizeof rig->directory, "%s/pubsub-store-XXXXXX", scratch_top());
     assert_non_null(mkdtemp(rig->directory));
     rig->wake_fd = eventfd(0, EFD_CLOEXEC);
     assert_true(rig->wake_fd >= 0);
@@ -218,6 +219,33 @@ void rig_free(struct store_read *read)
 {
     free(read->bytes);
     free(read);
+}
+
+char *rig_everything(struct rig *rig, uint32_t first_stream, uint32_t streams)
+{
+    char *all = NULL;
+    size_t len = 0;
+    FILE *out = open_memstream(&all, &len);
+    assert_non_null(out);
+    const char *loaded = rig_load(rig);
+    if (loaded == NULL) fail_msg("%s", rig->text);
+    fputs(loaded, out);
+    for (uint32_t stream = first_stream; stream < first_stream + streams; stream++) {
+        for (uint64_t next = 1; next != 0;) {
+            struct store_read *read = rig_read(rig, stream, next, POSITION_MAX + 1, 0);
+            assert_int_equal(read->code, STORE_OK);
+            const struct store_block *block = &read->block;
+            if (read->damaged_first != 0)
+                fprintf(out, "damaged %" PRIu64 "-%" PRIu64 "\n", read->damaged_first, read->damaged_last);
+            if (block->count > 0)
+                fprintf(out, "%" PRIu32 " %" PRIu64 "+%" PRIu32 " %.*s\n", stream, block->first, block->count,
+                        (int)block->len, (const char *)block->bytes);
+            next = block->count > 0 ? block->first + block->count : 0;
+            rig_free(read);
+        }
+    }
+    fclose(out);
+    return all;
 }
 
 /* ---- damage ------------------------------------------------------------------------------------------------- */

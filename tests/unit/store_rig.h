@@ -43,6 +43,9 @@ enum store_code rig_commit(struct rig *rig, struct store_change *changes, uint32
 struct store_read *rig_read(struct rig *rig, uint32_t stream, uint64_t from, uint64_t end, uint32_t bytes_most);
 void rig_free(struct store_read *read);
 
+/* What rig_load() gives, and then all messages of these streams, a line for each block: "64 1+3 bytes". The caller's to free. */
+char *rig_everything(struct rig *rig, uint32_t first_stream, uint32_t streams);
+
 /* Changes; bytes are those of the text. */
 struct store_change append(uint32_t stream, uint64_t first, uint32_t count, uint64_t time_ms, const char *text);
 struct store_change append_expiring(struct store_change change, uint64_t expires_ms);

@@ -45,8 +45,8 @@ class Parser(argparse.ArgumentParser):
 def arguments(words):
     parser = Parser(prog="tests/bench/run", description="""Compares pubsubd with NATS, Redis and Mosquitto, and with a
         relay that only copies bytes, side by side on this machine: the CPU time that a broker needs for a delivered
-        message, rates, latency, memory, losses. Installs what is missing, builds, measures, and writes tables and
-        charts.""", allow_abbrev=False,
+        message, rates, latency, memory, losses; and for what is stored with JetStream, Redis' streams, and a program
+        that only writes. Installs what is missing, builds, measures, and writes tables and charts.""", allow_abbrev=False,
                     epilog="All of it takes about 20 minutes, --quick less than two. Exit codes: 0 measured, whatever "
                            "the figures are; 1 pubsubd could not be measured; 2 wrong arguments; 130 interrupted.")
     parser.add_argument("--runs", type=runs_argument, metavar="N", help=f"measure everything N times (default {RUNS})")
@@ -55,6 +55,8 @@ def arguments(words):
     parser.add_argument("--peer", action="append", metavar="PEER", help="only this broker; may be repeated")
     parser.add_argument("--out", type=pathlib.Path, default=TOP / "build" / "bench", metavar="DIR",
                         help="where the results go (default: build/bench)")
+    parser.add_argument("--data", type=pathlib.Path, metavar="DIR",
+                        help="where brokers keep what they store meanwhile (default: where the results go)")
     parser.add_argument("--load", type=pathlib.Path, metavar="PATH",
                         help="another load generator than the one just built")
     parser.add_argument("--list", action="store_true", help="list the scenarios and brokers, and end")
@@ -104,7 +106,7 @@ def tools_of(options):
     for path in (BUILD / "bin" / "pubsubd", load):
         if not os.access(path, os.X_OK) or not path.is_file():
             complain(f"{path} is not a program", 1)
-    return peers.Tools(str(BUILD / "bin" / "pubsubd"), str(load))
+    return peers.Tools(str(BUILD / "bin" / "pubsubd"), str(load), str((options.data or options.out).resolve()))
 
 
 def raise_descriptor_limit():
@@ -142,6 +144,7 @@ def about(tools, words, load):
             "machine": {"cpu": first_value("/proc/cpuinfo", "model name", ":"), "cores": os.cpu_count(),
                         "memory_mib": pages >> 20, "kernel": platform.release(), "architecture": platform.machine(),
                         "distribution": first_value("/etc/os-release", "PRETTY_NAME", "="),
+                        "storage": peers.file_system(tools.data),
                         "load_before": round(load, 2)},
             "versions": peers.versions(tools)}
 
@@ -174,12 +177,13 @@ def interrupted(*_):
 
 def run(options, words):
     plan = plan_of(options)
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=options.out):
-            pass
-    except OSError as error:
-        complain(f"--out {options.out} can't be written to: {error.strerror}", 2)
+    for name, directory in (("out", options.out), ("data", options.data or options.out)):
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=directory):
+                pass
+        except OSError as error:
+            complain(f"--{name} {directory} can't be written to: {error.strerror}", 2)
     load = os.getloadavg()[0]
     print("Building as released", file=sys.stderr)
     build(["pubsubd"] if options.load else ["pubsubd", "bench_load"])

@@ -4,7 +4,7 @@ import json
 import subprocess
 import time
 
-from peers import ENDS_WITH_US, PEERS, Broker, PeerError, Tools
+from peers import ENDS_WITH_US, PEERS, Broker, PeerError, PeerUnsupported, Tools
 from scenarios import Scenario
 
 OK, FAILED, UNSUPPORTED = "ok", "failed", "unsupported"
@@ -56,8 +56,9 @@ class Plan:
 def command(step, plan, tools, broker):
     """The generator's command line for this measurement."""
     scenario, peer = step.scenario, PEERS[step.peer]
-    words = [tools.load, "--protocol", peer.protocol, "--url", broker.url, "--pid", str(broker.pid),
-             "--mode", scenario.mode]
+    words = [tools.load, "--protocol", peer.protocol, "--url", broker.url, "--mode", peer.mode or scenario.mode]
+    if broker.pid is not None:
+        words += ["--pid", str(broker.pid)]
     for key, value in scenario.arguments(plan.quick).items():
         words += [f"--{key}"] if value is True else [f"--{key}", str(value)]
     return words + ["--window", str(scenario.window(peer.program)), "--seconds", f"{plan.seconds(scenario):g}",
@@ -112,6 +113,8 @@ def measure(step, plan, tools):
             if ended:
                 made = result(FAILED, error=ended)
             made["command"] = words[1:]
+    except PeerUnsupported as error:
+        made = result(UNSUPPORTED, error=str(error))
     except (PeerError, OSError) as error:
         made = result(FAILED, error=str(error))
     made["run"] = step.run

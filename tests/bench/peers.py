@@ -16,12 +16,17 @@ STOP_S = 10
 POLL_S = 0.005
 SYSTEM_DIRECTORIES = ("/usr/sbin", "/sbin", "/usr/local/sbin")  # not in every user's PATH
 UNIX_PATH_MAX = 100  # the kernel takes 107 bytes
+KEPT = "kept"  # the first level of topics that the generator wants to be stored
 # What is started does not outlive us, not even if we are killed.
 ENDS_WITH_US = ("setpriv", "--pdeathsig", "KILL")
 
 
 class PeerError(Exception):
     """A broker that can't be measured, with one sentence that says why."""
+
+
+class PeerUnsupported(PeerError):
+    """It will not do it another time either."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +38,9 @@ class Peer:
     transport: str  # tcp or unix
     protocol: str  # what the generator speaks to it
     colour: str
+    stores: str = ""  # how it keeps messages, as its start function understands it; "": not
+    synced: bool = False  # what it has acknowledged as stored is on the disk
+    mode: str = ""  # the generator's, whatever the scenario's is
 
     @property
     def is_ours(self):
@@ -40,7 +48,7 @@ class Peer:
 
     @property
     def is_floor(self):
-        return self.program == "relay"
+        return self.program in ("relay", "sink", "disk")
 
     @property
     def is_other(self):
@@ -57,6 +65,13 @@ PEERS = {peer.name: peer for peer in (
     Peer("mosquitto-unix", "Mosquitto, Unix", "mosquitto", "unix", "mqtt", "#e6bd72"),
     Peer("relay-tcp", "Floor, TCP", "relay", "tcp", "raw", "#8a8a8a"),
     Peer("relay-unix", "Floor, Unix", "relay", "unix", "raw", "#bdbdbd"),
+    Peer("pubsubd-stored", "pubsubd, stored", "pubsubd", "tcp", "mps", "#1b6ca8", "yes", synced=True),
+    Peer("jetstream-always", "JetStream, sync_interval always", "nats", "tcp", "nats", "#2f6f3c", "always", synced=True),
+    Peer("redis-always", "Redis, appendfsync always", "redis", "tcp", "redis", "#b8433a", "always", synced=True),
+    Peer("jetstream", "JetStream, synced every 2 min", "nats", "tcp", "nats", "#7fbf8c", "default"),
+    Peer("redis-everysec", "Redis, synced every second", "redis", "tcp", "redis", "#dd8f88", "everysec"),
+    Peer("sink", "Floor: write, fdatasync, answer", "sink", "tcp", "raw", "#8a8a8a", "yes", synced=True),
+    Peer("disk", "Bare file: write, fdatasync", "disk", "tcp", "raw", "#bdbdbd", "yes", synced=True, mode="disk"),
 )}
 
 
@@ -65,6 +80,7 @@ class Tools:
     """The programs that we built."""
     pubsubd: str
     load: str
+    data: str = None  # a directory for what brokers keep on the disk; None: the system's one for temporary files
 
 
 def find_program(name):
@@ -82,11 +98,12 @@ def free_port():
 
 
 class Broker:
-    """A running broker. `url` is where it serves, `pid` its process."""
+    """A running broker. `url` is where it serves, `pid` its process; None for the bare disk, which has none."""
 
     def __init__(self, peer, tools, settings=()):
         self.peer, self.tools, self.settings = peer, tools, list(settings)
         self.dir = temporary_directory()
+        self.data = tempfile.mkdtemp(prefix="pubsub-bench-", dir=tools.data) if peer.stores else None
         self.socket_path = os.path.join(self.dir, "s")
         self.log_path = os.path.join(self.dir, "log")
         self.process = self.url = None
@@ -104,7 +121,7 @@ class Broker:
 
     @property
     def pid(self):
-        return self.process.pid
+        return self.process.pid if self.process else None
 
     def launch(self, command, stdout=None, pass_fds=()):
         """Starts it."""
@@ -155,7 +172,7 @@ class Broker:
 
     def how_it_ended(self):
         """None while it runs."""
-        code = self.process.poll()
+        code = self.process.poll() if self.process else None
         if code is None:
             return None
         how = f"was killed by signal {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
@@ -174,6 +191,8 @@ class Broker:
                 self.process.kill()
                 self.process.wait()
             shutil.rmtree(self.dir, ignore_errors=True)
+            if self.data:
+                shutil.rmtree(self.data, ignore_errors=True)
 
 
 def temporary_directory():
@@ -196,9 +215,11 @@ def can_connect(url):
 
 def start_pubsubd(broker):
     url = "unix:" + broker.socket_path if broker.peer.transport == "unix" else "tcp://127.0.0.1:0"
+    stores = ["--data", broker.data, "--durable", f"{KEPT}/#"] if broker.peer.stores else []
     ready, ready_end = os.pipe()
     try:
-        broker.launch([broker.tools.pubsubd, "--listen", url, "--ready-fd", str(ready_end)], pass_fds=(ready_end,))
+        broker.launch([broker.tools.pubsubd, "--listen", url, "--ready-fd", str(ready_end), *stores],
+                      pass_fds=(ready_end,))
     except BaseException:
         os.close(ready)
         raise
@@ -207,11 +228,11 @@ def start_pubsubd(broker):
     broker.await_ready_line(ready)
 
 
-def start_relay(broker):
+def start_relay(broker, *mode):
     url = "unix:" + broker.socket_path if broker.peer.transport == "unix" else "tcp://127.0.0.1:0"
     ready, ready_end = os.pipe()
     try:
-        broker.launch([broker.tools.load, "--relay", "--url", url], stdout=ready_end)
+        broker.launch([broker.tools.load, *(mode or ["--relay"]), "--url", url], stdout=ready_end)
     except BaseException:
         os.close(ready)
         raise
@@ -220,16 +241,41 @@ def start_relay(broker):
     broker.await_ready_line(ready)
 
 
+def start_sink(broker):
+    start_relay(broker, "--sink", os.path.join(broker.data, "sink"))
+
+
+def start_disk(broker):
+    broker.url = "file:" + os.path.join(broker.data, "disk")
+
+
 def start_nats(broker):
-    broker.launch([find_program("nats-server"), "-a", "127.0.0.1", "-p", str(broker.place())])
+    program, stores = find_program("nats-server"), []
+    if broker.peer.stores:
+        path = pathlib.Path(broker.dir, "nats.conf")
+        always = ", sync_interval: always" if broker.peer.stores == "always" else ""
+        path.write_text(f'jetstream {{ store_dir: "{broker.data}"{always} }}\n')
+        stores = ["-c", str(path)]
+        if always:
+            require_option(program, path, "sync_interval")
+    broker.launch([program, "-a", "127.0.0.1", "-p", str(broker.place()), *stores])
     broker.await_connection()
+
+
+def require_option(program, path, option):
+    """Whether this nats-server knows an option is what it says of a configuration with it."""
+    done = subprocess.run([program, "-t", "-c", str(path)], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          errors="replace", timeout=READY_S, check=False)
+    if f'unknown field "{option}"' in done.stdout + done.stderr:
+        raise PeerUnsupported(f"{first_line([program, '--version'])} does not know {option}")
 
 
 def start_redis(broker):
     place = broker.place()
     where = (["--port", "0", "--unixsocket", place] if broker.peer.transport == "unix"
              else ["--bind", "127.0.0.1", "--port", str(place)])
-    broker.launch([find_program("redis-server"), *where, "--dir", broker.dir])
+    stores = ["--appendonly", "yes", "--appendfsync", broker.peer.stores] if broker.peer.stores else []
+    broker.launch([find_program("redis-server"), *where, "--dir", broker.data or broker.dir, *stores])
     broker.await_connection()
 
 
@@ -244,8 +290,15 @@ def start_mosquitto(broker):
     broker.await_connection()
 
 
-START = {"pubsubd": start_pubsubd, "relay": start_relay, "nats": start_nats, "redis": start_redis,
-         "mosquitto": start_mosquitto}
+START = {"pubsubd": start_pubsubd, "relay": start_relay, "sink": start_sink, "disk": start_disk, "nats": start_nats,
+         "redis": start_redis, "mosquitto": start_mosquitto}
+
+
+def file_system(directory):
+    """The type and the device of the file system that a directory is on, as far as that is known."""
+    text = first_line(["findmnt", "-n", "-o", "FSTYPE,SOURCE", "--target", str(directory)]) or ""
+    kind, _, device = text.partition(" ")
+    return {"type": kind or "unknown", "device": device.strip() or "unknown"}
 
 
 def first_line(command):

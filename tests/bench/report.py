@@ -1,12 +1,19 @@
 """From the document (summary.py) to tables that people read: table.md, and the main table on stdout."""
 from summary import OK, UNSUPPORTED, figure
 
-PROGRAMS = (("pubsubd", "pubsubd"), ("nats", "NATS"), ("redis", "Redis"), ("mosquitto", "Mosquitto"), ("relay", "Floor"))
-TRANSPORTS = ("tcp", "unix")
+# The columns of a group of scenarios: title, and whose figures stand there, separated by slashes.
+COLUMNS = {
+    "live": (("pubsubd", ("pubsubd-tcp", "pubsubd-unix")), ("NATS", ("nats",)), ("Redis", ("redis-tcp", "redis-unix")),
+             ("Mosquitto", ("mosquitto-tcp", "mosquitto-unix")), ("Floor", ("relay-tcp", "relay-unix"))),
+    "stored": (("pubsubd", ("pubsubd-stored",)), ("JetStream, always", ("jetstream-always",)),
+               ("Redis, always", ("redis-always",)), ("JetStream", ("jetstream",)),
+               ("Redis, everysec", ("redis-everysec",)), ("Floor", ("sink",)), ("Bare file", ("disk",))),
+}
 NOTHING = "–"
 LOST = "†"
 LOADED = ("flow", "acked", "wildcards", "mixed", "scale-conns", "scale-subs", "scale-topics")  # modes with a rate
 MIB_KIB = 1 / 1024
+NO_DISKS = ("tmpfs", "ramfs")
 BUSY_SHARE = 0.25  # of the cores: with more at work than that, others disturb the measurement
 
 
@@ -62,22 +69,28 @@ def cell_of(row, peer, key, factor, which):
 
 
 def cells(row, key, factor=1.0, which="median"):
-    """A cell for each program: TCP / Unix where both took part."""
+    """A cell for each column of the row's group."""
     found = []
-    for program, _ in PROGRAMS:
-        parts = [cell_of(row, f"{program}-{transport}" if program != "nats" else "nats", key, factor, which)
-                 for transport in (TRANSPORTS if program != "nats" else ("tcp",))]
-        parts = [part for part in parts if part is not None]
-        found.append(" / ".join(parts))
+    for _, peers in COLUMNS[row["group"]]:
+        parts = [cell_of(row, peer, key, factor, which) for peer in peers]
+        found.append(" / ".join(part for part in parts if part is not None))
     return found
 
 
+def titles(group):
+    return [title for title, _ in COLUMNS[group]]
+
+
+def rows_of(document, group):
+    return [row for row in document["scenarios"] if row["group"] == group]
+
+
 def grid(document, key, factor=1.0, which="median", modes=None):
-    """The figure `key` of all brokers in all scenarios that have it."""
-    rows = [[row["title"], *cells(row, key, factor, which)] for row in document["scenarios"]
+    """The figure `key` of all brokers in all scenarios with live messages that have it."""
+    rows = [[row["title"], *cells(row, key, factor, which)] for row in rows_of(document, "live")
             if (modes is None or row["mode"] in modes)
             and any(figure(row, peer, key) is not None for peer in row["peers"])]
-    return table(["scenario", *(label for _, label in PROGRAMS)], rows) if rows else None
+    return table(["scenario", *titles("live")], rows) if rows else None
 
 
 def unit_title(row):
@@ -85,19 +98,19 @@ def unit_title(row):
     return row["title"] if metric["name"] == "cpu" else f"{row['title']} ({metric['unit']})"
 
 
-def main_table(document):
+def main_table(document, group="live"):
     rows = []
-    for row in document["scenarios"]:
+    for row in rows_of(document, group):
         verdict, metric = row["verdict"], row["metric"]
         rows.append([unit_title(row), *cells(row, metric["key"], metric["factor"]), row["goal"] or "",
                      times(verdict["times_better"]), verdict["text"]])
-    return table(["scenario", *(label for _, label in PROGRAMS), "goal", "best/ours", "reached"], rows)
+    return table(["scenario", *titles(group), "goal", "best/ours", "reached"], rows) if rows else None
 
 
-def spread_table(document):
+def spread_table(document, group="live"):
     rows = [[unit_title(row), *cells(row, row["metric"]["key"], row["metric"]["factor"], "spread")]
-            for row in document["scenarios"]]
-    return table(["scenario", *(label for _, label in PROGRAMS)], rows)
+            for row in rows_of(document, group)]
+    return table(["scenario", *titles(group)], rows) if rows else None
 
 
 def growth_table(document):
@@ -139,6 +152,34 @@ STALL = (("alone /s", "fast_alone_per_s", 1), ("beside /s", "fast_beside_per_s",
 MIXED = (("delivered /s", "delivered_per_s", 1), ("CPU µs", "cpu_us_per_delivered", 1), ("lost", "lost", 1),
          ("slow got", "slow_received", 1), ("slow lost", "slow_lost", 1), ("slow was told of", "slow_told", 1),
          ("peak MiB", "peak_kib", MIB_KIB))
+
+
+STORED = (("stored /s", "acked_per_s", 1), ("CPU µs", "cpu_us_per_acked", 1), ("p50 µs", "p50_us", 1),
+          ("p99 µs", "p99_us", 1), ("p99.9 µs", "p999_us", 1), ("most µs", "max_us", 1),
+          ("broker's CPUs", "broker_cpu_share", 1), ("acknowledged", "stored", 1), ("read back", "read_back", 1))
+REPLAYED = (("live /s", "live_per_s", 1), ("replay /s", "delivered_per_s", 1), ("replay, % of live", "replay_share", 100),
+            ("live CPU µs", "live_cpu_us", 1), ("replay CPU µs", "cpu_us_per_delivered", 1), ("peak MiB", "peak_kib", MIB_KIB))
+READERS = (("KiB for each", "bytes_per_reader", 1 / 1024), ("copies", "copies", 1), ("delivered /s", "delivered_per_s", 1),
+           ("CPU µs", "cpu_us_per_delivered", 1), ("peak MiB", "peak_kib", MIB_KIB))
+
+
+def stored_section(document):
+    """Of streams that are kept on the disk."""
+    if not rows_of(document, "stored"):
+        return []
+    return ["Messages are acknowledged when they are stored, and all are read back and counted. Rates are a second's. Of the "
+            "others only those in the first columns have what they acknowledge on the disk: JetStream by default "
+            "synchronises its files every two minutes (`sync_interval`, whose `always` is a column where this version "
+            "knows it), Redis with `appendfsync everysec` once a second; `best/ours` of what is stored leaves these out. "
+            "Floor: a server that writes what comes, synchronises, and answers. Bare file: one block of 4 KiB after the "
+            "other, each with its fdatasync, and nobody else.",
+            main_table(document, "stored"),
+            "**Stored**: latencies are those of acknowledgements", peers_table(document, ("stored",), STORED),
+            "**Replay**, beside live messages that are not stored at the same broker",
+            peers_table(document, ("replay",), REPLAYED),
+            "**Many readers**: the memory that they take beyond idle connections, at most",
+            peers_table(document, ("readers",), READERS),
+            "**Spread**: least and most of the runs", spread_table(document, "stored")]
 
 
 def losses_section(document):
@@ -194,9 +235,9 @@ def window_text(size):
 def settings_section(document):
     """What differed between the brokers, or from their defaults."""
     rows = []
-    for row in document["scenarios"]:
-        by_program = {document["peers"][peer]["program"]: size for peer, size in row["windows"].items()}
-        rows.append([row["title"], *(window_text(by_program.get(program)) for program, _ in PROGRAMS)])
+    for row in rows_of(document, "live"):
+        sizes = [[row["windows"][peer] for peer in peers if peer in row["windows"]] for _, peers in COLUMNS["live"]]
+        rows.append([row["title"], *(window_text(found[0] if found else None) for found in sizes)])
     lines = [f"* {row['title']}: {program} was started with `{' '.join(words)}`, else it refuses the scenario"
              for row in document["scenarios"] for program, words in row["settings"].items()]
     if document["runs"] > 1:
@@ -204,7 +245,7 @@ def settings_section(document):
                   for row in document["scenarios"] for program in row["once"]]
     return ["**Windows**: KiB under way at the same time, of all publishers together, but two messages at least. They are "
             "smaller where otherwise a queue limit of that broker would be reached, or its backlog would last seconds.",
-            table(["scenario", *(label for _, label in PROGRAMS)], rows),
+            table(["scenario", *titles("live")], rows),
             "**Exceptions**:", "\n".join(lines) or "None."]
 
 
@@ -212,6 +253,7 @@ def head(document):
     machine, versions = document["machine"], document["versions"]
     lines = [f"* Machine: {machine['cpu']}, {machine['cores']} cores, {machine['memory_mib']:,} MiB, Linux "
              f"{machine['kernel']}, {machine['distribution']}",
+             f"* What is stored is on {machine['storage']['type']} ({machine['storage']['device']})",
              f"* When: {document['date']}, revision {document['revision']}, `{document['command']}`",
              "* " + "; ".join(f"{name}: {version or 'not installed'}" for name, version in versions.items()),
              f"* Runs of each: {document['runs']}; figures are medians, interleaved run by run, on loopback"]
@@ -221,6 +263,8 @@ def head(document):
     if machine["load_before"] > BUSY_SHARE * machine["cores"]:
         warnings.append(f"**The machine was busy with other work** (load {machine['load_before']} before the first run): "
                         "the ratios are less sure, the figures themselves are too high.")
+    if machine["storage"]["type"] in NO_DISKS and rows_of(document, "stored"):
+        warnings.append(f"**{machine['storage']['type']} is no disk**: what is stored there is not safe, and costs nothing.")
     if not document["complete"]:
         warnings.append("**This was interrupted: figures are missing.**")
     return [*warnings, "\n".join(lines)]
@@ -234,6 +278,7 @@ def markdown(document):
           "rate. `best/ours`: how many times less pubsubd needs than the best other broker, over TCP if that took part; goals "
           f"are judged there, too. {LOST}: messages were lost. Floor: a relay of bytes that parses nothing.",
           main_table(document)]),
+        ("Streams that are kept on the disk", stored_section(document)),
         ("Growth of the cost of a delivered message", [growth_table(document)]),
         ("Spread: least and most of the runs", [spread_table(document)]),
         ("Messages delivered per second, thousands", [grid(document, "delivered_per_s", 1e-3, modes=LOADED)]),
@@ -255,6 +300,8 @@ def markdown(document):
     )
     parts = ["# The broker's speed beside others", *head(document)]
     for title, body in sections:
+        if not body:
+            continue
         parts += [f"## {title}", *(part if part is not None else "Not measured." for part in body)]
     return "\n\n".join(parts) + "\n"
 
@@ -264,9 +311,13 @@ def closing(document):
     goals = [row for row in document["scenarios"] if row["goal"]]
     met = sum(row["verdict"]["met"] is True for row in goals)
     grown = [growth for growth in document["growth"] if growth["met"] is not None]
-    lines = ["CPU of the broker per delivered message, µs (TCP / Unix socket); other units are named", "",
-             main_table(document), "",
-             f"Goals met: {met} of {len(goals)}. Growth within its limit: {sum(g['met'] for g in grown)} of {len(grown)}."]
+    lines = []
+    if rows_of(document, "live"):
+        lines += ["CPU of the broker per delivered message, µs (TCP / Unix socket); other units are named", "",
+                  main_table(document), ""]
+    if rows_of(document, "stored"):
+        lines += ["Streams that are kept on the disk", "", main_table(document, "stored"), ""]
+    lines.append(f"Goals met: {met} of {len(goals)}. Growth within its limit: {sum(g['met'] for g in grown)} of {len(grown)}.")
     if document["quick"]:
         lines.append("This was a quick look: do not quote its figures.")
     return "\n".join(lines)

@@ -22,7 +22,8 @@ from measure import FAILED, OK, UNSUPPORTED, Plan, Step
 HERE = pathlib.Path(__file__).resolve().parent
 ABOUT = {"date": "2024-01-01T00:00:00+00:00", "command": "tests/bench/run", "revision": "0123456789ab",
          "machine": {"cpu": "a CPU", "cores": 2, "memory_mib": 1024, "kernel": "6.1", "architecture": "x86_64",
-                     "distribution": "Debian", "load_before": 0.1},
+                     "distribution": "Debian", "load_before": 0.1,
+                     "storage": {"type": "ext4", "device": "/dev/vda"}},
          "versions": {"pubsubd": "pubsubd 0.1.0", "nats": None, "redis": "7", "mosquitto": "2"}}
 
 
@@ -126,6 +127,67 @@ class GoalTest(unittest.TestCase):
     def test_unit_of_memory(self):
         verdict = row_of("idle", {"pubsubd-tcp": runs_of(1024, key="bytes_per_connection")})["verdict"]
         self.assertEqual((verdict["ours"], verdict["met"]), (1.0, True))
+
+
+class StoredTest(unittest.TestCase):
+    """Goals, comparisons and tables of streams that are kept on the disk."""
+    KEY = {"key": "acked_per_s"}
+
+    def test_share_of_the_floor(self):
+        for ours, expected in ((500, (True, "met: 50 %")), (490, (False, "missed: 49 %"))):
+            self.assertEqual(verdict_of("stored-1", {"pubsubd-stored": runs_of(ours, **self.KEY),
+                                                     "sink": runs_of(1000, **self.KEY),
+                                                     "disk": runs_of(2000, **self.KEY)}), expected)
+        self.assertEqual(verdict_of("stored-1", {"pubsubd-stored": runs_of(500, **self.KEY)}), (None, "no floor measured"))
+
+    def test_times_of_another_scenario(self):
+        def judged(first, second):
+            rows = document_of({"stored-1": {"pubsubd-stored": first},
+                                "stored-256": {"pubsubd-stored": runs_of(second, **self.KEY)}})["scenarios"]
+            return rows[1]["verdict"]["met"], rows[1]["verdict"]["text"]
+        self.assertEqual(judged(runs_of(100, **self.KEY), 4000), (True, "met: 40 times"))
+        self.assertEqual(judged(runs_of(100, **self.KEY), 3900), (False, "missed: 39 times"))
+        self.assertEqual(judged(failed(), 4000), (None, "stored-1 was not measured"))
+        self.assertEqual(verdict_of("stored-256", {"pubsubd-stored": runs_of(4000, **self.KEY)}),
+                         (None, "stored-1 was not measured"))
+
+    def test_ratio_is_to_the_best_of_those_who_synchronise(self):
+        verdict = row_of("stored-1", {"pubsubd-stored": runs_of(500, **self.KEY), "redis-always": runs_of(250, **self.KEY),
+                                      "redis-everysec": runs_of(9000, **self.KEY), "jetstream": runs_of(8000, **self.KEY),
+                                      "sink": runs_of(1000, **self.KEY)})["verdict"]
+        self.assertEqual((verdict["best_peer"], verdict["times_better"]), ("redis-always", 2.0))
+
+    def test_shares_are_not_compared_but_rates_are(self):
+        document = document_of({"replay-1": {
+            "pubsubd-stored": runs_of(0.5, key="replay_share", delivered_per_s=1000),
+            "jetstream": runs_of(0.9, key="replay_share", delivered_per_s=2000)}})
+        self.assertIsNone(document["scenarios"][0]["verdict"]["times_better"])
+        self.assertEqual([(found["peer"], found["ours_peer"], found["key"]) for found in document["peer_better"]],
+                         [("jetstream", "pubsubd-stored", "delivered_per_s")])
+
+    def test_report(self):
+        document = document_of({"stored-1": {
+            "pubsubd-stored": runs_of(500, p50_us=90, stored=700, read_back=700, **self.KEY),
+            "jetstream-always": failed("nats-server: v2.9.10 does not know sync_interval", UNSUPPORTED),
+            "sink": runs_of(1000, **self.KEY), "disk": runs_of(2000, **self.KEY)}})
+        text = report.markdown(document)
+        self.assertIn("## Streams that are kept on the disk", text)
+        self.assertIn("What is stored is on ext4 (/dev/vda)", text)
+        self.assertNotIn("is no disk", text)
+        self.assertIn("JetStream, sync_interval always: cannot: nats-server: v2.9.10 does not know sync_interval", text)
+        line = next(line for line in text.splitlines() if "| pubsubd, stored " in line)
+        self.assertEqual([cell.strip() for cell in line.strip("|").split("|")][-2:], ["700", "700"])
+        self.assertIn("Streams that are kept on the disk", report.closing(document))
+        for block in text.split("\n\n"):
+            self.assertLessEqual(len({len(line) for line in block.splitlines() if line.startswith("|")}), 1, block)
+
+    def test_memory_is_no_disk(self):
+        document = document_of({"stored-1": {"pubsubd-stored": runs_of(500, **self.KEY)}})
+        document["machine"] = {**document["machine"], "storage": {"type": "tmpfs", "device": "tmpfs"}}
+        self.assertIn("**tmpfs is no disk**", report.markdown(document))
+
+    def test_without_them_there_is_no_section(self):
+        self.assertNotIn("## Streams", report.markdown(document_of({"one-16": {"pubsubd-tcp": runs_of(0.02)}})))
 
 
 class ComparisonTest(unittest.TestCase):
@@ -249,6 +311,10 @@ class ScenariosTest(unittest.TestCase):
         for scenario in scenarios.SCENARIOS:
             with self.subTest(scenario.name):
                 self.assertLessEqual(set(scenario.peers), set(peers.PEERS))
+                shown = [peer for _, column in report.COLUMNS[scenario.group] for peer in column]
+                self.assertLessEqual(set(scenario.peers), set(shown))
+                if scenario.goal and scenario.goal.times_of:
+                    self.assertIn(scenario.goal.times_of[0], names[:names.index(scenario.name)])
                 self.assertIn(scenario.judged, scenario.peers)
                 self.assertLessEqual(set(scenario.quick_args), set(scenario.args))
                 self.assertRegex(scenario.name, r"^[a-z0-9-]+$")
@@ -364,6 +430,31 @@ class MeasureTest(unittest.TestCase):
         with mock.patch("shutil.which", return_value=None):
             made = measure.measure(Step(1, self.plan.scenarios[0], "nats"), self.plan, peers.Tools("pubsubd", "load"))
         self.assertEqual((made["status"], made["error"]), (FAILED, "nats-server is not installed"))
+
+    def test_the_bare_disk(self):
+        self.load.write_text(FAKE_LOAD.format(python=sys.executable, body=GOOD))
+        self.load.chmod(self.load.stat().st_mode | stat.S_IXUSR)
+        data = self.load.parent / "data"
+        data.mkdir()
+        plan = Plan((scenarios.by_name("stored-1"),), ("disk",), 1, True)
+        made = measure.measure(Step(1, plan.scenarios[0], "disk"), plan, peers.Tools("pubsubd", str(self.load), str(data)))
+        words = made["figures"]["argv"]
+        options = dict(zip(words[::2], words[1::2]))
+        self.assertEqual(options["--mode"], "disk")
+        self.assertNotIn("--pid", options)
+        self.assertRegex(options["--url"], rf"^file:{re.escape(str(data))}/.+/disk$")
+        self.assertEqual(list(data.iterdir()), [], "what was stored is still there")
+
+    def test_a_server_that_does_not_know_an_option(self):
+        server = self.load.parent / "nats-server"
+        server.write_text('#!/bin/sh\n[ "$1" = --version ] && echo nats-server: v2.9.10\n'
+                          'echo "nats-server: $3:1:1: unknown field \\"sync_interval\\"" >&2\nexit 1\n')
+        server.chmod(0o755)
+        plan = Plan((scenarios.by_name("stored-1"),), ("jetstream-always",), 1, True)
+        with mock.patch("peers.find_program", return_value=str(server)):
+            made = measure.measure(Step(1, plan.scenarios[0], "jetstream-always"), plan, peers.Tools("pubsubd", "load"))
+        self.assertEqual((made["status"], made["error"]),
+                         (UNSUPPORTED, "nats-server: v2.9.10 does not know sync_interval"))
 
     def test_what_cannot_succeed_is_not_tried_again(self):
         plan = Plan(self.plan.scenarios, ("relay-tcp",), 3, True)

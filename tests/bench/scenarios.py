@@ -12,7 +12,10 @@ TCP = ("pubsubd-tcp", *OTHERS_TCP)
 BROKERS = (*OURS, "nats", "redis-tcp", "redis-unix", "mosquitto-tcp")
 FLOOR = ("relay-tcp", "relay-unix")
 ALL = (*BROKERS, *FLOOR)
-QUICK_PEERS = (*OURS, *OTHERS_TCP, "mosquitto-unix", *FLOOR)
+# Who stores messages; the first three have them on the disk when they acknowledge them.
+STORES = ("pubsubd-stored", "jetstream-always", "redis-always", "jetstream", "redis-everysec")
+STORE_FLOOR = ("sink", "disk")
+QUICK_PEERS = (*OURS, *OTHERS_TCP, "mosquitto-unix", *FLOOR, *STORES, *STORE_FLOOR)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,24 +26,34 @@ class Metric:
     unit: str
     factor: float = 1.0  # from the generator's unit to this one
     higher_is_better: bool = False
+    compares: bool = True  # who has the better figure is the better one
+    synced_only: bool = False  # compared only with who has it on the disk, too, when it is acknowledged
 
 
 METRICS = {
     "cpu": Metric("cpu_us_per_delivered", "broker CPU per delivered message", "µs"),
     "round": Metric("p50_us", "time from publisher to subscriber, median", "µs"),
     "connection": Metric("bytes_per_connection", "memory per idle connection", "KiB", 1 / KIB),
+    "stored": Metric("acked_per_s", "messages stored and acknowledged per second", "/s", higher_is_better=True,
+                     synced_only=True),
+    "stored_cpu": Metric("cpu_us_per_acked", "broker CPU per stored message", "µs", synced_only=True),
+    "replay": Metric("replay_share", "rate of replay, of the rate of live messages at the same broker", "%", 100,
+                     higher_is_better=True, compares=False),
+    "readers": Metric("bytes_per_reader", "memory for each of many readers of a stream", "KiB", 1 / KIB),
     "beside": Metric("ratio", "rate beside a stalled subscriber, of the rate alone", "%", 100, higher_is_better=True),
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class Goal:
-    """What our broker has to reach in a scenario: one of the first three, and maybe more."""
+    """What our broker has to reach in a scenario: at_most, above_floor, at_least, of_floor or times_of, and maybe more."""
     at_most: float = None  # in the metric's unit
     above_floor: float = None  # at most so much more than the relay of bytes, in the metric's unit
     at_least: float = None  # in the metric's unit
     times_best: float = None  # so many times better than the best other broker over the same transport
     told_exactly: bool = False  # the slow subscriber is told of exactly what it missed
+    of_floor: float = None  # at least so many % of what the floor has
+    times_of: tuple = None  # (scenario, at least so many times what it has there)
 
     def text(self):
         if self.at_most is not None:
@@ -48,6 +61,10 @@ class Goal:
             return f"at most {self.at_most:g}{share}"
         if self.above_floor is not None:
             return f"at most floor + {self.above_floor:g}"
+        if self.of_floor is not None:
+            return f"at least {self.of_floor:g} % of the floor"
+        if self.times_of is not None:
+            return f"at least {self.times_of[1]:g} times {self.times_of[0]}"
         return f"at least {self.at_least:g}" + (", losses told exactly" if self.told_exactly else "")
 
 
@@ -77,6 +94,7 @@ class Scenario:
     quick_args: dict = dataclasses.field(default_factory=dict)
     once: tuple = ()
     patience_s: float = 30
+    group: str = "live"  # or "stored": it stands in tables of its own
 
     def arguments(self, quick):
         return {**self.args, **self.quick_args} if quick else self.args
@@ -97,6 +115,19 @@ def one_to_one(name, payload, title, goal, windows):
 def fan_out(name, subscribers, goal, windows):
     return Scenario(name, "1 to {subscribers}, 64 B", "flow",
                     dict(publishers=1, subscribers=subscribers, topics=1, payload=64), ALL, goal=goal, windows=windows)
+
+
+def stored(name, title, metric="stored", goal=None, peers=(*STORES, "sink"), **args):
+    """Publishers that have each message acknowledged when it is stored."""
+    return Scenario(name, title, "stored", {"payload": 64, **args}, peers, metric=metric, goal=goal, seconds=1.0,
+                    judged="pubsubd-stored", group="stored", patience_s=120)
+
+
+def replay(subscribers):
+    return Scenario(f"replay-{subscribers}", "Replay of {messages} messages to {subscribers}, 64 B", "replay",
+                    dict(messages=1000000, subscribers=subscribers, payload=64), STORES, metric="replay",
+                    goal=Goal(at_least=60), seconds=0.8, judged="pubsubd-stored", group="stored", patience_s=180,
+                    once=("nats",), quick_args=dict(messages=100000))
 
 
 # Mosquitto queues 1,000 messages for a subscriber and drops what is beyond.
@@ -158,6 +189,18 @@ SCENARIOS = (
              windows=MOSQUITTO_QUEUE, quick_args=dict(topics=100000), once=("mosquitto",), patience_s=60),
     Scenario("big-1m", "1 to 1, 1 MiB", "flow", dict(publishers=1, subscribers=1, topics=1, payload=MIB), ALL,
              windows={"*": 4 * MIB}),
+    stored("stored-1", "1 publisher that waits for each, 64 B", goal=Goal(of_floor=50), peers=(*STORES, *STORE_FLOOR),
+           publishers=1, **{"in-flight": 1}),
+    stored("stored-256", "{publishers} publishers, {in-flight} in flight each, 64 B", goal=Goal(times_of=("stored-1", 40)),
+           publishers=4, **{"in-flight": 64}),
+    stored("stored-batch", "1 publisher, batches of {batch}, 64 B", metric="stored_cpu", goal=Goal(at_most=1.5),
+           publishers=1, **{"in-flight": 100, "batch": 100}),
+    stored("stored-flood", "1 publisher, {in-flight} in flight, 64 B", publishers=1, **{"in-flight": 4096}),
+    replay(1),
+    replay(10),
+    Scenario("readers", "{subscribers} readers of one stream, {messages} messages of 4 KiB", "readers",
+             dict(subscribers=1000, messages=2000, payload=4 * KIB), STORES, metric="readers", goal=Goal(at_most=64),
+             judged="pubsubd-stored", group="stored", once=("nats",), patience_s=300, quick_args=dict(subscribers=100)),
 )
 
 

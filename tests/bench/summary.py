@@ -14,6 +14,9 @@ COMPARED = (
     ("delivered_per_s", "messages delivered per second", "/s", 1, True),
     ("p50_us", "median latency", "µs", 1, False),
     ("p99_us", "99th percentile of the latency", "µs", 1, False),
+    ("acked_per_s", "messages stored and acknowledged per second", "/s", 1, True),
+    ("cpu_us_per_acked", "CPU per stored message", "µs", 1, False),
+    ("bytes_per_reader", "memory for each reader of a stream", "bytes", 1, False),
     ("bytes_per_connection", "memory per connection", "bytes", 1, False),
     ("bytes_per_subscription", "memory per subscription", "bytes", 1, False),
     ("bytes_per_topic", "memory per topic that was used once", "bytes", 1, False),
@@ -58,10 +61,10 @@ def figure(row, peer, key, which="median"):
     return row["peers"].get(peer, {}).get("figures", {}).get(key, {}).get(which)
 
 
-def best_other(row, metric, transport):
-    """The best of the other brokers over this transport: (peer, figure), or None."""
-    found = [(peer, figure(row, peer, metric.key)) for peer in row["peers"]
-             if PEERS[peer].is_other and PEERS[peer].transport == transport]
+def best_other(row, metric, judged):
+    """The best of the other brokers over the same transport: (peer, figure), or None."""
+    found = [(peer, figure(row, peer, metric.key)) for peer in row["peers"] if PEERS[peer].is_other
+             and PEERS[peer].transport == PEERS[judged].transport and (PEERS[peer].synced or not metric.synced_only)]
     found = [(peer, value) for peer, value in found if value is not None]
     choose = max if metric.higher_is_better else min
     return choose(found, key=lambda pair: pair[1], default=None)
@@ -72,16 +75,16 @@ def times_better(metric, ours, other):
     return above / below if below else None
 
 
-def floor_of(row, transport, key):
-    return figure(row, f"relay-{transport}", key)
+def floor_of(row, judged, key):
+    return figure(row, "sink" if PEERS[judged].stores else f"relay-{PEERS[judged].transport}", key)
 
 
-def judge(scenario, row):
+def judge(scenario, row, rows):
     """How our broker did: its figure, the best other one's, how many times better it is, and what that makes of the goal.
     `met` is None where there is no goal or no figure to compare it with."""
     metric = METRICS[scenario.metric]
     raw = figure(row, scenario.judged, metric.key)
-    best = best_other(row, metric, PEERS[scenario.judged].transport)
+    best = best_other(row, metric, scenario.judged) if metric.compares else None
     verdict = {"judged": scenario.judged, "ours": None if raw is None else raw * metric.factor, "best_peer": None,
                "best": None, "times_better": None, "met": None, "text": ""}
     if best:
@@ -94,20 +97,25 @@ def judge(scenario, row):
     if best:
         verdict["times_better"] = times_better(metric, raw, best[1])
     if scenario.goal:
-        verdict["met"], verdict["text"] = reached(scenario, row, verdict)
+        verdict["met"], verdict["text"] = reached(scenario, row, verdict, rows)
     return verdict
 
 
-def reached(scenario, row, verdict):
+def reached(scenario, row, verdict, rows):
     """Whether the goal is met, and in words."""
     goal, ours = scenario.goal, verdict["ours"]
     if scenario.mode not in LOSSY_MODES and figure(row, scenario.judged, "lost"):
         return False, "missed: messages were lost"
-    if goal.above_floor is not None:
+    if goal.times_of is not None:
+        return reached_times(scenario, verdict, rows)
+    if goal.above_floor is not None or goal.of_floor is not None:
         metric = METRICS[scenario.metric]
-        floor = floor_of(row, PEERS[scenario.judged].transport, metric.key)
+        floor = floor_of(row, scenario.judged, metric.key)
         if floor is None:
             return None, "no floor measured"
+        if goal.of_floor is not None:
+            share = 100 * ours / (floor * metric.factor)
+            return share >= goal.of_floor, f"{met_or_not(share >= goal.of_floor)[1]}: {share:.0f} %"
         return met_or_not(ours <= floor * metric.factor + goal.above_floor)
     if goal.at_least is not None:
         told = not goal.told_exactly or figure(row, scenario.judged, "slow_told") == figure(row, scenario.judged,
@@ -124,15 +132,26 @@ def reached(scenario, row, verdict):
     return by_figure, "met, but not the ratio" if by_figure else "missed, but the ratio is met"
 
 
+def reached_times(scenario, verdict, rows):
+    name, least = scenario.goal.times_of
+    base = next((row["verdict"]["ours"] for row in rows if row["name"] == name), None)
+    if not base:
+        return None, f"{name} was not measured"
+    times = verdict["ours"] / base
+    return times >= least, f"{met_or_not(times >= least)[1]}: {times:.0f} times"
+
+
 def met_or_not(is_met):
     return is_met, "met" if is_met else "missed"
 
 
-def scenario_row(scenario, plan, results):
+def scenario_row(scenario, plan, results, rows):
+    """rows: those before it."""
     metric = METRICS[scenario.metric]
     measured = {peer: results[scenario.name, peer] for peer in plan.takes_part(scenario)
                 if results.get((scenario.name, peer))}
     row = {"name": scenario.name, "title": scenario.heading(plan.quick), "mode": scenario.mode,
+           "group": scenario.group,
            "arguments": scenario.arguments(plan.quick), "seconds": plan.seconds(scenario),
            "metric": {"name": scenario.metric, "key": metric.key, "title": metric.title, "unit": metric.unit,
                       "factor": metric.factor, "higher_is_better": metric.higher_is_better},
@@ -143,7 +162,7 @@ def scenario_row(scenario, plan, results):
            "once": list(scenario.once),
            "takes_part": list(plan.takes_part(scenario)),
            "peers": {peer: peer_summary(runs) for peer, runs in measured.items()}}
-    row["verdict"] = judge(scenario, row)
+    row["verdict"] = judge(scenario, row, rows)
     return row
 
 
@@ -181,7 +200,7 @@ def better_peers(rows):
             if not PEERS[peer].is_other:
                 continue
             ours = f"pubsubd-{PEERS[peer].transport}"
-            ours = ours if ours in row["peers"] else "pubsubd-tcp"
+            ours = ours if ours in row["peers"] else row["verdict"]["judged"]
             for key, what, unit, factor, higher in COMPARED:
                 if key in NEEDS_SAME_WINDOW and row["windows"].get(peer) != row["windows"].get(ours):
                     continue
@@ -198,7 +217,11 @@ def better_peers(rows):
 
 def summarise(plan, results, about):
     """The whole document. `about`: what is known of the machine, the programs and this call, as main.about() makes it."""
-    rows = [row for row in (scenario_row(scenario, plan, results) for scenario in plan.scenarios) if row["peers"]]
+    rows = []
+    for scenario in plan.scenarios:
+        row = scenario_row(scenario, plan, results, rows)
+        if row["peers"]:
+            rows.append(row)
     made = sum(len(runs) for runs in results.values())
     peers = {name: {"label": peer.label, "program": peer.program, "transport": peer.transport, "protocol": peer.protocol}
              for name, peer in PEERS.items()}

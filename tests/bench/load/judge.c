@@ -16,7 +16,8 @@ static void prepare_rotation(struct run *run, struct subscriber *subscriber, uin
     subscriber->next = allocate(plan->publishers * run->period, sizeof *subscriber->next);
     for (uint32_t p = 0; p < plan->publishers; p++) {
         for (uint64_t lane = 0; lane < run->period; lane++) {
-            subscriber->next[p * run->period + lane] = first_in_lane(run->publishers[p].sent, lane, run->period);
+            uint64_t begin = plan->level == LEVEL_STORED ? 0 : run->publishers[p].sent;
+            subscriber->next[p * run->period + lane] = first_in_lane(begin, lane, run->period);
         }
     }
     for (uint32_t p = 0; plan->paired && p < plan->publishers;

@@ -6,16 +6,14 @@
 
 enum {
     EVENTS = 1024,
-    WAIT_MS = 50,        /* nobody waits longer without looking at the clock */
-    PACE_MS = 1,         /* with a rate: how often messages become due */
-    UNACKED_MAX = 32768, /* publishes of one connection: less than any broker's limit and than 16-bit ids */
-    SLOW_SHARE = 10,     /* who is apart in a mixed load reads one part of so many */
+    WAIT_MS = 50,    /* nobody waits longer without looking at the clock */
+    PACE_MS = 1,     /* with a rate: how often messages become due */
+    SLOW_SHARE = 10, /* who is apart in a mixed load reads one part of so many */
     SLOW_READ_BYTES = 16384,
 };
 #define FORGIVE_NS \
     ((uint64_t)NS_PER_S) /* a silence after which what is missing is given up, as far as the window goes */
 #define SLOW_READ_NS ((uint64_t)NS_PER_S / 50)
-#define SILENCE_NS (2 * (uint64_t)NS_PER_S)
 
 static uint64_t settled(const struct subscriber *subscriber)
 {
@@ -31,9 +29,8 @@ static uint64_t missing(const struct run *run, const struct subscriber *subscrib
 /* Published minus received by the slowest: all are looked at only when the one that was the slowest has moved. */
 static uint64_t missing_to_slowest(struct run *run)
 {
-    static uint64_t at; /* of the slowest, when it was found */
     struct subscriber *slowest = &run->subscribers[run->slowest];
-    bool moved = run->plan->kind == PLAN_MIXED || slowest->apart || settled(slowest) != at;
+    bool moved = run->plan->kind == PLAN_MIXED || slowest->apart || settled(slowest) != run->slowest_at;
     for (uint32_t s = 0; moved && s < run->subscriber_count; s++) {
         struct subscriber *subscriber = &run->subscribers[s];
         if (subscriber->apart) continue;
@@ -42,12 +39,14 @@ static uint64_t missing_to_slowest(struct run *run)
             run->slowest = s;
         }
     }
-    at = settled(slowest);
+    run->slowest_at = settled(slowest);
     return missing(run, slowest);
 }
 
+/* Under way to subscribers. What is stored is limited by its acknowledgements alone. */
 static uint64_t outstanding(struct run *run)
 {
+    if (run->plan->level == LEVEL_STORED) return 0;
     if (!plan_has_owners(run->plan)) return missing_to_slowest(run);
     uint64_t done = run->received + run->skipped + run->forgiven;
     return run->published > done ? run->published - done : 0;
@@ -78,6 +77,14 @@ static uint64_t least(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
+/* How many messages a publisher may make now: 0 unless there is room for a batch. */
+static uint64_t may_make(const struct run *run, const struct publisher *publisher, uint64_t room, uint64_t due)
+{
+    uint64_t unacked = run->plan->level != LEVEL_NONE ? publisher->sent - publisher->link.acked : 0;
+    uint64_t count = least(least(room, due), run->in_flight - least(unacked, run->in_flight));
+    return publisher->batch_len > 0 || count < least(run->batch_least, due) ? 0 : count;
+}
+
 /* Lets each publisher that can make a batch make one. True: one of them could make another. */
 static bool publish_all(struct run *run, uint64_t now, uint64_t most)
 {
@@ -88,16 +95,14 @@ static bool publish_all(struct run *run, uint64_t now, uint64_t most)
     if (room == 0 && now > run->heard_ns + FORGIVE_NS) forgive(run);
     for (uint32_t i = 0; i < run->publisher_count; i++) {
         struct publisher *publisher = &run->publishers[(run->turn + i) % run->publisher_count];
-        uint64_t unacked = run->plan->acked ? publisher->sent - publisher->link.acked : 0;
-        uint64_t count = least(least(room, due), UNACKED_MAX - least(unacked, UNACKED_MAX));
-        if (publisher->batch_len > 0 || count == 0 || count < least(run->batch_least, due)) continue;
-        uint64_t before = run->published;
+        uint64_t count = may_make(run, publisher, room, due), before = run->published;
+        if (count == 0) continue;
         publish_batch(run, publisher, count);
         uint64_t made = run->published - before;
         room -= made;
         due -= made;
         run->paced_count += made;
-        again = again || (publisher->batch_len == 0 && least(room, due) >= run->batch_least);
+        again = again || (due >= run->batch_least && may_make(run, publisher, room, due) > 0);
     }
     run->turn = (run->turn + 1) % run->publisher_count;
     return again;
@@ -175,7 +180,7 @@ uint64_t run_exchange(struct run *run)
     uint64_t begin = now_ns(), now = begin;
     uint64_t due = run->received + 1;
     publish_batch(run, &run->publishers[0], 1);
-    for (; run->received < due && now < begin + SILENCE_NS; now = now_ns()) receive_all(run, WAIT_MS);
+    for (; run->received < due && now < begin + run->silence_ns; now = now_ns()) receive_all(run, WAIT_MS);
     return now - begin;
 }
 
@@ -183,13 +188,15 @@ static bool all_here(const struct run *run)
 {
     for (uint32_t p = 0; p < run->publisher_count; p++) {
         const struct publisher *publisher = &run->publishers[p];
-        if (publisher->batch_len > 0 || (run->plan->acked && publisher->link.acked < publisher->sent)) return false;
+        if (publisher->batch_len > 0 || (run->plan->level != LEVEL_NONE && publisher->link.acked < publisher->sent))
+            return false;
     }
     for (uint32_t s = 0; s < run->subscriber_count; s++) {
         const struct subscriber *subscriber = &run->subscribers[s];
         uint64_t seen =
             subscriber->received + subscriber->skipped; /* what others have overtaken does not come any more */
-        if (!subscriber->apart && seen < run_expected(run, subscriber)) return false;
+        bool done = subscriber->apart || subscriber->link.at_end;
+        if (!done && seen < run_expected(run, subscriber)) return false;
     }
     return true;
 }
@@ -197,7 +204,7 @@ static bool all_here(const struct run *run)
 void run_drain(struct run *run)
 {
     run->heard_ns = now_ns();
-    while (!all_here(run) && now_ns() < run->heard_ns + SILENCE_NS) receive_all(run, WAIT_MS);
+    while (!all_here(run) && now_ns() < run->heard_ns + run->silence_ns) receive_all(run, WAIT_MS);
 }
 
 void run_set_apart(struct run *run, struct subscriber *subscriber)
@@ -211,7 +218,7 @@ void run_catch_up(struct run *run, struct subscriber *subscriber)
     struct link *link = &subscriber->link;
     run->heard_ns = now_ns();
     while (link->fd >= 0 && subscriber->received + link->told < run_expected(run, subscriber) &&
-           now_ns() < run->heard_ns + SILENCE_NS) {
+           now_ns() < run->heard_ns + run->silence_ns) {
         struct pollfd poll_fd = {.fd = link->fd, .events = POLLIN};
         if (poll(&poll_fd, 1, WAIT_MS) > 0) link_receive(run, link, READ_BYTES);
     }

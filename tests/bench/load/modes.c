@@ -16,6 +16,16 @@ static bool who_acknowledges(const struct options *options)
     return options->protocol->can_ack;
 }
 
+static bool who_stores(const struct options *options)
+{
+    return options->protocol->can_store;
+}
+
+static bool who_replays(const struct options *options)
+{
+    return options->protocol->read != NULL;
+}
+
 static const struct mode modes[] = {
     {"flow", everybody, mode_flow},
     {"acked", who_acknowledges, mode_acked},
@@ -27,6 +37,10 @@ static const struct mode modes[] = {
     {"scale-subs", brokers, mode_scale_subs},
     {"scale-topics", brokers, mode_scale_topics},
     {"scale-conns", everybody, mode_scale_conns},
+    {"stored", who_stores, mode_stored},
+    {"replay", who_replays, mode_replay},
+    {"readers", who_replays, mode_readers},
+    {"disk", everybody, mode_disk},
 };
 
 const struct mode *mode_named(const char *name)

@@ -64,7 +64,7 @@ int mode_acked(const struct options *options)
 {
     struct plan plan = flow_plan(options);
     struct span span;
-    plan.acked = true;
+    plan.level = LEVEL_ROUTED;
     connect_all(options, &plan);
     run_subscribe(&run, 0);
     stream(options, &span);

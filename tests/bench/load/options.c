@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+enum { UNACKED_MAX = 32768 }; /* publishes of one connection: less than any broker's limit and than 16-bit ids */
+
 enum {
     PROTOCOL = 1,
     URL,
@@ -23,7 +25,11 @@ enum {
     SEED,
     RATE,
     INTERLEAVE,
+    IN_FLIGHT,
+    BATCH,
+    MESSAGES,
     RELAY,
+    SINK,
     HELP,
 };
 
@@ -44,7 +50,11 @@ static const struct option long_options[] = {
     {"seed", required_argument, NULL, SEED},
     {"rate", required_argument, NULL, RATE},
     {"interleave", no_argument, NULL, INTERLEAVE},
+    {"in-flight", required_argument, NULL, IN_FLIGHT},
+    {"batch", required_argument, NULL, BATCH},
+    {"messages", required_argument, NULL, MESSAGES},
     {"relay", no_argument, NULL, RELAY},
+    {"sink", required_argument, NULL, SINK},
     {"help", no_argument, NULL, HELP},
     {NULL, 0, NULL, 0},
 };
@@ -52,11 +62,16 @@ static const struct option long_options[] = {
 static const char help[] =
     "usage: bench_load --protocol P --url URL --mode MODE [option...]\n"
     "       bench_load --relay --url URL\n"
+    "       bench_load --sink FILE --url URL\n"
     "Measures one scenario against one running broker, and prints one JSON object.\n"
     "\n"
-    "  --protocol P       mps, nats, redis, mqtt, or raw: through the relay\n"
-    "  --url URL          tcp://ADDRESS:PORT or unix:/PATH\n"
-    "  --mode MODE        flow, acked, wildcards, mixed, pingpong, idle, stall, scale-subs, scale-topics, scale-conns\n"
+    "  --protocol P       mps, nats, redis, mqtt, or raw: through the relay, or to the sink\n"
+    "  --url URL          tcp://ADDRESS:PORT or unix:/PATH; disk: file:/PATH, which is overwritten and removed\n"
+    "  --mode MODE        flow, acked, wildcards, mixed, pingpong, idle, stall, scale-subs, scale-topics, "
+    "scale-conns,\n"
+    "                     stored: each message acknowledged when it is stored, and all read back; replay: stored\n"
+    "                     messages read beside the speed of live ones; readers: many of them at once; disk: none of\n"
+    "                     a broker, 4 KiB written into a file and synchronised again and again\n"
     "  --pid PID          the broker's process: whose CPU and memory are measured\n"
     "  --publishers N     connections that publish, 1 to 1000 (1)\n"
     "  --subscribers N    connections that subscribe, 1 to 100000 (1)\n"
@@ -70,7 +85,11 @@ static const char help[] =
     "  --window BYTES     at most so much is underway, 1 to 1g; at least two messages are (1 MiB)\n"
     "  --rate N           messages a second of all publishers; 0: as many as the window lets through (0)\n"
     "  --seed N           of everything random (1)\n"
+    "  --in-flight N      messages of a publisher that may be unacknowledged, 1 to 32768 (32768)\n"
+    "  --batch N          stored: as many at least are written at once, 1 to 32768 (1)\n"
+    "  --messages N       replay, readers: how many are stored, 1 to 100000000 (1000000)\n"
     "  --relay            be the relay for raw: copy what the connections that begin with P send to those with S\n"
+    "  --sink FILE        be the sink for raw: write what comes into FILE, synchronise it, acknowledge it\n"
     "\n"
     "exit codes: 0 done, 1 the measurement failed or a message was wrong, 2 usage\n";
 
@@ -122,7 +141,11 @@ static void take(struct options *options, int option, const char *name, const ch
     case SEED: options->seed = whole(name, text, 0, UINT64_MAX); return;
     case RATE: options->rate = whole(name, text, 0, NS_PER_S); return;
     case INTERLEAVE: options->interleave = true; return;
+    case IN_FLIGHT: options->in_flight = (uint32_t)whole(name, text, 1, UNACKED_MAX); return;
+    case BATCH: options->batch = (uint32_t)whole(name, text, 1, UNACKED_MAX); return;
+    case MESSAGES: options->messages = whole(name, text, 1, 100000000); return;
     case RELAY: options->relay = true; return;
+    case SINK: options->sink = text; return;
     case HELP: fputs(help, stdout); exit(0);
     case ':': fail(EXIT_USAGE, "%s needs a value", text);
     default: fail(EXIT_USAGE, "there is no option '%s'; see --help", text);
@@ -132,7 +155,7 @@ static void take(struct options *options, int option, const char *name, const ch
 static void require_whole(const struct options *options)
 {
     if (!options->url) fail(EXIT_USAGE, "--url is missing");
-    if (options->relay) return;
+    if (options->relay || options->sink) return;
     if (!options->protocol) fail(EXIT_USAGE, "--protocol is missing");
     if (!options->mode) fail(EXIT_USAGE, "--mode is missing");
     if (!options->mode->serves(options)) {
@@ -151,6 +174,9 @@ void options_read(int argc, char **argv, struct options *options)
                                 .seconds = 3,
                                 .warmup_s = 0.5,
                                 .window_bytes = 1 << 20,
+                                .in_flight = UNACKED_MAX,
+                                .batch = 1,
+                                .messages = 1000000,
                                 .seed = 1};
     int option, index = 0;
     while ((option = getopt_long(argc, argv, ":", long_options, &index)) != -1) {

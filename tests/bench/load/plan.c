@@ -31,7 +31,7 @@ size_t plan_topic(const struct plan *plan, uint32_t publisher, uint64_t number, 
     size_t at = 0;
     switch (plan->kind) {
     case PLAN_ROTATION:
-        at = put_string(out, "bench");
+        at = put_string(out, plan->level == LEVEL_STORED ? KEPT : "bench");
         at += put_level(plan, out + at, key);
         return at;
     case PLAN_RANDOM:

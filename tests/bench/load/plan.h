@@ -20,7 +20,7 @@ struct plan {
     bool paired;     /* rotation: subscriber i gets topic i only */
     bool everything; /* rotation: one wildcard subscription instead of one for each topic */
     bool wildcards;  /* random: the subscriptions are patterns, and each message has another topic */
-    bool acked;
+    enum level level; /* stored: the topics are those of the stream KEPT */
     uint64_t seed;
     const struct mix *mix;
 };

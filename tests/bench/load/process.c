@@ -34,6 +34,17 @@ int64_t process_status_kib(const struct process *process, const char *key)
     return kib;
 }
 
+bool process_forget_peak(const struct process *process)
+{
+    char path[64];
+    if (process->pid == 0) return false;
+    snprintf(path, sizeof path, "/proc/%d/clear_refs", (int)process->pid);
+    FILE *file = fopen(path, "w");
+    if (!file) return false;
+    bool written = fputs("5", file) >= 0;
+    return fclose(file) == 0 && written;
+}
+
 void process_allow_files(uint64_t count)
 {
     struct rlimit limit;

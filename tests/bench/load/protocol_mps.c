@@ -1,4 +1,5 @@
-/* mps/1, our own protocol, and `raw`: its MSG frames through a relay that copies bytes (relay.c). Source: PROTOCOL.md.
+/* mps/1, our own protocol, and `raw`: its MSG frames through a relay that copies bytes (relay.c) or into a sink that
+ * stores them (sink.c). Source: PROTOCOL.md.
  * Written without the broker's codec, so that a mistake there can't hide here. */
 #include "protocol.h"
 
@@ -17,7 +18,7 @@ enum {
     OP_ERR,
     OP_BYE
 };
-enum { LEVEL_ROUTED = 1 << 1, FIELDS_MAX = 8, REFUSED = 200, RELAY_READY = 'K' };
+enum { LEVEL_SHIFT = 1, FIELDS_MAX = 8, REFUSED = 200, RELAY_READY = 'K', SINK_STORED = 'A', SINK_STORED_LEN = 9 };
 
 static size_t put_text(uint8_t *out, const char *text, size_t len)
 {
@@ -56,9 +57,9 @@ static size_t put_bin_head(uint8_t *out, size_t len)
 static size_t mps_hello(uint8_t *out, const struct terms *terms)
 {
     static const uint8_t hello[] = {0x94, OP_HELLO, 0xa3, 'm', 'p', 's', 1, 0x80};
-    static const uint8_t acked[] = {0x93, OP_PUB, 1, LEVEL_ROUTED};
+    const uint8_t acked[] = {0x93, OP_PUB, 1, (uint8_t)(terms->level << LEVEL_SHIFT)};
     memcpy(out, hello, sizeof hello);
-    if (!terms->publishes || !terms->acked) return sizeof hello;
+    if (!terms->publishes || terms->level == LEVEL_NONE) return sizeof hello;
     memcpy(out + sizeof hello, acked, sizeof acked);
     return sizeof hello + sizeof acked;
 }
@@ -75,14 +76,23 @@ static size_t mps_subscribe(uint8_t *out, uint32_t number, const char *pattern, 
     return at;
 }
 
-static size_t mps_publish_head(uint8_t *out, const char *topic, size_t topic_len, size_t payload_len, bool acked)
+static size_t mps_publish_head(uint8_t *out, const char *topic, size_t topic_len, size_t payload_len, enum level level)
 {
-    (void)acked; /* said once for all, behind HELLO */
+    (void)level; /* said once for all, behind HELLO */
     out[0] = 0x94;
     out[1] = OP_MSG;
     size_t at = 2 + put_text(out + 2, topic, topic_len);
     out[at++] = 0xc0;
     return at + put_bin_head(out + at, payload_len);
+}
+
+static size_t mps_read(uint8_t *out, uint32_t number, uint32_t most, const uint8_t *id, size_t id_len)
+{
+    static const uint8_t from_all[] = {0x81, 0xa4, 'f', 'r', 'o', 'm', 0xa3, 'a', 'l', 'l'};
+    (void)number, (void)most, (void)id, (void)id_len;
+    size_t at = mps_subscribe(out, 1, KEPT "/#", true) - 1; /* without its empty map */
+    memcpy(out + at, from_all, sizeof from_all);
+    return at + sizeof from_all;
 }
 
 static size_t mps_answer(uint8_t *out, const uint8_t *frame, const struct item *ping)
@@ -255,16 +265,20 @@ const struct protocol protocol_mps = {
     .tail = "",
     .can_ack = true,
     .can_subscribe = true,
+    .can_store = true,
     .tells_loss = true,
     .hello = mps_hello,
     .subscribe = mps_subscribe,
     .publish_head = mps_publish_head,
+    .read = mps_read,
     .answer = mps_answer,
     .parse = mps_parse,
 };
 
+/* To the relay which side it is on, to the sink how long its frames are. */
 static size_t raw_hello(uint8_t *out, const struct terms *terms)
 {
+    if (terms->level == LEVEL_STORED) return out[0] = 'W', 1 + put_big_endian(out + 1, terms->frame_bytes, 4);
     out[0] = terms->publishes ? 'P' : 'S';
     out[1] = (uint8_t)terms->channel;
     return 2;
@@ -274,6 +288,10 @@ static void raw_parse(const uint8_t *data, size_t len, struct item *item)
 {
     if (data[0] == RELAY_READY) {
         *item = (struct item){.kind = ITEM_READY, .len = 1};
+    } else if (data[0] == SINK_STORED) {
+        *item = (struct item){.kind = ITEM_MORE};
+        if (len < SINK_STORED_LEN) return;
+        *item = (struct item){.kind = ITEM_ACKED_ALL, .len = SINK_STORED_LEN, .number = big_endian(data + 1, 8)};
     } else {
         mps_parse(data, len, item);
     }
@@ -285,6 +303,7 @@ const struct protocol protocol_raw = {
     .one = "+",
     .any = "#",
     .tail = "",
+    .can_store = true,
     .hello = raw_hello,
     .publish_head = mps_publish_head,
     .parse = raw_parse,

@@ -59,8 +59,9 @@ static size_t mqtt_subscribe(uint8_t *out, uint32_t number, const char *pattern,
     return at;
 }
 
-static size_t mqtt_publish_head(uint8_t *out, const char *topic, size_t topic_len, size_t payload_len, bool acked)
+static size_t mqtt_publish_head(uint8_t *out, const char *topic, size_t topic_len, size_t payload_len, enum level level)
 {
+    bool acked = level != LEVEL_NONE;
     size_t at = 0, id_len = acked ? PACKET_ID_LEN : 0;
     out[at++] = (uint8_t)(PUBLISH << 4 | (acked ? 1 << 1 : 0));
     at += put_length(out + at, 2 + topic_len + id_len + payload_len);

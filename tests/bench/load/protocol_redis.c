@@ -1,8 +1,9 @@
-/* Redis publish/subscribe over RESP2. Each PUBLISH is answered with a number, which is also its acknowledgement. */
+/* Redis over RESP2: publish/subscribe, and streams. Each PUBLISH is answered with a number and each XADD with an id,
+ * which are also acknowledgements. A stream's entry has one field: the topic, with the payload as its value. */
 #include "protocol.h"
 #include "text.h"
 
-enum { PARTS_MAX = 4 };
+enum { PARTS_MAX = 4, ENTRY_PARTS = 3 };
 
 static size_t put_bulk(char *out, const char *text, size_t len)
 {
@@ -28,15 +29,33 @@ static size_t redis_subscribe(uint8_t *out, uint32_t number, const char *pattern
     return at + put_bulk((char *)out + at, pattern, strlen(pattern));
 }
 
-static size_t redis_publish_head(uint8_t *out, const char *topic, size_t topic_len, size_t payload_len, bool acked)
+#define KEPT_BULK "$4\r\n" KEPT "\r\n"
+
+static size_t redis_publish_head(uint8_t *out, const char *topic, size_t topic_len, size_t payload_len,
+                                 enum level level)
 {
-    (void)acked;
     char *text = (char *)out;
-    size_t at = put_string(text, "*3\r\n$7\r\nPUBLISH\r\n");
+    size_t at = put_string(text, level == LEVEL_STORED ? "*5\r\n$4\r\nXADD\r\n" KEPT_BULK "$1\r\n*\r\n"
+                                                       : "*3\r\n$7\r\nPUBLISH\r\n");
     at += put_bulk(text + at, topic, topic_len);
     text[at++] = '$';
     at += put_decimal(text + at, payload_len);
     return at + put_string(text + at, "\r\n");
+}
+
+/* XRANGE from behind an id, which is said by a parenthesis. */
+static size_t redis_read(uint8_t *out, uint32_t number, uint32_t most, const uint8_t *id, size_t id_len)
+{
+    char *text = (char *)out, from[CONTROL_MAX / 2] = "-", count[20];
+    (void)number;
+    if (id_len > 0) {
+        from[0] = '(';
+        memcpy(from + 1, id, id_len);
+    }
+    size_t at = put_string(text, "*6\r\n$6\r\nXRANGE\r\n" KEPT_BULK);
+    at += put_bulk(text + at, from, id_len + 1);
+    at += put_string(text + at, "$1\r\n+\r\n$5\r\nCOUNT\r\n");
+    return at + put_bulk(text + at, count, put_decimal(count, most));
 }
 
 /* Takes a type byte, a number and the line's end. 1: done, 0: more is needed, -1: something else. */
@@ -100,6 +119,48 @@ static int parse_push(const uint8_t *data, size_t len, size_t at, uint64_t count
     return 1;
 }
 
+/* What XRANGE answers with: *COUNT, and that many entries [id, [topic, payload]]. */
+static int parse_entry(const uint8_t *data, size_t len, size_t at, struct item *item)
+{
+    struct part parts[ENTRY_PARTS];
+    uint64_t count;
+    int rc = take_bulk(data, len, &at, &parts[0]);
+    if (rc <= 0) return rc;
+    rc = take_head(data, len, &at, '*', &count);
+    if (rc <= 0) return rc;
+    if (count != 2) return -1;
+    for (size_t i = 1; i < ENTRY_PARTS; i++) {
+        rc = take_bulk(data, len, &at, &parts[i]);
+        if (rc <= 0) return rc;
+    }
+    *item = (struct item){.kind = ITEM_MESSAGE,
+                          .len = at,
+                          .topic_at = parts[1].at,
+                          .topic_len = parts[1].len,
+                          .payload_at = parts[2].at,
+                          .payload_len = parts[2].len,
+                          .id_at = parts[0].at,
+                          .id_len = parts[0].len};
+    return 1;
+}
+
+/* Publish/subscribe speaks in arrays of three or four strings, a stream in an array of two that begins with one, or in
+ * an array of arrays. */
+static int parse_array(const uint8_t *data, size_t len, struct item *item)
+{
+    size_t at = 0;
+    uint64_t count;
+    int rc = take_head(data, len, &at, '*', &count);
+    if (rc <= 0) return rc;
+    if (count > 0 && at == len) return 0;
+    if (count == 0 || data[at] == '*') {
+        *item = (struct item){.kind = ITEM_BLOCK, .len = at, .number = count};
+        return 1;
+    }
+    if (count == 2) return parse_entry(data, len, at, item);
+    return count == 3 || count == 4 ? parse_push(data, len, at, count, item) : -1;
+}
+
 static void parse_line(const uint8_t *data, size_t len, struct item *item)
 {
     const uint8_t *end = memchr(data, '\n', len);
@@ -114,14 +175,17 @@ static void redis_parse(const uint8_t *data, size_t len, struct item *item)
     *item = (struct item){.kind = ITEM_MORE};
     size_t at = 0;
     uint64_t number;
+    struct part id;
     int rc = -1;
     if (data[0] == '+' || data[0] == '-') return parse_line(data, len, item);
     if (data[0] == ':') {
         rc = take_head(data, len, &at, ':', &number);
         if (rc > 0) *item = (struct item){.kind = ITEM_ACKED, .len = at, .number = 1};
+    } else if (data[0] == '$') {
+        rc = take_bulk(data, len, &at, &id);
+        if (rc > 0) *item = (struct item){.kind = ITEM_ACKED, .len = at, .number = 1};
     } else if (data[0] == '*') {
-        rc = take_head(data, len, &at, '*', &number);
-        if (rc > 0) rc = number == 3 || number == 4 ? parse_push(data, len, at, number, item) : -1;
+        rc = parse_array(data, len, item);
     }
     if (rc < 0) item_bad(item, "an unknown answer");
 }
@@ -134,8 +198,10 @@ const struct protocol protocol_redis = {
     .tail = "\r\n",
     .can_ack = true,
     .can_subscribe = true,
+    .can_store = true,
     .hello = redis_hello,
     .subscribe = redis_subscribe,
     .publish_head = redis_publish_head,
+    .read = redis_read,
     .parse = redis_parse,
 };

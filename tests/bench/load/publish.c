@@ -17,7 +17,7 @@ static size_t make_head(const struct run *run, uint32_t publisher, uint64_t numb
 {
     char topic[TOPIC_MAX];
     size_t topic_len = plan_topic(run->plan, publisher, number, topic);
-    return run->protocol->publish_head(out, topic, topic_len, payload, run->plan->acked);
+    return run->protocol->publish_head(out, topic, topic_len, payload, run->plan->level);
 }
 
 static size_t put_body(const struct run *run, size_t payload, uint8_t *out)
@@ -52,7 +52,11 @@ void publish_prepare(struct run *run)
     run->pattern = allocate(payload, 1);
     for (size_t i = 0; i < payload; i++) run->pattern[i] = (uint8_t)scatter(run->options->seed + i);
     make_frames(run);
-    for (uint32_t p = 0; p < run->plan->publishers; p++) run->publishers[p].batch = allocate(BATCH_BYTES + frame, 1);
+    for (uint32_t p = 0; p < run->plan->publishers; p++) {
+        run->publishers[p].batch = allocate(BATCH_BYTES + frame, 1);
+        if (run->plan->level == LEVEL_STORED)
+            run->publishers[p].sent_ns = allocate(run->in_flight, sizeof *run->publishers[p].sent_ns);
+    }
 }
 
 static void put_id(uint8_t *out, uint64_t number)
@@ -65,7 +69,7 @@ static void put_id(uint8_t *out, uint64_t number)
 static void put_stamp(const struct run *run, uint32_t publisher, uint64_t number, uint64_t now, uint8_t *payload)
 {
     size_t id_len = run->protocol->id_len;
-    if (run->plan->acked && id_len > 0) put_id(payload - id_len, number);
+    if (run->plan->level != LEVEL_NONE && id_len > 0) put_id(payload - id_len, number);
     store_u64(payload, (uint64_t)publisher << NUMBER_BITS | number);
     store_u64(payload + 8, now);
 }
@@ -133,6 +137,7 @@ void publish_batch(struct run *run, struct publisher *publisher, uint64_t count)
         size_t len = put_message(run, index, publisher->sent, now, room, publisher->batch + at);
         if (len == 0) break;
         if (individual) count_receivers(run, index, publisher->sent);
+        if (publisher->sent_ns) publisher->sent_ns[publisher->sent % run->in_flight] = now;
         publisher->batch_len += len;
         publisher->sent++;
     }

@@ -6,7 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { LATENCY_EVERY = 64, CONTENT_EVERY = 1024 };
+enum { LATENCY_EVERY = 64 };
 
 static inline uint64_t *lane_of(struct run *run, struct subscriber *subscriber, uint32_t publisher, uint64_t number)
 {
@@ -14,7 +14,7 @@ static inline uint64_t *lane_of(struct run *run, struct subscriber *subscriber, 
     return &subscriber->next[run->period == 1 ? publisher : publisher * run->period + number % run->period];
 }
 
-/* A message whose payload is at least a stamp. Its order is judged always, its content now and then. */
+/* A message whose payload is at least a stamp. Its order is judged always, its content as often as run says. */
 static inline void take(struct run *run, struct subscriber *subscriber, const uint8_t *payload, size_t len,
                         uint64_t now)
 {
@@ -35,7 +35,7 @@ static inline void take(struct run *run, struct subscriber *subscriber, const ui
         uint64_t sent_ns = load_u64(payload + 8);
         histogram_add(&run->latency, now > sent_ns ? now - sent_ns : 0);
     }
-    if (subscriber->received % CONTENT_EVERY == 1 && !judge_content(run, payload, len)) run->wrong++;
+    if (((subscriber->received - 1) & run->content_mask) == 0 && !judge_content(run, payload, len)) run->wrong++;
 }
 
 static void keep_head(struct link *link, const uint8_t *frame, const struct item *item)
@@ -60,6 +60,21 @@ static void take_new_head(struct run *run, struct link *link, const uint8_t *fra
     take(run, link->subscriber, frame + item->payload_at, item->payload_len, now);
 }
 
+/* The publishes of a connection are acknowledged up to this one. How long that took is only of interest where it is
+ * what is waited for. */
+static void take_acked(struct run *run, struct link *link, uint64_t acked, uint64_t now)
+{
+    struct publisher *publisher = link->publisher;
+    if (!publisher) fail(EXIT_MEASUREMENT, "the broker acknowledged something to a connection that publishes nothing");
+    if (publisher->sent_ns && acked > publisher->sent)
+        fail(EXIT_MEASUREMENT, "the broker acknowledged a message that was not sent");
+    if (publisher->sent_ns && run->sampling) {
+        for (uint64_t n = link->acked; n < acked; n++)
+            histogram_add(&run->latency, now - publisher->sent_ns[n % run->in_flight]);
+    }
+    link->acked = acked;
+}
+
 static _Noreturn void complain(const struct run *run, const struct item *item, const uint8_t *frame, size_t len)
 {
     char shown[64];
@@ -75,11 +90,15 @@ static void take_item(struct run *run, struct link *link, const uint8_t *frame, 
 {
     uint8_t answer[CONTROL_MAX];
     switch (item->kind) {
-    case ITEM_MESSAGE: take_new_head(run, link, frame, item, now); return;
+    case ITEM_MESSAGE:
+        take_new_head(run, link, frame, item, now);
+        if (item->id_len > 0) read_took(run, link, frame + item->id_at, item->id_len);
+        return;
     case ITEM_READY: link->ready++; return;
     case ITEM_CONFIRMED: link->confirmed++; return;
-    case ITEM_ACKED: link->acked += item->number; return;
-    case ITEM_ACKED_ALL: link->acked = item->number; return;
+    case ITEM_ACKED: take_acked(run, link, link->acked + item->number, now); return;
+    case ITEM_ACKED_ALL: take_acked(run, link, item->number, now); return;
+    case ITEM_BLOCK: read_block(run, link, item->number); return;
     case ITEM_LOSS: link->told += item->number; return;
     case ITEM_PING: link_send(run, link, answer, run->protocol->answer(answer, frame, item)); return;
     case ITEM_BAD:

@@ -72,7 +72,7 @@ double broker_cpu_us_per(const struct run *run, const struct span *span, uint64_
     return (double)(span->end.broker_cpu_ns - span->begin.broker_cpu_ns) / 1000 / (double)count;
 }
 
-static void report_latency(const struct histogram *latency)
+void report_latency(const struct histogram *latency)
 {
     static const struct {
         const char *key;
@@ -82,6 +82,13 @@ static void report_latency(const struct histogram *latency)
         double us = (double)histogram_at(latency, percentiles[i].share) / 1000;
         report_number(percentiles[i].key, latency->total > 0 ? us : NAN);
     }
+}
+
+static void report_shares(const struct run *run, const struct span *span)
+{
+    double own_s = (double)(span->end.own_cpu_ns - span->begin.own_cpu_ns) / NS_PER_S;
+    report_number("broker_cpu_share", broker_cpu_us_per(run, span, 1) / 1e6 / span_s(span));
+    report_number("generator_cpu_share", own_s / span_s(span));
 }
 
 void report_span(const struct run *run, const struct span *span)
@@ -98,8 +105,18 @@ void report_span(const struct run *run, const struct span *span)
     report_number("published_per_s", (double)published / seconds);
     report_number("mb_per_s", (double)span->payload_bytes / 1e6 / seconds);
     report_latency(&run->latency);
-    report_number("broker_cpu_share", broker_cpu_us_per(run, span, 1) / 1e6 / seconds);
-    report_number("generator_cpu_share", (double)(span->end.own_cpu_ns - span->begin.own_cpu_ns) / NS_PER_S / seconds);
+    report_shares(run, span);
+}
+
+void report_stored(const struct run *run, const struct span *span)
+{
+    uint64_t acked = span->end.acked - span->begin.acked;
+    report_number("seconds", span_s(span));
+    report_count("acked", acked);
+    report_number("acked_per_s", (double)acked / span_s(span));
+    report_number("cpu_us_per_acked", broker_cpu_us_per(run, span, acked));
+    report_latency(&run->latency);
+    report_shares(run, span);
 }
 
 void report_memory(const struct process *broker)

@@ -14,6 +14,10 @@ void report_kib(const char *key, int64_t kib); /* negative: null */
 /* CPU, rates and latencies of a measured span. */
 void report_span(const struct run *run, const struct span *span);
 
+/* The same for messages that are acknowledged when they are stored: latencies are those of the acknowledgements. */
+void report_stored(const struct run *run, const struct span *span);
+void report_latency(const struct histogram *latency);
+
 /* The broker's memory now. */
 void report_memory(const struct process *broker);
 

@@ -8,7 +8,9 @@
 enum {
     SUBSCRIBE_CHUNK = 1024, /* subscribes that may be unconfirmed: their answers fit into a socket */
     WINDOW_LEAST = 2,
-    WINDOW_SHARE = 4, /* a batch is begun when there is room for all of it, or for this part of the window */
+    SILENCE_S = 2,
+    SILENCE_STORED_S = 30, /* a disk may hang for seconds */
+    WINDOW_SHARE = 4,      /* a batch is begun when there is room for all of it, or for this part of the window */
 };
 
 static uint64_t greatest_common_divisor(uint64_t a, uint64_t b)
@@ -42,18 +44,29 @@ static void set_window(struct run *run)
     uint32_t payload = plan_payload_mean(run->plan);
     size_t topic_len = plan_topic(run->plan, 0, 0, topic);
     size_t frame =
-        run->protocol->publish_head(head, topic, topic_len, payload, run->plan->acked) + payload + run->tail_len;
+        run->protocol->publish_head(head, topic, topic_len, payload, run->plan->level) + payload + run->tail_len;
+    run->publish_bytes = frame;
     run->window = run->options->window_bytes / frame;
     if (run->window < WINDOW_LEAST) run->window = WINDOW_LEAST;
     run->batch_least = BATCH_BYTES / frame;
     if (run->batch_least > run->window / WINDOW_SHARE) run->batch_least = run->window / WINDOW_SHARE;
     if (run->batch_least < 1) run->batch_least = 1;
+    run->in_flight = run->options->in_flight;
+    run->content_mask = CONTENT_EVERY - 1;
+    run->silence_ns = SILENCE_S * (uint64_t)NS_PER_S;
+    if (run->plan->level != LEVEL_STORED) return;
+    run->silence_ns = SILENCE_STORED_S * (uint64_t)NS_PER_S;
+    run->batch_least = run->options->batch < run->in_flight ? run->options->batch : run->in_flight;
+    run->block_most = BATCH_BYTES / payload > 0 ? BATCH_BYTES / payload : 1;
 }
 
 static struct terms terms_of(const struct run *run, uint32_t number, bool publishes)
 {
-    return (struct terms){
-        .publishes = publishes, .acked = run->plan->acked, .number = number, .channel = run->plan->paired ? number : 0};
+    return (struct terms){.publishes = publishes,
+                          .level = run->plan->level,
+                          .number = number,
+                          .channel = run->plan->paired ? number : 0,
+                          .frame_bytes = (uint32_t)run->publish_bytes};
 }
 
 void run_open(struct run *run, const struct options *options, const struct plan *plan)
@@ -84,6 +97,7 @@ void run_open(struct run *run, const struct options *options, const struct plan 
 
 void run_connect_subscribers(struct run *run, uint32_t count)
 {
+    bool reads = run->plan->level == LEVEL_STORED; /* from the beginning, whenever it comes */
     for (; count > 0; count--) {
         struct subscriber *subscriber = &run->subscribers[run->subscriber_count];
         struct terms terms = terms_of(run, run->subscriber_count, false);
@@ -91,7 +105,7 @@ void run_connect_subscribers(struct run *run, uint32_t count)
         subscriber->link.subscriber = subscriber;
         link_open(run, &subscriber->link, &terms);
         judge_prepare(run, subscriber, run->subscriber_count);
-        subscriber->joined_at = run->published;
+        subscriber->joined_at = reads ? 0 : run->published;
         run->subscriber_count++;
     }
 }
@@ -159,7 +173,8 @@ void run_sample(const struct run *run, struct sample *sample)
                               .broker_cpu_ns = process_cpu_ns(&run->broker),
                               .own_cpu_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID),
                               .published = run->published,
-                              .received = run->received};
+                              .received = run->received,
+                              .acked = run_acked(run)};
 }
 
 void run_close(struct run *run)
@@ -167,6 +182,7 @@ void run_close(struct run *run)
     for (uint32_t p = 0; p < run->publisher_count; p++) {
         link_close(&run->publishers[p].link);
         free(run->publishers[p].batch);
+        free(run->publishers[p].sent_ns);
     }
     for (uint32_t s = 0; s < run->subscriber_count; s++) {
         link_close(&run->subscribers[s].link);

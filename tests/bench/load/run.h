@@ -10,6 +10,8 @@ enum {
     NUMBER_BITS = 48,       /* of a payload's first word; above them stands the publisher */
     STAMP_BYTES = 16,       /* of a payload: that word, and the time of sending */
     KEPT_HEAD_MAX = 128,
+    ID_MAX = 48,          /* bytes of a message's place in a stream */
+    CONTENT_EVERY = 1024, /* a power of two */
 };
 #define NUMBER_MASK (((uint64_t)1 << NUMBER_BITS) - 1)
 
@@ -27,6 +29,10 @@ struct link {
     uint64_t ready, confirmed; /* answers that came */
     uint64_t acked;            /* publishes */
     uint64_t told;             /* losses that the broker reported */
+    uint64_t block_left;       /* messages that are still to come of the block that was asked for */
+    bool at_end;               /* of the stream: the broker said that there are no more */
+    uint8_t id[ID_MAX];        /* of the last message of a block */
+    size_t id_len;
     uint64_t bytes;
 };
 
@@ -47,7 +53,8 @@ struct publisher {
     uint64_t sent;  /* messages that were made */
     uint8_t *batch; /* batch_at..batch_len of it is still to be written */
     size_t batch_at, batch_len;
-    bool waits; /* for room in its socket */
+    bool waits;        /* for room in its socket */
+    uint64_t *sent_ns; /* stored: when the last in_flight messages were sent */
 };
 
 struct run {
@@ -65,6 +72,7 @@ struct run {
     uint64_t *shared;     /* random: the lanes of all subscriptions together */
     uint8_t *pattern;     /* a payload behind its stamp */
     size_t tail_len;      /* of protocol->tail */
+    size_t publish_bytes; /* of one publish, in the mean */
     struct frame *frames; /* of each topic, or NULL (publish.c) */
     uint8_t *frame_bytes;
     uint8_t *buffer; /* what is being read */
@@ -72,8 +80,13 @@ struct run {
 
     uint64_t window;                                 /* messages */
     uint64_t batch_least;                            /* messages that there is to be room for before a batch is begun */
+    uint64_t in_flight;                              /* of each publisher, unacknowledged */
+    uint64_t silence_ns;                             /* after which nothing is waited for any more */
+    uint64_t block_most;                             /* messages that are asked for at once */
+    uint64_t content_mask;                           /* the first and then one of so many + 1 is judged to its last byte */
     uint32_t turn;                                   /* which publisher is first */
-    uint32_t slowest;                                /* the subscriber that was last found to be */
+    uint32_t slowest;                                /* the subscriber that was last found to be, */
+    uint64_t slowest_at;                             /* and what it had then */
     uint64_t published, received, skipped, forgiven; /* of all but those apart */
     uint64_t wrong;
     uint64_t paced_from_ns, paced_count; /* with a rate: since when, and how many since */
@@ -85,7 +98,7 @@ struct run {
 
 /* What has been counted at one moment. */
 struct sample {
-    uint64_t at_ns, broker_cpu_ns, own_cpu_ns, published, received;
+    uint64_t at_ns, broker_cpu_ns, own_cpu_ns, published, received, acked;
 };
 
 struct span {
@@ -112,7 +125,7 @@ void run_until_published(struct run *run, uint64_t count);
 /* The same, measured, and with latencies recorded. */
 void run_measured(struct run *run, double seconds, struct span *span);
 
-/* Receives until everything has come, or nothing has for two seconds. */
+/* Receives until everything has come and been acknowledged, or nothing has for two seconds (stored: for half a minute). */
 void run_drain(struct run *run);
 
 /* Publishes one message and waits for it. Returns how long that took; two seconds or more: it did not come. */
@@ -138,6 +151,12 @@ void link_await(struct run *run, struct link *link, const uint64_t *counter, uin
 
 /* receive.c: reads once, at most limit bytes, and takes in what came. False: nothing was there, or it is closed. */
 bool link_receive(struct run *run, struct link *link, size_t limit);
+
+/* read.c: with a plan of what is stored, a subscriber reads the stream from its beginning on: it asks, then run_drain
+ * receives. */
+void read_ask(struct run *run, struct link *link);
+void read_block(struct run *run, struct link *link, uint64_t count);                      /* so many come now */
+void read_took(struct run *run, struct link *link, const uint8_t *id, size_t id_len); /* one of a block */
 
 /* judge.c: a subscriber's lanes, in which numbers rise: one for each publisher and each of its topics. */
 void judge_prepare(struct run *run, struct subscriber *subscriber, uint32_t index);

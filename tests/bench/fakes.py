@@ -1,5 +1,6 @@
-"""Brokers for tests of the load generator: as much of Redis and of JetStream as it speaks to, in a thread. What is stored
-is in `messages`, (topic, payload) each, and a test may change it on the way back by `back`."""
+"""Brokers for tests of the load generator: as much of Redis and of JetStream as it speaks to, in a thread.
+
+What is stored is in `messages`, (topic, payload) each, and a test may change it on the way back by `back`."""
 import json
 import select
 import socket
@@ -85,6 +86,8 @@ class Connection:
 
 
 class FakeRedis(Fake):
+    subscriber = None  # the connection that gets what is published; one is enough
+
     def handle(self, connection):
         while True:
             words, rest = self.command(connection.input)
@@ -126,7 +129,6 @@ class FakeRedis(Fake):
                 b"*2\r\n" + self.bulk(b"%d-0" % number) + b"*2\r\n" + self.bulk(topic) + self.bulk(payload)
                 for number, (topic, payload) in entries))
         elif words[0] == b"SUBSCRIBE":
-            connection.subscriptions[words[1]] = connection
             self.subscriber = connection
             connection.sock.sendall(b"*3\r\n$9\r\nsubscribe\r\n" + self.bulk(words[1]) + b":1\r\n")
         elif words[0] == b"PUBLISH":
@@ -139,7 +141,7 @@ class FakeRedis(Fake):
 
 
 class FakeJetStream(Fake):
-    """Pushes CHUNK messages, then waits until its flow control is answered; every second time it asks by a heartbeat."""
+    """Pushes CHUNK messages, then waits until it is answered: to its flow control or, in turn, to its heartbeat."""
     CHUNK = 50
 
     def handle(self, connection):
@@ -190,13 +192,16 @@ class FakeJetStream(Fake):
             self.push(connection)
         elif subject.startswith(b"kept."):
             number = len(self.messages)
-            answer = b'{"error":{"code":503}}' if number == self.refuse else b'{"stream":"kept","seq":%d}' % (number + 1)
+            answer = b'{"stream":"kept","seq":%d}' % (number + 1)
+            if number == self.refuse:
+                answer = b'{"error":{"code":503}}'
             self.store(connection, subject, payload, self.message(reply, connection.subscriptions[reply], answer))
 
     def push(self, connection):
         chunk, connection.left = connection.left[:self.CHUNK], connection.left[self.CHUNK:]
         sid = connection.subscriptions[connection.inbox]
-        out = b"".join(self.message(topic, sid, payload, b"$JS.ACK.kept.c.1.%d" % number) for number, (topic, payload) in chunk)
+        out = b"".join(self.message(topic, sid, payload, b"$JS.ACK.kept.c.1.%d" % number)
+                       for number, (topic, payload) in chunk)
         if connection.left:
             out += self.ask(connection.inbox, sid, stalled=len(connection.left) // self.CHUNK % 2 == 0)
         connection.sock.sendall(out)

@@ -1,5 +1,5 @@
-"""What the load generator says about stored messages: it counts acknowledgements, reads everything back, and notices what
-is missing, changed, doubled or refused. JetStream and Redis are fakes here (fakes.py)."""
+"""What the load generator says about stored messages: it counts acknowledgements, reads everything back, and notices
+what is missing, changed, doubled or refused. JetStream and Redis are fakes here (fakes.py)."""
 import os
 import signal
 import subprocess
@@ -10,7 +10,8 @@ from fakes import FakeJetStream, FakeRedis
 from load_test import BENCH_LOAD, SMALL_WINDOW, load, run
 
 FAKES = {"redis": FakeRedis, "nats": FakeJetStream}
-KEYS = {"in_flight", "acked", "acked_per_s", "cpu_us_per_acked", "stored", "read_back", "p50_us", "p99_us", "lost", "wrong"}
+KEYS = {"in_flight", "acked", "acked_per_s", "cpu_us_per_acked", "stored", "read_back", "p50_us", "p99_us", "lost",
+        "wrong"}
 
 
 class FakeTest(unittest.TestCase):
@@ -33,7 +34,8 @@ class FakeTest(unittest.TestCase):
         def check(protocol, fake):
             report = self.stored(protocol, fake, "--publishers", "3")
             self.assertEqual(KEYS - report.keys(), set())
-            self.assertEqual((report["publishers"], report["in_flight"], report["lost"], report["wrong"]), (3, 20, 0, 0))
+            self.assertEqual((report["publishers"], report["in_flight"]), (3, 20))
+            self.assertEqual((report["lost"], report["wrong"]), (0, 0))
             self.assertEqual(report["stored"], len(fake.messages))
             self.assertEqual(report["read_back"], len(fake.messages))
             self.assertTrue(0 < report["acked"] <= report["stored"])
@@ -86,7 +88,10 @@ class FakeTest(unittest.TestCase):
         def check(protocol, fake):
             report, _ = self.stored(protocol, fake, code=1)
             self.assertEqual((report["lost"], report["wrong"]), (1, 1))
-        self.with_fakes(check, back=lambda messages: [*messages[:5], (messages[5][0] + b"0", messages[5][1]), *messages[6:]])
+        def rename(messages):
+            topic, payload = messages[5]
+            return [*messages[:5], (topic + b"0", payload), *messages[6:]]
+        self.with_fakes(check, back=rename)
 
     def test_refused(self):
         def check(protocol, fake):
@@ -104,7 +109,8 @@ class FakeTest(unittest.TestCase):
 
     def test_readers(self):
         def check(protocol, fake):
-            report, _ = load(protocol, fake.url, "readers", "--subscribers", "5", "--messages", "700", "--payload", "1024")
+            report, _ = load(protocol, fake.url, "readers", "--subscribers", "5", "--messages", "700",
+                             "--payload", "1024")
             self.assertEqual((report["stored"], report["lost"], report["wrong"]), (700, 0, 0))
             self.assertEqual(len(fake.messages), 700)
             self.assertEqual((report["subscribers"], report["bytes_per_reader"]), (5, None))
@@ -128,8 +134,8 @@ class FloorTest(unittest.TestCase):
         self.file = os.path.join(directory.name, "file")
 
     def test_sink(self):
-        process = subprocess.Popen([BENCH_LOAD, "--sink", self.file, "--url", "tcp://127.0.0.1:0"], stdout=subprocess.PIPE,
-                                   text=True)
+        process = subprocess.Popen([BENCH_LOAD, "--sink", self.file, "--url", "tcp://127.0.0.1:0"],
+                                   stdout=subprocess.PIPE, text=True)
         try:
             url = process.stdout.readline().split()[1]
             self.assertTrue(os.path.exists(self.file))

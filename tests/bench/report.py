@@ -157,8 +157,8 @@ MIXED = (("delivered /s", "delivered_per_s", 1), ("CPU µs", "cpu_us_per_deliver
 STORED = (("stored /s", "acked_per_s", 1), ("CPU µs", "cpu_us_per_acked", 1), ("p50 µs", "p50_us", 1),
           ("p99 µs", "p99_us", 1), ("p99.9 µs", "p999_us", 1), ("most µs", "max_us", 1),
           ("broker's CPUs", "broker_cpu_share", 1), ("acknowledged", "stored", 1), ("read back", "read_back", 1))
-REPLAYED = (("live /s", "live_per_s", 1), ("replay /s", "delivered_per_s", 1), ("replay, % of live", "replay_share", 100),
-            ("live CPU µs", "live_cpu_us", 1), ("replay CPU µs", "cpu_us_per_delivered", 1), ("peak MiB", "peak_kib", MIB_KIB))
+REPLAYED = (("live /s", "live_per_s", 1), ("replay /s", "delivered_per_s", 1),
+            ("replay, % of live", "replay_share", 100), ("live CPU µs", "live_cpu_us", 1), ("replay CPU µs", "cpu_us_per_delivered", 1), ("peak MiB", "peak_kib", MIB_KIB))
 READERS = (("KiB for each", "bytes_per_reader", 1 / 1024), ("copies", "copies", 1), ("delivered /s", "delivered_per_s", 1),
            ("CPU µs", "cpu_us_per_delivered", 1), ("peak MiB", "peak_kib", MIB_KIB))
 
@@ -167,12 +167,12 @@ def stored_section(document):
     """Of streams that are kept on the disk."""
     if not rows_of(document, "stored"):
         return []
-    return ["Messages are acknowledged when they are stored, and all are read back and counted. Rates are a second's. Of the "
-            "others only those in the first columns have what they acknowledge on the disk: JetStream by default "
-            "synchronises its files every two minutes (`sync_interval`, whose `always` is a column where this version "
-            "knows it), Redis with `appendfsync everysec` once a second; `best/ours` of what is stored leaves these out. "
-            "Floor: a server that writes what comes, synchronises, and answers. Bare file: one block of 4 KiB after the "
-            "other, each with its fdatasync, and nobody else.",
+    return ["Messages are acknowledged when they are stored, and all are read back and counted. Of the others only those "
+            "called `always` have what they acknowledge on the disk: JetStream by default synchronises its files every "
+            "two minutes (`sync_interval`, whose `always` is a column where this version knows it), Redis with "
+            "`appendfsync everysec` once a second; `best/ours` of what is stored leaves these out. Floor: a server that "
+            "writes what comes, synchronises, and answers. Bare file: one block of 4 KiB after the other, each with its "
+            "fdatasync, and nobody else.",
             main_table(document, "stored"),
             "**Stored**: latencies are those of acknowledgements", peers_table(document, ("stored",), STORED),
             "**Replay**, beside live messages that are not stored at the same broker",
@@ -264,7 +264,8 @@ def head(document):
         warnings.append(f"**The machine was busy with other work** (load {machine['load_before']} before the first run): "
                         "the ratios are less sure, the figures themselves are too high.")
     if machine["storage"]["type"] in NO_DISKS and rows_of(document, "stored"):
-        warnings.append(f"**{machine['storage']['type']} is no disk**: what is stored there is not safe, and costs nothing.")
+        warnings.append(f"**{machine['storage']['type']} is no disk**: what is stored there is not safe, and costs "
+                        "nothing.")
     if not document["complete"]:
         warnings.append("**This was interrupted: figures are missing.**")
     return [*warnings, "\n".join(lines)]
@@ -317,7 +318,8 @@ def closing(document):
                   main_table(document), ""]
     if rows_of(document, "stored"):
         lines += ["Streams that are kept on the disk", "", main_table(document, "stored"), ""]
-    lines.append(f"Goals met: {met} of {len(goals)}. Growth within its limit: {sum(g['met'] for g in grown)} of {len(grown)}.")
+    lines.append(f"Goals met: {met} of {len(goals)}. Growth within its limit: {sum(g['met'] for g in grown)} of "
+                 f"{len(grown)}.")
     if document["quick"]:
         lines.append("This was a quick look: do not quote its figures.")
     return "\n".join(lines)

@@ -158,7 +158,8 @@ STORED = (("stored /s", "acked_per_s", 1), ("CPU µs", "cpu_us_per_acked", 1), (
           ("p99 µs", "p99_us", 1), ("p99.9 µs", "p999_us", 1), ("most µs", "max_us", 1),
           ("broker's CPUs", "broker_cpu_share", 1), ("acknowledged", "stored", 1), ("read back", "read_back", 1))
 REPLAYED = (("live /s", "live_per_s", 1), ("replay /s", "delivered_per_s", 1),
-            ("replay, % of live", "replay_share", 100), ("live CPU µs", "live_cpu_us", 1), ("replay CPU µs", "cpu_us_per_delivered", 1), ("peak MiB", "peak_kib", MIB_KIB))
+            ("replay, % of live", "replay_share", 100), ("live CPU µs", "live_cpu_us", 1),
+            ("replay CPU µs", "cpu_us_per_delivered", 1), ("peak MiB", "peak_kib", MIB_KIB))
 READERS = (("KiB for each", "bytes_per_reader", 1 / 1024), ("copies", "copies", 1), ("delivered /s", "delivered_per_s", 1),
            ("CPU µs", "cpu_us_per_delivered", 1), ("peak MiB", "peak_kib", MIB_KIB))
 

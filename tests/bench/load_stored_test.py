@@ -7,7 +7,7 @@ import tempfile
 import unittest
 
 from fakes import FakeJetStream, FakeRedis
-from load_test import BENCH_LOAD, SMALL_WINDOW, load, run
+from load_test import BENCH_LOAD, SMALL_WINDOW, Broker, load, run
 
 FAKES = {"redis": FakeRedis, "nats": FakeJetStream}
 KEYS = {"in_flight", "acked", "acked_per_s", "cpu_us_per_acked", "stored", "read_back", "p50_us", "p99_us", "lost",
@@ -123,6 +123,45 @@ class FakeTest(unittest.TestCase):
         self.assertEqual((report["stored"], report["delivered"], report["lost"]), (3000, 2999, 1))
         self.assertGreater(report["live_per_s"], 0)
         self.assertAlmostEqual(report["replay_share"], report["delivered_per_s"] / report["live_per_s"], places=3)
+
+
+class BrokerTest(unittest.TestCase):
+    """The same with our broker."""
+
+    def load(self, mode, *arguments):
+        with tempfile.TemporaryDirectory(prefix="pubsub-test-") as data:
+            with Broker(arguments=["--data", data, "--durable", "kept/#"]) as broker:
+                pid = str(broker.process.pid)
+                report, _ = load("mps", broker.tcp, mode, "--pid", pid, *SMALL_WINDOW, *arguments)
+        self.assertEqual((report["lost"], report["wrong"]), (0, 0))
+        self.assertGreater(report["peak_kib"], 0)
+        return report
+
+    def test_stored(self):
+        for arguments in (("--in-flight", "1"), ("--publishers", "4", "--in-flight", "64"),
+                          ("--in-flight", "100", "--batch", "100")):
+            report = self.load("stored", *arguments)
+            self.assertEqual(KEYS - report.keys(), set())
+            self.assertGreater(report["acked"], 0)
+            self.assertGreater(report["cpu_us_per_acked"], 0)
+            self.assertEqual(report["read_back"], report["stored"])
+
+    def test_replay(self):
+        report = self.load("replay", "--subscribers", "3", "--messages", "5000")
+        self.assertEqual((report["stored"], report["delivered"]), (5000, 15000))
+        self.assertGreater(report["live_per_s"], 0)
+        self.assertGreater(report["replay_share"], 0)
+
+    def test_readers(self):
+        report = self.load("readers", "--subscribers", "20", "--messages", "500", "--payload", "4096")
+        self.assertEqual(report["stored"], 500)
+        self.assertIsNotNone(report["bytes_per_reader"])
+
+    def test_topics_that_are_not_kept(self):
+        with Broker() as broker:
+            report, stderr = load("mps", broker.tcp, "stored", code=1)
+        self.assertIsNone(report)
+        self.assertIn("a message was refused", stderr)
 
 
 class FloorTest(unittest.TestCase):

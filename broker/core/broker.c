@@ -108,7 +108,6 @@ static void run_timers(struct broker *broker)
     while ((timer = timer_take_due(&broker->holds, now_ms)) != NULL)
         hold_due(container_of(timer, struct session, hold_timer));
     retained_expire(&broker->retained, now_ms);
-    cursor_records_expire(broker);
     will_publish_due(broker);
 }
 

@@ -334,7 +334,9 @@ void cursor_sent(struct subscription *sub)
 
 uint64_t cursors_turn(struct broker *broker)
 {
+    if (broker->streams_count == 0) return UINT64_MAX;
     redeliveries_turn(broker);
+    cursor_records_expire(broker);
     uint64_t work_end = broker->work + WORK_A_TURN;
     struct list dirty = broker->dirty_cursors;
     broker->dirty_cursors = (struct list){0};

@@ -118,21 +118,22 @@ static struct mps_out open_scratch(struct flush_plan *plan)
 
 /* FOR is written here and not when a message is queued, so dropping from a queue can't disturb it. Returns its length.
  */
-static uint8_t plan_for(struct flush_plan *plan, const struct for_terms *terms)
+static uint8_t plan_for(struct flush_plan *plan, const struct mps_for *terms)
 {
     struct mps_out out = open_scratch(plan);
-    mps_encode_for(&out, &(struct mps_for){.sid = terms->sid,
-                                           .flags = terms->flags,
-                                           .has_position = terms->stream > 0,
-                                           .stream = terms->stream,
-                                           .seq = terms->seq,
-                                           .time_ms = terms->time_ms,
-                                           .tries = terms->tries});
+    mps_encode_for(&out, terms);
     plan->scratch_used += out.len;
     plan->bytes += out.len;
-    plan->held = *terms;
     add_iovec(plan, out.buf, out.len);
     return (uint8_t)out.len;
+}
+
+/* Without a position, the rest of the terms means nothing. */
+static void hold_plain(struct for_terms *held, uint32_t sid, uint32_t flags)
+{
+    held->sid = sid;
+    held->flags = flags;
+    held->stream = 0;
 }
 
 /* Messages of a subscription, behind a FOR if the peer holds other terms. */
@@ -142,8 +143,10 @@ static struct piece *plan_msgs(struct flush_plan *plan, enum piece_kind kind, st
     uint32_t for_at = plan->scratch_used;
     const struct for_terms *held = &plan->held;
     uint8_t for_len = 0;
-    if (held->sid != sub->sid || held->flags != flags || held->stream != 0)
-        for_len = plan_for(plan, &(struct for_terms){.sid = sub->sid, .flags = flags});
+    if (held->sid != sub->sid || held->flags != flags || held->stream != 0) {
+        for_len = plan_for(plan, &(struct mps_for){.sid = sub->sid, .flags = flags});
+        hold_plain(&plan->held, sub->sid, flags);
+    }
     struct piece *piece = add_piece(plan, kind, bytes, len);
     piece->sub = sub;
     piece->for_at = for_at;
@@ -231,7 +234,17 @@ static void plan_stored_msgs(struct flush_plan *plan, struct subscription *sub, 
 {
     struct for_terms terms = terms_of(sub, entry);
     uint32_t for_at = plan->scratch_used;
-    uint8_t for_len = goes_on(&plan->held, &terms) ? 0 : plan_for(plan, &terms);
+    uint8_t for_len = 0;
+    if (!goes_on(&plan->held, &terms)) {
+        for_len = plan_for(plan, &(struct mps_for){.sid = terms.sid,
+                                                   .flags = terms.flags,
+                                                   .has_position = true,
+                                                   .stream = terms.stream,
+                                                   .seq = terms.seq,
+                                                   .time_ms = terms.time_ms,
+                                                   .tries = terms.tries});
+        plan->held = terms;
+    }
     uint32_t len = count < entry->count ? run_skip(entry->run, entry->off, count) - entry->off : entry->len;
     struct piece *piece = add_piece(plan, PIECE_STORED, entry->run->bytes + entry->off, len);
     piece->sub = sub;
@@ -437,7 +450,7 @@ static void note_cut(struct session *session, uint32_t taken)
 static bool note_for(struct session *session, const struct flush_plan *plan, const struct piece *piece, uint32_t taken)
 {
     if (piece->kind == PIECE_STORED) session->held = terms_of(piece->sub, outlet_at(piece->sub->outlet, 0));
-    else session->held = (struct for_terms){.sid = piece->sub->sid, .flags = piece->for_flags};
+    else hold_plain(&session->held, piece->sub->sid, piece->for_flags);
     if (taken == piece->for_len) return true;
     buffer_append(&session->control, plan->scratch + piece->for_at + taken, piece->for_len - taken);
     return false;

@@ -11,11 +11,13 @@ import tempfile
 import unittest
 
 import brokers
-from raw import MARK, MSG, PUB, PUBACK, STORED, SUB, SUBACK, eventually, frame, welcomed
+import msgpack
+from raw import MARK, MSG, PUB, PUBACK, ROUTED, STORED, SUB, eventually, frame, welcomed
 
 END_S = 60
 FIRST_STREAM = 64
 CAUGHT_UP = 2
+NOT_AUTHORISED = 211
 STORE = "streams.db"
 
 
@@ -181,6 +183,13 @@ class Durable(StoreTest):
         self.assertEqual(first.process.wait(END_S), 0)
         self.assertEqual(self.kept(self.durable()), [("a", b"%d" % n) for n in range(count)])
 
+    def test_it_ends_while_sessions_are_kept(self):
+        broker = self.durable()
+        peer = welcomed(broker.unix, id="away", sess=1000)
+        peer.close()
+        broker.process.send_signal(signal.SIGTERM)
+        self.assertEqual(broker.process.wait(END_S), 0)
+
     @unittest.skipIf(os.environ.get("PUBSUB_SANITIZED") == "1", "a sanitizer's library has to be loaded before all others")
     def test_a_disk_that_takes_nothing_more(self):
         """Nothing is acknowledged that isn't stored, what needs no disk goes on, and it ends in spite of it, and says so."""
@@ -223,6 +232,47 @@ class Durable(StoreTest):
         kept = self.kept(broker)
         self.assertEqual(kept, [("a", b"%d" % m) for m in range(400 - len(kept), 400)])
         self.assertGreaterEqual(len(kept), 80)
+
+
+class Operator(StoreTest):
+    """Who may remove what a stream keeps."""
+
+    def setUp(self):
+        super().setUp()
+        self.served = self.durable()
+        for payload in b"1", b"2", b"3":  # a commit each, and only whole ones are removed
+            self.publish(self.served, "a", [payload])
+
+    def ask(self, peer, **request):
+        """Returns the code of the request's acknowledgement."""
+        self.addCleanup(peer.close)
+        peer.tell(PUB, 1, ROUTED)
+        peer.tell(MSG, "$SYS/request/stream/remove", {1: peer.welcome["inbox"] + "/1"}, msgpack.packb(request))
+        return peer.answer(PUBACK)[2]
+
+    def assert_may_not(self, peer):
+        self.assertEqual(self.ask(peer, stream="durable"), NOT_AUTHORISED)
+        self.assertEqual(len(self.kept(self.served)), 3)
+
+    def test_the_brokers_own_user_may(self):
+        peer = welcomed(self.served.unix)
+        self.assertEqual(self.ask(peer, stream="durable", below=3), 0)
+        self.assertEqual(msgpack.unpackb(peer.answer(MSG)[3]), {"removed": 2})
+        self.assertEqual(self.kept(self.served), [("a", b"3")])
+
+    def test_nobody_may_over_tcp(self):
+        self.assert_may_not(welcomed(self.served.tcp))
+
+    @unittest.skipIf(os.getuid() != 0, "only root can be somebody else")
+    def test_another_user_may_not(self):
+        os.chmod(self.served.dir, 0o755)
+        os.chmod(self.served.unix[len("unix:"):], 0o777)
+        os.seteuid(pwd.getpwnam("nobody").pw_uid)
+        try:
+            peer = welcomed(self.served.unix)
+        finally:
+            os.seteuid(0)
+        self.assert_may_not(peer)
 
 
 class Files(StoreTest):

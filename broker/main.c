@@ -66,6 +66,7 @@ static int open_store(struct server *server, const struct options *options, char
         .directory = directory, .salvage = options->salvage, .wake = server_wake, .note = note, .arg = server};
     struct store *store = sqlite_store_open(&how, text, text_cap);
     if (store == NULL) return -1;
+    area_set_directory(server, directory);
     for (int i = 0; i < config->streams_count; i++) streams[i] = config->streams[i]->terms;
     return server_keep(server, store, streams, (size_t)config->streams_count, text, text_cap);
 }

@@ -146,6 +146,7 @@ struct server *server_new(const struct broker_limits *limits)
     if (server == NULL || uv_loop_init(&server->loop) != 0) abort();
     server->env = (struct env){.now_ms = env_now_ms, .wall_ms = env_wall_ms, .random = env_random, .log = env_log};
     conn_fill_env(&server->env);
+    area_fill_env(server);
     server->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
     server->serves_descriptors_only = true;
     server->broker = broker_new(&server->env, limits);
@@ -214,5 +215,6 @@ void server_free(struct server *server)
     uv_run(&server->loop, UV_RUN_DEFAULT);
     uv_loop_close(&server->loop);
     if (server->reserve_fd >= 0) close(server->reserve_fd);
+    area_close(server);
     free(server);
 }

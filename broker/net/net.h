@@ -52,6 +52,8 @@ struct server {
     uint64_t held_most;      /* bytes of messages that the broker held since the last trim */
     int reserve_fd;          /* given up for a moment to refuse a connection when descriptors run out */
     bool serves_descriptors_only, stopping;
+    int area_fd;             /* what queues spill; -1: not opened yet */
+    char area_directory[4096]; /* where; empty: a temporary directory */
     bool store_late;         /* it was stopped, and not waited for any more */
     char ready[4096];        /* URLs, each with a blank before it */
 };
@@ -82,5 +84,10 @@ void listener_resume(struct server *server); /* descriptors may have come free *
 int conn_open(struct server *server, int fd); /* takes fd. -1: it can't be served, fd is closed */
 void conn_forget_broken(struct server *server);
 void conn_fill_env(struct env *env);
+
+/* area.c */
+void area_fill_env(struct server *server);
+void area_set_directory(struct server *server, const char *path); /* before the first use */
+void area_close(struct server *server);
 
 #endif

@@ -84,15 +84,14 @@ static bool matches(struct reading *reading, const struct frame *frame)
     return filter_judge(broker, cursor->box->filter, frame->msg.topic, frame->msg.props, frame->msg.payload);
 }
 
-/* By the time of arrival of the chunk, to a second. */
-static bool is_expired(const struct broker *broker, const struct chunk *chunk, const struct frame *frame)
+static bool is_expired(const struct chunk *chunk, const struct frame *frame)
 {
     if (chunk->expires_ms == 0 || frame->msg.props.ptr == NULL) return false;
     mps_view raw = mps_props_find(frame->msg.props, MPS_PROP_TTL_MS);
     if (raw.ptr == NULL) return false;
     struct mps_reader r = mps_reader_open(raw);
     uint64_t ttl_ms = mps_read_uint(&r, MPS_NUMBER_MAX, "ttl");
-    return chunk->time_ms + ttl_ms <= broker->env->wall_ms(broker->env);
+    return stream_age_ms(chunk->stream, frame->seq) >= ttl_ms;
 }
 
 static uint8_t replay_flag(const struct reading *reading, uint64_t seq)
@@ -123,16 +122,16 @@ bool reading_has_pending(const struct reading *reading)
 static uint32_t take_frame(struct reading *reading, struct subscription *sub, const struct chunk *chunk,
                            const struct frame *frame)
 {
-    struct broker *broker = reading->cursor->broker;
     uint32_t rx_max = sub->box.rx_max;
+    bool expired = is_expired(chunk, frame);
     if (!matches(reading, frame)) {
         reading->next++;
         return 0;
     }
-    if (is_expired(broker, chunk, frame) || (rx_max > 0 && frame->len > rx_max)) {
+    if (expired || (rx_max > 0 && frame->len > rx_max)) {
         bool takes_all = reading->takes_all;
         reading->takes_all = true; /* this one would have been for it */
-        push_gap(reading, sub, frame->seq + 1, is_expired(broker, chunk, frame) ? MPS_GAP_EXPIRED : MPS_GAP_TOO_LARGE);
+        push_gap(reading, sub, frame->seq + 1, expired ? MPS_GAP_EXPIRED : MPS_GAP_TOO_LARGE);
         reading->takes_all = takes_all;
         return 0;
     }

@@ -250,6 +250,19 @@ uint64_t stream_age_turn(struct broker *broker)
     return ages ? broker->age_look_ms : UINT64_MAX;
 }
 
+uint64_t stream_age_ms(const struct stream *stream, uint64_t seq)
+{
+    uint32_t low = 0, high = stream->extents_count;
+    while (low < high) {
+        uint32_t middle = (low + high) / 2;
+        if (stream->extents[middle].last < seq) low = middle + 1;
+        else high = middle;
+    }
+    if (low == stream->extents_count) return 0;
+    int64_t age_ms = (int64_t)stream->broker->now_ms - stream->extents[low].newest_ms;
+    return age_ms > 0 ? (uint64_t)age_ms : 0;
+}
+
 uint64_t stream_at_time(const struct stream *stream, uint64_t time_ms)
 {
     uint32_t low = 0, high = stream->extents_count;

@@ -147,6 +147,8 @@ void stream_note_block(struct stream *stream, const struct store_block *block, i
 void stream_retain(struct stream *stream);               /* what is over the limits or too old is to go */
 void stream_trim(struct stream *stream, uint64_t below); /* whatever ends below this position is to go */
 uint64_t stream_age_turn(struct broker *broker);         /* lets go of what is too old; returns when to call again */
+/* How long ago a message came, at least, by the monotonic clock: setting the other one makes nothing expire. */
+uint64_t stream_age_ms(const struct stream *stream, uint64_t seq);
 /* Nothing below this position came at or after this Unix time. */
 uint64_t stream_at_time(const struct stream *stream, uint64_t time_ms);
 struct stream *stream_new(struct broker *broker, uint32_t number, mps_view name);

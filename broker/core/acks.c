@@ -83,10 +83,9 @@ static bool waits(const struct session *session, uint64_t batch)
     return batch > 0 && batch >= session->broker->commit.unsettled;
 }
 
-void acks_flush(struct session *session)
+void acks_close(struct session *session)
 {
     struct ack ack = {.ok = session->acks};
-    if (ack.ok.count == 0) return;
     session->acks = (struct ack_pending){0};
     if (acks_are_waiting(session) || waits(session, ack.ok.batch)) push(session, ack);
     else answer(session, &ack);

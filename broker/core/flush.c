@@ -373,9 +373,10 @@ static void plan_subscription(struct flush_plan *plan, struct subscription *sub)
     mailbox_prepare(&sub->box, PIECES_MAX);
     sub->is_starved = false;
     bool all = plan_messages(plan, sub, &progress);
+    if (!sub->draining) return;
     bool has_more = sub->group != NULL ? !group_is_empty(sub->group)
                                        : sub->box.cursor != NULL && !cursor_is_waiting(sub->box.cursor);
-    if (sub->draining && has_room(plan) && (sub->is_starved || (all && !(has_more && progress.credit > 0))))
+    if (has_room(plan) && (sub->is_starved || (all && !(has_more && progress.credit > 0))))
         plan_mark(plan, sub, PIECE_DRAINED, MPS_MARK_DRAINED);
 }
 
@@ -387,7 +388,8 @@ static void make_plan(struct flush_plan *plan, const struct session *session)
     plan->unfinished = false;
     plan->looks = 0;
     plan->last = NULL;
-    plan->held = session->held;
+    if (session->held.stream == 0) hold_plain(&plan->held, session->held.sid, session->held.flags);
+    else plan->held = session->held;
     if (session->cut != NULL) add_piece(plan, PIECE_CUT, session->cut->bytes + session->cut_off, session->cut_len);
     if (buffer_len(&session->control) > 0)
         add_piece(plan, PIECE_CONTROL, session->control.bytes + session->control.off, buffer_len(&session->control));

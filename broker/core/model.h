@@ -421,6 +421,12 @@ void publish_refuse(struct session *session, mps_view topic, uint32_t code, cons
 /* Publishes one frame that no client sent just now: a will, the broker's own. take_run is consumed. */
 void publish_own(struct broker *broker, struct run *take_run, bool retain);
 
+/* What has gathered is closed, if anything has. Once for each write. */
+static inline void acks_flush(struct session *session)
+{
+    if (session->acks.count > 0) acks_close(session);
+}
+
 /* router.c */
 /* Who gets what is published to a topic. NULL: the topic is no good, or begins with $, and is to be judged. A topic that
  * came before costs a hash and a comparison, 31 to 200 ns by cache misses; another one two or three look-ups a level.

@@ -185,7 +185,7 @@ void chunks_free(struct broker *broker);
 struct ack_pending;
 void acks_count(struct session *session, const struct ack_pending *more); /* these are settled, once .batch is */
 void acks_error(struct session *session, uint64_t pid, uint32_t code, const char *text);
-void acks_flush(struct session *session);                /* what has gathered is closed, and answered if it can be */
+void acks_close(struct session *session);                /* what has gathered, and answers it if it can be */
 bool acks_are_waiting(const struct session *session);
 uint64_t acks_unanswered(const struct session *session); /* publishes */
 void acks_settle(struct broker *broker, uint64_t batch, enum store_code code, const char *text);

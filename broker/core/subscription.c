@@ -104,7 +104,6 @@ void subscription_add_credit(struct subscription *sub, uint64_t total, bool drai
 
 static bool can_tell_drained(const struct subscription *sub)
 {
-    if (!sub->draining) return false;
     if (subscription_credit_left(sub) == 0) return true;
     if (sub->group != NULL) return group_is_empty(sub->group);
     return sub->box.cursor == NULL || cursor_is_waiting(sub->box.cursor);
@@ -112,7 +111,7 @@ static bool can_tell_drained(const struct subscription *sub)
 
 bool subscription_has_work(const struct subscription *sub)
 {
-    if (can_tell_drained(sub)) return true;
+    if (sub->draining && can_tell_drained(sub)) return true;
     if (sub->is_starved && subscription_credit_left(sub) == 0) return false;
     return sub->box.queue.entries > 0 || sub->snapshot != NULL || (sub->outlet != NULL && sub->outlet->count > 0);
 }

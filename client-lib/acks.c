@@ -36,9 +36,10 @@ static int acknowledge(struct pubsub *client, const struct mps_ack *ack)
     if (up && mps_outbox_reserve(&client->outbox, MPS_SMALL_FRAME_MAX, true) != PUBSUB_OK)
         return mps_client_error(client, PUBSUB_ENOMEM, "out of memory");
     enum pubsub_ack_kind kind = (enum pubsub_ack_kind)ack->kind;
-    bool settles = kind == PUBSUB_ACKED_AGAIN ? mps_positions_is_unsettled(&sub->positions, ack->stream, ack->seq)
-                                              : mps_positions_settle(&sub->positions, ack->stream, ack->seq, kind);
-    return settles && up ? mps_client_send_ack(client, ack) : PUBSUB_OK;
+    struct mps_ack told = *ack;
+    if (kind != PUBSUB_ACKED_AGAIN) told.seq = mps_positions_settle(&sub->positions, ack->stream, ack->seq, kind);
+    else if (!mps_positions_is_unsettled(&sub->positions, ack->stream, ack->seq)) told.seq = 0;
+    return told.seq > 0 && up ? mps_client_send_ack(client, &told) : PUBSUB_OK;
 }
 
 int pubsub_ack_upto(pubsub *client, uint32_t sid, uint64_t stream, uint64_t seq)

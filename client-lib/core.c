@@ -156,7 +156,7 @@ static enum outcome on_puback(struct pubsub_core *core, mps_view frame, struct p
     if (ack.pid >= core->terms.next_pid)
         return mps_core_fail(core, event, MPS_PID_ORDER, "PUBACK", "of a publish that was never sent");
     if (ack.pid <= core->settled_pid) return HANDLED; /* said twice: nothing is left to settle */
-    if (ack.code >= MPS_BAD_TOPIC && ack.pid != core->settled_pid + 1)
+    if (ack.code >= MPS_INTERNAL && ack.pid != core->settled_pid + 1)
         return mps_core_fail(core, event, MPS_PID_ORDER, "PUBACK",
                              "a refusal before the publishes ahead of it were settled");
     event->type = PUBSUB_EVENT_PUBACK;
@@ -243,8 +243,7 @@ static bool take_inbox(struct pubsub_core *core, mps_view inbox)
     return true;
 }
 
-/* What the session's earlier connections had settled need not be published again, unless it was already: then it is
- * answered as all else. */
+/* What the session's earlier connections had settled need not be published again. */
 static void take_settled(struct pubsub_core *core, uint64_t last_pid)
 {
     if (core->session_s == 0 || core->terms.next_pid != core->settled_pid + 1 || last_pid <= core->settled_pid) return;

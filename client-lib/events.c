@@ -80,8 +80,10 @@ static bool take_position(struct pubsub *client, struct mps_sub_entry *sub, cons
     if (sub->moving) return false;
     int rc = PUBSUB_OK;
     if (sub->options.ack != PUBSUB_ACKS_NONE) {
-        if (mps_positions_was_settled(positions, message->stream, message->seq, &kind))
+        if (mps_positions_was_settled(positions, message->stream, message->seq, &kind)) {
+            (void)mps_positions_pass(positions, message->stream, message->seq); /* nothing new, it can't fail */
             return settle_again(client, sub, message, kind);
+        }
         rc = mps_positions_hand(positions, message->stream, message->seq);
     } else if (has_place(sub)) {
         rc = mps_positions_pass(positions, message->stream, message->seq);

@@ -31,7 +31,7 @@ static struct mps_stream_place *place_in(struct mps_positions *positions, uint64
     if (list == NULL) return NULL;
     positions->list = list;
     place = &list[positions->count++];
-    *place = (struct mps_stream_place){.stream = stream};
+    *place = (struct mps_stream_place){.stream = stream, .sure = UINT64_MAX};
     return place;
 }
 
@@ -39,13 +39,13 @@ int mps_positions_begin(struct mps_positions *positions, uint64_t stream, uint64
 {
     struct mps_stream_place *place = place_in(positions, stream);
     if (place == NULL) return PUBSUB_ENOMEM;
-    place->next = seq;
+    place->end = place->reached = seq;
     return PUBSUB_OK;
 }
 
 static void advance(struct mps_stream_place *place, uint64_t seq)
 {
-    if (seq >= place->next) place->next = seq + 1;
+    if (seq >= place->reached) place->reached = seq + 1;
     if (seq >= place->end) place->end = seq + 1;
 }
 
@@ -127,7 +127,7 @@ int mps_positions_gone(struct mps_positions *positions, uint64_t stream, uint64_
 bool mps_positions_is_unsettled(const struct mps_positions *positions, uint64_t stream, uint64_t seq)
 {
     const struct mps_stream_place *place = find(positions, stream);
-    return place != NULL && is_there(place, position(place, seq), seq);
+    return place != NULL && seq < place->reached && is_there(place, position(place, seq), seq);
 }
 
 /* ---- what is ------------------------------------------------------------------------------------------------ */
@@ -137,31 +137,35 @@ static void remember(struct mps_stream_place *place, uint64_t seq, bool never)
     place->settled[place->settled_count++ % MPS_SETTLED_MAX] = 2 * seq + never;
 }
 
-static bool settle_upto(struct mps_stream_place *place, uint64_t seq)
+static uint64_t settle_upto(struct mps_stream_place *place, uint64_t seq)
 {
-    size_t from = place->begin, to = position(place, seq + 1);
+    size_t from = place->begin, to = position(place, seq + 1), told = position(place, place->reached);
     for (size_t i = from; i < to; i++) remember(place, place->unsettled[i], false);
     place->begin = to;
-    return to > from;
+    if (told > to) told = to;
+    return told > from ? place->unsettled[told - 1] : 0;
 }
 
-bool mps_positions_settle(struct mps_positions *positions, uint64_t stream, uint64_t seq, enum pubsub_ack_kind kind)
+uint64_t mps_positions_settle(struct mps_positions *positions, uint64_t stream, uint64_t seq, enum pubsub_ack_kind kind)
 {
     struct mps_stream_place *place = find(positions, stream);
-    if (place == NULL || place->settled == NULL) return false;
+    if (place == NULL) return 0;
     if (kind == PUBSUB_ACKED_UPTO) return settle_upto(place, seq);
     size_t at = position(place, seq);
-    bool unsettled = is_there(place, at, seq);
-    if (!unsettled && seq >= place->end) return false;
+    if (!is_there(place, at, seq)) return 0;
     remember(place, seq, kind == PUBSUB_ACKED_NEVER);
-    if (!unsettled) return false;
     if (at == place->begin) {
         place->begin++;
     } else {
         place->end_at--;
         memmove(place->unsettled + at, place->unsettled + at + 1, (place->end_at - at) * sizeof *place->unsettled);
     }
-    return true;
+    return seq < place->reached ? seq : 0;
+}
+
+static uint64_t sure_end(const struct mps_stream_place *place)
+{
+    return place->sure < place->end ? place->sure : place->end;
 }
 
 bool mps_positions_was_settled(const struct mps_positions *positions, uint64_t stream, uint64_t seq,
@@ -175,29 +179,40 @@ bool mps_positions_was_settled(const struct mps_positions *positions, uint64_t s
         *kind = place->settled[i] % 2 != 0 ? PUBSUB_ACKED_NEVER : PUBSUB_ACKED_ONE;
         return true;
     }
-    return false;
+    *kind = PUBSUB_ACKED_ONE;
+    return seq >= place->reached && seq < sure_end(place); /* it was given before, and is not unsettled */
 }
 
 /* ---- connections -------------------------------------------------------------------------------------------- */
 
 static uint64_t resume_at(const struct mps_stream_place *place)
 {
-    uint64_t first = place->begin < place->end_at ? place->unsettled[place->begin] : UINT64_MAX;
-    return first < place->next ? first : place->next;
+    uint64_t first = place->begin < place->end_at ? place->unsettled[place->begin] : UINT64_MAX, end = sure_end(place);
+    return first < end ? first : end;
+}
+
+void mps_positions_resumed(struct mps_positions *positions)
+{
+    for (size_t i = 0; i < positions->count; i++) positions->list[i].sure = sure_end(&positions->list[i]);
 }
 
 void mps_positions_rewind(struct mps_positions *positions)
 {
     for (size_t i = 0; i < positions->count; i++) {
         struct mps_stream_place *place = &positions->list[i];
-        place->next = resume_at(place);
-        place->begin = place->end_at = 0;
+        place->reached = resume_at(place);
+        place->end = sure_end(place);
+        place->sure = UINT64_MAX;
     }
 }
 
 void mps_positions_hand_over(struct mps_positions *positions)
 {
-    for (size_t i = 0; i < positions->count; i++) positions->list[i].begin = positions->list[i].end_at = 0;
+    for (size_t i = 0; i < positions->count; i++) {
+        struct mps_stream_place *place = &positions->list[i];
+        place->begin = place->end_at = 0;
+        place->reached = place->end;
+    }
 }
 
 uint32_t mps_positions_resume(const struct mps_positions *positions, uint64_t *pairs)

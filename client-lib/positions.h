@@ -11,11 +11,12 @@
 
 struct mps_stream_place {
     uint64_t stream;
-    uint64_t next;       /* all before this one was given to the program, is gone, or is among the unsettled */
-    uint64_t end;        /* behind the highest that was ever given to it */
-    uint64_t *unsettled; /* given and not acknowledged, ascending: begin..end_at are in use */
+    uint64_t end;         /* behind the highest that the program was given */
+    uint64_t sure;        /* all before this one and before end was given to it, or is gone, or not for it */
+    uint64_t reached;     /* the subscription, as it was made last, has come so far: before end, things come again */
+    uint64_t *unsettled;  /* given and not acknowledged, ascending: begin..end_at are in use */
     size_t begin, end_at, cap;
-    uint64_t *settled;   /* the last ones that were, as a ring: twice the position, and one if it is "never again" */
+    uint64_t *settled;    /* the last ones that were, as a ring: twice the position, and one if it is "never again" */
     size_t settled_count; /* in all */
 };
 
@@ -34,15 +35,18 @@ int mps_positions_pass(struct mps_positions *positions, uint64_t stream, uint64_
 /* The program is given this one and has to acknowledge it. */
 int mps_positions_hand(struct mps_positions *positions, uint64_t stream, uint64_t seq);
 
-/* The program acknowledges (not: wants it again). Returns whether this settles anything. What was given to it on an
- * earlier connection and is no longer among the unsettled is remembered all the same, unless the kind is UPTO. */
-bool mps_positions_settle(struct mps_positions *positions, uint64_t stream, uint64_t seq, enum pubsub_ack_kind kind);
+/* The program acknowledges (not: wants it again). Returns the position that the broker is to be told of; 0: none, because
+ * nothing is unsettled, or what is has yet to come again. */
+uint64_t mps_positions_settle(struct mps_positions *positions, uint64_t stream, uint64_t seq, enum pubsub_ack_kind kind);
+/* Whether the broker waits for this one. */
 bool mps_positions_is_unsettled(const struct mps_positions *positions, uint64_t stream, uint64_t seq);
 /* Whether the program has acknowledged this one already, as far as that is remembered, and how: ONE or NEVER. */
 bool mps_positions_was_settled(const struct mps_positions *positions, uint64_t stream, uint64_t seq,
                                enum pubsub_ack_kind *kind);
 
-/* The session is gone: what is unsettled, and all behind it, will be asked for again. */
+/* The session goes on: what the last connection swallowed will be sent again, perhaps behind what is new. */
+void mps_positions_resumed(struct mps_positions *positions);
+/* The session is gone: the first that is unsettled, and all behind it, will be asked for again. */
 void mps_positions_rewind(struct mps_positions *positions);
 /* Others of the group have got what is unsettled. */
 void mps_positions_hand_over(struct mps_positions *positions);

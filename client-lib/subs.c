@@ -154,8 +154,9 @@ void mps_subs_connected(struct mps_subs *subs, bool resumed, bool same_history)
     for (size_t i = 0; i < subs->count; i++) {
         struct mps_sub_entry *sub = subs->list[i];
         if (!same_history) forget_history(sub);
+        else if (resumed && sub->options.ack != PUBSUB_ACKS_NONE) mps_positions_resumed(&sub->positions);
         else if (sub->options.group != NULL) mps_positions_hand_over(&sub->positions);
-        else if (!resumed) mps_positions_rewind(&sub->positions);
+        else mps_positions_rewind(&sub->positions);
         sub->moving = resumed && sub->options.ack == PUBSUB_ACKS_NONE && resumes(sub);
         sub->recount = resumed && sub->options.by_credit;
         if (!resumed) sub->uncounted = (int64_t)sub->received;

@@ -13,11 +13,11 @@ struct mps_sub_entry {
     bool stat_asked;   /* and not answered: asked again after a reconnect */
     bool drain_asked;  /* likewise */
     bool caught_up;    /* the broker has said so at least once */
-    bool moving;       /* it was asked to go on elsewhere than the session stands: what comes before SUBACK comes again */
+    bool moving;       /* asked to go on elsewhere than the session stands: what comes before SUBACK comes again */
     bool recount;      /* the next STAT tells what the broker has counted on earlier connections of the session */
     uint64_t began_ms; /* monotonic */
     uint64_t received; /* messages, in all its life */
-    int64_t uncounted; /* of them not in the count of the broker that credit is about, or, below 0, what it counted more */
+    int64_t uncounted; /* of them not in the broker's count, which credit is about; below 0: it has counted more */
     struct mps_positions positions;
     struct pubsub_subscribe_options options; /* what it points to is behind; .credit is the total by now */
     const char *pattern;
@@ -44,8 +44,8 @@ uint64_t mps_subs_credit(const struct mps_sub_entry *sub);
 /* A new connection. resumed: the session goes on, with its counts. same_history: positions mean what they meant. */
 void mps_subs_connected(struct mps_subs *subs, bool resumed, bool same_history);
 
-/* All of them as SUB frames (and STAT, CREDIT, where an answer is owed; or UNSUB), after mps_subs_connected(). Returns 0,
- * sets *frames (to be freed by the caller; NULL if *len is 0), or PUBSUB_ENOMEM. */
+/* All of them as SUB frames (and STAT, CREDIT, where an answer is owed; or UNSUB), after mps_subs_connected(). Returns
+ * 0, sets *frames (to be freed by the caller; NULL if *len is 0), or PUBSUB_ENOMEM. */
 int mps_subs_encode(const struct mps_subs *subs, uint64_t now_ms, uint8_t **frames, size_t *len);
 
 #endif

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import unittest
 
+import brokers
 from programs import CliTest, Program, eventually, scaled
 
 EXAMPLES = os.environ.get("PUBSUB_EXAMPLES", ".")
@@ -197,6 +198,144 @@ class SensorAlarm(Examples):
         came = sum(line.startswith("alarm: sensors/") for line in lines)
         self.assertGreater(lost, 0)
         self.assertEqual(came + lost, count + 1)
+
+
+class NothingIsKept(Examples):
+    """Examples of durable streams, with a broker that has none."""
+
+    def test_a_measurement_can_not_be_stored(self):
+        out, err, code = self.run_example("stored_sensor", "attic", "2")
+        self.assertEqual((out, code), ("0 measurements are stored\n", 1))
+        self.assertRegex(err, r"^(stored_sensor: .*sensors/attic.*\n){2}$")
+
+    def test_there_is_no_history(self):
+        out, err, code = self.run_example("replay", "sensors/#")
+        self.assertEqual((out, code), ("", 1))
+        self.assertRegex(err, r"^replay: .*no stream.*\n$")
+
+    def test_there_is_no_durable_work(self):
+        out, err, code = self.run_example("durable_worker", "ann")
+        self.assertEqual((out, code), ("", 1))
+        self.assertRegex(err, r"^durable_worker: .*no stream.*\n$")
+
+    def test_usage(self):
+        for arguments in ("stored_sensor", "a"), ("stored_sensor", "a", "0"), ("replay",), ("durable_worker",):
+            self.assertEqual(self.run_example(*arguments)[2], 2, arguments)
+
+
+class Durable(Examples):
+    @classmethod
+    def setUpClass(cls):
+        cls.broker = brokers.Broker(arguments=["--durable", "sensors/#", "--durable", "jobs/#"])
+        cls.addClassCleanup(cls.broker.stop)
+        cls.url = cls.broker.unix
+
+    def restart(self):
+        self.broker.kill()
+        self.broker.start()
+
+    def replay(self, pattern):
+        out, err, code = self.run_example("replay", pattern)
+        self.assertEqual((err, code), ("", 0))
+        return out.splitlines()
+
+
+class StoredSensor(Durable):
+    def kept(self, name):
+        """The measurements that are kept, in their order."""
+        lines = [re.fullmatch(rf"(\d+):(\d+) sensors/{name} (\d+)", line) for line in self.replay(f"sensors/{name}")]
+        self.assertTrue(all(lines))
+        positions = [int(line[2]) for line in lines]
+        self.assertEqual(positions, sorted(set(positions)))
+        return [int(line[3]) for line in lines]
+
+    def test_all_are_kept(self):
+        self.assertEqual(self.run_example("stored_sensor", "cellar", "5"), ("5 measurements are stored\n", "", 0))
+        self.restart()
+        self.assertEqual(self.kept("cellar"), [1, 2, 3, 4, 5])
+        self.assertEqual(self.kept("roof"), [])
+
+    def test_each_is_stored_once_although_the_broker_dies(self):
+        count = scaled(3000, 600)
+        sensor = self.start("stored_sensor", "attic", str(count), "1")
+        for part in 1, 2, 3:
+            self.assertTrue(eventually(lambda: len(self.kept("attic")) >= part * count // 5), sensor.stderr())
+            self.restart()
+        self.assertEqual((sensor.wait(), sensor.stdout()), (0, f"{count} measurements are stored\n"))
+        self.assertEqual(sensor.stderr().count("connected again"), 3)
+        self.assertEqual(self.kept("attic"), list(range(1, count + 1)))
+
+    def test_it_waits_for_its_broker(self):
+        self.broker.kill()
+        sensor = self.start("stored_sensor", "shed", "3")
+        self.broker.start()
+        self.assertEqual((sensor.wait(), sensor.stdout()), (0, "3 measurements are stored\n"))
+        self.assertEqual(self.kept("shed"), [1, 2, 3])
+
+
+class DurableWorker(Durable):
+    def worker(self, name, again=False):
+        return self.start("durable_worker", name, until=f"{name} waits for work{' again' if again else ''}")
+
+    def publish(self, topic, text):
+        self.ok("pub", "--ack", "stored", topic, text)
+
+    def done(self, worker, place):
+        """What it said of the jobs under jobs/PLACE/."""
+        return [line for line in worker.stdout().splitlines() if f": jobs/{place}/" in line]
+
+    def wait_until_done(self, worker, place, count):
+        self.assertTrue(eventually(lambda: len(self.done(worker, place)) >= count), worker.stdout() + worker.stderr())
+
+    def end(self, worker):
+        worker.process.send_signal(signal.SIGTERM)
+        self.assertEqual((worker.wait(), worker.stderr()), (0, ""))
+
+    def test_what_becomes_of_a_job(self):
+        dead = self.subscriber("-o", "topic", "$dead/jobs/fate/#", "ready", ready="ready")
+        worker = self.worker("ann")
+        for number, text in enumerate(("sweep", "fail once", "never"), 1):
+            self.publish(f"jobs/fate/{number}", text)
+        self.wait_until_done(worker, "fate", 4)
+        self.end(worker)
+        self.assertEqual(self.done(worker, "fate"), ["done: jobs/fate/1", "went wrong: jobs/fate/2",
+                                                     "put aside: jobs/fate/3", "done: jobs/fate/2 (again)"])
+        self.assertTrue(eventually(lambda: b"$dead/jobs/fate/3\n" in dead.stdout()), dead.stdout())
+
+    def test_jobs_wait_for_their_worker(self):
+        self.end(self.worker("bob"))
+        for number in range(1, 4):
+            self.publish(f"jobs/wait/{number}", "sweep")
+        self.restart()
+        worker = self.worker("bob", again=True)
+        self.wait_until_done(worker, "wait", 3)
+        self.end(worker)
+        self.assertEqual(self.done(worker, "wait"), [f"done: jobs/wait/{number}" for number in range(1, 4)])
+        worker = self.worker("bob", again=True)  # it has nothing to do any more
+        self.publish("jobs/wait/4", "sweep")
+        self.wait_until_done(worker, "wait", 1)
+        self.end(worker)
+        self.assertEqual(self.done(worker, "wait"), ["done: jobs/wait/4"])
+
+    def test_what_a_worker_had_when_it_died_is_done_by_the_next(self):
+        worker = self.worker("carol")
+        worker.process.send_signal(signal.SIGSTOP)
+        self.publish("jobs/death/1", "sweep")
+        worker.process.kill()
+        worker = self.worker("carol", again=True)
+        self.wait_until_done(worker, "death", 1)
+        self.end(worker)
+        self.assertIn(self.done(worker, "death"), (["done: jobs/death/1"], ["done: jobs/death/1 (again)"]))
+
+    def test_the_broker_dies(self):
+        worker = self.worker("dave")
+        for number in range(1, 6):
+            self.publish(f"jobs/broker/{number}", "sweep")
+            self.wait_until_done(worker, "broker", number)
+            self.restart()
+            self.assertTrue(eventually(lambda: worker.stdout().count("dave waits for work again") >= number))
+        self.end(worker)
+        self.assertEqual(self.done(worker, "broker"), [f"done: jobs/broker/{number}" for number in range(1, 6)])
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@
  *            settled
  *
  * With a session (HELLO's session_s and boot) nothing is published twice: wait for WELCOME, whose last_pid says up to
- * where all is settled, and publish what is behind it. The first acknowledged publish after such a WELCOME gets
- * last_pid + 1, unless there was one before it on this connection.
+ * where all is settled (what is published again from before that ends the connection, BYE 106), and publish what is
+ * behind it. The first acknowledged publish after such a WELCOME gets last_pid + 1.
  *
  * Thread: one at a time per object. Memory: what the caller lends, for as long as the object is used.
  * Functions that write a frame return 0; PUBSUB_EAGAIN when it does not fit into the output buffer at the moment

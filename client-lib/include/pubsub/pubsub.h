@@ -144,10 +144,12 @@ struct pubsub_will {
 /* Settles the publish ids first..last, which have one common result. */
 struct pubsub_puback {
     uint64_t first_pid, last_pid;
-    uint32_t code;             /* 0 ok, 1 ok but nobody matched, 2 accepted before; 200..: refused (first = last) */
+    uint32_t code;             /* 0 ok, 1 ok but nobody matched, 2 settled before; 100: not known to be stored, 200..:
+                                  refused (first = last). 2 is for what a session settled on an earlier connection,
+                                  whose answer got lost: stored, or refused, which is not known any more */
     uint64_t matched;          /* the fewest subscriptions that any of them matched */
     uint64_t dropped;          /* copies that full queues refused, of all of them together */
-    const char *text;          /* one sentence if refused, else ""; NUL-terminated, borrowed */
+    const char *text;          /* one sentence if the code is 100 or more, else ""; NUL-terminated, borrowed */
     uint64_t stream, seq;      /* where the last one is stored; stream 0: not said (level below STORED, or code 2) */
 };
 

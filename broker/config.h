@@ -12,7 +12,7 @@
 
 #define LISTEN_MAX 64
 #define SECTION_NAME_MAX 32 /* bytes of a listener's or a stream's name */
-#define STREAMS_MAX 256
+#define STREAMS_MAX 64
 #define PATTERNS_MAX 64     /* of one stream */
 #define CONFIG_TEXT_MAX 180 /* bytes of a stream's pattern and of a directory: each fits into a line of the file */
 

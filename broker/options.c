@@ -70,7 +70,7 @@ static int add_listen(struct later *later, const char *url)
 
 static int add_durable(struct later *later, const char *patterns)
 {
-    if (later->durables_count == STREAMS_MAX) return wrong("--durable is given more than 256 times");
+    if (later->durables_count == STREAMS_MAX) return wrong("--durable is given more than 64 times");
     later->durables[later->durables_count++] = patterns;
     return -1;
 }

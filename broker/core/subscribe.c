@@ -90,7 +90,9 @@ static const char *reader_error(const struct session *session, const struct mps_
         if (!mps_from_next(&pairs, &number, &seq)) break;
         const struct stream *stream = stream_by_number(session->broker, number);
         if (stream == NULL) return "option 'from' names a stream that does not exist";
-        if (!stream_overlaps(stream, in->pattern)) return "option 'from' names a stream that the pattern can't match";
+        if (stream->is_configured &&
+            !stream_overlaps(stream, in->pattern)) /* else it is what a client remembers of it */
+            return "option 'from' names a stream that the pattern can't match";
     }
     return NULL;
 }

@@ -15,7 +15,7 @@ struct ack {
 struct ack_queue {
     struct ack *ring;
     uint32_t cap, head, count; /* cap: a power of two */
-    uint64_t unanswered;       /* publishes in it */
+    uint64_t unanswered;       /* publishes in it, silent ones not counted */
 };
 
 static struct ack *at(const struct ack_queue *queue, uint32_t i)
@@ -26,6 +26,11 @@ static struct ack *at(const struct ack_queue *queue, uint32_t i)
 bool acks_are_waiting(const struct session *session)
 {
     return session->ack_queue != NULL && session->ack_queue->count > 0;
+}
+
+static uint64_t unanswered(const struct ack *ack)
+{
+    return ack->is_silent ? 0 : ack->ok.count;
 }
 
 static void push(struct session *session, struct ack ack)
@@ -45,7 +50,7 @@ static void push(struct session *session, struct ack ack)
     }
     if (queue->count == 0) list_append(&session->broker->commit.awaiting, &session->in_awaiting);
     queue->count++;
-    queue->unanswered += ack.ok.count;
+    queue->unanswered += unanswered(&ack);
     *at(queue, queue->count - 1) = ack;
 }
 
@@ -53,7 +58,7 @@ static void pop(struct session *session)
 {
     struct ack_queue *queue = session->ack_queue;
     struct ack *first = at(queue, 0);
-    queue->unanswered -= first->ok.count;
+    queue->unanswered -= unanswered(first);
     free(first->text);
     queue->head++;
     if (--queue->count == 0) list_remove(&session->broker->commit.awaiting, &session->in_awaiting);
@@ -61,7 +66,7 @@ static void pop(struct session *session)
 
 static void answer(struct session *session, const struct ack *ack)
 {
-    session_note_answered(session, ack->ok.last_pid, ack->code != 0);
+    pids_note_answered(session, ack->ok.last_pid);
     if (ack->is_silent || session->link == NULL) return;
     if (ack->code != 0) {
         reply_puback(session,
@@ -113,6 +118,7 @@ void acks_count(struct session *session, const struct ack_pending *more)
 void acks_error(struct session *session, uint64_t pid, uint32_t code, const char *text)
 {
     acks_flush(session); /* an ok for those before */
+    pids_note_refused(session, pid, pid);
     struct ack ack = {.ok = {.count = 1, .last_pid = pid}, .code = code, .text = strdup(text)};
     if (ack.text == NULL) abort(); /* small */
     if (acks_are_waiting(session)) {
@@ -132,7 +138,9 @@ uint64_t acks_unanswered(const struct session *session)
 static void answer_failed(struct session *session, const struct ack *ack, uint32_t code, const char *text)
 {
     struct ack one = {.ok = {.count = 1}, .code = code, .text = (char *)text, .is_silent = ack->is_silent};
-    for (uint64_t pid = ack->ok.last_pid - ack->ok.count + 1; pid <= ack->ok.last_pid; pid++) {
+    uint64_t first_pid = ack->ok.last_pid - ack->ok.count + 1;
+    pids_note_refused(session, first_pid, ack->ok.last_pid);
+    for (uint64_t pid = first_pid; pid <= ack->ok.last_pid; pid++) {
         one.ok.last_pid = pid;
         answer(session, &one);
     }
@@ -177,16 +185,39 @@ void acks_renumber(struct broker *broker, const struct stream *stream, uint64_t 
     }
 }
 
+/* Refusals and answers to what came a second time say nothing that isn't known without them. */
+static bool says_something(const struct ack *ack)
+{
+    return ack->code == 0 && !ack->ok.accepted_before;
+}
+
 void acks_adopt(struct session *session, struct session *from)
 {
     acks_flush(from);
     while (acks_are_waiting(from)) {
         struct ack ack = *at(from->ack_queue, 0);
-        ack.is_silent = true;
-        at(from->ack_queue, 0)->text = NULL;
         pop(from);
-        push(session, ack);
+        ack.is_silent = true;
+        if (says_something(&ack)) push(session, ack);
     }
+}
+
+uint64_t acks_batch_of(const struct session *session, uint64_t pid, uint32_t *count)
+{
+    uint64_t end = pid + *count;
+    for (uint32_t i = acks_are_waiting(session) ? session->ack_queue->count : 0; i > 0; i--) {
+        const struct ack *ack = at(session->ack_queue, i - 1);
+        uint64_t first_pid = ack->ok.last_pid - ack->ok.count + 1;
+        session->broker->work += i % 64 == 0;
+        if (!says_something(ack)) continue;
+        if (first_pid > pid && first_pid < end) end = first_pid;
+        if (first_pid > pid || ack->ok.last_pid < pid) continue;
+        if (ack->ok.last_pid + 1 < end) end = ack->ok.last_pid + 1;
+        *count = (uint32_t)(end - pid);
+        return ack->ok.batch;
+    }
+    *count = (uint32_t)(end - pid);
+    return 0;
 }
 
 void acks_free(struct session *session)

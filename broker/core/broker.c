@@ -59,6 +59,7 @@ struct broker *broker_new(struct env *env, const struct broker_limits *limits)
 
 void broker_free(struct broker *broker)
 {
+    sessions_free(broker);
     assert(broker->sessions == NULL && broker->dead == NULL);
     will_free_all(broker);
     commit_free(broker);
@@ -164,9 +165,7 @@ static void free_dead(struct broker *broker)
             broker->dead = session;
             continue;
         }
-        if (session->prev != NULL) session->prev->next = session->next;
-        else broker->sessions = session->next;
-        if (session->next != NULL) session->next->prev = session->prev;
+        session_unlink(session);
         broker->sessions_count--;
         free(session);
     }
@@ -232,6 +231,7 @@ void broker_figures(const struct broker *broker, struct broker_figures *out)
 {
     *out = broker->figures;
     out->sessions = broker->sessions_count;
+    out->sessions_away = broker->away_count;
     out->subscriptions = broker->subscriptions_count;
     out->retained = broker->retained.topics.count;
     out->retained_bytes = broker->retained.bytes;

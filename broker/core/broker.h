@@ -23,7 +23,7 @@ struct store;
 /* Limits that the operator sets. Bytes unless the name says otherwise. broker_defaults() fills them. */
 struct broker_limits {
     uint32_t max_payload;          /* of one message */
-    uint32_t max_sessions_count;
+    uint32_t max_sessions_count;   /* connections; and as many sessions of clients that are away */
     uint32_t max_subs_count;       /* of one connection */
     uint64_t queue_msgs_count;     /* a subscription's queue, when it does not say */
     uint64_t queue_bytes;
@@ -42,7 +42,7 @@ struct broker_limits {
 };
 
 struct broker *broker_new(struct env *env, const struct broker_limits *limits); /* limits NULL: defaults */
-void broker_free(struct broker *broker); /* every session must be gone */
+void broker_free(struct broker *broker); /* every connection must be gone */
 void broker_defaults(struct broker_limits *limits);
 
 /* Messages of these topics are kept. Texts are copied. */
@@ -86,11 +86,12 @@ bool broker_wants_turn(const struct broker *broker);
 
 /* Graceful stop: tells every client (BYE 113) after flushing what it holds. Done when broker_sessions() is 0. */
 void broker_stop(struct broker *broker);
-size_t broker_sessions(const struct broker *broker);
+size_t broker_sessions(const struct broker *broker); /* connections */
 
 /* For tests and operators: what the broker holds. */
 struct broker_figures {
     uint64_t sessions, subscriptions, retained, retained_bytes;
+    uint64_t sessions_away;        /* wait for their clients */
     uint64_t runs, run_bytes;      /* alive, and the memory of their own that they hold */
     uint64_t slabs;
     uint64_t messages_in, bytes_in;       /* MSG frames taken from publishers */
@@ -103,7 +104,7 @@ uint64_t broker_held_bytes(const struct broker *broker);
 
 /* For tests: each subscription in turn, while fn returns true. matched = sent + lost + queued. */
 struct subscription_figures {
-    struct link *link;
+    struct link *link;             /* NULL: its client is away */
     uint32_t sid;
     uint64_t matched, sent, lost, queued, queued_bytes;
 };

@@ -51,7 +51,7 @@ static void reserve(struct mailbox *box, uint64_t bytes)
 static bool lacks_room(const struct delivery *delivery, struct mailbox *box, uint32_t len)
 {
     struct part with = {0, delivery->stretch.len + len, delivery->stretch.count + 1};
-    if (box->policy != MPS_POLICY_BLOCK || delivery->from == NULL || box->gave_up) return false;
+    if (box->policy != MPS_POLICY_BLOCK || delivery->from == NULL || box->gave_up || mailbox_is_away(box)) return false;
     if (box->rx_max > 0 && len > box->rx_max) return false;
     return !mailbox_never_fits(box, len) && !mailbox_has_room(box, with, reserved_bytes(box));
 }

@@ -159,7 +159,8 @@ static struct piece *plan_gap(struct flush_plan *plan, enum piece_kind kind, str
                               uint64_t count)
 {
     struct mps_out out = open_scratch(plan);
-    mps_encode_gap(&out, &(struct mps_gap){.sid = sub->sid, .has_count = true, .count = count, .reason = reason});
+    bool has_count = reason != MPS_GAP_RESTARTED; /* nobody knows */
+    mps_encode_gap(&out, &(struct mps_gap){.sid = sub->sid, .has_count = has_count, .count = count, .reason = reason});
     return add_frame(plan, kind, sub, &out);
 }
 

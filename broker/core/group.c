@@ -140,6 +140,7 @@ void group_join(struct subscription *sub, mps_view name, const struct terms *ter
     sub->member->served = group->served;
     enlist(group, sub);
     group->members_count++;
+    group->away_count += session->state == SESSION_AWAY;
     group_dirty(group);
 }
 
@@ -218,9 +219,17 @@ void group_leave(struct subscription *sub, bool gently)
     sub->group = NULL;
     free(sub->member);
     sub->member = NULL;
+    group->away_count -= sub->session->state == SESSION_AWAY;
     if (--group->members_count > 0) return;
     if (gently) inherit(sub, group);
     group_free(group);
+}
+
+void group_forget_place(struct group *group)
+{
+    if (group->box.cursor == NULL) return;
+    cursor_forget(group->box.cursor);
+    cursor_free(group->box.cursor);
 }
 
 /* ---- who can be given something ----------------------------------------------------------------------------- */
@@ -245,6 +254,17 @@ void group_session_gone(struct session *session)
     if (!session->is_waking) return;
     session->is_waking = false;
     list_remove(&session->broker->waking, &session->in_waking);
+}
+
+void group_member_away(struct subscription *sub)
+{
+    struct group *group = sub->group;
+    if (++group->away_count == group->members_count) hold_wake_all(&group->box); /* nobody makes room */
+}
+
+void group_member_back(struct subscription *sub)
+{
+    sub->group->away_count--;
 }
 
 void group_session_written(struct session *session)

@@ -16,24 +16,18 @@ bool frame_decoded(struct session *session, enum mps_op op, enum mps_code code, 
 
 /* ---- HELLO ------------------------------------------------------------------------------------------------- */
 
-static bool has_id(const struct hash_node *node, const void *key)
+/* Whoever has this id: its session goes on here, or ends. Returns whether it goes on. */
+static bool take_id(struct session *session, mps_view id, bool clean)
 {
-    return mps_view_equal(container_of(node, struct session, in_ids)->id, *(const mps_view *)key);
-}
-
-static void take_id(struct session *session, mps_view id)
-{
-    struct broker *broker = session->broker;
-    uint64_t hash = hash_bytes(broker->seed, id.ptr, id.len);
-    struct hash_node *node = hash_find(&broker->ids, hash, has_id, &id);
-    if (node != NULL)
-        session_byef(container_of(node, struct session, in_ids), MPS_TAKEN_OVER,
-                     "another connection took over the client id '%s'", printable(id));
-    uint8_t *own = malloc(id.len);
-    if (own == NULL) abort(); /* at most MPS_ID_MAX bytes */
-    memcpy(own, id.ptr, id.len);
-    session->id = (mps_view){own, id.len};
-    hash_add(&broker->ids, &session->in_ids, hash);
+    struct session *other = session_find(session->broker, id);
+    bool resumes = other != NULL && other->sess_s > 0 && session->sess_s > 0 && !clean;
+    bool is_connected = other != NULL && other->state != SESSION_AWAY;
+    if (resumes) session_resume(session, other);
+    else if (other != NULL) session_end(other);
+    if (is_connected)
+        session_byef(other, MPS_TAKEN_OVER, "another connection took over the client id '%s'", printable(id));
+    if (!resumes) session_set_id(session, id);
+    return resumes;
 }
 
 /* A name for a client that brings none: random, so that nobody else has it. */
@@ -47,10 +41,10 @@ static void make_id(struct session *session)
         name[4 + 2 * i] = (uint8_t)digits[random[i] >> 4];
         name[5 + 2 * i] = (uint8_t)digits[random[i] & 15];
     }
-    take_id(session, (mps_view){name, sizeof name});
+    take_id(session, (mps_view){name, sizeof name}, true);
 }
 
-static void reply_welcome(struct session *session, const struct mps_hello *hello)
+static void reply_welcome(struct session *session, const struct mps_hello *hello, bool resumed, uint64_t last_pid)
 {
     const struct broker *broker = session->broker;
     uint8_t room[512], inbox[64];
@@ -60,7 +54,10 @@ static void reply_welcome(struct session *session, const struct mps_hello *hello
                                                    .inbox = inbox_prefix(session, inbox),
                                                    .epoch = broker->epoch,
                                                    .ka_s = session->ka_ms / 1000,
-                                                   .has_sess = hello->sess_s > 0,
+                                                   .resumed = resumed,
+                                                   .last_pid = last_pid,
+                                                   .sess_s = session->sess_s,
+                                                   .has_sess = session->sess_s != hello->sess_s,
                                                    .max_payload = broker->limits.max_payload,
                                                    .max_topic = MPS_TOPIC_MAX,
                                                    .max_subs = broker->limits.max_subs_count,
@@ -90,6 +87,11 @@ static bool admits(struct session *session, const struct mps_hello *hello)
     return false;
 }
 
+static uint32_t least(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
+}
+
 void handle_HELLO(struct session *session, mps_view frame)
 {
     struct mps_hello hello;
@@ -106,17 +108,21 @@ void handle_HELLO(struct session *session, mps_view frame)
         !frame_decoded(session, MPS_OP_HELLO, mps_decode_will(hello.will, &will, &what), &what))
         return;
     const struct broker_limits *limits = &session->broker->limits;
-    uint32_t ka_s = hello.ka_s < limits->keepalive_max_s ? hello.ka_s : limits->keepalive_max_s;
-    session->ka_ms = ka_s * 1000;
+    session->ka_ms = least(hello.ka_s, limits->keepalive_max_s) * 1000;
+    session->sess_s = least(hello.sess_s, limits->session_max_s);
     session->rx_max = hello.rx_max;
     session->half = hello.half;
     session_set_state(session, SESSION_READY);
-    if (hello.id.ptr != NULL) take_id(session, hello.id);
+    bool resumed = false;
+    if (hello.id.ptr != NULL) resumed = take_id(session, hello.id, hello.clean);
     else make_id(session);
+    session->has_own_id = hello.id.ptr != NULL;
+    uint64_t last_pid = pids_begin(session, hello.boot);
+    session_keep(session);
     will_forget_id(session->broker, session->id);
     inbox_open(session);
     session_keepalive(session);
-    reply_welcome(session, &hello);
+    reply_welcome(session, &hello, resumed, last_pid);
     if (hello.will.ptr == NULL) return;
     char text[400];
     uint32_t code = will_set(session, &will, text, sizeof text);
@@ -179,6 +185,7 @@ void handle_PUB(struct session *session, mps_view frame)
                      (unsigned long long)session->next_pid);
         return;
     }
+    if (acknowledged && session->next_pid == 0 && !pids_go_on(session, pub.pid)) return;
     session->terms = pub;
     if (acknowledged) session->next_pid = pub.pid;
 }
@@ -223,7 +230,8 @@ void handle_UNSUB(struct session *session, mps_view frame)
         mark.sent = box->sent;
         mark.lost = box->lost + mailbox_waiting(box);
         session->broker->figures.copies_lost += mailbox_waiting(box);
-        subscription_free(sub);
+        if (sub->group != NULL && sub->group->members_count == 1) group_forget_place(sub->group);
+        subscription_end(sub);
     }
     if (session->held.sid == unsub.sid) session->held.sid = UINT32_MAX; /* if the sid comes again, it is said again */
     uint8_t room[MPS_SMALL_FRAME_MAX];

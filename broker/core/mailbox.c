@@ -80,6 +80,13 @@ bool mailbox_has_room(struct mailbox *box, struct part part, uint64_t reserved_b
     return mailbox_fits(box, part, allowed) && memory <= mailbox_memory_allowed(allowed);
 }
 
+bool mailbox_is_away(const struct mailbox *box)
+{
+    if (box->session != NULL) return box->session->state != SESSION_READY;
+    const struct group *group = container_of(box, struct group, box);
+    return group->away_count == group->members_count;
+}
+
 /* ---- losing ------------------------------------------------------------------------------------------------- */
 
 void mailbox_count_lost(struct mailbox *box, uint64_t count)
@@ -334,6 +341,51 @@ void mailbox_take_back(struct mailbox *box, struct mailbox **from, uint32_t from
     }
     free(list);
     mailbox_account(box, was);
+}
+
+/* All of the queue anew, without what is longer. */
+static void push_shorter(struct mailbox *box, uint32_t rx_max)
+{
+    struct queue old = box->queue;
+    box->queue = (struct queue){0};
+    for (uint32_t i = 0; i < old.entries; i++) {
+        struct queue_entry *entry = queue_at(&old, i);
+        if (i == old.before) queue_mark(&box->queue);
+        if (entry->run == NULL) queue_push_gap(&box->queue, (enum mps_gap_reason)entry->off, entry->count);
+        if (entry->run == NULL) continue;
+        for (uint32_t at = entry->off, end, one; at < entry->off + entry->len; at = end) {
+            end = run_frame_end(entry->run, at, at, &one);
+            if (end - at <= rx_max) queue_push(&box->queue, entry->run, at, end - at, 1);
+            else mailbox_lose_here(box, MPS_GAP_TOO_LARGE, 1);
+        }
+    }
+    if (old.before >= old.entries) queue_mark(&box->queue);
+    queue_clear(&old, &box->broker->runs);
+}
+
+/* Each entry is one message, and stays where the index says that it is. */
+static void lose_longer(struct mailbox *box, uint32_t rx_max)
+{
+    for (uint32_t i = 0; i < box->queue.entries; i++) {
+        const struct queue_entry *entry = queue_at(&box->queue, i);
+        if (entry->run == NULL || entry->len <= rx_max) continue;
+        latest_forget(box->latest, queue_frame(entry), box->queue.first + i);
+        mailbox_count_lost(box, 1);
+        queue_lose_at(&box->queue, &box->broker->runs, i, MPS_GAP_TOO_LARGE);
+    }
+}
+
+void mailbox_set_rx_max(struct mailbox *box, uint32_t rx_max)
+{
+    bool is_less = rx_max > 0 && (box->rx_max == 0 || rx_max < box->rx_max);
+    box->rx_max = rx_max;
+    if (!is_less || box->queue.entries == 0) return;
+    struct totals was = mailbox_totals(box);
+    if (box->latest != NULL) lose_longer(box, rx_max);
+    else push_shorter(box, rx_max);
+    box->broker->work += box->queue.entries;
+    mailbox_account(box, was);
+    mailbox_activate(box);
 }
 
 /* ---- life --------------------------------------------------------------------------------------------------- */

@@ -5,6 +5,9 @@
  *      |--groups--> group --mailbox, members--> subscription
  *      \--retained--> value --> run
  *
+ * A session that outlives its connection goes over to a struct session without a link, and from there to the one that the
+ * client comes back with (away.c).
+ *
  * Data flows one way: session_read (input.c) -> messages.c -> publish.c -> router.c -> mailbox.c/queue.c -> group.c ->
  * flush.c. */
 #ifndef BROKER_MODEL_H
@@ -89,6 +92,8 @@ struct subscription {
     struct mailbox box;
 
     struct hash_node in_subs;         /* of its session, by sid */
+    uint64_t credit_then;             /* while its connection ends: credit once the client is back; 0: as it is */
+    uint64_t kept_hash;               /* of the SUB frame that is its record; 0: it has none */
     struct member *member;            /* of .group, or NULL */
     uint8_t pattern_len;
     uint8_t pattern[];
@@ -112,6 +117,7 @@ struct group {
     struct list resting;              /* who can't: the link is full, or there is no credit */
     struct list returning;            /* who was given something that the link did not take */
     uint32_t members_count;
+    uint32_t away_count;              /* of them, whose session has no connection */
     uint64_t served;                  /* messages given to members */
     struct list_node in_dirty;        /* of the broker, while .is_dirty: it has something, perhaps somebody for it */
     struct list_node in_returning;    /* of the broker, while .returning isn't empty */
@@ -137,6 +143,7 @@ struct will {
     struct timer due;                 /* in broker.wills */
     uint64_t delay_ms;
     bool retain, is_named;            /* is_named: in broker.named_wills */
+    bool is_kept;                     /* it is a record, too */
     uint8_t id_len;
     uint8_t id[MPS_ID_MAX];
     uint32_t len;
@@ -151,6 +158,7 @@ enum session_state {
     SESSION_READY,
     SESSION_ENDING,  /* writes what is queued, then says BYE; what comes in is thrown away */
     SESSION_CLOSING, /* BYE is written or on its way; waits for the peer's end */
+    SESSION_AWAY,    /* never had a link: keeps what a client left, until it is back or has been away for too long */
     SESSION_DEAD,    /* the link is gone; freed at the end of the turn */
 };
 
@@ -193,6 +201,7 @@ struct session {
     struct list handed;               /* members of groups that were given something */
     uint64_t handed_bytes;            /* in this turn */
     struct ack_pending acks;
+    struct pids *pids;                /* what is remembered of its publishing; NULL: nothing is */
     uint32_t cut_off, cut_len;
     bool read_ended;                  /* the peer's stream has ended */
     bool end_sent;                    /* ours too */
@@ -212,7 +221,10 @@ struct session {
     struct list_node in_awaiting;     /* of the broker's commit, while there are some */
     struct list_node in_publishing;   /* of the broker's commit, while .is_publishing */
     bool is_publishing;               /* what it published is to be recorded with its pid */
-    uint32_t sess_s;                  /* how long the session outlives the connection; 0: not at all */
+    bool has_own_id;                  /* the client brought its id */
+    uint32_t sess_s;                  /* it outlives its connection by so much; 0: it doesn't */
+    uint64_t kept_hash;               /* of its record; 0: it has none */
+    struct list_node in_away;         /* of the broker, while AWAY */
 
     /* coming in */
     struct slab *large;               /* a frame that gets a buffer of its own */
@@ -304,7 +316,9 @@ struct broker {
     struct router router;
     struct retained retained;
     struct session *sessions;
-    uint32_t sessions_count;
+    uint32_t sessions_count;          /* with a link, or one that has just gone */
+    struct list away;                 /* sessions that wait for their clients; longest ago comes first */
+    uint32_t away_count;
     uint64_t subscriptions_count;
     struct hash ids;                  /* sessions by client id */
     struct hash inboxes;              /* sessions by inbox_id */
@@ -373,6 +387,34 @@ void session_bye(struct session *session, uint32_t code, const char *text) __att
 void session_byef(struct session *session, uint32_t code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 void session_keepalive(struct session *session);   /* sets its timer anew */
+/* Anew in broker.sessions, without an id. NULL: no memory. */
+struct session *session_alloc(struct broker *broker, enum session_state state);
+void session_unlink(struct session *session);      /* from broker.sessions */
+
+/* away.c: sessions that outlive their connections */
+struct session *session_find(const struct broker *broker, mps_view id); /* by its client's id; NULL: there is none */
+void session_set_id(struct session *session, mps_view id);
+/* The connection is over: what outlives it waits for the client from now on. The session has nothing left then. */
+void session_leave(struct session *session);
+/* The connection is about to end: of what its subscriptions are still to get, only what is queued by now is sent. */
+void session_leave_soon(struct session *session);
+/* The client is back: all that was the other one's is this one's, its id too. A session that was away is gone then. */
+void session_resume(struct session *session, struct session *from);
+/* Ends for good, with its subscriptions and records. A session that was away is gone then. */
+void session_end(struct session *session);
+void session_away_due(struct session *session);    /* the client did not come back in time */
+struct session *session_new_away(struct broker *broker, mps_view id, uint32_t sess_s, uint32_t rx_max);
+void sessions_free(struct broker *broker);         /* those that are away; their records stay */
+
+/* keep.c: sessions and subscriptions as records */
+bool session_is_kept(const struct session *session); /* it is, and what belongs to it is in the store */
+/* Keys of records. Views of room. */
+mps_view subscription_key(mps_view id, uint32_t sid, uint8_t room[STORE_KEY_MAX]);
+struct subscription *subscription_of_key(const struct broker *broker, mps_view key); /* NULL: there is none */
+void session_keep(struct session *session);        /* it is this from now on */
+void session_unkeep(struct session *session);
+void subscription_keep(struct subscription *sub, mps_view frame); /* this is its SUB */
+void subscription_unkeep(struct subscription *sub);
 
 /* input.c: bytes to frames */
 void input_resume(struct session *session);        /* works on .stalled; called from broker_turn() */
@@ -389,10 +431,13 @@ void input_forget(struct session *session);        /* whatever has come in and w
 #undef BOTH
 #undef TO_CLIENT
 
+/* Makes the subscription that a SUB of earlier asked for, if it would be granted now; else NULL. frame: scanned. */
+struct subscription *subscription_restore(struct session *session, mps_view frame);
+
 /* Whether the frame was well-formed; if not, says BYE. what: where the decoder that gave `code` put its complaint. */
 bool frame_decoded(struct session *session, enum mps_op op, enum mps_code code, const char **what);
 
-/* replies.c: what is said to a peer besides messages */
+/* replies.c: what is said to a peer besides messages; nothing to a session without a link */
 void reply_frame(struct session *session, const struct mps_out *out);
 void reply_err(struct session *session, uint32_t code, enum mps_op op, mps_view ref, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
@@ -462,16 +507,23 @@ bool will_load(struct broker *broker, mps_view key, mps_view value);
 bool pids_load(struct broker *broker, mps_view key, mps_view value);
 void sessions_loaded(struct broker *broker);
 
-/* keep.c: sessions beyond their connections */
-bool session_is_kept(const struct session *session);     /* it is, and what belongs to it is in the store */
-/* Keys of records. Views of room. */
-mps_view subscription_key(mps_view id, uint32_t sid, uint8_t room[STORE_KEY_MAX]);
-struct subscription *subscription_of_key(const struct broker *broker, mps_view key); /* NULL: there is none */
-
-/* pids.c: what a session remembers of its publisher */
-void session_note_answered(struct session *session, uint64_t pid, bool is_refused);
-void session_note_stored(struct session *session);  /* what it published up to now will be: its pids go with the commit */
+/* pids.c: what a session remembers of its publisher, so that nothing is published twice by a client that is back. Nothing
+ * happens in sessions without. */
+/* HELLO: the counters of this run of the client's program go on, or begin. Returns up to where all is settled. */
+uint64_t pids_begin(struct session *session, uint64_t boot);
+/* The first PUB of a connection has this pid. Returns false if it can't be: BYE is said. */
+bool pids_go_on(struct session *session, uint64_t pid);
+void pids_note_taken(struct session *session, uint64_t first, uint32_t count); /* they are used up */
+void pids_note_refused(struct session *session, uint64_t first, uint64_t last);
+void pids_note_answered(struct session *session, uint64_t last); /* all up to this one are settled */
+void pids_note_stored(struct session *session);  /* what it published up to now will be: its pids go with the commit */
+/* Whether the message of this pid was accepted when it came before: then it is not to be published again. *count goes down
+ * to that of pids from this one on of which the same is true. */
+bool pids_are_known(const struct session *session, uint64_t pid, uint32_t *count);
+bool pids_may_be_known(const struct session *session); /* the next pid was used before */
 void session_keep_pids(struct session *session);    /* a commit begins: they are put into it */
+void pids_adopt(struct session *session, struct session *from);
+void pids_free(struct session *session);
 
 /* fanout.c: a message, or a run, to everybody on its route */
 /* Messages of one run, one behind the other, that the same mailboxes take. */
@@ -515,6 +567,9 @@ void mailbox_take_back(struct mailbox *box, struct mailbox **from, uint32_t from
 /* Whether so many more messages would be kept, if other queues of its connection take reserved_bytes more. */
 bool mailbox_has_room(struct mailbox *box, struct part part, uint64_t reserved_bytes);
 bool mailbox_never_fits(const struct mailbox *box, uint32_t len);
+bool mailbox_is_away(const struct mailbox *box); /* nobody is there who could make room */
+/* Its reader takes frames up to this from now on; 0: any. What is queued and longer is lost. */
+void mailbox_set_rx_max(struct mailbox *box, uint32_t rx_max);
 void mailbox_expire(struct mailbox *box);   /* what has expired becomes a gap; long queues may have to wait for that */
 /* Why the policy can't be changed to this at the moment; NULL: it can. */
 const char *mailbox_change_error(const struct mailbox *box, enum mps_policy policy);
@@ -576,6 +631,7 @@ struct group *group_find(struct broker *broker, mps_view name, mps_view pattern)
 void group_join(struct subscription *sub, mps_view name, const struct terms *terms);
 /* gently: the last one takes what the group has left. */
 void group_leave(struct subscription *sub, bool gently);
+void group_forget_place(struct group *group);      /* in streams: nobody is to go on there */
 mps_view group_record_key(const struct group *group, uint8_t room[STORE_KEY_MAX]); /* of its cursor's record */
 struct group *group_of_key(struct broker *broker, mps_view key);                   /* NULL: there is none */
 bool group_is_empty(const struct group *group);    /* nothing is left to be handed out */
@@ -583,6 +639,9 @@ void group_dirty(struct group *group);             /* there may be something to 
 void group_member_ready(struct subscription *sub); /* perhaps: it has more credit, or drains */
 void group_session_ready(struct session *session); /* its link takes bytes again */
 void group_session_gone(struct session *session);
+/* The member's connection is gone, or there again. */
+void group_member_away(struct subscription *sub);
+void group_member_back(struct subscription *sub);
 void group_dispatch_all(struct broker *broker);
 /* A flush is over: the link took everything, or is full and what members were given goes back. */
 void group_session_written(struct session *session);
@@ -635,6 +694,7 @@ struct subscription *subscription_new(struct session *session, uint32_t sid, mps
 void subscription_attach(struct subscription *sub);     /* from now on messages match it */
 void subscription_detach(struct subscription *sub);     /* nothing matches it any more; what is queued stays */
 void subscription_free(struct subscription *sub);
+void subscription_end(struct subscription *sub);        /* frees it, and nothing is kept of it */
 static inline mps_view subscription_pattern(const struct subscription *sub)
 {
     return (mps_view){sub->pattern, sub->pattern_len};

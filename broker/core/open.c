@@ -81,23 +81,68 @@ static bool load_record(struct broker *broker, uint32_t kind, mps_view key, mps_
     return false;
 }
 
-static void on_record(void *arg, uint32_t kind, mps_view key, mps_view value)
+/* A record that can be understood only when the streams are known, and what is in them. */
+struct later {
+    struct later *next;
+    uint32_t kind, key_len, value_len;
+    uint8_t bytes[]; /* key, then value */
+};
+
+struct loading {
+    struct broker *broker;
+    struct later *first, *last;
+};
+
+static void take_record(struct broker *broker, uint32_t kind, mps_view key, mps_view value)
 {
-    struct broker *broker = arg;
     if (load_record(broker, kind, key, value)) return;
     log_peer(broker, LOG_ERROR, "a record of kind %u in the store means nothing and is ignored", kind);
 }
 
+static void take_later(struct loading *loading, uint32_t kind, mps_view key, mps_view value)
+{
+    struct later *later = malloc(sizeof *later + key.len + value.len);
+    if (later == NULL) abort(); /* at the start; the record itself will take as much */
+    *later = (struct later){.kind = kind, .key_len = key.len, .value_len = value.len};
+    if (key.len > 0) memcpy(later->bytes, key.ptr, key.len);
+    if (value.len > 0) memcpy(later->bytes + key.len, value.ptr, value.len);
+    if (loading->last != NULL) loading->last->next = later;
+    else loading->first = later;
+    loading->last = later;
+}
+
+static void take_rest(struct loading *loading)
+{
+    for (struct later *later; (later = loading->first) != NULL; free(later)) {
+        loading->first = later->next;
+        mps_view key = {later->bytes, later->key_len}, value = {later->bytes + later->key_len, later->value_len};
+        take_record(loading->broker, later->kind, key, value);
+    }
+}
+
+static void free_rest(struct loading *loading)
+{
+    for (struct later *later; (later = loading->first) != NULL; free(later)) loading->first = later->next;
+}
+
+static void on_record(void *arg, uint32_t kind, mps_view key, mps_view value)
+{
+    struct loading *loading = arg;
+    bool waits = kind > RECORD_STREAM && kind != RECORD_RETAINED;
+    if (waits) take_later(loading, kind, key, value);
+    else take_record(loading->broker, kind, key, value);
+}
+
 static void on_damaged(void *arg, const char *text)
 {
-    struct broker *broker = arg;
+    struct broker *broker = ((struct loading *)arg)->broker;
     broker->env->log(broker->env, LOG_ERROR, text);
 }
 
 /* How old it is by the wall's clock; what seems to come from the future has come now. */
 static void on_block(void *arg, const struct store_block *block)
 {
-    struct broker *broker = arg;
+    struct broker *broker = ((struct loading *)arg)->broker;
     struct stream *stream = stream_by_number(broker, block->stream);
     char name[32];
     if (stream == NULL) { /* its record is damaged: the messages are not lost, only its name is */
@@ -206,14 +251,18 @@ int broker_open_store(struct broker *broker, struct store *store, const struct s
                       char *text, size_t text_cap)
 {
     char why[STORE_TEXT_MAX];
-    struct store_visitor visitor = {.record = on_record, .block = on_block, .damaged = on_damaged, .arg = broker};
+    struct loading loading = {.broker = broker};
+    struct store_visitor visitor = {.record = on_record, .block = on_block, .damaged = on_damaged, .arg = &loading};
     broker->commit.store = store;
     store->events = (struct store_events){.committed = commit_done, .read_done = chunk_read_done, .arg = broker};
-    if (store->load(store, &visitor, why) != 0) {
-        snprintf(text, text_cap, "%s", why);
+    int result = store->load(store, &visitor, why);
+    if (result != 0) snprintf(text, text_cap, "%s", why);
+    else result = configure_all(broker, streams, count, text, text_cap);
+    if (result != 0) {
+        free_rest(&loading);
         return -1;
     }
-    if (configure_all(broker, streams, count, text, text_cap) != 0) return -1;
+    take_rest(&loading);
     keep_epoch(broker);
     sessions_loaded(broker);
     return 0;

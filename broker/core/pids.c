@@ -1,18 +1,249 @@
+#include <stdlib.h>
+#include <string.h>
+
 #include "model.h"
 
-void session_note_answered(struct session *session, uint64_t pid, bool is_refused)
+/* Ranges of refused pids that are remembered. More than these, and those next to each other become one. */
+#define REFUSED_MAX 64u
+
+struct range {
+    uint64_t first, last;
+};
+
+/* Of a session and one run of the client's program, which `boot` names. pids go up by one with each acknowledged
+ * message. What is not above .accepted came before: it is published again only if it was refused, of which the client
+ * may not know. */
+struct pids {
+    uint64_t boot;
+    uint64_t accepted;     /* the highest that was taken */
+    uint64_t answered;     /* all up to here are settled */
+    uint64_t told;         /* the last_pid of WELCOME: this connection goes on behind it */
+    uint64_t stored;       /* the highest of a message that went to a stream */
+    struct range *refused; /* ascending, apart from each other; NULL: there never were any */
+    uint32_t refused_count;
+};
+
+/* ---- refused ------------------------------------------------------------------------------------------------ */
+
+/* The first range that doesn't end before this pid; .refused_count: none. */
+static uint32_t place_of(const struct pids *pids, uint64_t pid)
 {
-    (void)session;
-    (void)pid;
-    (void)is_refused;
+    uint32_t i = 0;
+    while (i < pids->refused_count && pids->refused[i].last < pid) i++;
+    return i;
 }
 
-void session_note_stored(struct session *session)
+static void remove_at(struct pids *pids, uint32_t i)
 {
-    (void)session;
+    pids->refused_count--;
+    memmove(pids->refused + i, pids->refused + i + 1, (pids->refused_count - i) * sizeof pids->refused[0]);
+}
+
+static void insert_at(struct pids *pids, uint32_t i, struct range range)
+{
+    memmove(pids->refused + i + 1, pids->refused + i, (pids->refused_count - i) * sizeof pids->refused[0]);
+    pids->refused[i] = range;
+    pids->refused_count++;
+}
+
+static uint64_t distance_behind(const struct pids *pids, uint32_t i)
+{
+    return pids->refused[i + 1].first - pids->refused[i].last;
+}
+
+static void merge_nearest(struct pids *pids)
+{
+    uint32_t nearest = 0;
+    for (uint32_t i = 1; i + 1 < pids->refused_count; i++)
+        if (distance_behind(pids, i) < distance_behind(pids, nearest)) nearest = i;
+    pids->refused[nearest].last = pids->refused[nearest + 1].last;
+    remove_at(pids, nearest + 1);
+}
+
+static void add_refused(struct pids *pids, struct range range)
+{
+    if (pids->refused == NULL) pids->refused = malloc((REFUSED_MAX + 1) * sizeof pids->refused[0]);
+    if (pids->refused == NULL) abort(); /* small */
+    uint32_t i = place_of(pids, range.first > 0 ? range.first - 1 : 0);
+    while (i < pids->refused_count && pids->refused[i].first <= range.last + 1) { /* they touch */
+        if (pids->refused[i].first < range.first) range.first = pids->refused[i].first;
+        if (pids->refused[i].last > range.last) range.last = pids->refused[i].last;
+        remove_at(pids, i);
+    }
+    insert_at(pids, i, range);
+    if (pids->refused_count > REFUSED_MAX) merge_nearest(pids);
+}
+
+static void forget_refused(struct pids *pids, struct range range)
+{
+    uint32_t i = place_of(pids, range.first);
+    while (i < pids->refused_count && pids->refused[i].first <= range.last) {
+        struct range was = pids->refused[i];
+        remove_at(pids, i);
+        if (was.last > range.last) insert_at(pids, i, (struct range){range.last + 1, was.last});
+        if (was.first < range.first) insert_at(pids, i++, (struct range){was.first, range.first - 1});
+        if (was.last > range.last) break;
+    }
+    if (pids->refused_count > REFUSED_MAX) merge_nearest(pids);
+}
+
+/* ---- counters ----------------------------------------------------------------------------------------------- */
+
+static struct pids *pids_new(struct session *session, uint64_t boot)
+{
+    session->pids = calloc(1, sizeof *session->pids);
+    if (session->pids == NULL) abort(); /* small */
+    session->pids->boot = boot;
+    return session->pids;
+}
+
+void pids_free(struct session *session)
+{
+    if (session->pids == NULL) return;
+    if (session->is_publishing) list_remove(&session->broker->commit.publishing, &session->in_publishing);
+    session->is_publishing = false;
+    free(session->pids->refused);
+    free(session->pids);
+    session->pids = NULL;
+}
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+uint64_t pids_begin(struct session *session, uint64_t boot)
+{
+    if (session->pids != NULL && session->pids->boot != boot) {
+        acks_free(session); /* what waits is of another run of the program */
+        pids_free(session);
+    }
+    if (session->sess_s == 0 || boot == 0) return 0;
+    struct pids *pids = session->pids != NULL ? session->pids : pids_new(session, boot);
+    pids->told = pids->answered;
+    if (pids->refused_count > 0) pids->told = least(pids->told, pids->refused[0].first - 1);
+    return pids->told;
+}
+
+bool pids_go_on(struct session *session, uint64_t pid)
+{
+    struct pids *pids = session->pids;
+    if (pids == NULL) return true;
+    if (pid <= pids->told) {
+        session_byef(session, MPS_PID_ORDER, "PUB has pid %llu, but all up to %llu are settled",
+                     (unsigned long long)pid, (unsigned long long)pids->told);
+        return false;
+    }
+    if (pids->refused_count > 0) forget_refused(pids, (struct range){1, pid - 1}); /* the client knows of them */
+    if (pids->accepted < pid - 1) pids->accepted = pid - 1;
+    if (pids->answered < pid - 1) pids->answered = pid - 1;
+    return true;
+}
+
+void pids_note_taken(struct session *session, uint64_t first, uint32_t count)
+{
+    struct pids *pids = session->pids;
+    uint64_t last = first + count - 1;
+    if (pids->refused_count > 0) forget_refused(pids, (struct range){first, last});
+    if (last > pids->accepted) pids->accepted = last;
+}
+
+void pids_note_refused(struct session *session, uint64_t first, uint64_t last)
+{
+    if (session->pids != NULL) add_refused(session->pids, (struct range){first, last});
+}
+
+void pids_note_answered(struct session *session, uint64_t last)
+{
+    struct pids *pids = session->pids;
+    if (pids != NULL && last > pids->answered) pids->answered = last;
+}
+
+bool pids_may_be_known(const struct session *session)
+{
+    return session->terms.pid > 0 && session->terms.pid <= session->pids->accepted;
+}
+
+bool pids_are_known(const struct session *session, uint64_t pid, uint32_t *count)
+{
+    const struct pids *pids = session->pids;
+    uint32_t i = place_of(pids, pid);
+    bool is_refused = i < pids->refused_count && pids->refused[i].first <= pid;
+    uint64_t end = UINT64_MAX; /* from here on it is different */
+    if (pid <= pids->accepted && !is_refused) end = pids->accepted + 1;
+    if (i < pids->refused_count) end = least(end, is_refused ? pids->refused[i].last + 1 : pids->refused[i].first);
+    if (end - pid < *count) *count = (uint32_t)(end - pid);
+    return pid <= pids->accepted && !is_refused;
+}
+
+void pids_adopt(struct session *session, struct session *from)
+{
+    if (from->pids == NULL) return;
+    acks_adopt(session, from);
+    session->pids = from->pids;
+    from->pids = NULL;
+    if (!from->is_publishing) return;
+    struct list *publishing = &session->broker->commit.publishing;
+    list_remove(publishing, &from->in_publishing);
+    list_append(publishing, &session->in_publishing);
+    from->is_publishing = false;
+    session->is_publishing = true;
+}
+
+/* ---- as a record -------------------------------------------------------------------------------------------- */
+
+void pids_note_stored(struct session *session)
+{
+    struct pids *pids = session->pids;
+    if (pids == NULL) return;
+    uint64_t last = session->terms.pid - 1;
+    if (last > pids->stored) pids->stored = last;
+    if (session->is_publishing) return;
+    session->is_publishing = true;
+    list_append(&session->broker->commit.publishing, &session->in_publishing);
 }
 
 void session_keep_pids(struct session *session)
 {
+    const struct pids *pids = session->pids;
+    uint8_t room[32 + REFUSED_MAX * 18];
+    struct mps_out out = mps_out_open(room, sizeof room);
     list_remove(&session->broker->commit.publishing, &session->in_publishing);
+    session->is_publishing = false;
+    mps_put_array(&out, 2 + 2 * pids->refused_count);
+    mps_put_uint(&out, pids->boot);
+    mps_put_uint(&out, pids->stored);
+    for (uint32_t i = 0; i < pids->refused_count; i++) {
+        mps_put_uint(&out, pids->refused[i].first);
+        mps_put_uint(&out, pids->refused[i].last);
+    }
+    keep_put(session->broker, RECORD_PUBLISHER, session->id, mps_out_view(&out));
+}
+
+static void load_refused(struct mps_reader *r, struct pids *pids, uint64_t count)
+{
+    uint64_t before = 0;
+    for (uint64_t i = 0; i < count && r->bad == NULL; i++) {
+        struct range range;
+        range.first = mps_read_uint(r, MPS_NUMBER_MAX, "first refused");
+        range.last = mps_read_uint(r, MPS_NUMBER_MAX, "last refused");
+        if (range.first <= before || range.last < range.first) return; /* no list that was ever written */
+        before = range.last;
+        if (r->bad == NULL) add_refused(pids, range);
+    }
+}
+
+bool pids_load(struct broker *broker, mps_view key, mps_view value)
+{
+    struct session *session = session_find(broker, key);
+    struct mps_reader r = mps_reader_open(value);
+    uint64_t count = mps_read_array(&r, "publisher");
+    uint64_t boot = mps_read_uint(&r, UINT64_MAX, "boot");
+    uint64_t stored = mps_read_uint(&r, MPS_NUMBER_MAX, "pid");
+    if (r.bad != NULL || boot == 0 || count < 2 || count % 2 != 0 || session == NULL || session->pids != NULL)
+        return false;
+    struct pids *pids = pids_new(session, boot);
+    pids->accepted = pids->answered = pids->stored = stored;
+    load_refused(&r, pids, (count - 2) / 2);
+    return r.bad == NULL;
 }

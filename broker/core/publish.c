@@ -20,6 +20,7 @@ static bool take_pids(struct session *session, uint32_t count, uint64_t *first)
     }
     session->terms.pid += count;
     session->next_pid = session->terms.pid;
+    if (session->pids != NULL) pids_note_taken(session, *first, count);
     return true;
 }
 
@@ -29,10 +30,43 @@ static void refuse_one(struct session *session, uint64_t pid, mps_view topic, ui
     else reply_msg_err(session, code, topic, text);
 }
 
+/* These are answered once their batch is stored. */
+static void count_waiting(struct session *session, const struct ack_pending *acks)
+{
+    acks_count(session, acks);
+    uint32_t window = session->broker->limits.pub_window_count;
+    if (acks->batch > 0 && acks_unanswered(session) > window)
+        session_byef(session, MPS_PUB_WINDOW, "more than %u publishes wait for their answer", window);
+}
+
+/* The next count messages came before, and were accepted: they are answered, when what they wait for is stored. */
+static void answer_known(struct session *session, uint32_t count)
+{
+    while (count > 0 && session->state == SESSION_READY) {
+        struct ack_pending acks = {.accepted_before = true};
+        uint64_t pid = session->terms.pid;
+        uint32_t part = count;
+        acks.batch = acks_batch_of(session, pid, &part);
+        acks.count = part;
+        acks.last_pid = pid + part - 1;
+        session->terms.pid += part;
+        session->next_pid = session->terms.pid;
+        count -= part;
+        count_waiting(session, &acks);
+    }
+}
+
+static bool next_is_known(const struct session *session, uint32_t *count)
+{
+    return session->pids != NULL && pids_may_be_known(session) && pids_are_known(session, session->terms.pid, count);
+}
+
 void publish_refuse(struct session *session, mps_view topic, uint32_t code, const char *text)
 {
     uint64_t pid;
-    if (take_pids(session, 1, &pid)) refuse_one(session, pid, topic, code, text);
+    uint32_t one = 1;
+    if (next_is_known(session, &one)) answer_known(session, 1);
+    else if (take_pids(session, 1, &pid)) refuse_one(session, pid, topic, code, text);
 }
 
 static void refuse_run(struct session *session, const struct publish *publish, uint32_t code, const char *text)
@@ -57,11 +91,8 @@ static void count_acks(struct session *session, const struct route *route, uint6
         acks.stream = route->stream;
         acks.seq = last_seq;
     }
-    if (route->stream != NULL) session_note_stored(session);
-    acks_count(session, &acks);
-    uint32_t window = session->broker->limits.pub_window_count;
-    if (acks.batch > 0 && acks_unanswered(session) > window)
-        session_byef(session, MPS_PUB_WINDOW, "more than %u publishes wait for their answer", window);
+    if (route->stream != NULL) pids_note_stored(session);
+    count_waiting(session, &acks);
 }
 
 /* Frames of a run are kept, if their topic is. Returns the position of the last one. */
@@ -286,7 +317,7 @@ static void publish_requests(struct session *session, const struct publish *publ
     }
 }
 
-uint32_t publish_run(struct session *session, const struct publish *publish, uint64_t work_end)
+static uint32_t publish_new(struct session *session, const struct publish *publish, uint64_t work_end)
 {
     struct broker *broker = session->broker;
     struct run *run = publish->run;
@@ -309,6 +340,49 @@ uint32_t publish_run(struct session *session, const struct publish *publish, uin
     broker->figures.messages_in += taken;
     broker->figures.bytes_in += taken == run->count ? run->len : run_skip(run, 0, taken);
     return taken;
+}
+
+/* Some of a run's messages. */
+static uint32_t publish_part(struct session *session, const struct publish *publish, uint32_t from, uint32_t count,
+                             uint64_t work_end)
+{
+    struct run_pool *runs = &session->broker->runs;
+    struct run *run = publish->run;
+    uint32_t off = run_skip(run, 0, from), last = run_skip(run, off, count - 1);
+    uint32_t one, end = run_frame_end(run, last, last, &one);
+    struct publish part = {.run = run_slice(runs, run, off, end - off, count, last), .route = publish->route};
+    struct mps_msg msg;
+    const char *what;
+    mps_decode_msg((mps_view){run->bytes + off, run_skip(run, off, 1) - off}, &msg, &what); /* accepted when it came */
+    part.topic = msg.topic;
+    part.props = msg.props;
+    uint32_t taken = publish_new(session, &part, work_end);
+    run_unref(runs, part.run);
+    return taken;
+}
+
+/* A client that is back sends what it does not know to be settled: what was accepted is not published again. */
+static uint32_t publish_again(struct session *session, const struct publish *publish, uint64_t work_end)
+{
+    uint32_t taken = 0, all = publish->run->count;
+    while (taken < all && session->state == SESSION_READY) {
+        uint32_t count = all - taken;
+        if (next_is_known(session, &count)) {
+            answer_known(session, count);
+            taken += count;
+            continue;
+        }
+        uint32_t part = publish_part(session, publish, taken, count, work_end);
+        taken += part;
+        if (part < count) break;
+    }
+    return session->state == SESSION_READY ? taken : all;
+}
+
+uint32_t publish_run(struct session *session, const struct publish *publish, uint64_t work_end)
+{
+    if (session->pids != NULL && pids_may_be_known(session)) return publish_again(session, publish, work_end);
+    return publish_new(session, publish, work_end);
 }
 
 void publish_own(struct broker *broker, struct run *take_run, bool retain_it)

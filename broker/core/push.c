@@ -1,5 +1,16 @@
 #include "mailbox.h"
 
+static bool reader_is_away(const struct mailbox *box)
+{
+    return box->session != NULL && box->session->state != SESSION_READY;
+}
+
+/* Why something is lost for want of room: by the policy, unless nobody is there to take anything. */
+static enum mps_gap_reason reason_of(const struct mailbox *box, enum mps_gap_reason by_policy)
+{
+    return reader_is_away(box) ? MPS_GAP_OFFLINE : by_policy;
+}
+
 static struct part after(struct part part, struct part first)
 {
     return (struct part){part.off + first.len, part.len - first.len, part.count - first.count};
@@ -59,6 +70,7 @@ static void push_and_make_room(struct mailbox *box, struct run *run, struct part
 static uint64_t push_or_close(struct mailbox *box, struct run *run, struct part part, uint64_t allowed)
 {
     struct part fit = fitting(box, run, part, allowed), rest = after(part, fit);
+    if (reader_is_away(box)) return push_or_refuse(box, run, part, allowed, MPS_GAP_OFFLINE);
     push(box, run, fit);
     if (rest.count == 0) return 0;
     session_too_slow(box->session, container_of(box, struct subscription, box), box->queue.msgs >= box->max_msgs);
@@ -107,7 +119,7 @@ void mailbox_push_latest(struct mailbox *box, struct run *run, struct part part,
     if (supersedes) latest_move(box->latest, frame, number, last_number);
     else latest_add(box->latest, frame, last_number);
     if (!mailbox_fits(box, (struct part){0, 0, 0}, allowed))
-        mailbox_lose_oldest(box, box->max_msgs, allowed, MPS_GAP_DROP_OLD);
+        mailbox_lose_oldest(box, box->max_msgs, allowed, reason_of(box, MPS_GAP_DROP_OLD));
     if (queue->entries > 2 * queue->msgs + 8) mailbox_tidy(box, UINT32_MAX);
 }
 
@@ -131,6 +143,7 @@ static uint64_t push_at_last(struct mailbox *box, struct run *run, struct part p
         push(box, run, part);
         return 0;
     }
+    if (reader_is_away(box)) return push_or_refuse(box, run, part, allowed, MPS_GAP_OFFLINE);
     if (box->then == MPS_POLICY_CLOSE) return push_or_close(box, run, part, allowed);
     if (box->then == MPS_POLICY_DROP_NEW) return push_or_refuse(box, run, part, allowed, MPS_GAP_BLOCKED);
     push_and_make_room(box, run, part, allowed, MPS_GAP_BLOCKED);
@@ -172,8 +185,8 @@ static uint64_t push_part(struct mailbox *box, struct run *run, struct part part
     if (box->latest != NULL || !mailbox_fits(box, part, allowed))
         mailbox_sweep(box); /* before something else is done to it */
     switch ((enum mps_policy)box->policy) {
-    case MPS_POLICY_DROP_OLD: push_and_make_room(box, run, part, allowed, MPS_GAP_DROP_OLD); break;
-    case MPS_POLICY_DROP_NEW: return push_or_refuse(box, run, part, allowed, MPS_GAP_DROP_NEW);
+    case MPS_POLICY_DROP_OLD: push_and_make_room(box, run, part, allowed, reason_of(box, MPS_GAP_DROP_OLD)); break;
+    case MPS_POLICY_DROP_NEW: return push_or_refuse(box, run, part, allowed, reason_of(box, MPS_GAP_DROP_NEW));
     case MPS_POLICY_LATEST: push_latest_of(box, run, part, allowed); break;
     case MPS_POLICY_CLOSE: return push_or_close(box, run, part, allowed);
     case MPS_POLICY_BLOCK: return push_at_last(box, run, part, allowed);
@@ -187,14 +200,14 @@ static void refuse_too_large(struct mailbox *box)
 {
     switch ((enum mps_policy)box->policy) {
     case MPS_POLICY_DROP_OLD:
-    case MPS_POLICY_LATEST: mailbox_lose_here(box, MPS_GAP_DROP_OLD, 1); break;
+    case MPS_POLICY_LATEST: mailbox_lose_here(box, reason_of(box, MPS_GAP_DROP_OLD), 1); break;
     case MPS_POLICY_CLOSE:
         session_too_slow(box->session, container_of(box, struct subscription, box), false);
-        mailbox_lose_here(box, MPS_GAP_DROP_NEW, 1);
+        mailbox_lose_here(box, reason_of(box, MPS_GAP_DROP_NEW), 1);
         break;
     case MPS_POLICY_SPILL: spill_lose(box, MPS_GAP_DROP_NEW, 1); break;
     case MPS_POLICY_DROP_NEW:
-    case MPS_POLICY_BLOCK: mailbox_lose_here(box, MPS_GAP_DROP_NEW, 1); break;
+    case MPS_POLICY_BLOCK: mailbox_lose_here(box, reason_of(box, MPS_GAP_DROP_NEW), 1); break;
     }
 }
 

@@ -48,6 +48,7 @@ void log_peer(struct broker *broker, enum log_level level, const char *format, .
 
 void reply_frame(struct session *session, const struct mps_out *out)
 {
+    if (session->link == NULL) return; /* nobody is there to be told */
     buffer_append(&session->control, out->buf, out->len);
     session_dirty(session);
 }

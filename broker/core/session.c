@@ -17,22 +17,36 @@ static uint64_t now_ms(const struct session *session)
     return env->now_ms(env);
 }
 
-struct session *session_new(struct broker *broker, struct link *link)
+struct session *session_alloc(struct broker *broker, enum session_state state)
 {
-    if (broker->sessions_count >= broker->limits.max_sessions_count || broker->stopping) return NULL;
     struct session *session = calloc(1, sizeof *session);
     if (session == NULL) return NULL;
     session->broker = broker;
-    session->link = link;
-    session->state = SESSION_NEW;
+    session->state = state;
     session->held.sid = UINT32_MAX;
     session->next = broker->sessions;
     if (broker->sessions != NULL) broker->sessions->prev = session;
     broker->sessions = session;
-    broker->sessions_count++;
     timer_init(&session->timer);
     timer_init(&session->hold_timer);
     session->held_since_ms = UINT64_MAX;
+    return session;
+}
+
+void session_unlink(struct session *session)
+{
+    if (session->prev != NULL) session->prev->next = session->next;
+    else session->broker->sessions = session->next;
+    if (session->next != NULL) session->next->prev = session->prev;
+}
+
+struct session *session_new(struct broker *broker, struct link *link)
+{
+    if (broker->sessions_count >= broker->limits.max_sessions_count || broker->stopping) return NULL;
+    struct session *session = session_alloc(broker, SESSION_NEW);
+    if (session == NULL) return NULL;
+    session->link = link;
+    broker->sessions_count++;
     session->last_read_ms = now_ms(session);
     timer_set(&broker->timers, &session->timer, session->last_read_ms + broker->limits.handshake_ms);
     return session;
@@ -123,9 +137,11 @@ static void die(struct session *session)
     struct broker *broker = session->broker;
     session_set_state(session, SESSION_DEAD);
     input_forget(session);
+    session_leave(session);
     session_forget_subs(session);
     group_session_gone(session);
     acks_free(session);
+    pids_free(session);
     leave_ids(session);
     will_release(session);
     timer_cancel(&broker->timers, &session->timer);
@@ -196,8 +212,10 @@ static void say_bye(struct session *session, uint32_t code, const char *text, ui
 {
     acks_flush(session); /* what was taken before is answered before */
     stop_listening(session);
+    session_leave(session);
     session_forget_subs(session);
     group_session_gone(session);
+    acks_free(session); /* nothing follows BYE */
     leave_ids(session);
     will_release(session);
     write_bye(session, code, text);
@@ -231,6 +249,13 @@ void session_byef(struct session *session, uint32_t code, const char *format, ..
     session_bye(session, code, text);
 }
 
+/* Only what is queued is still due. */
+static void detach_all(struct session *session)
+{
+    for (struct hash_node *node = hash_first(&session->subs); node != NULL; node = hash_next(&session->subs, node))
+        subscription_detach(container_of(node, struct subscription, in_subs));
+}
+
 void session_end_gently(struct session *session, uint32_t code, const char *text)
 {
     if (session->state >= SESSION_ENDING) return;
@@ -238,9 +263,9 @@ void session_end_gently(struct session *session, uint32_t code, const char *text
     session->bye_text = text ? strdup(text) : NULL;
     stop_listening(session);
     inbox_close(session);
-    for (struct hash_node *node = hash_first(&session->subs); node != NULL; node = hash_next(&session->subs, node))
-        subscription_detach(container_of(node, struct subscription, in_subs)); /* only what is queued is still due */
     session_set_state(session, SESSION_ENDING);
+    if (session->sess_s > 0) session_leave_soon(session);
+    else detach_all(session);
     set_closing_timer(session, session->broker->limits.closing_ms);
     session_dirty(session);
 }
@@ -284,6 +309,7 @@ void session_read_end(struct session *session)
     case SESSION_CLOSING:
         if (session->end_sent) session_drop_link(session);
         break;
+    case SESSION_AWAY:
     case SESSION_DEAD: break;
     }
 }
@@ -320,6 +346,7 @@ void session_timer_due(struct session *session, uint64_t now)
         else say_bye(session, session->bye_code, session->bye_text, LAST_MS);
         break;
     case SESSION_CLOSING: session_drop_link(session); break;
+    case SESSION_AWAY: session_away_due(session); break;
     case SESSION_DEAD: break;
     }
 }

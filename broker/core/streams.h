@@ -22,12 +22,12 @@ struct part;
 enum record_kind {
     RECORD_META = 1,      /* "epoch" -> uint */
     RECORD_STREAM = 2,    /* name -> [number, next position] */
-    RECORD_SESSION = 3,   /* client id -> see keep.c */
+    RECORD_SESSION = 3,   /* client id -> [sess_s, rx_max] */
     RECORD_SUBSCRIPTION = 4, /* client id, NUL, sid in decimal -> the SUB frame */
     RECORD_CURSOR = 5,    /* as of the subscription, or NUL, group, NUL, pattern -> see cursor_keep.c */
     RECORD_RETAINED = 6,  /* topic -> the MSG frame */
     RECORD_WILL = 7,      /* client id -> [delay_ms, retain, MSG frame as bin] */
-    RECORD_PUBLISHER = 8, /* client id -> [boot, pid] */
+    RECORD_PUBLISHER = 8, /* client id -> [boot, pid, first refused, last refused, ..] */
 };
 
 /* What retention needs to know of blocks that lie one behind the other: it lets go of them together. */
@@ -187,7 +187,10 @@ void acks_count(struct session *session, const struct ack_pending *more); /* the
 void acks_error(struct session *session, uint64_t pid, uint32_t code, const char *text);
 void acks_close(struct session *session);                /* what has gathered, and answers it if it can be */
 bool acks_are_waiting(const struct session *session);
-uint64_t acks_unanswered(const struct session *session); /* publishes */
+uint64_t acks_unanswered(const struct session *session); /* publishes of this connection */
+/* The batch that a publish of an earlier connection waits for; 0: it is settled. *count goes down to that of pids from this
+ * one on which wait for the same. */
+uint64_t acks_batch_of(const struct session *session, uint64_t pid, uint32_t *count);
 void acks_settle(struct broker *broker, uint64_t batch, enum store_code code, const char *text);
 /* Positions of a stream that were given out in this batch or later went down by so many. */
 void acks_renumber(struct broker *broker, const struct stream *stream, uint64_t batch, uint64_t by);

@@ -79,6 +79,7 @@ static const char *reader_error(const struct session *session, const struct mps_
     if (o->no_local) return "option 'no_local' can't be had with messages from a stream: who published them isn't kept";
     if (o->durable && o->group.ptr == NULL && session->sess_s == 0)
         return "option 'durable' needs a session that outlives its connection (HELLO's 'sess')";
+    if (o->durable && !session->has_own_id) return "option 'durable' needs a client id that the client brings itself";
     struct cursor *cursor = sub != NULL ? subscription_cursor(sub) : NULL;
     if (sub != NULL && cursor == NULL) return "a subscription that reads no stream can't begin to";
     if (cursor != NULL && cursor->terms.ack != o->ack) return "option 'ack' of a subscription can't be changed";
@@ -314,28 +315,47 @@ static void send_retained(struct subscription *sub, uint32_t retained, bool is_n
     if (!wants_values) snapshot_skip(sub->snapshot); /* only the MARK */
 }
 
+/* Grants what is asked for, or refuses it; a session with a link is told. Returns NULL if it is refused. */
+static struct subscription *subscribe(struct session *session, const struct mps_sub *in, enum mps_code code,
+                                      const char *what)
+{
+    struct subscription *sub = subscription_find(session, in->sid);
+    if (!grants(session, in, code, what, sub)) return NULL;
+    struct mps_suback suback = {.sid = in->sid};
+    struct terms terms = terms_of(session->broker, &in->options, is_reader(session->broker, in), &suback.granted);
+    if (!take_filter(session, in, sub, &terms)) return NULL;
+    if (in->options.group.ptr != NULL && !agrees(session, in, &terms, sub)) {
+        filter_unref(session->broker, terms.filter);
+        return NULL;
+    }
+    bool is_filtered = terms.filter != NULL;
+    if (sub == NULL) sub = begin(session, in, &terms);
+    else change(sub, in, &terms);
+    session->filters_count += is_filtered - sub->is_filtered;
+    sub->is_filtered = is_filtered;
+    reply_suback(session, &suback);
+    return sub;
+}
+
 void handle_SUB(struct session *session, mps_view frame)
 {
     struct mps_sub in;
     const char *what;
     enum mps_code code = mps_decode_sub(frame, &in, &what);
     if (code != MPS_BAD_OPTION && !frame_decoded(session, MPS_OP_SUB, code, &what)) return;
-    struct subscription *sub = subscription_find(session, in.sid);
-    if (!grants(session, &in, code, what, sub)) return;
-    struct mps_suback suback = {.sid = in.sid};
-    struct terms terms = terms_of(session->broker, &in.options, is_reader(session->broker, &in), &suback.granted);
-    if (!take_filter(session, &in, sub, &terms)) return;
-    if (in.options.group.ptr != NULL && !agrees(session, &in, &terms, sub)) {
-        filter_unref(session->broker, terms.filter);
-        return;
-    }
-    bool is_new = sub == NULL, is_filtered = terms.filter != NULL;
-    if (is_new) sub = begin(session, &in, &terms);
-    else change(sub, &in, &terms);
-    session->filters_count += is_filtered - sub->is_filtered;
-    sub->is_filtered = is_filtered;
+    bool is_new = subscription_find(session, in.sid) == NULL;
+    struct subscription *sub = subscribe(session, &in, code, what);
+    if (sub == NULL) return;
     struct cursor *cursor = subscription_cursor(sub);
     if (cursor != NULL && in.options.from.kind != MPS_FROM_NEW) cursor_want_mark(cursor, sub);
-    reply_suback(session, &suback);
+    subscription_keep(sub, frame);
     send_retained(sub, in.options.retained, is_new);
+}
+
+struct subscription *subscription_restore(struct session *session, mps_view frame)
+{
+    struct mps_sub in;
+    const char *what;
+    if (mps_decode_sub(frame, &in, &what) != MPS_OK || subscription_find(session, in.sid) != NULL) return NULL;
+    return subscribe(session, &in, MPS_OK, NULL);
 }

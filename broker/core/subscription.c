@@ -74,6 +74,13 @@ void subscription_free(struct subscription *sub)
     free(sub);
 }
 
+void subscription_end(struct subscription *sub)
+{
+    subscription_unkeep(sub);
+    if (sub->box.cursor != NULL) cursor_forget(sub->box.cursor);
+    subscription_free(sub);
+}
+
 void subscription_begin_snapshot(struct subscription *sub)
 {
     if (sub->snapshot == NULL) sub->snapshot = calloc(1, sizeof *sub->snapshot);

@@ -32,6 +32,39 @@ static uint32_t judge(const struct broker *broker, const struct mps_will *will, 
     return 0;
 }
 
+static mps_view id_of(const struct will *will)
+{
+    return (mps_view){will->id, will->id_len};
+}
+
+/* One that is delayed outlives the broker, too. */
+static void keep(struct broker *broker, struct will *will)
+{
+    uint8_t room[MPS_HELLO_FRAME_MAX + 96];
+    struct mps_out out = mps_out_open(room, sizeof room);
+    if (broker->commit.store == NULL) return;
+    mps_put_array(&out, 3);
+    mps_put_uint(&out, will->delay_ms);
+    mps_put_uint(&out, will->retain);
+    mps_put_bin(&out, (mps_view){will->frame, will->len});
+    keep_put_lazily(broker, RECORD_WILL, id_of(will), mps_out_view(&out));
+    will->is_kept = true;
+}
+
+static struct will *will_new(mps_view id, uint64_t delay_ms, bool retain, mps_view frame)
+{
+    struct will *will = calloc(1, sizeof *will + frame.len);
+    if (will == NULL) abort(); /* small */
+    timer_init(&will->due);
+    will->len = frame.len;
+    memcpy(will->frame, frame.ptr, frame.len);
+    will->delay_ms = delay_ms;
+    will->retain = retain;
+    will->id_len = (uint8_t)id.len;
+    memcpy(will->id, id.ptr, id.len);
+    return will;
+}
+
 uint32_t will_set(struct session *session, const struct mps_will *in, char *text, size_t text_cap)
 {
     struct broker *broker = session->broker;
@@ -40,16 +73,9 @@ uint32_t will_set(struct session *session, const struct mps_will *in, char *text
     uint8_t room[MPS_HELLO_FRAME_MAX + 64]; /* it came inside a HELLO */
     struct mps_out frame = mps_out_open(room, sizeof room);
     mps_encode_msg(&frame, &(struct mps_msg){.topic = in->topic, .props = in->props, .payload = in->payload});
-    struct will *will = calloc(1, sizeof *will + frame.len);
-    if (will == NULL) abort(); /* small */
-    timer_init(&will->due);
-    will->len = frame.len;
-    memcpy(will->frame, frame.buf, frame.len);
-    will->delay_ms = in->delay_ms;
-    will->retain = in->flags & MPS_PUB_RETAIN;
-    will->id_len = (uint8_t)session->id.len;
-    memcpy(will->id, session->id.ptr, session->id.len);
+    struct will *will = will_new(session->id, in->delay_ms, in->flags & MPS_PUB_RETAIN, mps_out_view(&frame));
     session->will = will;
+    if (will->delay_ms > 0) keep(broker, will);
     return 0;
 }
 
@@ -63,9 +89,16 @@ static void will_free(struct broker *broker, struct will *will)
     free(will);
 }
 
+/* It will never be published, or is now: its record goes, too. */
+static void will_end(struct broker *broker, struct will *will)
+{
+    if (will->is_kept) keep_remove(broker, RECORD_WILL, id_of(will));
+    will_free(broker, will);
+}
+
 void will_drop(struct session *session)
 {
-    if (session->will != NULL) will_free(session->broker, session->will);
+    if (session->will != NULL) will_end(session->broker, session->will);
     session->will = NULL;
 }
 
@@ -78,7 +111,7 @@ static void publish(struct broker *broker, struct will *will)
 {
     struct run *run = run_copy(&broker->runs, will->frame, will->len);
     bool retain = will->retain;
-    will_free(broker, will);
+    will_end(broker, will);
     publish_own(broker, run, retain);
 }
 
@@ -89,18 +122,10 @@ static void publish_first(struct broker *broker)
     if (timer != NULL) timer_set(&broker->wills, timer, broker->now_ms);
 }
 
-void will_release(struct session *session)
+static void wait(struct broker *broker, struct will *will)
 {
-    struct broker *broker = session->broker;
-    struct will *will = session->will;
-    if (will == NULL) return;
-    session->will = NULL;
-    if (will->delay_ms > 0 && broker->stopping) { /* nobody will be there when it is due */
-        will_free(broker, will);
-        return;
-    }
     if (will->delay_ms > 0) {
-        hash_add(&broker->named_wills, &will->in_wills, id_hash(broker, (mps_view){will->id, will->id_len}));
+        hash_add(&broker->named_wills, &will->in_wills, id_hash(broker, id_of(will)));
         will->is_named = true;
         broker->wills_bytes += sizeof *will + will->len;
     }
@@ -108,17 +133,50 @@ void will_release(struct session *session)
     if (broker->wills_bytes > DELAYED_BYTES_MAX) publish_first(broker);
 }
 
+void will_release(struct session *session)
+{
+    struct broker *broker = session->broker;
+    struct will *will = session->will;
+    if (will == NULL) return;
+    session->will = NULL;
+    if (will->delay_ms > 0 && broker->stopping) will_free(broker, will); /* nobody will be there; its record waits */
+    else wait(broker, will);
+}
+
 static bool has_id(const struct hash_node *node, const void *key)
 {
-    const struct will *will = container_of(node, struct will, in_wills);
-    return mps_view_equal((mps_view){will->id, will->id_len}, *(const mps_view *)key);
+    return mps_view_equal(id_of(container_of(node, struct will, in_wills)), *(const mps_view *)key);
 }
 
 void will_forget_id(struct broker *broker, mps_view id)
 {
     struct hash_node *node;
     while ((node = hash_find(&broker->named_wills, id_hash(broker, id), has_id, &id)) != NULL)
-        will_free(broker, container_of(node, struct will, in_wills));
+        will_end(broker, container_of(node, struct will, in_wills));
+}
+
+static bool is_msg(mps_view frame)
+{
+    struct mps_scan scan = {0};
+    struct mps_limits limits = {MPS_HEAD_MAX, MPS_VALUES_MAX, MPS_PAYLOAD_MAX};
+    struct mps_msg msg;
+    const char *what;
+    return mps_scan(&scan, frame.ptr, frame.len, &limits) == MPS_SCAN_FRAME && scan.pos == frame.len &&
+           scan.op == MPS_OP_MSG && mps_decode_msg(frame, &msg, &what) == MPS_OK && mps_topic_error(msg.topic) == NULL;
+}
+
+bool will_load(struct broker *broker, mps_view key, mps_view value)
+{
+    struct mps_reader r = mps_reader_open(value);
+    mps_read_array(&r, "will");
+    uint64_t delay_ms = mps_read_uint(&r, MPS_NUMBER_MAX, "delay");
+    bool retain = mps_read_uint(&r, 1, "retain");
+    mps_view frame = mps_read_bin(&r, "frame");
+    if (r.bad != NULL || delay_ms == 0 || mps_id_error(key) != NULL || !is_msg(frame)) return false;
+    struct will *will = will_new(key, delay_ms, retain, frame);
+    will->is_kept = true;
+    wait(broker, will);
+    return true;
 }
 
 void will_publish_due(struct broker *broker)

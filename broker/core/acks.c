@@ -7,7 +7,7 @@
 /* Answers that are closed and wait: for a commit, or for those before them. In the order of their pids. */
 struct ack {
     struct ack_pending ok;
-    uint32_t code;  /* 0: ok; else the error of its last_pid */
+    uint32_t code;  /* 0: ok; else the error of each of them */
     char *text;     /* of an error; own memory */
     bool is_silent; /* its connection is gone: only what is settled is noted */
 };
@@ -64,13 +64,18 @@ static void pop(struct session *session)
     if (--queue->count == 0) list_remove(&session->broker->commit.awaiting, &session->in_awaiting);
 }
 
+static void answer_refused(struct session *session, const struct ack *ack)
+{
+    for (uint64_t pid = ack->ok.last_pid - ack->ok.count + 1; pid <= ack->ok.last_pid; pid++)
+        reply_puback(session, &(struct mps_puback){.pid = pid, .code = ack->code, .text = mps_text(ack->text)});
+}
+
 static void answer(struct session *session, const struct ack *ack)
 {
     pids_note_answered(session, ack->ok.last_pid);
     if (ack->is_silent || session->link == NULL) return;
     if (ack->code != 0) {
-        reply_puback(session,
-                     &(struct mps_puback){.pid = ack->ok.last_pid, .code = ack->code, .text = mps_text(ack->text)});
+        answer_refused(session, ack);
         return;
     }
     uint32_t code = ack->ok.matched_least == 0 ? MPS_NOBODY_OR_WILL : MPS_OK;
@@ -111,7 +116,8 @@ void acks_count(struct session *session, const struct ack_pending *more)
         acks->stream = more->stream;
         acks->seq = more->seq;
     }
-    if (alone) acks_flush(session);
+    bool may_fail_meanwhile = session->blocked && more->batch > 0; /* before the link takes bytes again */
+    if (alone || may_fail_meanwhile) acks_flush(session);
     else session_dirty(session); /* answered together when the turn is flushed */
 }
 
@@ -134,25 +140,22 @@ uint64_t acks_unanswered(const struct session *session)
     return session->acks.count + (session->ack_queue != NULL ? session->ack_queue->unanswered : 0);
 }
 
-/* Each of those that were to be stored, and weren't. */
-static void answer_failed(struct session *session, const struct ack *ack, uint32_t code, const char *text)
+/* Those that were to be stored, and weren't. */
+static void fail(struct session *session, struct ack *ack, uint32_t code, const char *text)
 {
-    struct ack one = {.ok = {.count = 1}, .code = code, .text = (char *)text, .is_silent = ack->is_silent};
-    uint64_t first_pid = ack->ok.last_pid - ack->ok.count + 1;
-    pids_note_refused(session, first_pid, ack->ok.last_pid);
-    for (uint64_t pid = first_pid; pid <= ack->ok.last_pid; pid++) {
-        one.ok.last_pid = pid;
-        answer(session, &one);
-    }
+    ack->code = code;
+    ack->text = strdup(text);
+    if (ack->text == NULL) abort(); /* small */
+    pids_note_refused(session, ack->ok.last_pid - ack->ok.count + 1, ack->ok.last_pid);
 }
 
+/* What came a second time may wait for a batch behind others that wait for a later one. */
 static void settle(struct session *session, uint64_t batch, uint32_t code, const char *text)
 {
-    while (acks_are_waiting(session)) {
-        const struct ack *ack = at(session->ack_queue, 0);
-        if (ack->ok.batch > batch) break;
-        if (code != 0 && ack->ok.batch == batch) answer_failed(session, ack, code, text);
-        else answer(session, ack);
+    for (uint32_t i = 0; code != 0 && i < session->ack_queue->count; i++)
+        if (at(session->ack_queue, i)->ok.batch == batch) fail(session, at(session->ack_queue, i), code, text);
+    while (acks_are_waiting(session) && at(session->ack_queue, 0)->ok.batch <= batch) {
+        answer(session, at(session->ack_queue, 0));
         pop(session);
     }
 }
@@ -200,6 +203,16 @@ void acks_adopt(struct session *session, struct session *from)
         ack.is_silent = true;
         if (says_something(&ack)) push(session, ack);
     }
+}
+
+uint64_t acks_lowest_pid(const struct session *session)
+{
+    uint64_t lowest = UINT64_MAX;
+    for (uint32_t i = 0; acks_are_waiting(session) && i < session->ack_queue->count; i++) {
+        const struct ack_pending *ok = &at(session->ack_queue, i)->ok;
+        if (ok->last_pid - ok->count + 1 < lowest) lowest = ok->last_pid - ok->count + 1;
+    }
+    return lowest;
 }
 
 uint64_t acks_batch_of(const struct session *session, uint64_t pid, uint32_t *count)

@@ -109,10 +109,12 @@ void subscription_unkeep(struct subscription *sub)
     keep_remove(sub->session->broker, RECORD_SUBSCRIPTION, key_of(sub, room));
 }
 
-static bool is_covered(const struct broker *broker, mps_view pattern)
+/* Whether all that can match the pattern is in a stream. */
+static bool is_all_kept(const struct broker *broker, mps_view pattern)
 {
     for (uint32_t i = 0; i < broker->streams_count; i++)
-        if (stream_is_covered(broker->streams[i], pattern)) return true;
+        for (uint32_t p = 0; p < broker->streams[i]->patterns_count; p++)
+            if (mps_pattern_covers(broker->streams[i]->patterns[p], pattern)) return true;
     return false;
 }
 
@@ -121,7 +123,7 @@ static void tell_restart(struct subscription *sub)
 {
     struct mailbox *box = sub->group != NULL ? &sub->group->box : &sub->box;
     if (sub->group != NULL && sub->group->members_count > 1) return; /* the first one came by here */
-    if (box->cursor != NULL && is_covered(box->broker, subscription_pattern(sub))) return;
+    if (box->cursor != NULL && is_all_kept(box->broker, subscription_pattern(sub))) return;
     mailbox_append_gap(box, MPS_GAP_RESTARTED, 0);
 }
 

@@ -16,7 +16,7 @@ struct range {
 struct pids {
     uint64_t boot;
     uint64_t accepted;     /* the highest that was taken */
-    uint64_t answered;     /* all up to here are settled */
+    uint64_t answered;     /* all up to here are settled, or were once and were refused then */
     uint64_t told;         /* the last_pid of WELCOME: this connection goes on behind it */
     uint64_t stored;       /* the highest of a message that went to a stream */
     struct range *refused; /* ascending, apart from each other; NULL: there never were any */
@@ -120,7 +120,7 @@ uint64_t pids_begin(struct session *session, uint64_t boot)
     }
     if (session->sess_s == 0 || boot == 0) return 0;
     struct pids *pids = session->pids != NULL ? session->pids : pids_new(session, boot);
-    pids->told = pids->answered;
+    pids->told = least(pids->answered, acks_lowest_pid(session) - 1); /* some may have been published anew */
     if (pids->refused_count > 0) pids->told = least(pids->told, pids->refused[0].first - 1);
     return pids->told;
 }

@@ -188,6 +188,7 @@ void acks_error(struct session *session, uint64_t pid, uint32_t code, const char
 void acks_close(struct session *session);                /* what has gathered, and answers it if it can be */
 bool acks_are_waiting(const struct session *session);
 uint64_t acks_unanswered(const struct session *session); /* publishes of this connection */
+uint64_t acks_lowest_pid(const struct session *session); /* that waits; UINT64_MAX: none does */
 /* The batch that a publish of an earlier connection waits for; 0: it is settled. *count goes down to that of pids from this
  * one on which wait for the same. */
 uint64_t acks_batch_of(const struct session *session, uint64_t pid, uint32_t *count);

@@ -13,6 +13,7 @@
 static void choose_limits(struct rng *rng, struct broker_limits *limits)
 {
     broker_defaults(limits);
+    limits->session_max_s = 0; /* the model's sessions end with their connections; tests/unit has the others */
     if (rng_percent(rng, 50)) limits->max_payload = rng_between(rng, 16, rng_percent(rng, 70) ? 500 : 60000);
     if (rng_percent(rng, 15)) limits->max_sessions_count = rng_between(rng, 1, 12);
     if (rng_percent(rng, 15)) limits->max_subs_count = rng_between(rng, 1, 6);

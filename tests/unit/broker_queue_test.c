@@ -468,6 +468,7 @@ static int open_post(void **state)
     post->env = (struct env){.now_ms = no_time, .wall_ms = no_time, .random = no_chance};
     post->broker = broker_new(&post->env, NULL);
     post->session = session_new(post->broker, NULL);
+    session_set_state(post->session, SESSION_READY);
     struct mailbox **boxes[] = {&post->box, &post->members[0], &post->members[1]};
     for (uint32_t i = 0; i < 3; i++) *boxes[i] = &subscription_new(post->session, i + 1, mps_text("t"))->box;
     mailbox_set_terms(post->box, &(struct terms){.policy = MPS_POLICY_LATEST, .max_msgs = 9, .max_bytes = 1200});

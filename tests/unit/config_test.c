@@ -245,9 +245,9 @@ static void streams_have_a_number(void **state)
         assert_int_equal(config_add_durable(&config, pattern, text, sizeof text), 0);
     }
     assert_int_equal(config_add_durable(&config, "more", text, sizeof text), -1);
-    assert_string_equal(text, "there are more than 256 streams");
+    assert_string_equal(text, "there are more than 64 streams");
     assert_int_equal(config.streams_count, STREAMS_MAX);
-    assert_string_equal(config.streams[STREAMS_MAX - 1]->name, "durable-256");
+    assert_string_equal(config.streams[STREAMS_MAX - 1]->name, "durable-64");
     config_free(&config);
 }
 

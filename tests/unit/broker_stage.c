@@ -129,7 +129,14 @@ int stage_set_up(void **state)
 {
     struct stage *stage = calloc(1, sizeof *stage);
     if (stage == NULL) return -1;
-    stage->env = (struct env){env_now, env_wall, env_random, env_send, env_send_end, env_reading, env_close, env_log};
+    stage->env = (struct env){.now_ms = env_now,
+                               .wall_ms = env_wall,
+                               .random = env_random,
+                               .send = env_send,
+                               .send_end = env_send_end,
+                               .reading = env_reading,
+                               .close = env_close,
+                               .log = env_log};
     stage->now_ms = 1000000;
     stage->wall_ms = UINT64_C(1700000000000);
     stage->random = 1;

@@ -148,7 +148,7 @@ static void send_some(struct run *run, uint32_t most)
     unsigned level = 0;
     for (; most > 0 && run->sent < run->count; most--) {
         const struct message *message = &run->messages[++run->sent];
-        char text[16];
+        char text[32];
         snprintf(text, sizeof text, "%llu", (unsigned long long)run->sent);
         if (level_of(message) != level) {
             level = level_of(message);

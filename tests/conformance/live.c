@@ -117,7 +117,8 @@ static bool live_restart(struct stage *stage)
     char error[256];
     bool good = own_broker_restart(live->own, error, sizeof error);
     for (int i = 0; i < STAGE_CONNS_COUNT; i++) {
-        if (live->fds[i] >= 0) close(live->fds[i]);
+        if (live->fds[i] < 0) continue;
+        close(live->fds[i]);
         live->fds[i] = -1;
         stage->inbox[i].ended = true;
     }

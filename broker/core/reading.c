@@ -23,7 +23,8 @@ void reading_wait(struct reading *reading, struct list *where)
 
 bool reading_is_caught_up(const struct reading *reading)
 {
-    return reading->next >= reading->mark_at && (reading->survey == NULL || survey_is_done(reading->survey));
+    return reading->next >= reading->mark_at && reading->due_count == 0 &&
+           (reading->survey == NULL || survey_is_done(reading->survey));
 }
 
 void reading_sent(struct reading *reading, uint64_t next)

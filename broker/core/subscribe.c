@@ -79,7 +79,8 @@ static const char *reader_error(const struct session *session, const struct mps_
     if (o->no_local) return "option 'no_local' can't be had with messages from a stream: who published them isn't kept";
     if (o->durable && o->group.ptr == NULL && session->sess_s == 0)
         return "option 'durable' needs a session that outlives its connection (HELLO's 'sess')";
-    if (o->durable && !session->has_own_id) return "option 'durable' needs a client id that the client brings itself";
+    if (o->durable && o->group.ptr == NULL && !session->has_own_id)
+        return "option 'durable' needs a client id that the client brings itself";
     struct cursor *cursor = sub != NULL ? subscription_cursor(sub) : NULL;
     if (sub != NULL && cursor == NULL) return "a subscription that reads no stream can't begin to";
     if (cursor != NULL && cursor->terms.ack != o->ack) return "option 'ack' of a subscription can't be changed";

@@ -255,6 +255,29 @@ static enum file_state check_log(const struct directory *directory, char *text)
     return state;
 }
 
+static void ignore_record(void *arg, uint32_t kind, mps_view key, mps_view value)
+{
+    (void)arg, (void)kind, (void)key, (void)value;
+}
+
+static void ignore_block(void *arg, const struct store_block *block)
+{
+    (void)arg, (void)block;
+}
+
+static void ignore_text(void *arg, const char *text)
+{
+    (void)arg, (void)text;
+}
+
+/* Reads every page, as SQLite sees them and as load() will. */
+static enum file_state examine_all(sqlite3 *db, const char *path, char *text)
+{
+    static const struct store_visitor nobody = {.record = ignore_record, .block = ignore_block, .damaged = ignore_text};
+    enum file_state state = file_examine(db, path, text);
+    return state == FILE_FINE && load_all(db, path, &nobody, text) < 0 ? FILE_DAMAGED : state;
+}
+
 /* The writing connection. Only if it is fine, *db isn't NULL. */
 static enum file_state open_database(const struct directory *directory, bool examine, sqlite3 **db, char *text)
 {
@@ -262,7 +285,7 @@ static enum file_state open_database(const struct directory *directory, bool exa
     enum file_state state = check_log(directory, text);
     if (state == FILE_FINE) state = file_connect(directory->database, db, text);
     if (state == FILE_FINE) state = file_recognise(*db, directory->database, text);
-    if (state == FILE_FINE && examine) state = file_examine(*db, directory->database, text);
+    if (state == FILE_FINE && examine) state = examine_all(*db, directory->database, text);
     if (state == FILE_FINE) return state;
     sqlite3_close(*db);
     *db = NULL;

@@ -37,10 +37,13 @@ struct world {
     uint64_t dice;
 };
 
+enum kind { ONE_BIT, MANY_BITS, CUT };
+#define MANY 300
+
 struct trial {
     const char *from; /* directory */
     const char *file; /* that is damaged */
-    bool cut;
+    enum kind kind;
     uint64_t at; /* byte; where it ends now */
     uint8_t bit;
 };
@@ -92,17 +95,24 @@ static int copy_store(const char *from, const char *to)
     return 0;
 }
 
-static int damage_file(const struct trial *trial, const char *directory)
+static void flip(FILE *file, uint64_t at, uint8_t bit)
+{
+    fseek(file, (long)at, SEEK_SET);
+    int byte = fgetc(file);
+    fseek(file, (long)at, SEEK_SET);
+    fputc(byte ^ 1 << bit, file);
+}
+
+static int damage_file(struct world *world, const struct trial *trial)
 {
     char path[300];
-    path_of(directory, trial->file, path);
-    if (trial->cut) return truncate(path, (off_t)trial->at);
+    uint64_t size = size_of(world->trial, trial->file);
+    path_of(world->trial, trial->file, path);
+    if (trial->kind == CUT) return truncate(path, (off_t)trial->at);
     FILE *file = fopen(path, "r+b");
     if (file == NULL) return -1;
-    fseek(file, (long)trial->at, SEEK_SET);
-    int byte = fgetc(file);
-    fseek(file, (long)trial->at, SEEK_SET);
-    fputc(byte ^ 1 << trial->bit, file);
+    flip(file, trial->at, trial->bit);
+    for (int i = 1; i < MANY && trial->kind == MANY_BITS; i++) flip(file, roll(world, size), (uint8_t)roll(world, 8));
     return fclose(file);
 }
 
@@ -210,6 +220,16 @@ static void judge(struct world *world)
 
 /* ---- trials ------------------------------------------------------------------------------------------------- */
 
+static const char *kind_name(enum kind kind)
+{
+    switch (kind) {
+    case ONE_BIT: return "with one bit flipped";
+    case MANY_BITS: return "with many bits flipped";
+    case CUT: return "cut";
+    }
+    return "";
+}
+
 static const char *state_of(const struct world *world, const char *directory)
 {
     if (directory == world->clean) return "closed";
@@ -220,7 +240,7 @@ static bool run_trial(struct world *world, const struct trial *trial)
 {
     *world->outcome = (struct outcome){0};
     empty(world->trial);
-    if (copy_store(trial->from, world->trial) < 0 || damage_file(trial, world->trial) < 0) {
+    if (copy_store(trial->from, world->trial) < 0 || damage_file(world, trial) < 0) {
         fprintf(stderr, "damage: can't prepare a trial: %s\n", strerror(errno));
         return false;
     }
@@ -238,20 +258,20 @@ static bool run_trial(struct world *world, const struct trial *trial)
     else if (WEXITSTATUS(status) != 0)
         snprintf(world->outcome->wrong, sizeof world->outcome->wrong, "ended with %d", WEXITSTATUS(status));
     if (world->outcome->wrong[0] == '\0') return true;
-    fprintf(stderr, "damage: %s/%s %s %" PRIu64 " (bit %d): %s\n", trial->from == world->clean ? "clean" : "killed",
-            trial->file, trial->cut ? "cut at" : "flipped at", trial->at, trial->bit, world->outcome->wrong);
+    fprintf(stderr, "damage: %s, %s %s at %" PRIu64 " (bit %d): %s\n", state_of(world, trial->from), trial->file,
+            kind_name(trial->kind), trial->at, trial->bit, world->outcome->wrong);
     return false;
 }
 
 /* Trials of one kind: what they did, and whether all went well. */
-static bool run_trials(struct world *world, const char *from, const char *file, bool cut, uint32_t count)
+static bool run_trials(struct world *world, const char *from, const char *file, enum kind kind, uint32_t count)
 {
     struct outcome sum = {0};
     uint32_t refused = 0, salvaged = 0, failed = 0;
     uint64_t size = size_of(from, file);
     for (uint32_t i = 0; i < count; i++) {
         struct trial trial = {
-            .from = from, .file = file, .cut = cut, .at = roll(world, size), .bit = (uint8_t)roll(world, 8)};
+            .from = from, .file = file, .kind = kind, .at = roll(world, size), .bit = (uint8_t)roll(world, 8)};
         failed += !run_trial(world, &trial);
         refused += world->outcome->refused;
         salvaged += world->outcome->salvaged;
@@ -263,8 +283,8 @@ static bool run_trials(struct world *world, const char *from, const char *file, 
     printf("%s, %s %s: %u trials, %u refused at the start (%u salvaged); messages: %" PRIu64
            " delivered as written, %" PRIu64 " told as damaged, %" PRIu64 " missing (%" PRIu64
            " of them at the end); failed: %u\n",
-           state_of(world, from), file, cut ? "cut" : "with one bit flipped", count, refused, salvaged, sum.delivered,
-           sum.told, sum.missing, sum.at_the_end, failed);
+           state_of(world, from), file, kind_name(kind), count, refused, salvaged, sum.delivered, sum.told, sum.missing,
+           sum.at_the_end, failed);
     return failed == 0;
 }
 
@@ -295,8 +315,8 @@ static void end_world(struct world *world)
 int main(int argc, char **argv)
 {
     static struct world world;
-    uint32_t bits = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : 300;
-    uint32_t cuts = argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 100;
+    uint32_t bits = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : 200;
+    uint32_t cuts = argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 80;
     world.dice = argc > 3 ? strtoull(argv[3], NULL, 10) * 2 + 1 : 20240229;
     if (!make_world(&world)) {
         fprintf(stderr, "damage: can't make a store: %s\n", strerror(errno));
@@ -308,15 +328,17 @@ int main(int argc, char **argv)
            messages, size_of(world.clean, "streams.db"), size_of(world.killed, "streams.db"),
            size_of(world.killed, "streams.db-wal"));
     struct trial untouched = {
-        .from = world.clean, .file = "streams.db", .cut = true, .at = size_of(world.clean, "streams.db")};
+        .from = world.clean, .file = "streams.db", .kind = CUT, .at = size_of(world.clean, "streams.db")};
     bool good = run_trial(&world, &untouched) && !world.outcome->refused && world.outcome->delivered >= messages;
     if (!good) fprintf(stderr, "damage: the store is not as it was written before it is damaged\n");
-    good &= run_trials(&world, world.clean, "streams.db", false, bits / 2);
-    good &= run_trials(&world, world.killed, "streams.db", false, bits / 6);
-    good &= run_trials(&world, world.killed, "streams.db-wal", false, bits - bits / 2 - bits / 6);
-    good &= run_trials(&world, world.clean, "streams.db", true, cuts / 2);
-    good &= run_trials(&world, world.killed, "streams.db-wal", true, cuts / 4);
-    good &= run_trials(&world, world.both, "streams.db-wal", true, cuts - cuts / 2 - cuts / 4);
+    good &= run_trials(&world, world.clean, "streams.db", ONE_BIT, bits / 2);
+    good &= run_trials(&world, world.killed, "streams.db", ONE_BIT, bits / 6);
+    good &= run_trials(&world, world.killed, "streams.db-wal", ONE_BIT, bits - bits / 2 - bits / 6);
+    good &= run_trials(&world, world.clean, "streams.db", CUT, cuts / 2);
+    good &= run_trials(&world, world.killed, "streams.db-wal", CUT, cuts / 4);
+    good &= run_trials(&world, world.both, "streams.db-wal", CUT, cuts - cuts / 2 - cuts / 4);
+    good &= run_trials(&world, world.clean, "streams.db", MANY_BITS, cuts / 4);
+    good &= run_trials(&world, world.killed, "streams.db-wal", MANY_BITS, cuts / 4);
     end_world(&world);
     return good ? 0 : 1;
 }

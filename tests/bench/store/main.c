@@ -1,6 +1,7 @@
 /* What the store alone costs: CPU time and real time for each message of 64 bytes, in commits of 1, 100 and 1,000
  * messages with a record each, and what it takes to read them again. bench_store DIRECTORY [SECONDS]     a directory on
  * the disk that is to be measured; what is written there is removed */
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +15,7 @@
 
 #define FRAME_BYTES 97 /* of a MSG with 64 bytes of payload, a topic of 20 and a time */
 #define READ_BYTES (256u * 1024)
+#define BARE_BYTES (16u * 1024 * 1024) /* of the bare file, over and over */
 
 struct bench {
     struct store *store;
@@ -132,6 +134,27 @@ static void read_stream(struct bench *bench, uint32_t stream, uint32_t count, ui
     report(what, since(begin), messages);
 }
 
+static void write_bare(const char *path, uint32_t count, double seconds)
+{
+    static uint8_t bytes[BARE_BYTES];
+    size_t len = (size_t)count * FRAME_BYTES;
+    int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    memset(bytes, 0x5a, sizeof bytes);
+    if (fd < 0 || pwrite(fd, bytes, sizeof bytes, 0) != sizeof bytes || fdatasync(fd) < 0) abort();
+    uint64_t messages = 0;
+    size_t at = 0;
+    struct costs begin = now();
+    for (; since(begin).real_s < seconds; messages += count, at += len) {
+        if (at + len > sizeof bytes) at = 0;
+        if (pwrite(fd, bytes, len, (off_t)at) != (ssize_t)len || fdatasync(fd) < 0) abort();
+    }
+    char what[40];
+    snprintf(what, sizeof what, "bare file, syncs of %" PRIu32, count);
+    report(what, since(begin), messages);
+    close(fd);
+    unlink(path);
+}
+
 static void remove_files(const char *directory)
 {
     static const char *const names[] = {"streams.db", "streams.db-wal", "streams.db-shm", "lock"};
@@ -160,10 +183,13 @@ int main(int argc, char **argv)
         return 1;
     }
     bench.store->events = (struct store_events){.committed = committed, .read_done = read_done, .arg = &bench};
+    char bare[4200];
+    snprintf(bare, sizeof bare, "%s/bare", directory);
     static const uint32_t counts[] = {1, 100, 1000};
     for (uint32_t i = 0; i < 3; i++) {
         uint64_t messages = write_stream(&bench, STORE_STREAM_FIRST + i, counts[i], seconds);
         read_stream(&bench, STORE_STREAM_FIRST + i, counts[i], messages);
+        write_bare(bare, counts[i], seconds);
     }
     bench.store->close(bench.store);
     remove_files(directory);

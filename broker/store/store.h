@@ -1,5 +1,5 @@
 /* The seam between the broker's core and what is kept beyond its life: streams of messages, and small records. The core
- * knows no file and no database but through this table; sqlite.c answers it in the program, memory.c in the tests.
+ * knows no file and no database but through this table; sqlite_store.c answers it in the program, memory.c in the tests.
  *
  *   core                            store
  *   load()                      ->  everything that is small, once, before anything else

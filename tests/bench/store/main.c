@@ -134,25 +134,27 @@ static void read_stream(struct bench *bench, uint32_t stream, uint32_t count, ui
     report(what, since(begin), messages);
 }
 
-static void write_bare(const char *path, uint32_t count, double seconds)
+static bool write_bare(const char *path, uint32_t count, double seconds)
 {
     static uint8_t bytes[BARE_BYTES];
     size_t len = (size_t)count * FRAME_BYTES;
     int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     memset(bytes, 0x5a, sizeof bytes);
-    if (fd < 0 || pwrite(fd, bytes, sizeof bytes, 0) != sizeof bytes || fdatasync(fd) < 0) abort();
+    bool good = fd >= 0 && pwrite(fd, bytes, sizeof bytes, 0) == sizeof bytes && fdatasync(fd) == 0;
     uint64_t messages = 0;
     size_t at = 0;
     struct costs begin = now();
-    for (; since(begin).real_s < seconds; messages += count, at += len) {
+    for (; good && since(begin).real_s < seconds; messages += count, at += len) {
         if (at + len > sizeof bytes) at = 0;
-        if (pwrite(fd, bytes, len, (off_t)at) != (ssize_t)len || fdatasync(fd) < 0) abort();
+        good = pwrite(fd, bytes, len, (off_t)at) == (ssize_t)len && fdatasync(fd) == 0;
     }
     char what[40];
     snprintf(what, sizeof what, "bare file, syncs of %" PRIu32, count);
-    report(what, since(begin), messages);
-    close(fd);
+    if (good) report(what, since(begin), messages);
+    else perror(path);
+    if (fd >= 0) close(fd);
     unlink(path);
+    return good;
 }
 
 static void remove_files(const char *directory)
@@ -186,10 +188,10 @@ int main(int argc, char **argv)
     char bare[4200];
     snprintf(bare, sizeof bare, "%s/bare", directory);
     static const uint32_t counts[] = {1, 100, 1000};
-    for (uint32_t i = 0; i < 3; i++) {
+    for (uint32_t i = 0; i < 3 && !bench.failed; i++) {
         uint64_t messages = write_stream(&bench, STORE_STREAM_FIRST + i, counts[i], seconds);
         read_stream(&bench, STORE_STREAM_FIRST + i, counts[i], messages);
-        write_bare(bare, counts[i], seconds);
+        bench.failed = bench.failed || !write_bare(bare, counts[i], seconds);
     }
     bench.store->close(bench.store);
     remove_files(directory);

@@ -149,6 +149,7 @@ static void on_block(void *arg, const struct store_block *block)
         snprintf(name, sizeof name, "stream-%u", block->stream);
         stream = stream_new(broker, block->stream, mps_text(name));
     }
+    if (stream->extents_count == 0) stream->first = block->first;
     int64_t age_ms = (int64_t)(broker->env->wall_ms(broker->env) - block->time_ms);
     stream_note_block(stream, block, (int64_t)broker->now_ms - (age_ms > 0 ? age_ms : 0));
 }

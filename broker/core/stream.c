@@ -180,7 +180,6 @@ static void add_extent(struct stream *stream, const struct extent *extent)
 void stream_note_block(struct stream *stream, const struct store_block *block, int64_t newest_ms)
 {
     uint64_t end = block->first + block->count;
-    if (stream->extents_count == 0) stream->first = block->first;
     stream->stored = end;
     if (stream->next < end) stream->next = end;
     if (stream->time_ms < block->time_ms) stream->time_ms = block->time_ms;

@@ -135,7 +135,7 @@ class Checking(ConfigTest):
                             "--durable", "x")
         self.assert_refused("pubsubd: --salvage is of no use without a stream, from --durable or the configuration\n",
                             "--salvage")
-        self.assert_refused("pubsubd: --durable is given more than 256 times\n", *["--durable", "x"] * 257)
+        self.assert_refused("pubsubd: --durable is given more than 64 times\n", *["--durable", "x"] * 65)
 
     def test_a_wrong_file_opens_nothing(self):
         path = self.dir / "s"

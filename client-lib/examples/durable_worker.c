@@ -23,10 +23,12 @@ static void on_signal(int number)
     stopping = 1;
 }
 
+/* `pubsub pub` sends a text as a msgpack string: before a short one stands a byte that says so, and how long it is. */
 static bool begins_with(const struct pubsub_message *message, const char *word)
 {
+    const unsigned char *payload = message->payload;
     size_t len = strlen(word);
-    return message->payload_len >= len && memcmp(message->payload, word, len) == 0;
+    return message->payload_len > len && payload[0] >= 0xa0 && payload[0] <= 0xbf && memcmp(payload + 1, word, len) == 0;
 }
 
 static void on_job(pubsub *client, const struct pubsub_message *job, void *user)

@@ -133,7 +133,7 @@ void session_leave_soon(struct session *session)
 {
     for (struct hash_node *node = hash_first(&session->subs); node != NULL; node = hash_next(&session->subs, node)) {
         struct subscription *sub = container_of(node, struct subscription, in_subs);
-        uint64_t end = sub->box.sent + sub->box.queue.msgs;
+        uint64_t end = sub->box.sent + mailbox_waiting(&sub->box);
         hold_wake_all(&sub->box);
         if (sub->credit <= end) continue;
         sub->credit_then = sub->credit;

@@ -343,8 +343,21 @@ void mailbox_take_back(struct mailbox *box, struct mailbox **from, uint32_t from
     mailbox_account(box, was);
 }
 
-/* All of the queue anew, without what is longer. */
-static void push_shorter(struct mailbox *box, uint32_t rx_max)
+void mailbox_requeue(struct mailbox *box, struct run *run, struct part part)
+{
+    if (box->rx_max == 0 || run->longest <= box->rx_max) {
+        queue_push(&box->queue, run, part.off, part.len, part.count);
+        return;
+    }
+    for (uint32_t at = part.off, end, one; at < part.off + part.len; at = end) {
+        end = run_frame_end(run, at, at, &one);
+        if (end - at <= box->rx_max) queue_push(&box->queue, run, at, end - at, 1);
+        else mailbox_lose_here(box, MPS_GAP_TOO_LARGE, 1);
+    }
+}
+
+/* All of the queue anew. */
+static void requeue_all(struct mailbox *box)
 {
     struct queue old = box->queue;
     box->queue = (struct queue){0};
@@ -353,11 +366,7 @@ static void push_shorter(struct mailbox *box, uint32_t rx_max)
         if (i == old.before) queue_mark(&box->queue);
         if (entry->run == NULL) queue_push_gap(&box->queue, (enum mps_gap_reason)entry->off, entry->count);
         if (entry->run == NULL) continue;
-        for (uint32_t at = entry->off, end, one; at < entry->off + entry->len; at = end) {
-            end = run_frame_end(entry->run, at, at, &one);
-            if (end - at <= rx_max) queue_push(&box->queue, entry->run, at, end - at, 1);
-            else mailbox_lose_here(box, MPS_GAP_TOO_LARGE, 1);
-        }
+        mailbox_requeue(box, entry->run, (struct part){entry->off, entry->len, (uint32_t)entry->count});
     }
     if (old.before >= old.entries) queue_mark(&box->queue);
     queue_clear(&old, &box->broker->runs);
@@ -382,7 +391,7 @@ void mailbox_set_rx_max(struct mailbox *box, uint32_t rx_max)
     if (!is_less || box->queue.entries == 0) return;
     struct totals was = mailbox_totals(box);
     if (box->latest != NULL) lose_longer(box, rx_max);
-    else push_shorter(box, rx_max);
+    else requeue_all(box);
     box->broker->work += box->queue.entries;
     mailbox_account(box, was);
     mailbox_activate(box);

@@ -44,6 +44,8 @@ void mailbox_count_lost(struct mailbox *box, uint64_t count);
 /* Messages that are not queued become a gap where they would stand. */
 void mailbox_lose_here(struct mailbox *box, enum mps_gap_reason reason, uint64_t count);
 void mailbox_lose_oldest(struct mailbox *box, uint64_t max_msgs, uint64_t max_bytes, enum mps_gap_reason reason);
+/* Queues frames that were queued before, without counting them; those that the reader does not take any more are lost. */
+void mailbox_requeue(struct mailbox *box, struct run *run, struct part part);
 void mailbox_sweep(struct mailbox *box);                      /* mailbox_expire() without counting elsewhere */
 void mailbox_tidy(struct mailbox *box, uint32_t limit);       /* merges neighbouring gaps */
 void mailbox_note_expiry(struct mailbox *box, const struct run *run); /* the run is queued */

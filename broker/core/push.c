@@ -154,11 +154,11 @@ static uint64_t push_at_last(struct mailbox *box, struct run *run, struct part p
 static struct part spill_and_make_room(struct mailbox *box, struct run *run, struct part part, uint64_t allowed)
 {
     while (part.count > 0 && box->spill != NULL) {
-        mailbox_lose_oldest(box, 0, 0, MPS_GAP_DROP_OLD);
+        mailbox_lose_oldest(box, 0, 0, reason_of(box, MPS_GAP_DROP_OLD));
         spill_refill(box);
         if (box->spill != NULL) part = spill_put(box, run, part);
     }
-    if (part.count > 0) push_and_make_room(box, run, part, allowed, MPS_GAP_DROP_OLD);
+    if (part.count > 0) push_and_make_room(box, run, part, allowed, reason_of(box, MPS_GAP_DROP_OLD));
     return (struct part){0};
 }
 
@@ -172,7 +172,7 @@ static uint64_t push_or_spill(struct mailbox *box, struct run *run, struct part 
     }
     if (part.count > 0) part = spill_put(box, run, part);
     if (part.count > 0 && box->then == MPS_POLICY_DROP_OLD) part = spill_and_make_room(box, run, part, allowed);
-    if (part.count > 0) spill_lose(box, MPS_GAP_DROP_NEW, part.count);
+    if (part.count > 0) spill_lose(box, reason_of(box, MPS_GAP_DROP_NEW), part.count);
     if (part.count > 0 && box->then == MPS_POLICY_CLOSE && box->session != NULL)
         session_too_slow(box->session, container_of(box, struct subscription, box), false);
     if (box->spill != NULL) spill_refill(box);
@@ -205,7 +205,7 @@ static void refuse_too_large(struct mailbox *box)
         session_too_slow(box->session, container_of(box, struct subscription, box), false);
         mailbox_lose_here(box, reason_of(box, MPS_GAP_DROP_NEW), 1);
         break;
-    case MPS_POLICY_SPILL: spill_lose(box, MPS_GAP_DROP_NEW, 1); break;
+    case MPS_POLICY_SPILL: spill_lose(box, reason_of(box, MPS_GAP_DROP_NEW), 1); break;
     case MPS_POLICY_DROP_NEW:
     case MPS_POLICY_BLOCK: mailbox_lose_here(box, reason_of(box, MPS_GAP_DROP_NEW), 1); break;
     }

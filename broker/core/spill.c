@@ -248,7 +248,7 @@ static bool fetch(struct mailbox *box)
     run->expires_ms = record.expires_ms;
     spill->msgs -= record.count;
     spill->bytes -= record.len;
-    queue_push(&box->queue, run, 0, record.len, record.count);
+    mailbox_requeue(box, run, (struct part){0, record.len, record.count});
     mailbox_note_expiry(box, run);
     run_unref(&broker->runs, run);
     return true;

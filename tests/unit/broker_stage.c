@@ -90,6 +90,25 @@ static void env_log(struct env *env, enum log_level level, const char *line)
     assert_null(strchr(line, '\n'));
 }
 
+static int env_area_write(struct env *env, uint64_t at, const void *bytes, size_t len)
+{
+    struct stage *stage = stage_of(env);
+    if (at + len > stage->area_len) {
+        stage->area = grown(stage->area, (size_t)at + len);
+        stage->area_len = (size_t)at + len;
+    }
+    memcpy(stage->area + at, bytes, len);
+    return 0;
+}
+
+static int env_area_read(struct env *env, uint64_t at, void *bytes, size_t len)
+{
+    const struct stage *stage = stage_of(env);
+    assert_true(at + len <= stage->area_len);
+    memcpy(bytes, stage->area + at, len);
+    return 0;
+}
+
 /* ---- the store ---------------------------------------------------------------------------------------------- */
 
 static struct gate *gate_of(struct store *store)
@@ -130,13 +149,15 @@ int stage_set_up(void **state)
     struct stage *stage = calloc(1, sizeof *stage);
     if (stage == NULL) return -1;
     stage->env = (struct env){.now_ms = env_now,
-                               .wall_ms = env_wall,
-                               .random = env_random,
-                               .send = env_send,
-                               .send_end = env_send_end,
-                               .reading = env_reading,
-                               .close = env_close,
-                               .log = env_log};
+                              .wall_ms = env_wall,
+                              .random = env_random,
+                              .send = env_send,
+                              .send_end = env_send_end,
+                              .reading = env_reading,
+                              .close = env_close,
+                              .log = env_log,
+                              .area_write = env_area_write,
+                              .area_read = env_area_read};
     stage->now_ms = 1000000;
     stage->wall_ms = UINT64_C(1700000000000);
     stage->random = 1;
@@ -211,6 +232,7 @@ int stage_tear_down(void **state)
     if (stage->broker != NULL) stage_stop(stage);
     forget_links(stage);
     if (stage->disk != NULL) memory_disk_free(stage->disk);
+    free(stage->area);
     free(stage);
     return 0;
 }

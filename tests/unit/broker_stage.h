@@ -50,6 +50,8 @@ struct stage {
     uint64_t now_ms, wall_ms;
     uint64_t random;
     struct link links[STAGE_LINKS];
+    uint8_t *area;           /* for what queues spill */
+    size_t area_len;
     struct memory_disk *disk;
     struct gate gate;
     const char *pattern;     /* of the one stream */

@@ -461,6 +461,49 @@ static void test_latest_has_no_room_for_more_keys(void **state)
     stage_expect(stage, 'a', "welcome resumed last 0 | gap 1 x1 reason 6 | for 1 | t/2=2 | t/3=3");
 }
 
+static void test_spill_loses_nothing(void **state)
+{
+    expect_after_five(state, queue_of(2, MPS_POLICY_SPILL),
+                      "welcome resumed last 0 | for 1 | t/x=1 | t/x=2 | t/x=3 | t/x=4 | t/x=5");
+}
+
+static void test_what_was_spilled_may_be_too_long(void **state)
+{
+    struct stage *stage = *state;
+    struct mps_hello hello = client("a");
+    begin(stage, queue_of(1, MPS_POLICY_SPILL));
+    stage_cut(stage, 'a');
+    publish(stage, 1, 2);
+    stage_msg(stage, 'p', "t/x", "a text that is too long for a small client");
+    publish(stage, 3, 3);
+    hello.rx_max = 20;
+    stage_hello(stage, 'a', hello);
+    stage_expect(stage, 'a', "welcome resumed last 0 | for 1 | t/x=1 | t/x=2 | gap 1 x1 reason 7 | t/x=3");
+    stage_stat(stage, 'a', 1);
+    stage_expect(stage, 'a', "stat 1 4 3 1 0");
+}
+
+static void test_spill_has_no_room(void **state)
+{
+    ((struct stage *)*state)->limits.spill_bytes = 0;
+    expect_after_five(state, queue_of(2, MPS_POLICY_SPILL),
+                      "welcome resumed last 0 | for 1 | t/x=1 | t/x=2 | gap 1 x3 reason 6");
+}
+
+static void test_a_client_that_leaves_is_sent_what_was_spilled(void **state)
+{
+    struct stage *stage = *state;
+    begin(stage, queue_of(1, MPS_POLICY_SPILL));
+    stage_room(stage, 'a', 0);
+    publish(stage, 1, 3);
+    stage_bye(stage, 'a', 0);
+    publish(stage, 4, 4);
+    stage_room(stage, 'a', STAGE_ROOM);
+    stage_expect(stage, 'a', "for 1 | t/x=1 | t/x=2 | t/x=3 | bye 0 | end");
+    stage_hello(stage, 'b', client("a"));
+    stage_expect(stage, 'b', "welcome resumed last 0 | for 1 | t/x=4");
+}
+
 static void test_a_held_publisher_goes_on_when_its_reader_goes(void **state)
 {
     struct stage *stage = *state;
@@ -690,6 +733,10 @@ int main(void)
         TEST(test_close_loses_the_newest),
         TEST(test_latest_supersedes),
         TEST(test_latest_has_no_room_for_more_keys),
+        TEST(test_spill_loses_nothing),
+        TEST(test_what_was_spilled_may_be_too_long),
+        TEST(test_spill_has_no_room),
+        TEST(test_a_client_that_leaves_is_sent_what_was_spilled),
         TEST(test_a_held_publisher_goes_on_when_its_reader_goes),
         TEST(test_queues_of_those_who_are_away_count_in_the_budget),
         TEST(test_a_connection_that_takes_less),

@@ -7,6 +7,9 @@
 #include "stage.h"
 #include "vector_file.h"
 
+/* Longer than a session may wait for its client. */
+#define SESSIONS_END_MS (UINT64_C(31) * 86400 * 1000)
+
 struct link {
     struct bench *bench;
     struct session *session;
@@ -349,6 +352,8 @@ static bool bench_close(struct stage *stage, char *error, size_t cap)
     drop_all(bench);
     bench_pass(stage, 1000ull * bench->limits.session_max_s + 1000); /* no session lives longer */
     struct broker_figures left;
+    broker_figures(bench->broker, &left);
+    if (left.sessions_away > 0) bench_pass(stage, SESSIONS_END_MS); /* they end by themselves */
     broker_figures(bench->broker, &left);
     bool clean = broker_sessions(bench->broker) == 0 && left.subscriptions == 0;
     if (!clean)

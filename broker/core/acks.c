@@ -73,7 +73,8 @@ static void answer_refused(struct session *session, const struct ack *ack)
 static void answer(struct session *session, const struct ack *ack)
 {
     pids_note_answered(session, ack->ok.last_pid);
-    if (ack->is_silent || session->link == NULL) return;
+    if (ack->is_silent || session->link == NULL || session->state >= SESSION_CLOSING)
+        return; /* BYE was the last word */
     if (ack->code != 0) {
         answer_refused(session, ack);
         return;

@@ -219,9 +219,10 @@ static void take_stored(struct broker *broker, struct batch *batch)
  * not stored. These keep positions of their own, which nothing stands at: so readers are told of them. */
 static void give_back_positions(struct broker *broker, struct stream *stream, struct batch *failed)
 {
-    uint64_t count = 0, lost = 0;
+    uint64_t first = 0, count = 0, lost = 0;
     for (struct block *b = failed->blocks; b != NULL; b = b->next) {
         if (b->stream != stream) continue;
+        if (count == 0) first = b->first;
         count += b->count;
         lost += b->unsure_count;
     }
@@ -231,7 +232,7 @@ static void give_back_positions(struct broker *broker, struct stream *stream, st
     for (struct block *b = broker->commit.gathering.blocks; b != NULL; b = b->next)
         if (b->stream == stream) b->first -= by;
     acks_renumber(broker, stream, broker->commit.gathering.number, by);
-    cursors_renumbered(stream);
+    cursors_renumber(stream, first, count, lost);
 }
 
 static bool is_superseded(const struct batch *batch, const struct kept *kept)

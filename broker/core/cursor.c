@@ -63,10 +63,10 @@ static void begin(struct reading *reading, const struct mps_from *from)
     case MPS_FROM_TIME: begin_at_time(reading, from->number); break;
     case MPS_FROM_AGO: begin_at_time(reading, wall_ms > from->number ? wall_ms - from->number : 0); break;
     case MPS_FROM_LAST:
-        if (!reading->takes_all) reading->survey = survey_new(broker, from, stream->first, stream->next);
-        else if (stream->next - stream->first > from->number) reading->next = stream->next - from->number;
+        if (!reading->takes_all) reading->survey = survey_new(broker, from, stream->first, stream->stored);
+        else if (stream->stored - stream->first > from->number) reading->next = stream->stored - from->number;
         break;
-    case MPS_FROM_LAST_PER_TOPIC: reading->survey = survey_new(broker, from, stream->first, stream->next); break;
+    case MPS_FROM_LAST_PER_TOPIC: reading->survey = survey_new(broker, from, stream->first, stream->stored); break;
     }
 }
 
@@ -109,7 +109,7 @@ struct cursor *cursor_new(struct mailbox *box, mps_view pattern, const struct cu
         struct reading *reading = &cursor->readings[i];
         begin(reading, from);
         reading->sent = reading->next;
-        reading->live = from->kind != MPS_FROM_NEW ? reading->stream->next : 0;
+        reading->live = from->kind != MPS_FROM_NEW ? reading->stream->stored : 0;
     }
     box->cursor = cursor;
     cursor_changed(cursor);
@@ -136,14 +136,23 @@ void cursor_move(struct cursor *cursor, const struct mps_from *from)
     cursor_dirty(cursor);
 }
 
-void cursors_renumbered(struct stream *stream)
+/* Among those that go, it isn't known any more which are left: as few as can be are taken to be before this one, so
+ * that what is missing behind it is told. */
+static uint64_t renumbered(uint64_t position, uint64_t from, uint64_t count, uint64_t left)
+{
+    if (position <= from) return position;
+    if (position >= from + count) return position - (count - left);
+    return position - from > count - left ? position - (count - left) : from;
+}
+
+void cursors_renumber(struct stream *stream, uint64_t from, uint64_t count, uint64_t left)
 {
     for (struct list_node *node = stream->readings.first; node != NULL; node = node->next) {
         struct reading *reading = container_of(node, struct reading, in_readings);
-        reading->next = least(reading->next, stream->next);
-        reading->sent = least(reading->sent, stream->next);
-        reading->live = least(reading->live, stream->next);
-        reading->mark_at = least(reading->mark_at, stream->next);
+        if (reading->next <= from) continue; /* what was sent or recorded of it lies before, too */
+        reading->next = renumbered(reading->next, from, count, left);
+        reading->sent = renumbered(reading->sent, from, count, left);
+        cursor_changed(reading->cursor);
     }
 }
 
@@ -165,7 +174,7 @@ static void not_dirty(struct cursor *cursor)
 
 bool cursor_is_waiting(const struct cursor *cursor)
 {
-    if (cursor->is_dirty && cursor->box->session != NULL) return false;
+    if ((cursor->is_dirty && cursor->box->session != NULL) || cursor->returned != NULL) return false;
     for (uint32_t i = 0; i < cursor->readings_count; i++) {
         const struct reading *reading = &cursor->readings[i];
         if (reading->due_count > 0 || reading->waits_in != &reading->stream->tail) return false;
@@ -209,13 +218,15 @@ void cursors_wake_tail(struct stream *stream)
 
 /* ---- taking back -------------------------------------------------------------------------------------------- */
 
+/* What comes for the first time comes in order: one who reads alone goes back to it. */
 static void take_entry_back(struct cursor *cursor, struct subscription *sub, const struct outlet_entry *entry)
 {
     struct reading *reading = entry->reading;
     if (entry->kind == OUTLET_CAUGHT_UP) {
         sub->wants_mark = true;
-    } else if (!reading_has_pending(reading)) {
+    } else if (cursor->box->session != NULL && !entry->is_again) {
         reading_stop_waiting(reading);
+        pending_cut(reading, entry->seq);
         if (entry->seq < reading->next) reading->next = entry->seq;
     } else if (entry->kind == OUTLET_GAP) {
         if (cursor->returned == NULL) cursor->returned = outlet_new();
@@ -291,8 +302,9 @@ static enum reading_result take_from_any(struct cursor *cursor, struct subscript
 void cursor_want_mark(struct cursor *cursor, struct subscription *sub)
 {
     sub->wants_mark = true;
+    outlet_drop_mark(sub->outlet); /* one that is queued for an earlier SUB would answer this one too soon */
     for (uint32_t i = 0; i < cursor->readings_count; i++)
-        cursor->readings[i].mark_at = cursor->readings[i].stream->next;
+        cursor->readings[i].mark_at = cursor->readings[i].stream->stored;
     cursor_dirty(cursor);
 }
 

@@ -93,6 +93,7 @@ struct outlet_entry {
     uint8_t flags;             /* of FOR */
     enum mps_gap_reason reason;
     bool count_known;          /* of a gap */
+    bool is_again;             /* it was pending: sent before, or given up instead */
     uint32_t tries;
     struct run *run;           /* MSGS */
     uint32_t off, len;
@@ -105,6 +106,7 @@ struct outlet {
     struct outlet_entry *ring;
     uint32_t cap, head, count; /* cap: a power of two */
     uint64_t msgs, bytes;
+    int64_t expires_ms;        /* none of it expires before, by the monotonic clock; INT64_MAX: none does */
     uint64_t unacked;          /* messages that the subscription has and has not acknowledged */
 };
 
@@ -118,6 +120,7 @@ static inline struct outlet_entry *outlet_at(const struct outlet *outlet, uint32
 void outlet_push(struct outlet *outlet, const struct outlet_entry *entry);
 /* Takes count messages of len bytes, or a gap or mark, off the first entry. */
 void outlet_pop(struct outlet *outlet, struct run_pool *runs, uint32_t len, uint64_t count);
+void outlet_drop_mark(struct outlet *outlet); /* it isn't due any more */
 void outlet_free(struct outlet *outlet, struct run_pool *runs);
 
 /* cursor.c */
@@ -134,7 +137,8 @@ bool cursor_serve(struct cursor *cursor, struct subscription *sub);
 void cursor_filter_changed(struct cursor *cursor);      /* that of its mailbox */
 void cursor_sent(struct subscription *sub);             /* some of its outlet was written */
 uint64_t cursors_turn(struct broker *broker);           /* fills outlets; returns when to call again */
-void cursors_renumbered(struct stream *stream);         /* the stream's next position went down */
+/* Of so many positions from this one on only so few are left, by which all behind went down. */
+void cursors_renumber(struct stream *stream, uint64_t from, uint64_t count, uint64_t left);
 struct reading *cursor_reading(const struct cursor *cursor, uint64_t stream);
 mps_view cursor_pattern(const struct cursor *cursor);
 /* The subscription is to be told when it has been given all that there is now. */
@@ -157,6 +161,9 @@ void reading_wait(struct reading *reading, struct list *where);
 void reading_stop_waiting(struct reading *reading);
 bool reading_is_caught_up(const struct reading *reading);
 void reading_sent(struct reading *reading, uint64_t next); /* all below this position was written */
+/* When the message at this position of the chunk expires, by the monotonic clock; INT64_MAX: never. */
+int64_t reading_expiry_ms(const struct chunk *chunk, uint64_t seq, mps_view props);
+uint8_t reading_replay_flag(const struct reading *reading, uint64_t seq); /* of FOR: it was there when it began */
 /* Whether what it delivers is noted as pending: it is acknowledged, or several share it. */
 bool reading_has_pending(const struct reading *reading);
 

@@ -283,8 +283,8 @@ void cursors_loaded(struct broker *broker)
         struct stream *stream = broker->streams[i];
         for (struct list_node *node = stream->readings.first; node != NULL; node = node->next) {
             struct reading *reading = container_of(node, struct reading, in_readings);
-            if (reading->cursor->is_fresh) reading->next = reading->sent = stream->next;
+            if (reading->cursor->is_fresh || reading->next > stream->next) reading->next = stream->next;
+            if (reading->cursor->is_fresh || reading->sent > stream->next) reading->sent = stream->next;
         }
-        cursors_renumbered(stream);
     }
 }

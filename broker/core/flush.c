@@ -371,6 +371,7 @@ static bool plan_messages(struct flush_plan *plan, struct subscription *sub, str
 static void plan_subscription(struct flush_plan *plan, struct subscription *sub)
 {
     struct progress progress = {subscription_credit_left(sub), 0};
+    if (sub->outlet != NULL && sub->outlet->expires_ms <= (int64_t)sub->session->broker->now_ms) cursor_take_back(sub);
     mailbox_prepare(&sub->box, PIECES_MAX);
     sub->is_starved = false;
     bool all = plan_messages(plan, sub, &progress);

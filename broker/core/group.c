@@ -190,13 +190,15 @@ static void collect(struct group *group)
 static void give_back(struct subscription *sub)
 {
     struct group *group = sub->group;
+    bool has_stored = sub->outlet != NULL && sub->outlet->count > 0;
     take_from_hand(sub);
     if (group->box.cursor != NULL) cursor_take_back(sub);
-    if (sub->box.queue.entries == 0) return;
+    if (sub->box.queue.entries == 0 && !has_stored) return;
     if (sub->is_resting) { /* perhaps for want of credit, which it has again when this is taken back */
         rise(group, sub);
         rest(group, sub);
     }
+    if (sub->box.queue.entries == 0) return;
     if (group->returning.first == NULL) list_append(&group->box.broker->returning_groups, &group->in_returning);
     list_append(&group->returning, &sub->member->in_returning);
 }
@@ -290,7 +292,7 @@ static void wake(struct session *session)
     for (int i = 0; session_is_ready(session) && session->resting.first != NULL && i < LOOKS_MAX;) {
         struct subscription *sub = container_of(session->resting.first, struct member, in_resting)->sub;
         rise(sub->group, sub);
-        if (sub->group->box.queue.entries == 0) continue;
+        if (group_is_empty(sub->group)) continue;
         group_dirty(sub->group);
         i++;
     }

@@ -6,6 +6,7 @@ struct outlet *outlet_new(void)
 {
     struct outlet *outlet = calloc(1, sizeof *outlet);
     if (outlet == NULL) abort(); /* small, as subscriptions are */
+    outlet->expires_ms = INT64_MAX;
     return outlet;
 }
 
@@ -23,7 +24,8 @@ static void grow(struct outlet *outlet)
 
 static bool continues(const struct outlet_entry *last, const struct outlet_entry *entry)
 {
-    if (last->kind != entry->kind || last->reading != entry->reading || last->seq + last->count != entry->seq)
+    if (last->kind != entry->kind || last->reading != entry->reading || last->is_again != entry->is_again ||
+        last->seq + last->count != entry->seq)
         return false;
     if (entry->kind == OUTLET_GAP) return last->count_known && entry->count_known && last->reason == entry->reason;
     return entry->kind == OUTLET_MSGS && last->run == entry->run && last->off + last->len == entry->off &&
@@ -63,10 +65,19 @@ void outlet_pop(struct outlet *outlet, struct run_pool *runs, uint32_t len, uint
     }
     outlet->head++;
     outlet->count--;
+    if (outlet->count == 0) outlet->expires_ms = INT64_MAX;
     if (outlet->count > 0 || outlet->cap <= 4) return;
     free(outlet->ring);
     outlet->ring = NULL;
     outlet->cap = outlet->head = 0;
+}
+
+void outlet_drop_mark(struct outlet *outlet)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < outlet->count; i++)
+        if (outlet_at(outlet, i)->kind != OUTLET_CAUGHT_UP) *outlet_at(outlet, kept++) = *outlet_at(outlet, i);
+    outlet->count = kept;
 }
 
 void outlet_free(struct outlet *outlet, struct run_pool *runs)

@@ -176,13 +176,21 @@ void pending_queued(struct reading *reading, struct pending *pending, struct sub
 
 static const char never_sent[] = "no message with this position was sent to this subscription";
 
+/* What is about to be sent again must not be, if it is acknowledged now. */
+static void keep_from_being_sent(struct pending *pending)
+{
+    if (pending->state == PENDING_QUEUED && pending->tries > 0) cursor_take_back(pending->sub);
+}
+
 /* All that it was sent up to this position; of a group, all that this member has. */
 static void ack_upto(struct reading *reading, uint64_t seq, const struct subscription *sub)
 {
+    for (uint32_t i = 0; i < reading->count && at(reading, i)->seq <= seq; i++)
+        if (sub->group == NULL || at(reading, i)->sub == sub) keep_from_being_sent(at(reading, i));
     for (uint32_t i = 0; i < reading->count && at(reading, i)->seq <= seq; i++) {
         struct pending *pending = at(reading, i);
         if (sub->group != NULL && pending->sub != sub) continue;
-        if (pending->state == PENDING_QUEUED) continue;
+        if (pending->tries == 0) continue;
         set_state(reading, pending, PENDING_ACKED, NULL);
     }
     forget_done(reading);
@@ -201,7 +209,8 @@ const char *pending_ack(struct reading *reading, const struct mps_ack *ack, stru
     }
     struct pending *pending = pending_find(reading, ack->seq);
     if (pending == NULL || pending->state == PENDING_ACKED || pending->state == PENDING_DEAD) return NULL; /* done */
-    if (pending->state == PENDING_QUEUED && pending->tries == 0) return never_sent;
+    if (pending->tries == 0) return never_sent;
+    if (ack->kind == 1 || ack->kind == 3) keep_from_being_sent(pending);
     if (ack->kind == 1) {
         pending_done(reading, pending);
     } else if (ack->kind == 3) {

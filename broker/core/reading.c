@@ -35,11 +35,10 @@ void reading_sent(struct reading *reading, uint64_t next)
 
 /* ---- what is missing ---------------------------------------------------------------------------------------- */
 
-/* Positions from .next up to the one before `to` are not there. How many messages these are for this reader is known
- * only if all of them would have been. */
-static void push_gap(struct reading *reading, struct subscription *sub, uint64_t to, enum mps_gap_reason reason)
+/* Positions from .next up to the one before `to` are not there. known: all of them would have been for this reader. */
+static void push_gap(struct reading *reading, struct subscription *sub, uint64_t to, enum mps_gap_reason reason,
+                     bool known)
 {
-    bool known = reading->takes_all && reading->survey == NULL;
     outlet_push(sub->outlet, &(struct outlet_entry){.kind = OUTLET_GAP,
                                                     .reason = reason,
                                                     .count_known = known,
@@ -50,12 +49,17 @@ static void push_gap(struct reading *reading, struct subscription *sub, uint64_t
     reading->next = to;
 }
 
+static bool takes_all(const struct reading *reading)
+{
+    return reading->takes_all && reading->survey == NULL;
+}
+
 /* Retention was faster. While it is only looked for what is of interest, nothing is told. */
 static void pass_removed(struct reading *reading, struct subscription *sub)
 {
     uint64_t first = reading->stream->first;
     if (reading->survey != NULL && !survey_is_done(reading->survey)) survey_pass(reading->survey, first);
-    else if (reading->next < first) push_gap(reading, sub, first, MPS_GAP_RETENTION);
+    else if (reading->next < first) push_gap(reading, sub, first, MPS_GAP_RETENTION, takes_all(reading));
 }
 
 /* ---- single messages ---------------------------------------------------------------------------------------- */
@@ -85,17 +89,17 @@ static bool matches(struct reading *reading, const struct frame *frame)
     return filter_judge(broker, cursor->box->filter, frame->msg.topic, frame->msg.props, frame->msg.payload);
 }
 
-static bool is_expired(const struct chunk *chunk, const struct frame *frame)
+int64_t reading_expiry_ms(const struct chunk *chunk, uint64_t seq, mps_view props)
 {
-    if (chunk->expires_ms == 0 || frame->msg.props.ptr == NULL) return false;
-    mps_view raw = mps_props_find(frame->msg.props, MPS_PROP_TTL_MS);
-    if (raw.ptr == NULL) return false;
+    if (chunk->expires_ms == 0 || props.ptr == NULL) return INT64_MAX;
+    mps_view raw = mps_props_find(props, MPS_PROP_TTL_MS);
+    if (raw.ptr == NULL) return INT64_MAX;
     struct mps_reader r = mps_reader_open(raw);
-    uint64_t ttl_ms = mps_read_uint(&r, MPS_NUMBER_MAX, "ttl");
-    return stream_age_ms(chunk->stream, frame->seq) >= ttl_ms;
+    int64_t ttl_ms = (int64_t)mps_read_uint(&r, MPS_NUMBER_MAX, "ttl");
+    return (int64_t)chunk->stream->broker->now_ms - (int64_t)stream_age_ms(chunk->stream, seq) + ttl_ms;
 }
 
-static uint8_t replay_flag(const struct reading *reading, uint64_t seq)
+uint8_t reading_replay_flag(const struct reading *reading, uint64_t seq)
 {
     return seq < reading->live ? MPS_FOR_REPLAY : 0;
 }
@@ -104,7 +108,7 @@ static void push_frames(struct reading *reading, struct subscription *sub, const
                         uint64_t seq)
 {
     outlet_push(sub->outlet, &(struct outlet_entry){.kind = OUTLET_MSGS,
-                                                    .flags = replay_flag(reading, seq),
+                                                    .flags = reading_replay_flag(reading, seq),
                                                     .run = chunk->run,
                                                     .off = part.off,
                                                     .len = part.len,
@@ -124,19 +128,18 @@ static uint32_t take_frame(struct reading *reading, struct subscription *sub, co
                            const struct frame *frame)
 {
     uint32_t rx_max = sub->box.rx_max;
-    bool expired = is_expired(chunk, frame);
+    int64_t expiry_ms = reading_expiry_ms(chunk, frame->seq, frame->msg.props);
+    bool is_expired = expiry_ms <= (int64_t)reading->cursor->broker->now_ms;
     if (!matches(reading, frame)) {
         reading->next++;
         return 0;
     }
-    if (expired || (rx_max > 0 && frame->len > rx_max)) {
-        bool takes_all = reading->takes_all;
-        reading->takes_all = true; /* this one would have been for it */
-        push_gap(reading, sub, frame->seq + 1, expired ? MPS_GAP_EXPIRED : MPS_GAP_TOO_LARGE);
-        reading->takes_all = takes_all;
+    if (is_expired || (rx_max > 0 && frame->len > rx_max)) {
+        push_gap(reading, sub, frame->seq + 1, is_expired ? MPS_GAP_EXPIRED : MPS_GAP_TOO_LARGE, true);
         return 0;
     }
     push_frames(reading, sub, chunk, (struct part){frame->off, frame->len, 1}, frame->seq);
+    if (expiry_ms < sub->outlet->expires_ms) sub->outlet->expires_ms = expiry_ms;
     if (reading_has_pending(reading)) pending_add(reading, frame->seq, sub);
     reading->next = frame->seq + 1;
     return frame->len;
@@ -228,7 +231,7 @@ static struct chunk *chunk_for(struct reading *reading, struct subscription *sub
     struct chunk *chunk = chunk_at(stream, position, &hole_end);
     if (chunk == NULL && hole_end == 0) reading_wait(reading, &stream->loading);
     else if (chunk == NULL && looking) survey_pass(reading->survey, hole_end);
-    else if (chunk == NULL) push_gap(reading, sub, hole_end, MPS_GAP_DAMAGED);
+    else if (chunk == NULL) push_gap(reading, sub, hole_end, MPS_GAP_DAMAGED, takes_all(reading));
     return chunk;
 }
 

@@ -78,13 +78,14 @@ static void publish_dead(struct reading *reading, const struct pending *pending,
     free(room);
 }
 
-static void bury(struct reading *reading, struct pending *pending, struct subscription *sub, mps_view frame)
+static void give_up(struct reading *reading, struct pending *pending, struct subscription *sub,
+                    enum mps_gap_reason reason)
 {
-    if (frame.ptr != NULL) publish_dead(reading, pending, frame);
     if (!pending->is_rejected)
         outlet_push(sub->outlet, &(struct outlet_entry){.kind = OUTLET_GAP,
-                                                        .reason = frame.ptr ? MPS_GAP_GAVE_UP : MPS_GAP_RETENTION,
+                                                        .reason = reason,
                                                         .count_known = true,
+                                                        .is_again = true,
                                                         .count = 1,
                                                         .seq = pending->seq,
                                                         .last = pending->seq,
@@ -92,12 +93,25 @@ static void bury(struct reading *reading, struct pending *pending, struct subscr
     pending_done(reading, pending);
 }
 
+static int64_t expiry_ms(const struct chunk *chunk, uint64_t seq, mps_view frame)
+{
+    struct mps_msg msg;
+    const char *what;
+    if (chunk->expires_ms == 0) return INT64_MAX;
+    mps_decode_msg(frame, &msg, &what); /* accepted when it came */
+    return reading_expiry_ms(chunk, seq, msg.props);
+}
+
 static void push_again(struct reading *reading, struct pending *pending, struct subscription *sub,
                        const struct chunk *chunk, uint32_t off, uint32_t len)
 {
     bool before = pending->tries > 0;
+    int64_t expires_ms = expiry_ms(chunk, pending->seq, (mps_view){chunk->run->bytes + off, len});
+    if (expires_ms < sub->outlet->expires_ms) sub->outlet->expires_ms = expires_ms;
     outlet_push(sub->outlet, &(struct outlet_entry){.kind = OUTLET_MSGS,
-                                                    .flags = before ? MPS_FOR_REDELIVERED : 0,
+                                                    .flags = before ? MPS_FOR_REDELIVERED
+                                                                    : reading_replay_flag(reading, pending->seq),
+                                                    .is_again = true,
                                                     .tries = before ? pending->tries + 1 : 0,
                                                     .run = chunk->run,
                                                     .off = off,
@@ -121,13 +135,21 @@ enum reading_result redelivery_take(struct reading *reading, struct subscription
         reading_wait(reading, &reading->stream->loading);
         return READING_WAITS;
     }
-    if (chunk == NULL) { /* retention, or damage, was faster */
-        bury(reading, pending, sub, (mps_view){NULL, 0});
+    if (chunk == NULL) {
+        bool is_removed = pending->seq < reading->stream->first;
+        give_up(reading, pending, sub, is_removed ? MPS_GAP_RETENTION : MPS_GAP_DAMAGED);
         return READING_SOME;
     }
     uint32_t off = run_skip(chunk->run, 0, (uint32_t)(pending->seq - chunk->first));
     uint32_t len = mps_msg_frame_len(chunk->run->bytes + off);
-    if (pending->state == PENDING_DEAD) bury(reading, pending, sub, (mps_view){chunk->run->bytes + off, len});
-    else push_again(reading, pending, sub, chunk, off, len);
+    mps_view frame = {chunk->run->bytes + off, len};
+    if (pending->state == PENDING_DEAD) {
+        publish_dead(reading, pending, frame);
+        give_up(reading, pending, sub, MPS_GAP_GAVE_UP);
+    } else if (expiry_ms(chunk, pending->seq, frame) <= (int64_t)reading->cursor->broker->now_ms) {
+        give_up(reading, pending, sub, MPS_GAP_EXPIRED);
+    } else {
+        push_again(reading, pending, sub, chunk, off, len);
+    }
     return READING_SOME;
 }

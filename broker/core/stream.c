@@ -65,11 +65,10 @@ static uint64_t least(uint64_t a, uint64_t b)
 }
 
 /* Times don't go back, whatever the clock does: who asks for what came after a time asks for a position. */
-static uint64_t block_time(struct stream *stream)
+static void note_time(struct stream *stream)
 {
     uint64_t wall_ms = stream->broker->env->wall_ms(stream->broker->env) & MPS_NUMBER_MAX;
     if (wall_ms > stream->time_ms) stream->time_ms = wall_ms;
-    return stream->time_ms;
 }
 
 /* Messages that may be added to the open block. */
@@ -77,7 +76,8 @@ static uint32_t open_room(const struct stream *stream)
 {
     const struct block *open = stream->open;
     uint64_t most = stream->max_msgs / BLOCKS_LEAST > 0 ? stream->max_msgs / BLOCKS_LEAST : 1;
-    if (open == NULL || open->len >= least(BLOCK_BYTES, stream->max_bytes / BLOCKS_LEAST) || open->count >= most)
+    if (open == NULL || open->len >= least(BLOCK_BYTES, stream->max_bytes / BLOCKS_LEAST) || open->count >= most ||
+        stream->time_ms - open->time_ms >= STREAM_BLOCK_MS)
         return 0;
     return (uint32_t)least(most - open->count, UINT32_MAX - open->count);
 }
@@ -128,12 +128,13 @@ static struct part first_of(struct run *run, struct part part, uint32_t count_mo
 uint64_t stream_append(struct stream *stream, struct run *run, struct part part, bool sure)
 {
     struct broker *broker = stream->broker;
+    note_time(stream);
     while (part.count > 0) {
         uint32_t room = open_room(stream);
         if (room == 0) {
             struct block *block = commit_new_block(stream);
             block->first = stream->next;
-            block->time_ms = block_time(stream);
+            block->time_ms = stream->time_ms;
             room = open_room(stream);
         }
         struct part some = first_of(run, part, room);

@@ -42,9 +42,10 @@ struct hole {
     uint64_t from, to;         /* not .to */
 };
 #define STREAM_HOLES 16
-/* A block has the time of its first message, and blocks whose times differ by less than a second are read as one: what
- * came after a time may stand in a block or chunk that is older by up to this. */
-#define STREAM_TIME_SLACK_MS 2000u
+/* A block has the time of its first message. It is closed to messages that come this much later, */
+#define STREAM_BLOCK_MS 500u
+/* and some blocks are read as one: what came after a time may stand in a block or chunk that is older by up to this. */
+#define STREAM_TIME_SLACK_MS (STREAM_BLOCK_MS + STORE_MERGE_MS)
 /* Reads of one stream at a time. */
 #define STREAM_LOADS 4
 

@@ -146,7 +146,7 @@ static void pass_over(struct store_read *read, const struct store_block *block)
 static bool follows(const struct store_block *block, const struct kept_block *next)
 {
     return !next->damaged && next->block.first == end_of(block) && next->block.time_ms >= block->time_ms &&
-           next->block.time_ms - block->time_ms < 1000;
+           next->block.time_ms - block->time_ms < STORE_MERGE_MS;
 }
 
 static uint64_t sooner(uint64_t a_ms, uint64_t b_ms) /* 0: never */

@@ -8,7 +8,6 @@
 #define HEADS                                                                                                          \
     "SELECT place, count, time_ms, expires_ms, len, head_sum, sum FROM block WHERE place >= ? AND place < ? ORDER BY " \
     "place"
-#define MERGE_MS 1000 /* blocks that came within this time of the first one are read as one */
 
 /* One request while it is answered, and where it stands. */
 struct reading {
@@ -145,7 +144,7 @@ static bool joins(const struct store_read *read, const struct head *head)
 {
     const struct store_block *all = &read->block, *next = &head->block;
     return head->fits && next->first == all->first + all->count && next->time_ms >= all->time_ms &&
-           next->time_ms - all->time_ms < MERGE_MS && next->count <= UINT32_MAX - all->count &&
+           next->time_ms - all->time_ms < STORE_MERGE_MS && next->count <= UINT32_MAX - all->count &&
            (uint64_t)all->len + next->len <= read->bytes_most;
 }
 

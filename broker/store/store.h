@@ -32,6 +32,7 @@ enum store_code {
 #define STORE_STREAM_FIRST 64u
 #define STORE_KEY_MAX 1024        /* bytes of a record's key */
 #define STORE_BLOCK_MAX (512u * 1024 * 1024) /* bytes of a block */
+#define STORE_MERGE_MS 500u      /* blocks that came within this time of the first one are read as one */
 
 /* Consecutive messages of one stream, as they came. */
 struct store_block {
@@ -75,7 +76,7 @@ struct store_read {
     struct store_read *next;
 
     /* The block that holds .from, or if there is none, the first one behind it; and with it those that follow without a
-     * hole, and whose time is less than a second later than the first one's, and not before it. .expires_ms is the least
+     * hole, and whose time is less than STORE_MERGE_MS later than the first one's, and not before it. .expires_ms is the least
      * that isn't 0. .bytes has an allocation of its own (malloc) that is the core's, NULL if .code isn't STORE_OK or there
      * is no such block below .end. */
     enum store_code code;

@@ -179,14 +179,14 @@ static void reads_neighbours_as_one(enum rig_kind kind)
 {
     struct rig *rig = open_new(kind);
     assert_int_equal(RIG_COMMIT(rig, append(64, 1, 2, 10000, "ab"),
-                                append_expiring(append(64, 3, 2, 10999, "cd"), 90000),
-                                append_expiring(append(64, 5, 1, 10500, "e"), 80000), append(64, 6, 1, 11000, "f"),
+                                append_expiring(append(64, 3, 2, 10499, "cd"), 90000),
+                                append_expiring(append(64, 5, 1, 10250, "e"), 80000), append(64, 6, 1, 10500, "f"),
                                 append(64, 7, 1, 9000, "g"), append(64, 9, 1, 9000, "i"), append(65, 1, 1, 9000, "j")),
                      STORE_OK);
     assert_string_equal(reads(rig, 64, 1, ALL, MUCH),
-                        "64 1+5 10000 ms: abcde expires 80000 ms"); /* f came a second later */
-    assert_string_equal(reads(rig, 64, 3, ALL, MUCH), "64 3+2 10999 ms: cd expires 90000 ms"); /* e came before */
-    assert_string_equal(reads(rig, 64, 5, ALL, MUCH), "64 5+2 10500 ms: ef expires 80000 ms");
+                        "64 1+5 10000 ms: abcde expires 80000 ms"); /* f came half a second later */
+    assert_string_equal(reads(rig, 64, 3, ALL, MUCH), "64 3+2 10499 ms: cd expires 90000 ms"); /* e came before */
+    assert_string_equal(reads(rig, 64, 5, ALL, MUCH), "64 5+2 10250 ms: ef expires 80000 ms");
     assert_string_equal(reads(rig, 64, 7, ALL, MUCH), "64 7+1 9000 ms: g"); /* a hole behind it */
     assert_string_equal(reads(rig, 64, 9, ALL, MUCH), "64 9+1 9000 ms: i"); /* another stream behind it */
     assert_string_equal(reads(rig, 64, 1, ALL, 4), "64 1+4 10000 ms: abcd expires 90000 ms");

@@ -14,7 +14,8 @@ struct scenario {
     const char *unit;
 };
 
-extern const struct scenario broker_scenarios[], session_scenarios[], client_scenarios[];
+extern const struct scenario broker_scenarios[], session_scenarios[], client_scenarios[],
+    stored_scenarios[];
 
 /* Those of this program, ended by NULL; each is ended by a .name NULL. */
 extern const struct scenario *const scenario_tables[];

@@ -1,14 +1,23 @@
 #include "world.h"
 
+#include "memory_store.h"
 #include <stdlib.h>
 #include <string.h>
 
 #define LINKS_MAX 32768
 #define TURNS_MAX 1000000
 
+/* Stands before the real one, so that it can be called uncounted. */
+struct front {
+    struct store store;
+    struct store *real;
+};
+
 struct world {
     struct env env;
     struct broker *broker;
+    struct memory_disk *disk; /* NULL: nothing is kept */
+    struct front front;
     uint64_t random;
     struct link *links[LINKS_MAX];
     size_t links_count;
@@ -142,9 +151,74 @@ struct world *world_new(void)
     return world;
 }
 
+/* ---- what is kept ------------------------------------------------------------------------------------------------ */
+
+static struct store *real_of(struct store *store)
+{
+    return ((struct front *)(void *)store)->real;
+}
+
+static int front_load(struct store *store, const struct store_visitor *visitor, char text[STORE_TEXT_MAX])
+{
+    return real_of(store)->load(real_of(store), visitor, text);
+}
+
+SEPARATE void uncounted_commit(struct store *store, const struct store_batch *batch);
+SEPARATE void uncounted_commit(struct store *store, const struct store_batch *batch)
+{
+    store->commit(store, batch);
+}
+
+static void front_commit(struct store *store, const struct store_batch *batch)
+{
+    if (measuring) uncounted_commit(real_of(store), batch);
+    else real_of(store)->commit(real_of(store), batch);
+}
+
+SEPARATE void uncounted_read(struct store *store, struct store_read *read);
+SEPARATE void uncounted_read(struct store *store, struct store_read *read)
+{
+    store->read(store, read);
+}
+
+static void front_read(struct store *store, struct store_read *read)
+{
+    if (measuring) uncounted_read(real_of(store), read);
+    else real_of(store)->read(real_of(store), read);
+}
+
+static void front_poll(struct store *store)
+{
+    struct store *real = real_of(store);
+    real->events = store->events;
+    real->poll(real);
+}
+
+void world_keep(struct world *world, const char *pattern)
+{
+    char text[STORE_TEXT_MAX];
+    const struct stream_config stream = {.name = "kept", .patterns = &pattern, .patterns_count = 1};
+    world->disk = memory_disk_new();
+    world->front = (struct front){
+        .store = {.load = front_load, .commit = front_commit, .read = front_read, .poll = front_poll},
+        .real = memory_store_open(world->disk),
+    };
+    if (broker_open_store(world->broker, &world->front.store, &stream, 1, text, sizeof text) != 0) fail("%s", text);
+}
+
+/* ---- turns ------------------------------------------------------------------------------------------------------- */
+
+/* The store has something to tell as soon as it was asked. */
+static bool poll_store(struct world *world)
+{
+    if (world->disk == NULL || !memory_store_ready(world->front.real)) return false;
+    broker_poll_store(world->broker);
+    return true;
+}
+
 static void settle(struct world *world)
 {
-    for (int turns = 0; broker_turn(world->broker) == 0; turns++) {
+    for (int turns = 0; broker_turn(world->broker) == 0 || poll_store(world); turns++) {
         if (turns == TURNS_MAX) fail("the broker's core never comes to rest");
     }
 }
@@ -154,6 +228,10 @@ void world_free(struct world *world)
     for (size_t i = 0; i < world->links_count; i++) world_drop(world->links[i]);
     settle(world);
     broker_free(world->broker);
+    if (world->disk != NULL) {
+        world->front.real->close(world->front.real);
+        memory_disk_free(world->disk);
+    }
     for (size_t i = 0; i < world->links_count; i++) {
         free(world->links[i]->kept);
         free(world->links[i]);

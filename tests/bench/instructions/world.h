@@ -37,6 +37,9 @@ void world_end(struct link *link);                        /* the peer's stream e
 void world_subscribe(struct world *world, struct link *link, uint32_t sid, const char *pattern,
                      const struct mps_sub_options *options);
 
+/* Before anybody joins: topics of this pattern are kept, in memory. What the store itself does isn't counted. */
+void world_keep(struct world *world, const char *pattern);
+
 /* Bytes come from a peer, or none, in one read if they are at most 64 KiB. One turn follows, or as many as the broker
  * wants. */
 void world_turn(struct world *world, struct link *link, const uint8_t *bytes, size_t len);

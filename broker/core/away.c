@@ -217,6 +217,17 @@ void session_end(struct session *session)
     if (session->state == SESSION_AWAY) free_away(session);
 }
 
+void session_give_up(struct session *session)
+{
+    for (struct hash_node *node = hash_first(&session->subs); node != NULL; node = hash_next(&session->subs, node)) {
+        struct subscription *sub = container_of(node, struct subscription, in_subs);
+        subscription_unkeep(sub);
+        if (sub->box.cursor != NULL) cursor_forget(sub->box.cursor);
+    }
+    session_unkeep(session);
+    session->sess_s = 0;
+}
+
 void session_away_due(struct session *session)
 {
     session_end(session);

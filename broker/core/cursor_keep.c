@@ -37,9 +37,17 @@ void cursor_changed(struct cursor *cursor)
     commit_lazily(cursor->broker);
 }
 
+static void stop_keeping(struct cursor *cursor)
+{
+    if (!cursor->is_keeping) return;
+    list_remove(&cursor->broker->commit.keeping, &cursor->in_keeping);
+    cursor->is_keeping = false;
+}
+
 void cursor_forget(struct cursor *cursor)
 {
     uint8_t room[STORE_KEY_MAX];
+    stop_keeping(cursor);
     if (is_kept(cursor)) keep_remove(cursor->broker, RECORD_CURSOR, owner_key(cursor, room));
 }
 
@@ -114,13 +122,6 @@ static mps_view write(const struct cursor *cursor)
     }
     assert(!out.full);
     return mps_out_view(&out);
-}
-
-static void stop_keeping(struct cursor *cursor)
-{
-    if (!cursor->is_keeping) return;
-    list_remove(&cursor->broker->commit.keeping, &cursor->in_keeping);
-    cursor->is_keeping = false;
 }
 
 void cursor_keep(struct cursor *cursor)

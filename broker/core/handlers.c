@@ -143,6 +143,7 @@ void handle_BYE(struct session *session, mps_view frame)
     const char *what;
     if (!frame_decoded(session, MPS_OP_BYE, mps_decode_bye(frame, &bye, &what), &what)) return;
     if (bye.code == MPS_OK) will_drop(session);
+    if (bye.code == MPS_OK && !session->has_own_id) session_give_up(session); /* nobody will ask for it by name */
     session_end_gently(session, bye.code <= MPS_NOBODY_OR_WILL ? MPS_OK : SESSION_NO_BYE, NULL);
 }
 

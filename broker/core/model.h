@@ -402,6 +402,7 @@ void session_leave_soon(struct session *session);
 void session_resume(struct session *session, struct session *from);
 /* Ends for good, with its subscriptions and records. A session that was away is gone then. */
 void session_end(struct session *session);
+void session_give_up(struct session *session);        /* it will end with its connection */
 void session_away_due(struct session *session);    /* the client did not come back in time */
 struct session *session_new_away(struct broker *broker, mps_view id, uint32_t sess_s, uint32_t rx_max);
 void sessions_free(struct broker *broker);         /* those that are away; their records stay */

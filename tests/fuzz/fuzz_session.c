@@ -528,7 +528,9 @@ static void say_hello(struct peer *peer)
 {
     uint8_t room[64];
     struct mps_out out = mps_out_open(room, sizeof room);
-    mps_encode_hello(&out, &(struct mps_hello){.magic = mps_text("mps"), .version = 1});
+    struct mps_hello hello = {.magic = mps_text("mps"), .version = 1};
+    if (!peer->is_witness && scene.mood & 1) hello.sess_s = 600; /* what it leaves ends in time, too */
+    mps_encode_hello(&out, &hello);
     world_push(peer->link, room, out.len);
     peer->script_at = out.len;
 }

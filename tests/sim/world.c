@@ -126,8 +126,14 @@ static void env_log(struct env *env, enum log_level level, const char *line)
 
 void world_open(struct world *world, uint64_t seed, const struct broker_limits *limits)
 {
-    *world =
-        (struct world){.env = {env_now, env_wall, env_random, env_send, env_send_end, env_reading, env_close, env_log}};
+    *world = (struct world){.env = {.now_ms = env_now,
+                                    .wall_ms = env_wall,
+                                    .random = env_random,
+                                    .send = env_send,
+                                    .send_end = env_send_end,
+                                    .reading = env_reading,
+                                    .close = env_close,
+                                    .log = env_log}};
     world->rng.state = seed;
     world->now_ms = 1000 + rng_below(&world->rng, 100000);
     world->broker = broker_new(&world->env, limits);

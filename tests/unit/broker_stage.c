@@ -260,24 +260,35 @@ static void feed(struct link *link)
     }
 }
 
-/* Returns when the core wants to be called again. */
+/* Returns when the core wants to be called again; 0: there is more to do at once. */
+static uint64_t turn(struct stage *stage)
+{
+    bool more = false;
+    for (int i = 0; i < STAGE_LINKS; i++) {
+        struct link *link = &stage->links[i];
+        if (link->session != NULL && link->blocked && link->room > 0) {
+            link->blocked = false;
+            session_writable(link->session);
+        }
+        feed(link);
+    }
+    if (stage->gate.inner != NULL && memory_store_ready(stage->gate.inner)) broker_poll_store(stage->broker);
+    uint64_t next_ms = broker_turn(stage->broker);
+    for (int i = 0; i < STAGE_LINKS; i++) more |= can_feed(&stage->links[i]);
+    more |= stage->gate.inner != NULL && memory_store_ready(stage->gate.inner);
+    return more ? 0 : next_ms;
+}
+
+void stage_turn(struct stage *stage)
+{
+    turn(stage);
+}
+
 static uint64_t settle(struct stage *stage)
 {
     for (int turns = 0; turns < TURNS_MAX; turns++) {
-        bool more = false;
-        for (int i = 0; i < STAGE_LINKS; i++) {
-            struct link *link = &stage->links[i];
-            if (link->session != NULL && link->blocked && link->room > 0) {
-                link->blocked = false;
-                session_writable(link->session);
-            }
-            feed(link);
-        }
-        if (stage->gate.inner != NULL && memory_store_ready(stage->gate.inner)) broker_poll_store(stage->broker);
-        uint64_t next_ms = broker_turn(stage->broker);
-        for (int i = 0; i < STAGE_LINKS; i++) more |= can_feed(&stage->links[i]);
-        more |= stage->gate.inner != NULL && memory_store_ready(stage->gate.inner);
-        if (!more && next_ms > stage->now_ms) return next_ms;
+        uint64_t next_ms = turn(stage);
+        if (next_ms > stage->now_ms) return next_ms;
     }
     fail_msg("the broker's core never comes to rest");
     return 0;
@@ -302,13 +313,18 @@ void stage_pass(struct stage *stage, uint64_t ms)
 
 /* ---- the client's end --------------------------------------------------------------------------------------- */
 
-void stage_send(struct stage *stage, char name, const struct mps_out *out)
+void stage_write(struct stage *stage, char name, const struct mps_out *out)
 {
     struct link *link = link_of(stage, name);
     assert_false(out->full);
     link->out = grown(link->out, link->out_len + out->len + 1);
     memcpy(link->out + link->out_len, out->buf, out->len);
     link->out_len += out->len;
+}
+
+void stage_send(struct stage *stage, char name, const struct mps_out *out)
+{
+    stage_write(stage, name, out);
     stage_settle(stage);
 }
 

@@ -70,8 +70,10 @@ void stage_stop(struct stage *stage);                       /* gracefully; the d
 void stage_crash(struct stage *stage, bool kept);
 
 void stage_settle(struct stage *stage);                     /* until there is nothing to do at this moment */
+void stage_turn(struct stage *stage);                       /* one turn of the loop */
 void stage_pass(struct stage *stage, uint64_t ms);          /* what is due within this time happens at its moment */
 
+void stage_write(struct stage *stage, char link, const struct mps_out *out); /* comes to the broker with the next turn */
 void stage_send(struct stage *stage, char link, const struct mps_out *out);
 void stage_pass_bytes(struct stage *stage, char link, size_t bytes); /* so many more come through; SIZE_MAX: all */
 void stage_hello(struct stage *stage, char link, struct mps_hello hello);  /* on a new link; .magic and .version are set */

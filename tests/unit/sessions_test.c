@@ -636,6 +636,53 @@ static void test_a_group_of_those_who_are_away_holds_nobody(void **state)
     stage_expect(stage, 'b', "welcome resumed last 0 | for 1 | t/x=1 | gap 1 x3 reason 10");
 }
 
+static void test_a_member_that_is_back_makes_publishers_wait(void **state)
+{
+    struct stage *stage = *state;
+    struct mps_sub_options options = member_of("g");
+    options.given |= MPS_SUB_POLICY | MPS_SUB_MAX_MSGS | MPS_SUB_BLOCK_MS;
+    options.policy = MPS_POLICY_BLOCK;
+    options.max_msgs = 1;
+    options.block_ms = 60000;
+    begin(stage, options);
+    stage_cut(stage, 'a');
+    stage_hello(stage, 'a', client("a"));
+    stage_room(stage, 'a', 0);
+    stage_pub(stage, 'p', 1, 1);
+    publish(stage, 1, 3);
+    stage_expect(stage, 'p', "ok 1");
+    stage_room(stage, 'a', STAGE_ROOM);
+    stage_expect(stage, 'p', "ok 2 | ok 3");
+    stage_expect(stage, 'a', "welcome resumed last 0 | for 1 | t/x=1 | t/x=2 | t/x=3");
+}
+
+/* A snapshot that looks through many values takes its connection more than one turn. */
+static void test_what_a_member_has_in_hand_goes_back(void **state)
+{
+    struct stage *stage = *state;
+    uint8_t room[256];
+    struct mps_out out = mps_out_open(room, sizeof room);
+    begin(stage, member_of("g"));
+    mps_encode_pub(&out, &(struct mps_pub){0, MPS_PUB_RETAIN});
+    stage_send(stage, 'p', &out);
+    for (int i = 0; i < 5000; i++) {
+        char topic[16];
+        snprintf(topic, sizeof topic, "r/%d", i);
+        stage_msg(stage, 'p', topic, "v");
+    }
+    out.len = 0;
+    mps_encode_sub(&out, &(struct mps_sub){2, mps_text("q/#"), no_options});
+    stage_write(stage, 'a', &out);
+    out.len = 0;
+    mps_encode_msg(&out, &(struct mps_msg){.topic = mps_text("t/x"), .payload = mps_text("1")});
+    stage_write(stage, 'p', &out);
+    stage_turn(stage);
+    stage_hello(stage, 'b', client("a"));
+    stage_expect(stage, 'b', "welcome resumed last 0 | mark 2 1 | for 1 | t/x=1");
+    stage_stat(stage, 'b', 1);
+    stage_expect(stage, 'b', "stat 1 1 1 0 0");
+}
+
 static void test_a_group_ends_with_the_last_session(void **state)
 {
     struct stage *stage = *state;
@@ -744,6 +791,8 @@ int main(void)
         TEST(test_members_rest_while_they_are_away),
         TEST(test_what_a_member_could_not_be_sent_goes_to_others),
         TEST(test_a_group_of_those_who_are_away_holds_nobody),
+        TEST(test_a_member_that_is_back_makes_publishers_wait),
+        TEST(test_what_a_member_has_in_hand_goes_back),
         TEST(test_a_group_ends_with_the_last_session),
         TEST(test_a_member_with_other_frames_has_to_ask_again),
         TEST(test_a_will_is_the_connections),

@@ -86,13 +86,17 @@ void mps_client_answer(struct pubsub *client, const struct pubsub_message *messa
     if (request != NULL) end_request(client, request, PUBSUB_OK, NULL);
 }
 
+static int status_of(uint32_t code)
+{
+    return code == MPS_NOBODY ? PUBSUB_ENOBODY : code == MPS_NOT_AUTHORISED ? PUBSUB_EAUTH : PUBSUB_EREFUSED;
+}
+
 bool mps_client_requests_puback(struct pubsub *client, const struct pubsub_puback *ack)
 {
     uint64_t count = mps_pendings_settle(&client->requests, ack->first_pid, ack->last_pid);
     if (count > 0 && ack->code >= MPS_INTERNAL) {
         struct mps_pending *request = mps_pendings_of_pid(&client->requests, ack->first_pid);
-        if (request != NULL)
-            end_request(client, request, ack->code == MPS_NOBODY ? PUBSUB_ENOBODY : PUBSUB_EREFUSED, ack->text);
+        if (request != NULL) end_request(client, request, status_of(ack->code), ack->text);
     }
     return count == ack->last_pid - ack->first_pid + 1;
 }

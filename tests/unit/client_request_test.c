@@ -124,15 +124,17 @@ static void refusals_end_requests(void **state)
     uint64_t cancelled = ask(stage, "b", asking(stage));
     ask(stage, "c", asking(stage));
     ask(stage, "d", asking(stage));
+    ask(stage, "e", asking(stage));
     assert_int_equal(pubsub_cancel_request(stage->client, cancelled), PUBSUB_OK);
-    stage_expect_frames(stage, "must acked a, must acked b, must acked c, must acked d, ");
+    stage_expect_frames(stage, "must acked a, must acked b, must acked c, must acked d, must acked e, ");
     stage_say_puback(stage, 1, 217);
     stage_say_puback(stage, 2, 217);
     stage_say_puback(stage, 3, 211);
-    stage_wait_for_log(stage, "request 1 over -14 no\nrequest 3 over -9 no\n");
-    answer(stage, INBOX "/4", "x");
-    stage_say_puback(stage, 4, 0);
-    stage_wait_for_log(stage, "request 4 answer x\nrequest 4 over 0 \n");
+    stage_say_puback(stage, 4, 213);
+    stage_wait_for_log(stage, "request 1 over -14 no\nrequest 3 over -10 no\nrequest 4 over -9 no\n");
+    answer(stage, INBOX "/5", "x");
+    stage_say_puback(stage, 5, 0);
+    stage_wait_for_log(stage, "request 5 answer x\nrequest 5 over 0 \n");
     assert_int_equal(pubsub_unacked(stage->client), 0);
 }
 

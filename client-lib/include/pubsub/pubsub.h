@@ -267,9 +267,9 @@ struct pubsub_request_options {
     uint32_t timeout_ms;       /* for all answers together; 0: 5000 */
     uint32_t replies_max;      /* done after this many; 0: 1; UINT32_MAX: as many as come in time */
     /* An answer, or the end of the request: reply is NULL then and status is 0 (replies_max came), PUBSUB_ETIMEDOUT,
-     * PUBSUB_ENOBODY (nobody serves the topic), PUBSUB_EREFUSED, PUBSUB_ELOST, PUBSUB_ECLOSED; pubsub_error() then says
-     * more. Called with NULL exactly once for each request that was accepted and not cancelled, also by
-     * pubsub_close(). */
+     * PUBSUB_ENOBODY (nobody serves the topic), PUBSUB_EAUTH (one may not ask there), PUBSUB_EREFUSED, PUBSUB_ELOST,
+     * PUBSUB_ECLOSED; pubsub_error() then says more. Called with NULL exactly once for each request that was accepted
+     * and not cancelled, also by pubsub_close(). */
     void (*on_reply)(pubsub *client, uint64_t request, const struct pubsub_message *reply, int status, void *user);
     void *user;
 };

@@ -64,8 +64,13 @@ int exit_code_of_error(int error)
 
 int exit_code_of_refusal(uint32_t code)
 {
-    enum { NOT_AUTHORISED = 211, NOBODY = 217 }; /* PROTOCOL.md, codes */
-    return code == NOT_AUTHORISED ? CLI_EXIT_AUTH : code == NOBODY ? CLI_EXIT_NOBODY : CLI_EXIT_REFUSED;
+    enum { INTERNAL = 100, NOT_AUTHORISED = 211, NOBODY = 217 }; /* PROTOCOL.md, codes */
+    switch (code) {
+    case INTERNAL: return CLI_EXIT_ERROR;
+    case NOT_AUTHORISED: return CLI_EXIT_AUTH;
+    case NOBODY: return CLI_EXIT_NOBODY;
+    default: return CLI_EXIT_REFUSED;
+    }
 }
 
 uint64_t now_ns(void)

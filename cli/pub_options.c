@@ -79,8 +79,15 @@ static const struct option_row sending_rows[] = {
      "with -l all"},
     {0, "rate", "N", set_rate, "at most N messages a second; default as fast as it goes"},
     {0, "ack", "LEVEL", set_ack,
-     "none, routed, stored or replicated: how far a message must have come\n"
-     "to count as sent; default routed"},
+     "how far a message must have come to count as sent:\n"
+     "none        it has left\n"
+     "routed      it waits for every subscription that matched\n"
+     "stored      it is on the broker's disk, where its topic belongs to a\n"
+     "            durable stream; what is sent again after the connection\n"
+     "            was lost is stored once, if it is back within a minute or\n"
+     "            the broker was restarted\n"
+     "replicated  it is on several brokers' disks\n"
+     "default routed"},
     {0, "require", "N", set_require, "fail if fewer than N subscriptions matched a message; default 0"},
     {0, "no-reconnect", NULL, set_no_reconnect, "end when the connection is lost; default: connect again and resend"},
     {0, NULL, NULL, NULL, NULL},
@@ -93,6 +100,7 @@ static enum options_result parse(struct pub_options *options, int argc, char **a
         "pubsub pub -j site/a/state '{\"temp\": 21.5, \"ok\": true}'",
         "pubsub pub --ttl 5s -H unit=C site/a/temp 21.5",
         "dmesg | pubsub pub -l logs/kernel",
+        "pubsub pub --ack stored orders/17 'two pizzas'",
         NULL,
     };
     static const int exit_codes[] = {CLI_EXIT_DONE,    CLI_EXIT_ERROR, CLI_EXIT_USAGE,

@@ -13,6 +13,7 @@ struct pub_options {
     const char *message; /* NULL: standard input, or file */
     const char *file;
     struct message_options body;
+    const char *item;           /* what a message of the input is called; NULL: a line */
     bool lines, keyed, nul;     /* lines is set if one of the others is */
     unsigned long long count;   /* messages in all; 0: not said */
     unsigned long long rate;    /* messages a second; 0: as fast as it goes */

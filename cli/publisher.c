@@ -10,6 +10,7 @@
 #define FINISH_MS 5000               /* for good-byes, when nothing is owed any more */
 #define INTERRUPTED_MS 1000          /* for what was published before a signal came */
 #define BURST_NS UINT64_C(100000000) /* how far a rate may catch up after the input was slow */
+#define SESSION_S 60 /* so long the broker remembers after a lost connection what it has stored of ours */
 
 /* Publish ids from first_pid on stand for lines from line on, one each. */
 struct place {
@@ -71,7 +72,7 @@ void publisher_refuse(struct publisher *publisher, uint64_t line, int failure, c
         publisher->stop = true;
     }
     if (line) {
-        complain("line %" PRIu64 ": %s", line, why);
+        complain("%s %" PRIu64 ": %s", publisher->options->item ? publisher->options->item : "line", line, why);
     } else {
         complain("%s", why);
     }
@@ -81,14 +82,16 @@ void publisher_refuse(struct publisher *publisher, uint64_t line, int failure, c
 static void on_puback(pubsub *client, const struct pubsub_puback *ack, void *user)
 {
     (void)client;
-    enum { ACCEPTED_BEFORE = 2, REFUSED = 200, ACK_LEVEL = 216 }; /* PROTOCOL.md, codes */
     struct publisher *publisher = ((struct link *)user)->owner;
-    if (ack->code >= REFUSED) {
+    if (ack->code >= MPS_INTERNAL) { /* which says that the store failed, and so nothing is known of the message */
+        publisher->refused += ack->last_pid - ack->first_pid + 1;
         for (uint64_t pid = ack->first_pid; pid <= ack->last_pid && !publisher->stop; pid++) {
             publisher_refuse(publisher, line_of(publisher, pid), exit_code_of_refusal(ack->code), ack->text);
         }
-        if (ack->code == ACK_LEVEL) publisher->stop = true;
-    } else if (ack->code != ACCEPTED_BEFORE && ack->matched < publisher->least_matched) {
+        /* Others of the topic would get the same answer. */
+        bool same = ack->code == MPS_ACK_LEVEL || ack->code == MPS_STREAM_FULL;
+        if (same && !publisher->options->keyed) publisher->stop = true;
+    } else if (ack->code != MPS_ACCEPTED_BEFORE && ack->matched < publisher->least_matched) {
         publisher->least_matched = ack->matched;
     }
     forget_places(publisher, ack->last_pid);
@@ -107,6 +110,7 @@ int publisher_open(struct publisher *publisher, const struct pub_options *option
     message_options_apply(&options->body, &publisher->terms);
     struct pubsub_options client = {
         .no_reconnect = options->no_reconnect,
+        .session_s = options->ack == PUBSUB_ACK_STORED ? SESSION_S : 0,
         .outbox_policy = PUBSUB_OUTBOX_REFUSE, /* a wait in the library would not see signals */
         .on_puback = on_puback,
         .on_refusal = on_refusal,

@@ -12,6 +12,7 @@ struct publisher {
     const struct pub_options *options;
     struct pubsub_publish_options terms;
     uint64_t sent;          /* messages that the library has taken */
+    uint64_t refused;       /* of them, by the broker */
     uint64_t next_ns;       /* with a rate: when the next may go */
     uint64_t least_matched; /* of all that were answered */
     struct buffer places;   /* of struct place: which line has which publish id */

@@ -1,18 +1,43 @@
 #include "environment.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "json_out.h"
 #include "props.h"
 
-#define TOPIC "PUBSUB_TOPIC"
+#define TOPIC "PUBSUB_TOPIC="
+#define STREAM "PUBSUB_STREAM="
+#define SEQ "PUBSUB_SEQ="
+#define TRIES "PUBSUB_TRIES="
 #define HEADER "PUBSUB_HEADER_"
 
 /* Ours is not passed on: it may be that of another message. */
 static bool is_of_a_message(const char *variable)
 {
-    return strncmp(variable, TOPIC "=", sizeof TOPIC) == 0 || strncmp(variable, HEADER, sizeof HEADER - 1) == 0;
+    static const char *const beginnings[] = {TOPIC, STREAM, SEQ, TRIES, HEADER};
+    for (size_t i = 0; i < sizeof beginnings / sizeof *beginnings; i++) {
+        if (strncmp(variable, beginnings[i], strlen(beginnings[i])) == 0) return true;
+    }
+    return false;
+}
+
+static void put_number(struct buffer *text, const char *beginning, uint64_t number)
+{
+    char digits[24];
+    int len = snprintf(digits, sizeof digits, "%" PRIu64, number);
+    buffer_append(text, beginning, strlen(beginning));
+    buffer_append(text, digits, (size_t)len + 1);
+}
+
+static void put_position(struct buffer *text, const struct pubsub_message *message)
+{
+    if (message->stream == 0) return;
+    put_number(text, STREAM, message->stream);
+    put_number(text, SEQ, message->seq);
+    put_number(text, TRIES, message->tries ? message->tries : 1);
 }
 
 static void put_name(struct buffer *text, mps_view name)
@@ -58,9 +83,10 @@ void environment_fill(struct environment *environment, const struct pubsub_messa
     struct props props;
     mps_view key, value;
     text->len = environment->strings.len = 0;
-    buffer_append(text, TOPIC "=", sizeof TOPIC);
+    buffer_append(text, TOPIC, sizeof TOPIC - 1);
     buffer_append(text, message->topic, message->topic_len);
     buffer_append(text, "", 1);
+    put_position(text, message);
     props_open(&props, message);
     while (props_next(&props, &key, &value)) put_header(text, key, value);
     for (char **variable = environ; *variable; variable++) {

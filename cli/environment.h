@@ -1,5 +1,7 @@
 /* The environment of a command that handles a message: ours, and
  *   PUBSUB_TOPIC        the topic
+ *   PUBSUB_STREAM       the number of its durable stream, PUBSUB_SEQ its position there, and PUBSUB_TRIES the how manieth
+ *                       time it is sent; none of them if it comes from no stream
  *   PUBSUB_HEADER_name  each header; in its name what is no letter, digit or '_' is '_'. A text up to its first NUL,
  *                       any other value as JSON. */
 #ifndef CLI_ENVIRONMENT_H

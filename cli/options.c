@@ -55,6 +55,17 @@ static enum options_result unknown_name(const struct usage *usage, const char *n
     return OPTIONS_WRONG;
 }
 
+/* A value that may be left out, "[N]", is a number: any other word behind the option is an argument. */
+static bool has_optional_value(const struct option_row *row)
+{
+    return row->value && row->value[0] == '[' && row->value[strlen(row->value) - 1] == ']';
+}
+
+static bool is_number(const char *word)
+{
+    return *word && word[strspn(word, "0123456789")] == '\0';
+}
+
 static enum options_result take_long(const struct usage *usage, const char *name, int argc, char **argv, int *at)
 {
     size_t len = strcspn(name, "=");
@@ -67,7 +78,9 @@ static enum options_result take_long(const struct usage *usage, const char *name
         complain("option '--%s' takes no value", row->name);
         return OPTIONS_WRONG;
     }
-    if (row->value && !value) {
+    if (has_optional_value(row)) {
+        if (!value && *at + 1 < argc && is_number(argv[*at + 1])) value = argv[++*at];
+    } else if (row->value && !value) {
         if (*at + 1 >= argc) {
             complain("option '--%s' needs a value: %s", row->name, row->value);
             return OPTIONS_WRONG;

@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define OPTION_TABLES_MAX 6
+#define OPTION_TABLES_MAX 8
 
 /* Takes an option's value (NULL if it has none). False: complained, the usage is wrong. */
 typedef bool (*option_setter)(void *into, const char *value);
@@ -15,7 +15,8 @@ typedef bool (*option_setter)(void *into, const char *value);
 struct option_row {
     char letter;       /* 0: none */
     const char *name;  /* long name without the dashes; NULL: none */
-    const char *value; /* name of its value for the help; NULL: it has none */
+    const char *value; /* name of its value for the help; NULL: it has none. "[N]": a number that may be left out, for
+                          options without a letter */
     option_setter set;
     const char *help; /* "; default ..." included where there is one */
 };

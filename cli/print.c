@@ -9,6 +9,7 @@
 
 #include "cli.h"
 #include "json_out.h"
+#include "moment.h"
 #include "props.h"
 #include "value.h"
 
@@ -193,13 +194,10 @@ static bool time_text(struct printer *printer, const struct pubsub_message *mess
         ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
     }
     if (ms / 1000 != printer->second) {
-        time_t second = (time_t)(ms / 1000);
-        struct tm calendar;
-        if (!gmtime_r(&second, &calendar)) return false;
-        if (strftime(printer->date, sizeof printer->date, "%Y-%m-%dT%H:%M:%S", &calendar) == 0) return false;
+        if (!moment_write_second(printer->date, ms / 1000)) return false;
         printer->second = ms / 1000;
     }
-    snprintf(text, cap, "%s.%03uZ", printer->date, (unsigned)(ms % 1000));
+    snprintf(text, cap, "%.30s.%03uZ", printer->date, (unsigned)(ms % 1000));
     return true;
 }
 
@@ -248,6 +246,7 @@ static void print_json(struct printer *printer, const struct pubsub_message *mes
     } else {
         output_text(out, ",\"stream\":null,\"seq\":null");
     }
+    if (message->redelivered) output_format(out, ",\"tries\":%" PRIu32, message->tries);
     output_text(out, message->retained ? ",\"retained\":true,\"headers\":" : ",\"retained\":false,\"headers\":");
     put_props(out, message);
     output_text(out, "}\n");
@@ -310,27 +309,44 @@ void printer_message(struct printer *printer, const struct pubsub_message *messa
     }
 }
 
+static void print_json_gap(struct output *out, const struct pubsub_gap *gap)
+{
+    char count[24] = "null";
+    if (gap->exact) snprintf(count, sizeof count, "%" PRIu64, gap->count);
+    output_format(out, "{\"gap\":{\"count\":%s,\"reason\":\"%s\"", count, gap->reason_name);
+    if (gap->stream) {
+        output_format(out, ",\"stream\":%" PRIu64 ",\"first\":%" PRIu64 ",\"last\":%" PRIu64, gap->stream, gap->first,
+                      gap->last);
+    }
+    output_text(out, "}}\n");
+}
+
 void printer_gap(struct printer *printer, const char *pattern, const struct pubsub_gap *gap)
 {
-    struct output *out = &printer->out;
     if (printer->form == PRINT_JSON) {
-        char count[24] = "null";
-        if (gap->exact) snprintf(count, sizeof count, "%" PRIu64, gap->count);
-        output_format(out, "{\"gap\":{\"count\":%s,\"reason\":\"%s\"}}\n", count, gap->reason_name);
-        return;
+        print_json_gap(&printer->out, gap);
+    } else {
+        output_flush(&printer->out);
+        printer_gap_line(pattern, gap);
     }
-    output_flush(out);
-    printer_gap_line(pattern, gap);
 }
 
 void printer_gap_line(const char *pattern, const struct pubsub_gap *gap)
 {
-    if (!gap->exact) {
-        complain("lost an unknown number of messages of '%s' (%s)", pattern, gap->reason_name);
-    } else {
-        complain("lost %" PRIu64 " message%s of '%s' (%s)", gap->count, gap->count == 1 ? "" : "s", pattern,
-                 gap->reason_name);
+    char what[96];
+    if (!gap->stream) {
+        if (!gap->exact) snprintf(what, sizeof what, "an unknown number of messages");
+        else snprintf(what, sizeof what, "%" PRIu64 " message%s", gap->count, gap->count == 1 ? "" : "s");
+        complain("lost %s of '%s' (%s)", what, pattern, gap->reason_name);
+        return;
     }
+    if (gap->first == gap->last) snprintf(what, sizeof what, "message %" PRIu64, gap->first);
+    else snprintf(what, sizeof what, "messages %" PRIu64 " to %" PRIu64, gap->first, gap->last);
+    /* Not all of these positions need to have been ones that match. */
+    if (gap->exact) complain("lost %s of stream %" PRIu64 " (%s)", what, gap->stream, gap->reason_name);
+    else
+        complain("lost what matches '%s' of %s of stream %" PRIu64 " (%s)", pattern, what, gap->stream,
+                 gap->reason_name);
 }
 
 int printer_flush(struct printer *printer)

@@ -5,6 +5,7 @@
 #include <pubsub/pubsub.h>
 
 #include "format.h"
+#include "moment.h"
 #include "options.h"
 #include "output.h"
 
@@ -32,7 +33,7 @@ struct printer {
     enum print_form form;
     struct format format;
     uint64_t second; /* the time of `date`: for not doing the same calendar work for each message */
-    char date[32];
+    char date[MOMENT_TEXT_MAX];
     bool error_said;
 };
 

@@ -2,6 +2,7 @@
 #ifndef CLI_RECEIVER_H
 #define CLI_RECEIVER_H
 
+#include "acks.h"
 #include "connect.h"
 #include "print.h"
 #include "worker.h"
@@ -17,8 +18,15 @@ struct receiver_terms {
     const char *filter;  /* NULL: none */
     const char *command; /* gets each message on its standard input; NULL: they are printed */
     unsigned jobs;       /* how many commands at a time; 1..EXEC_JOBS_MAX */
+    enum pubsub_from from; /* where it begins in durable streams */
+    uint64_t from_number;
+    const uint64_t *from_positions; /* stream, position, stream, ... */
+    size_t from_positions_count;    /* pairs of these */
+    const struct ack_options *acks; /* NULL: nothing is acknowledged */
+    uint32_t session_s;   /* how long what is kept for us outlives the connection; 0: not at all */
     bool live;           /* messages that are published now */
     bool retained;       /* the topics' last values; without `live` it ends when all of them were there */
+    bool until_live; /* ends when all that was stored in the beginning has come */
     bool no_reconnect, fail_on_gap;
     bool all_gaps;    /* also what a newer message of the same key replaced is lost */
     uint64_t count;   /* ends after so many messages; 0: no limit */

@@ -2,12 +2,14 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "cli.h"
 #include "environment.h"
 #include "received.h"
 #include "signals.h"
+#include "sizes.h"
 
 struct work {
     struct work *next;
@@ -24,18 +26,36 @@ static void free_work(struct work *work)
     free(work);
 }
 
+/* What becomes of a message whose command has failed, behind that; "" if nothing does. */
+static void say_prospect(const struct worker *worker, const struct pubsub_message *message, char *text, size_t cap)
+{
+    char time[QUANTITY_TEXT_MAX];
+    uint64_t delay_ms;
+    *text = '\0';
+    if (!worker->acks || message->stream == 0) return;
+    if (signal_caught()) {
+        snprintf(text, cap, "; it comes again");
+    } else if (ack_try_again(worker->acks, message->tries, &delay_ms)) {
+        time_write(time, delay_ms);
+        snprintf(text, cap, "; it comes again in %s", time);
+    } else {
+        snprintf(text, cap, "; it is given up");
+    }
+}
+
 static void on_end(struct exec_pool *pool, struct exec_job *job, void *user)
 {
     (void)pool;
     struct worker *worker = user;
     struct work *work = job->owner;
-    char why[128];
+    char why[128], prospect[64];
     bool succeeded = exec_succeeded(job, why, sizeof why);
     worker->done++;
     if (!succeeded) {
         worker->failed++;
-        complain("the command failed on a message of '%.*s': %s", (int)work->message->topic_len, work->message->topic,
-                 why);
+        say_prospect(worker, work->message, prospect, sizeof prospect);
+        complain("the command failed on a message of '%.*s': %s%s", (int)work->message->topic_len, work->message->topic,
+                 why, prospect);
     }
     worker->on_done(work->message, job, succeeded ? NULL : why, worker->user);
     free_work(work);

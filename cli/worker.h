@@ -4,6 +4,7 @@
 
 #include <pubsub/pubsub.h>
 
+#include "acks.h"
 #include "exec.h"
 #include "print.h"
 
@@ -13,6 +14,7 @@ struct work;
 struct worker {
     struct exec_pool pool;
     struct printer printer; /* into input */
+    const struct ack_options *acks; /* messages come again under these terms when their command fails; NULL: they don't */
     struct buffer input;    /* of the message that is being taken */
     struct work *first, **end; /* those that wait */
     uint64_t done, failed;  /* runs that ended, and those of them that did not end with status 0 */
@@ -23,7 +25,7 @@ struct worker {
     void *user;
 };
 
-/* Of the pool command, jobs_max, collect and output_max are set by the caller, and on_done and user. Returns
+/* Of the pool command, jobs_max, collect and output_max are set by the caller, and acks, on_done and user. Returns
  * CLI_EXIT_DONE, or complains and returns another exit code; worker_close() only after CLI_EXIT_DONE. */
 int worker_open(struct worker *worker, const struct print_options *print);
 void worker_close(struct worker *worker); /* kills what still runs */

@@ -253,9 +253,10 @@ class Subscriptions(CliTest):
     WRONG_USAGE = [
         (["sub", "--policy", "sometimes", "t"],
          "--policy sometimes: not one of drop_old, drop_new, latest, close, block"),
-        (["sub", "--policy", "spill", "t"], "--policy spill"),
-        (["sub", "--block", "2s", "t"], "go with --policy block"),
-        (["sub", "--then", "close", "--policy", "latest", "t"], "go with --policy block"),
+        (["sub", "--policy", "spill_all", "t"], "--policy spill_all"),
+        (["sub", "--block", "2s", "t"], "goes with --policy block"),
+        (["sub", "--block", "2s", "--policy", "spill", "t"], "goes with --policy block"),
+        (["sub", "--then", "close", "--policy", "latest", "t"], "goes with --policy block or spill"),
         (["sub", "--policy", "block", "--block", "0", "t"], "--block 0: must be at least 1ms"),
         (["sub", "--policy", "block", "--block", "soon", "t"], "--block soon"),
         (["sub", "--policy", "block", "--then", "latest", "t"], "--then latest"),

@@ -115,10 +115,11 @@ def eventually(condition):
 
 class CliTest(unittest.TestCase):
     """One broker for all tests of a class; each has topics of its own."""
+    BROKER = {}  # how it is started: arguments of brokers.Broker()
 
     @classmethod
     def setUpClass(cls):
-        cls.broker = brokers.Broker()
+        cls.broker = brokers.Broker(**cls.BROKER)
         cls.addClassCleanup(cls.broker.stop)
         cls.url = cls.broker.unix
 

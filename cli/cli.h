@@ -49,6 +49,7 @@ struct command {
     const char *summary; /* one line for `pubsub --help` */
     int (*run)(int argc, char **argv, const struct connection_options *connection);
 };
-extern const struct command pub_command, sub_command, req_command, reply_command, get_command, bench_command;
+extern const struct command pub_command, sub_command, req_command, reply_command, get_command, stream_command,
+    bench_command;
 
 #endif

@@ -8,9 +8,9 @@
 #include "nearest.h"
 #include "options.h"
 
-enum { COMMAND_COUNT = 6 };
-static const struct command *const commands[COMMAND_COUNT] = {&pub_command,   &sub_command, &req_command,
-                                                              &reply_command, &get_command, &bench_command};
+enum { COMMAND_COUNT = 7 };
+static const struct command *const commands[COMMAND_COUNT] = {
+    &pub_command, &sub_command, &req_command, &reply_command, &get_command, &stream_command, &bench_command};
 
 struct global_options {
     struct connection_options connection;

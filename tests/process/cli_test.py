@@ -157,11 +157,19 @@ class Help(unittest.TestCase):
         self.assertRegex(done.stdout, rb"\Apubsub \d+\.\d+\.\d+\n\Z")
         self.assertEqual((done.stderr, done.code), ("", 0))
 
+    @staticmethod
+    def commands(*of):
+        """Those that a help lists."""
+        text = run_without_broker(*of, "--help").stdout.decode()
+        return re.findall(r"(?m)^  (\w+)  +\w", re.split("Options|Connection", text)[0])
+
     def test_help_names_only_what_there_is(self):
-        commands = re.findall(r"(?m)^  (\w+)  +\w", run_without_broker("--help").stdout.decode().split("Options")[0])
-        self.assertEqual(set(commands), {"pub", "sub", "req", "reply", "get", "bench"})
-        for command in commands:
-            done = run_without_broker(command, "--help")
+        commands = self.commands()
+        self.assertEqual(set(commands), {"pub", "sub", "req", "reply", "get", "stream", "bench"})
+        streams = self.commands("stream")
+        self.assertEqual(set(streams), {"ls", "info", "rm", "export", "import"})
+        for command in commands + [f"stream {name}" for name in streams]:
+            done = run_without_broker(*command.split(), "--help")
             self.assertEqual((done.stderr, done.code), ("", 0))
             text = done.stdout.decode()
             for heading in (f"Usage: pubsub {command} [OPTION]...", "Connection", "Examples", "Exit codes"):
@@ -169,7 +177,7 @@ class Help(unittest.TestCase):
             options = set(re.findall(r"(?<![\w-])--?[a-z0-9A-Z][a-z-]*", text.split("Exit codes")[0]))
             self.assertIn("--help", options)
             for option in options:
-                error = run_without_broker(command, option, PUBSUB_URL="unix:/nonexistent").stderr
+                error = run_without_broker(*command.split(), option, PUBSUB_URL="unix:/nonexistent").stderr
                 self.assertNotIn("unknown option", error, f"{command} {option}")
 
     def test_help_that_cannot_be_written(self):

@@ -1,6 +1,7 @@
 /* Clients that come and go at any moment, against the simplest model there is: whatever happens to connections, each
  * subscription of a session gets each message once, in order, or a gap that counts it, and a group's message goes to
- * one member at most. Each run is made of a seed's choices; on failure the seed is said. */
+ * one member at most. When the broker dies, what was queued is gone, and a reader of a stream misses nothing. Each run
+ * is made of a seed's choices; on failure the seed is said. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,8 +11,10 @@
 #define RUNS 1500
 #define STEPS 150
 #define CLIENTS 4
-#define TOPICS 4 /* the last one is the group's */
-#define SIDS 3   /* those below the group's */
+#define TOPICS 4     /* the last one is the group's */
+#define KEPT_TOPIC 2 /* this one is kept in a stream */
+#define SIDS 3       /* those below the group's */
+#define READER SIDS  /* reads the stream */
 #define PIDS_MAX 4096
 #define SESS_S 3600u
 
@@ -20,6 +23,7 @@ struct sub {
     uint32_t topic;
     uint64_t begin, next; /* numbers of messages of the topic: the first one that it gets, and the next one */
     bool is_unsure;       /* a frame was cut off, nobody knows of what: what comes next tells */
+    bool may_repeat;      /* a reader whose place was perhaps not stored when the broker died */
 };
 
 struct client {
@@ -38,7 +42,10 @@ struct run {
     uint64_t published[TOPICS], processed[TOPICS];
     bool delivered[PIDS_MAX]; /* of the group's topic, by number */
     bool is_over;             /* nothing waits any more */
+    bool may_crash;
 };
+
+static const char *const names[TOPICS] = {"t/0", "t/1", "d/2", "t/3"};
 
 static uint32_t below(struct run *run, uint32_t n)
 {
@@ -80,20 +87,22 @@ static void note_msg(struct run *run, struct client *client, mps_view frame)
     CHECK(run, client->sid >= 1 && client->sid <= SIDS);
     struct sub *sub = &client->subs[client->sid];
     CHECK(run, sub->is_there && sub->topic == topic);
-    CHECK(run, sub->is_unsure ? number >= sub->next : number == sub->next);
+    bool skips = sub->is_unsure && number > sub->next, repeats = sub->may_repeat && number < sub->next;
+    CHECK(run, number == sub->next || skips || repeats);
     sub->next = number + 1;
-    sub->is_unsure = false;
+    sub->is_unsure = sub->may_repeat = false;
 }
 
 static void note_gap(struct run *run, struct client *client, mps_view frame)
 {
     struct mps_gap gap;
     const char *what;
-    CHECK(run, mps_decode_gap(frame, &gap, &what) == MPS_OK && gap.has_count);
+    CHECK(run, mps_decode_gap(frame, &gap, &what) == MPS_OK);
+    CHECK(run, gap.stream == 0 && gap.has_count == (gap.reason != MPS_GAP_RESTARTED));
     CHECK(run, gap.reason != MPS_GAP_OFFLINE || client->was_away);
     if (gap.sid > SIDS) return; /* the group's */
     struct sub *sub = &client->subs[gap.sid];
-    CHECK(run, sub->is_there);
+    CHECK(run, sub->is_there && gap.sid != READER);
     if (!sub->is_unsure) sub->next += gap.count;
 }
 
@@ -104,6 +113,7 @@ static void note_stat(struct run *run, struct client *client, mps_view frame)
     CHECK(run, mps_decode_stat(frame, &stat, &what) == MPS_OK);
     const struct sub *sub = &client->subs[stat.sid];
     CHECK(run, stat.matched == stat.sent + stat.lost + stat.queued);
+    if (stat.sid == READER) return;
     uint64_t matched = run->processed[sub->topic] + 1 - sub->begin;
     CHECK(run, !sub->is_there || stat.matched == matched || (stat.matched < matched && !run->is_over));
 }
@@ -233,14 +243,19 @@ static struct mps_sub_options options_of(struct run *run)
 static void subscribe(struct run *run, struct client *client)
 {
     if (client->link == 0) return;
-    uint32_t sid = 1 + below(run, SIDS), topic = below(run, TOPICS - 1);
+    uint32_t sid = 1 + below(run, SIDS), topic = sid == READER ? KEPT_TOPIC : below(run, TOPICS - 1);
     struct sub *sub = &client->subs[sid];
-    char pattern[] = "t/0";
+    struct mps_sub_options options = options_of(run);
     if (sub->is_there) topic = sub->topic;
     else *sub = (struct sub){.is_there = true, .topic = topic, .begin = run->processed[topic] + 1};
+    if (topic == KEPT_TOPIC) options.policy = MPS_POLICY_DROP_OLD; /* `spill` would make any a reader */
+    if (sid == READER) {
+        sub->begin = 1;
+        options.given |= MPS_SUB_FROM;
+        options.from.kind = MPS_FROM_ALL;
+    }
     if (sub->next == 0) sub->next = sub->begin;
-    pattern[2] = (char)('0' + topic);
-    stage_sub(run->stage, client->link, sid, pattern, options_of(run));
+    stage_sub(run->stage, client->link, sid, names[topic], options);
 }
 
 static void join(struct run *run, struct client *client)
@@ -248,7 +263,7 @@ static void join(struct run *run, struct client *client)
     struct mps_sub_options options = {.given = MPS_SUB_RETAINED | MPS_SUB_GROUP | MPS_SUB_MAX_MSGS, .retained = 2};
     options.group = mps_text("g");
     options.max_msgs = 5;
-    if (client->link != 0) stage_sub(run->stage, client->link, SIDS + 1, "t/3", options);
+    if (client->link != 0) stage_sub(run->stage, client->link, SIDS + 1, names[TOPICS - 1], options);
 }
 
 /* Only while nothing is left of what speaks of it. */
@@ -266,13 +281,11 @@ static void unsubscribe(struct run *run, struct client *client)
 static void publish(struct run *run)
 {
     uint32_t topic = below(run, TOPICS);
-    char name[] = "t/0";
-    name[2] = (char)('0' + topic);
     for (uint32_t count = 1 + below(run, 6); count > 0 && run->pids + 1 < PIDS_MAX; count--) {
         char text[24];
         run->topic_of[++run->pids] = (uint8_t)topic;
         snprintf(text, sizeof text, "%llu", (unsigned long long)++run->published[topic]);
-        stage_msg(run->stage, 'p', name, text);
+        stage_msg(run->stage, 'p', names[topic], text);
     }
 }
 
@@ -296,6 +309,38 @@ static void pass_long(struct run *run)
         if (run->clients[i].link == 0) forget_session(&run->clients[i]);
 }
 
+static void begin(struct run *run)
+{
+    stage_start_stored(run->stage, "d/#");
+    stage_hello(run->stage, 'p', (struct mps_hello){.id = mps_text("p")});
+    stage_pub(run->stage, 'p', run->pids + 1, 1);
+}
+
+/* The broker dies when all that was published has been taken. Sessions are there again, and what was queued is not. */
+static void crash(struct run *run)
+{
+    for (int i = 0; i < 100 && run->acked < run->pids; i++) {
+        stage_pass(run->stage, 1000);
+        hear_all(run);
+    }
+    CHECK(run, run->acked == run->pids);
+    stage_pass(run->stage, 100); /* what is stored lazily is stored */
+    hear_all(run);
+    for (uint32_t i = 0; i < CLIENTS; i++) {
+        struct client *client = &run->clients[i];
+        if (client->link != 0) lose_link(run, client);
+        if (!client->has_session) forget_session(client);
+        for (uint32_t sid = 1; sid <= SIDS; sid++) {
+            struct sub *sub = &client->subs[sid];
+            sub->may_repeat = sid == READER;
+            sub->is_unsure = sub->is_unsure || sid != READER;
+            if (sid != READER) sub->begin = run->processed[sub->topic] + 1;
+        }
+    }
+    stage_crash(run->stage, false);
+    begin(run);
+}
+
 static void step(struct run *run)
 {
     uint32_t i = below(run, CLIENTS);
@@ -315,7 +360,10 @@ static void step(struct run *run)
     case 9:
         if (chance(run, 5)) pass_long(run);
         break;
-    case 10: ask(run, client); break;
+    case 10:
+        if (run->may_crash && chance(run, 10)) crash(run);
+        else ask(run, client);
+        break;
     case 11:
     case 12:
     case 13: publish(run); break;
@@ -350,9 +398,8 @@ static void play(struct stage *stage, uint64_t seed)
     run->stage = stage;
     run->seed = seed;
     run->random = seed * UINT64_C(0x9e3779b97f4a7c15);
-    stage_start(stage);
-    stage_hello(stage, 'p', (struct mps_hello){.id = mps_text("p")});
-    stage_pub(stage, 'p', 1, 1);
+    run->may_crash = seed % 2 == 0;
+    begin(run);
     for (int i = 0; i < STEPS; i++) step(run);
     bring_to_an_end(run);
     free(run);

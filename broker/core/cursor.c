@@ -334,7 +334,7 @@ static void fill_subscription(struct cursor *cursor, struct subscription *sub)
     while (result == READING_SOME && has_room(sub)) result = take_from_any(cursor, sub, UINT64_MAX);
     cursor_mark(cursor, sub);
     if (result == READING_PAUSE) cursor_dirty(cursor);
-    if (sub->outlet->count > 0 && outlet_at(sub->outlet, 0)->kind != OUTLET_MSGS) sub->is_starved = false;
+    if (sub->outlet->count > 0 && outlet_at(sub->outlet, 0)->kind == OUTLET_CAUGHT_UP) sub->is_starved = false;
     subscription_activate(sub);
 }
 

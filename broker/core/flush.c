@@ -275,12 +275,12 @@ static bool plan_outlet(struct flush_plan *plan, struct subscription *sub, struc
     for (uint32_t i = 0; i < outlet->count; i++) {
         const struct outlet_entry *entry = outlet_at(outlet, i);
         if (!has_room(plan)) return false;
+        if (progress->credit == 0 && entry->kind != OUTLET_CAUGHT_UP) { /* that needs none */
+            sub->is_starved = true;
+            return false;
+        }
         switch (entry->kind) {
         case OUTLET_MSGS: {
-            if (progress->credit == 0) {
-                sub->is_starved = true;
-                return false;
-            }
             uint64_t count = entry->count < progress->credit ? entry->count : progress->credit;
             plan_stored_msgs(plan, sub, entry, (uint32_t)count);
             progress->credit -= count;

@@ -22,12 +22,12 @@ static void do_hello(struct conn *conn, const struct action *action)
         if (alive && other->state != CONN_NEW && name_equal(&other->id, &action->name))
             model_die(other, MPS_TAKEN_OVER);
     }
-    routing_client_back(model, &action->name);
+    wills_client_back(model, &action->name);
     conn->state = CONN_READY;
     conn->id = action->name;
     conn->rx_max = action->rx_max;
     conn->half = action->half;
-    conn->will = action->will;
+    wills_hello(conn, &action->will);
     uint32_t ka_s = action->ka_s < model->limits.keepalive_max_s ? action->ka_s : model->limits.keepalive_max_s;
     conn->ka_ms = 1000 * ka_s;
     struct want *welcome = want_answer(conn, WANT_WELCOME);
@@ -69,7 +69,8 @@ static uint32_t why_refused(struct conn *conn, const struct action *action)
     if (action->code != 0) return action->code;
     bool to_inbox = strncmp(conn->model->messages[action->message].topic.text, "$inbox/", 7) == 0;
     if (to_inbox && (conn->flags & MPS_PUB_RETAIN)) return MPS_NOT_AUTHORISED;
-    if (level > 1) return MPS_ACK_LEVEL;
+    const struct name *topic = &conn->model->messages[action->message].topic;
+    if (level > (log_of_topic(conn->model, topic) != NULL ? 2 : 1)) return MPS_ACK_LEVEL;
     if ((conn->flags & MPS_PUB_MUST_ROUTE) && routing_matched(conn->model, conn, action->message) == 0)
         return MPS_NOBODY;
     return 0;
@@ -84,10 +85,20 @@ static bool do_msg(struct conn *conn, const struct action *action)
         return true;
     }
     if (routing_must_wait(conn, action->message)) return false;
+    const struct message *message = &conn->model->messages[action->message];
+    struct model_log *log = log_of_topic(conn->model, &message->topic);
+    if (log != NULL && log_is_full(log, message->len)) {
+        refuse_msg(conn, MPS_STREAM_FULL);
+        return true;
+    }
+    bool sure = (conn->flags & MPS_PUB_LEVEL_MASK) >> MPS_PUB_LEVEL_SHIFT == 2;
     if (conn->flags & MPS_PUB_RETAIN) model_retain(conn->model, action->message);
-    struct routed routed = routing_push(conn->model, conn, action->message);
+    uint32_t entry = log != NULL ? log_append(log, action->message, sure, 0) : NO_ENTRY;
+    struct routed routed = routing_push(conn->model, conn, action->message, 0);
     if (conn->pid == 0) return true;
     struct want_puback *puback = want_puback(conn, 0);
+    puback->log = sure ? log : NULL;
+    puback->entry = entry;
     puback->matched = routed.matched;
     puback->dropped_least = routed.dropped_least;
     puback->dropped_most = routed.dropped_most;
@@ -103,18 +114,19 @@ static void do_ping(struct conn *conn, const struct action *action)
 
 static void do_bye(struct conn *conn, const struct action *action)
 {
-    if (action->code == MPS_OK) conn->will.given = false;
+    if (action->code == MPS_OK) wills_drop(conn);
     model_begin_ending(conn, action->code <= MPS_NOBODY_OR_WILL ? MPS_OK : NO_BYE);
 }
 
 static void trace(const struct conn *conn, const struct action *action)
 {
-    static const char *const names[] = {"HELLO", "MSG",    "PUB", "SUB",     "UNSUB",   "PING",
-                                        "STAT",  "CREDIT", "BYE", "refused", "ignored", "fatal"};
+    static const char *const names[] = {"HELLO",  "MSG", "PUB", "SUB",     "UNSUB",   "PING", "STAT",
+                                        "CREDIT", "ACK", "BYE", "refused", "ignored", "fatal"};
     bool msg = action->kind == ACT_MSG && action->code == 0;
     fprintf(stderr, "  client %u >> %s sid %u %s%s", conn->number, names[action->kind], action->sid,
             msg ? conn->model->messages[action->message].topic.text : action->name.text,
             conn->state > CONN_READY ? " (too late)" : "");
+    if (action->kind == ACT_PUB) fprintf(stderr, " pid %llu flags %x", ULL(action->pid), action->flags);
     if (msg) {
         const struct message *message = &conn->model->messages[action->message];
         fprintf(stderr, " #%u, %u bytes, key %x", action->message, message->len, message->key);
@@ -128,6 +140,17 @@ static void trace(const struct conn *conn, const struct action *action)
                 o->filter != NO_FILTER ? " filter " : "", o->filter != NO_FILTER ? filter_text(o->filter) : "");
         if (o->credit != UINT64_MAX) fprintf(stderr, " credit %llu", ULL(o->credit));
     }
+    if (action->kind == ACT_SUB && reader_is_asked(&action->options)) {
+        const struct sub_options *o = &action->options;
+        fprintf(stderr, " from %s %llu", mps_from_name(o->from.kind), ULL(o->from.number));
+        for (uint32_t i = 0; i < o->from.count; i++)
+            fprintf(stderr, " %llu:%llu", ULL(o->from_positions[2 * i]), ULL(o->from_positions[2 * i + 1]));
+        fprintf(stderr, " ack %s %llu ms, tries %llu, inflight %llu", mps_ack_mode_name(o->ack), ULL(o->ack_ms),
+                ULL(o->max_tries), ULL(o->inflight));
+    }
+    if (action->kind == ACT_ACK)
+        fprintf(stderr, " %llu:%llu kind %u delay %llu", ULL(action->stream), ULL(action->seq), action->ack_kind,
+                ULL(action->delay_ms));
     if (action->kind == ACT_CREDIT) fprintf(stderr, " %llu%s", ULL(action->credit), action->drain ? " drain" : "");
     if (action->code != 0) fprintf(stderr, " code %u", action->code);
     fputc('\n', stderr);
@@ -148,6 +171,7 @@ static bool perform(struct conn *conn, const struct action *action)
     case ACT_PING: do_ping(conn, action); break;
     case ACT_STAT: subs_do_stat(conn, action); break;
     case ACT_CREDIT: subs_do_credit(conn, action); break;
+    case ACT_ACK: readers_ack(conn, action); break;
     case ACT_BYE: do_bye(conn, action); break;
     case ACT_REFUSED: want_err(conn, action->code, action->op); break;
     case ACT_IGNORED: break;
@@ -167,7 +191,7 @@ static uint32_t others_held(const struct conn *conn)
 
 static bool goes_ahead(const struct action *action)
 {
-    return action->kind == ACT_PING || action->kind == ACT_CREDIT ||
+    return action->kind == ACT_PING || action->kind == ACT_CREDIT || action->kind == ACT_ACK ||
            (action->kind == ACT_REFUSED && (action->op == MPS_OP_ACK || action->op == MPS_OP_CREDIT));
 }
 

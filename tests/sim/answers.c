@@ -31,6 +31,37 @@ struct want_puback *want_puback(struct conn *conn, uint32_t code)
     return puback;
 }
 
+static bool is_settled(const struct want_puback *want)
+{
+    return want->code != 0 || want->log == NULL || want->log->entries[want->entry].state == ENTRY_STORED;
+}
+
+bool puback_is_due(const struct conn *conn)
+{
+    return conn->pubacks_next < conn->pubacks_count && is_settled(&conn->pubacks[conn->pubacks_next]);
+}
+
+void pubacks_end(struct conn *conn)
+{
+    uint32_t settled = conn->pubacks_next;
+    while (settled < conn->pubacks_count && is_settled(&conn->pubacks[settled])) settled++;
+    conn->pubacks_count = settled;
+}
+
+/* What could not be stored is refused. */
+void pubacks_committed(struct model *model, enum store_code code)
+{
+    for (int i = 0; i < WORLD_LINKS_MAX && code != STORE_OK; i++) {
+        struct conn *conn = &model->conns[i];
+        for (uint32_t p = conn->pubacks_next; p < conn->pubacks_count; p++) {
+            struct want_puback *want = &conn->pubacks[p];
+            if (want->log == NULL || want->code != 0 || want->log->entries[want->entry].state != ENTRY_GONE) continue;
+            want->code = code == STORE_FULL ? MPS_STREAM_FULL : MPS_INTERNAL;
+            want->alone = true;
+        }
+    }
+}
+
 /* ---- what comes ---- */
 
 /* The next answer that is due, if it is of this kind. */
@@ -92,7 +123,8 @@ static void on_welcome(struct conn *conn, mps_view frame)
         welcome.max_subs != limits->max_subs_count || welcome.max_topic != MPS_TOPIC_MAX)
         CONN_FAIL(conn, "WELCOME with max_payload %llu, pub_window %llu, max_subs %llu, max_topic %llu",
                   ULL(welcome.max_payload), ULL(welcome.pub_window), ULL(welcome.max_subs), ULL(welcome.max_topic));
-    if (welcome.resumed || welcome.last_pid != 0 || welcome.sess_s != 0 || welcome.ack != 1)
+    uint32_t best = conn->model->logs_count > 0 ? 2 : 1;
+    if (welcome.resumed || welcome.last_pid != 0 || welcome.sess_s != 0 || welcome.ack != best)
         CONN_FAIL(conn, "WELCOME promises a session or ack level %u", welcome.ack);
     if (welcome.ka_s != 0 && welcome.ka_s != want->ka_granted)
         CONN_FAIL(conn, "WELCOME with ka %u, asked for %llu", welcome.ka_s, ULL(want->ka_asked));
@@ -158,6 +190,7 @@ static void on_mark(struct conn *conn, mps_view frame)
     if (mark.kind == MPS_MARK_RETAINED_DONE) deliveries_retained_done(conn, mark.sid);
     else if (mark.kind == MPS_MARK_ENDED) on_ended(conn, &mark);
     else if (mark.kind == MPS_MARK_DRAINED) deliveries_drained(conn, mark.sid);
+    else if (mark.kind == MPS_MARK_CAUGHT_UP) places_caught_up(conn, mark.sid);
     else CONN_FAIL(conn, "MARK of kind %u", mark.kind);
 }
 
@@ -212,29 +245,44 @@ static void on_puback_error(struct conn *conn, const struct mps_puback *puback)
     if (puback->text.len == 0) CONN_FAIL(conn, "PUBACK %llu code %u without a text", ULL(puback->pid), puback->code);
 }
 
+/* Where the last one that is stored stands. */
+static void check_position(struct conn *conn, const struct mps_puback *puback, const struct want_puback *stored)
+{
+    uint64_t stream = stored != NULL ? stored->log->number : 0;
+    uint64_t seq = stored != NULL ? stored->log->entries[stored->entry].position : 0;
+    if (puback->stream != stream || puback->seq != seq)
+        CONN_FAIL(conn, "PUBACK %llu with the position %llu of stream %llu, due is %llu of %llu", ULL(puback->pid),
+                  ULL(puback->seq), ULL(puback->stream), ULL(seq), ULL(stream));
+}
+
 static void on_puback(struct conn *conn, mps_view frame)
 {
     struct mps_puback puback;
     const char *what;
     if (!stream_decoded(conn, mps_decode_puback(frame, &puback, &what), &what)) return;
     stream_note(conn, NOTE_PUBACK, puback.pid);
-    if (puback.code >= 200) {
+    if (puback.code >= 200 || puback.code == MPS_INTERNAL) {
         on_puback_error(conn, &puback);
         return;
     }
     uint64_t least = UINT64_MAX, dropped_least = 0, dropped_most = 0, covered = 0;
     bool alone = false;
+    const struct want_puback *stored = NULL;
     for (; conn->pubacks_next < conn->pubacks_count; conn->pubacks_next++, covered++) {
         const struct want_puback *want = &conn->pubacks[conn->pubacks_next];
         if (want->pid > puback.pid) break;
         if (want->code != 0)
             CONN_FAIL(conn, "PUBACK %llu covers pid %llu, which is due code %u", ULL(puback.pid), ULL(want->pid),
                       want->code);
+        if (!puback_is_due(conn))
+            CONN_FAIL(conn, "PUBACK %llu covers pid %llu, which is not stored", ULL(puback.pid), ULL(want->pid));
+        if (want->log != NULL) stored = want;
         if (want->matched < least) least = want->matched;
         dropped_least += want->dropped_least;
         dropped_most += want->dropped_most;
         alone |= want->alone;
     }
+    check_position(conn, &puback, stored);
     if (covered == 0 || conn->pubacks[conn->pubacks_next - 1].pid != puback.pid)
         CONN_FAIL(conn, "PUBACK %llu for a pid that is not due", ULL(puback.pid));
     else if (alone && covered > 1)
@@ -282,7 +330,8 @@ static void on_bye(struct conn *conn, mps_view frame)
     if (conn->all_due) deliveries_check_all_told(conn, "BYE");
     if (conn->wants_next < conn->wants_count)
         CONN_FAIL(conn, "BYE %u came before %u answers that are due", bye.code, conn->wants_count - conn->wants_next);
-    if (conn->pubacks_next < conn->pubacks_count)
+    bool late = conn->model->world->now_ms - conn->ending_ms >= conn->model->limits.closing_ms;
+    if (conn->pubacks_next < conn->pubacks_count && (conn->all_due || puback_is_due(conn)) && !late)
         CONN_FAIL(conn, "BYE %u came before %u PUBACKs that are due", bye.code,
                   conn->pubacks_count - conn->pubacks_next);
 }

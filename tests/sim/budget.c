@@ -43,7 +43,7 @@ static bool take_over(const struct subscription_figures *f, void *arg)
     struct model_sub *sub = conn != NULL ? model_find_sub(conn, f->sid) : NULL;
     if (sub == NULL) return true; /* invariants.c complains */
     sub->listed = true;
-    uint64_t most = cost_most(&sub->own), due = sub->own.lost + sub->gaps_retained;
+    uint64_t most = cost_most(&sub->own), due = sub->own.lost + sub->gaps_retained + sub->gaps_read;
     shed->before_most += 2 * most + QUEUE_MOST;
     if (f->lost <= due) return true;
     uint64_t lost = f->lost - due, msgs = queue_model_msgs(&sub->own);

@@ -176,6 +176,7 @@ void client_act(struct client *client)
     else if (dice < 73) subscriber_sub(client);
     else if (dice < 80) subscriber_unsub(client);
     else if (dice < 86) subscriber_credit(client);
+    else if (dice < 91 && rng_percent(rng, scene->acked_percent)) subscriber_ack(client);
     else if (dice < 91) odd_ping(client);
     else if (dice < 97) subscriber_stat(client);
     else if (dice < 99) odd_write(client);

@@ -4,6 +4,7 @@
  *   client.c      when it does what, its HELLO, reading, leaving
  *   publisher.c   MSG and PUB
  *   subscriber.c  SUB, UNSUB, CREDIT, STAT
+ *   acker.c       reading of streams, and ACK
  *   odd.c         what is refused, ignored or fatal */
 #ifndef SIM_CLIENT_H
 #define SIM_CLIENT_H
@@ -38,6 +39,11 @@ struct scene {
     uint32_t policy_percent, credit_percent, group_percent, filter_percent, no_local_percent, upsert_percent;
     uint32_t ttl_percent, key_percent, document_percent, inbox_percent, will_percent, rx_max_percent;
     uint32_t seldom_percent; /* topics that come seldom: many different ones, below those above. 0 unless asked for */
+    struct stream_config streams[LOGS_MAX];
+    const char *stream_patterns[LOGS_MAX][LOG_PATTERNS_MAX];
+    uint32_t read_percent; /* of subscriptions, that read streams */
+    uint32_t acked_percent; /* of those */
+    uint32_t crash_permille, damage_permille, jump_permille; /* of steps */
     bool small_queues;
     bool blocks; /* some queues have the policy block, all with this: */
     uint64_t block_ms;
@@ -70,6 +76,13 @@ const struct name *scene_topic(const struct scene *scene);
 /* Options of a queue, as this run's subscriptions have them. */
 void scene_queue_options(const struct scene *scene, struct sub_options *o);
 
+void scene_reader_options(const struct scene *scene, struct sub_options *o); /* and those of a reader of streams */
+
+/* keeping.c */
+void scene_open_streams(struct scene *scene);
+void scene_print(const struct scene *scene);  /* the streams, on stderr */
+void scene_happen(struct scene *scene);       /* to the disk, the clock, and the power */
+
 /* client.c */
 void client_open(struct client *client, struct scene *scene, struct conn *conn);
 void client_act(struct client *client);   /* writes a few frames */
@@ -93,6 +106,7 @@ void subscriber_sub(struct client *client);
 void subscriber_unsub(struct client *client);
 void subscriber_credit(struct client *client);
 void subscriber_stat(struct client *client);
+void subscriber_ack(struct client *client);
 
 /* odd.c */
 void odd_ping(struct client *client);

@@ -150,18 +150,22 @@ void deliveries_msg(struct conn *conn, mps_view frame)
         return;
     }
     conn->model->frames_out++;
-    if (conn->for_flags & ~(uint32_t)MPS_FOR_RETAINED) CONN_FAIL(conn, "FOR with flags %u", conn->for_flags);
+    bool stored = conn->for_stream > 0;
+    if (!stored && (conn->for_flags & ~(uint32_t)MPS_FOR_RETAINED))
+        CONN_FAIL(conn, "FOR with flags %u", conn->for_flags);
     if (!sub_has_credit(sub))
-        CONN_FAIL(conn, "sid %u: a message came when %llu were sent, credit is %llu", sub->sid,
-                  ULL(sub->sent_live + sub->sent_retained), ULL(sub->credit));
+        CONN_FAIL(conn, "sid %u: a message came when %llu were sent, credit is %llu", sub->sid, ULL(sub_sent(sub)),
+                  ULL(sub->credit));
     if (conn->rx_max > 0 && frame.len > conn->rx_max)
         CONN_FAIL(conn, "sid %u: a frame of %u bytes came, rx_max is %u", sub->sid, frame.len, conn->rx_max);
-    bool retained = conn->for_flags & MPS_FOR_RETAINED;
-    if (retained) retained_msg(conn, sub, &msg, frame);
+    bool retained = !stored && (conn->for_flags & MPS_FOR_RETAINED);
+    if (stored) places_msg(conn, sub, frame);
+    else if (retained) retained_msg(conn, sub, &msg, frame);
     else if (sub->group != NULL) shared_msg(conn, sub, frame);
     else own_msg(conn, sub, frame);
     sub->sent_retained += retained;
-    sub->sent_live += !retained;
+    sub->sent_read += stored;
+    sub->sent_live += !retained && !stored;
 }
 
 void deliveries_for(struct conn *conn, mps_view frame)
@@ -169,11 +173,15 @@ void deliveries_for(struct conn *conn, mps_view frame)
     struct mps_for terms;
     const char *what;
     if (!stream_decoded(conn, mps_decode_for(frame, &terms, &what), &what)) return;
-    if (terms.has_position) CONN_FAIL(conn, "FOR %u with a position on a transient topic", terms.sid);
     if (stream_sub(conn, terms.sid) == NULL) CONN_FAIL(conn, "FOR %u, which is not subscribed", terms.sid);
     conn->have_for = true;
     conn->for_sid = terms.sid;
     conn->for_flags = terms.flags;
+    conn->for_stream = terms.has_position ? terms.stream : 0;
+    conn->for_seq = terms.seq;
+    conn->for_time_ms = terms.time_ms;
+    conn->for_tries = terms.tries;
+    conn->for_is_fresh = true;
 }
 
 /* A retained value of the subscription that is due and too large for its reader. */
@@ -215,15 +223,20 @@ void deliveries_gap(struct conn *conn, mps_view frame)
         CONN_FAIL(conn, "GAP for sid %u, which is not subscribed", gap.sid);
         return;
     }
-    if (!gap.has_count || gap.count == 0 || gap.reason >= QUEUE_REASONS) {
+    if ((!gap.has_count && gap.stream == 0) || (gap.has_count && gap.count == 0) || gap.reason >= QUEUE_REASONS) {
         CONN_FAIL(conn, "sid %u: GAP with count %llu and reason %u", gap.sid, ULL(gap.count), gap.reason);
         return;
     }
     if (!sub_has_credit(sub))
-        CONN_FAIL(conn, "sid %u: GAP came when %llu were sent, credit is %llu", sub->sid,
-                  ULL(sub->sent_live + sub->sent_retained), ULL(sub->credit));
+        CONN_FAIL(conn, "sid %u: GAP came when %llu were sent, credit is %llu", sub->sid, ULL(sub_sent(sub)),
+                  ULL(sub->credit));
     conn->model->gaps_out++;
-    conn->model->lost_out[gap.reason] += gap.count;
+    conn->model->lost_out[gap.reason] += gap.has_count ? gap.count : 1;
+    if (gap.stream > 0) {
+        sub->gaps_read += gap.has_count ? gap.count : 0;
+        places_gap(conn, sub, &gap);
+        return;
+    }
     struct snapshot_entry *entry = NULL;
     if (gap.reason == MPS_GAP_TOO_LARGE && gap.count == 1 && conn->rx_max > 0) entry = find_too_large(conn, sub);
     if (entry != NULL) {
@@ -323,6 +336,7 @@ void deliveries_drained(struct conn *conn, uint32_t sid)
         queue->items[queue->first].number < sub->drain_number)
         CONN_FAIL(conn, "sid %u: MARK 3 came before message #%u, which was queued", sid,
                   queue->items[queue->first].message);
+    if (one_asked && sub_has_credit(sub)) places_drained(conn, sub);
     conn->model->drains_out++;
     sub->drains_most--;
     sub->drain_due = false;

@@ -9,6 +9,13 @@ struct round {
     uint32_t seen;
 };
 
+/* Something of streams may be on its way from the disk. */
+static bool disk_is_busy(const struct model *model)
+{
+    const struct disk *disk = &model->world->disk;
+    return disk_is_reading(disk) || model->world->now_ms < disk->retry_ms;
+}
+
 /* The link takes more: whatever could go out must have gone. */
 static void check_all_out(struct model_sub *sub)
 {
@@ -21,7 +28,9 @@ static void check_all_out(struct model_sub *sub)
                   sub->sid, ULL(queue_model_msgs(queue)), ULL(losses_sum(&queue->behind)));
     if (sub->snapshots != NULL && credit)
         CONN_FAIL(conn, "sid %u: the link takes more, but MARK 1 does not come", sub->sid);
-    if (sub->drain_due) CONN_FAIL(conn, "sid %u: the link takes more, but MARK 3 does not come", sub->sid);
+    const struct model_reader *reader = sub_reader(sub);
+    bool reads = reader != NULL && (disk_is_busy(conn->model) || !reader_has_room(reader, sub));
+    if (sub->drain_due && !reads) CONN_FAIL(conn, "sid %u: the link takes more, but MARK 3 does not come", sub->sid);
 }
 
 static bool check_subscription(const struct subscription_figures *f, void *arg)
@@ -98,7 +107,7 @@ static void check_answers(const struct conn *conn)
         CONN_FAIL(conn, "%u answers are due and do not come, the first of kind %d for sid %u",
                   conn->wants_count - conn->wants_next, (int)conn->wants[conn->wants_next].kind,
                   conn->wants[conn->wants_next].sid);
-    if (conn->pubacks_next < conn->pubacks_count)
+    if (puback_is_due(conn))
         CONN_FAIL(conn, "%u PUBACKs are due and do not come, the first of pid %llu",
                   conn->pubacks_count - conn->pubacks_next, (unsigned long long)conn->pubacks[conn->pubacks_next].pid);
 }
@@ -116,7 +125,9 @@ static void check_ending(struct conn *conn)
         conn->all_due = false;
     }
     if (link->session == NULL) return;
-    if (!link->refused && !link->ended) CONN_FAIL(conn, "everything is written, but the stream does not end%s", "");
+    bool waits = conn->pubacks_next < conn->pubacks_count && !puback_is_due(conn);
+    if (!link->refused && !link->ended && !waits)
+        CONN_FAIL(conn, "everything is written, but the stream does not end%s", "");
     /* Up to closing_ms for what is queued, as long again for the peer's end, and a second for a last BYE. */
     if (model->world->now_ms - conn->ending_ms > 2 * (uint64_t)model->limits.closing_ms + 1000)
         CONN_FAIL(conn, "the connection has been ending for %llu ms",
@@ -163,6 +174,8 @@ void invariants_check(struct model *model)
     subs_sweep(model);
     check_subscriptions(model);
     check_groups(model);
+    logs_check(model);
+    readers_check(model);
     for (int i = 0; i < WORLD_LINKS_MAX; i++) {
         struct conn *conn = &model->conns[i];
         if (conn->link == NULL || conn->refused) continue;

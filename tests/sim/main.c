@@ -59,6 +59,12 @@ static void print_figures(const struct model *model)
             ULL(model->gaps_out));
     for (int reason = 1; reason < QUEUE_REASONS; reason++)
         fprintf(stderr, " %d: %llu", reason, ULL(model->lost_out[reason]));
+    fprintf(stderr,
+            ", %llu commits, %llu failed, %llu crashes, %llu readers, %llu stored messages out, %llu again, %llu acks, "
+            "%llu dead, %llu caught up",
+            ULL(model->commits_out), ULL(model->fails_out), ULL(model->crashes), ULL(model->readers_out),
+            ULL(model->stored_out), ULL(model->redelivered_out), ULL(model->acks_in), ULL(model->dead_out),
+            ULL(model->caught_up_out));
     fprintf(stderr, ", %llu snapshots, %llu drains, %llu wills, %llu held, %llu too slow\n", ULL(model->snapshots_out),
             ULL(model->drains_out), ULL(model->wills_out), ULL(model->holds_out), ULL(model->byes_slow));
 }
@@ -71,6 +77,7 @@ static bool run_seed(uint64_t seed, const struct options *options)
     alarm(SEED_SECONDS);
     run_open(&run, seed, options->trace);
     run.scene.seldom_percent = options->seldom_percent;
+    if (options->trace) scene_print(&run.scene);
     for (now_step = 0; now_step < options->steps && !run.world.failed; now_step = now_step + 1) {
         if (options->trace) fprintf(stderr, "step %u\n", now_step);
         run_step(&run);

@@ -51,3 +51,49 @@ bool name_matches(const struct name *pattern, const struct name *topic)
     }
     return true;
 }
+
+static bool is_wild(const struct levels *levels, int i)
+{
+    return level_is(levels, i, "+") || level_is(levels, i, "#");
+}
+
+static bool same_level(const struct levels *a, const struct levels *b, int i)
+{
+    return a->level[i].len == b->level[i].len && memcmp(a->level[i].at, b->level[i].at, a->level[i].len) == 0;
+}
+
+/* Wildcards in front don't match what begins with $. */
+static bool starts_apart(const struct levels *wild, const struct levels *other)
+{
+    return is_wild(wild, 0) && other->level[0].len > 0 && other->level[0].at[0] == '$';
+}
+
+/* Nothing is left but the topic of one empty level, which is none. */
+static bool only_empty(const struct levels *one, const struct levels *two, int i)
+{
+    return i == 1 && (one->count == 1 || two->count == 1) && (level_is(one, 0, "") || level_is(two, 0, ""));
+}
+
+bool names_meet(const struct name *a, const struct name *b)
+{
+    struct levels one = split(a), two = split(b);
+    if (starts_apart(&one, &two) || starts_apart(&two, &one)) return false;
+    for (int i = 0;; i++) {
+        bool one_rest = i < one.count && level_is(&one, i, "#"), two_rest = i < two.count && level_is(&two, i, "#");
+        if (one_rest || two_rest) return !only_empty(&one, &two, i);
+        if (i == one.count || i == two.count) return one.count == two.count;
+        if (!is_wild(&one, i) && !is_wild(&two, i) && !same_level(&one, &two, i)) return false;
+    }
+}
+
+bool name_covers(const struct name *wide, const struct name *narrow)
+{
+    struct levels one = split(wide), two = split(narrow);
+    if (starts_apart(&one, &two)) return false;
+    for (int i = 0;; i++) {
+        if (i < one.count && level_is(&one, i, "#")) return true;
+        if (i == one.count || i == two.count) return one.count == two.count;
+        if (level_is(&two, i, "#")) return false;
+        if (!is_wild(&one, i) && (is_wild(&two, i) || !same_level(&one, &two, i))) return false;
+    }
+}

@@ -15,5 +15,8 @@ struct name {
 
 bool name_equal(const struct name *a, const struct name *b);
 bool name_matches(const struct name *pattern, const struct name *topic);
+/* Of two patterns: whether some topic matches both, and whether all that match narrow match wide, level by level. */
+bool names_meet(const struct name *a, const struct name *b);
+bool name_covers(const struct name *wide, const struct name *narrow);
 
 #endif

@@ -1,6 +1,7 @@
 /* Connections, from their beginning to their end. */
 #include "model.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -29,10 +30,11 @@ void model_die(struct conn *conn, uint32_t bye_code)
     if (conn->state == CONN_DEAD) return;
     if (conn->state == CONN_ENDING) conn->bye_or = conn->bye_due; /* it may be on its way */
     conn->state = CONN_DEAD;
+    pubacks_end(conn);
     note_end(conn, bye_code);
     conn->all_due = false;
     subs_end(conn);
-    routing_will_due(conn);
+    wills_due(conn);
 }
 
 void model_begin_ending(struct conn *conn, uint32_t bye_code)
@@ -48,8 +50,9 @@ static void end_written(struct model *model)
 {
     for (int i = 0; i < WORLD_LINKS_MAX; i++) {
         struct conn *conn = &model->conns[i];
-        bool written = conn->link != NULL && !conn->link->refused && !conn->link->broken;
-        if (written && conn->state == CONN_ENDING) routing_will_due(conn);
+        bool written = conn->link != NULL && !conn->link->refused && !conn->link->broken &&
+                       conn->pubacks_next == conn->pubacks_count;
+        if (written && conn->state == CONN_ENDING) wills_due(conn);
     }
 }
 
@@ -100,10 +103,11 @@ void model_time(struct model *model)
         if (conn->state == CONN_ENDING && now_ms - conn->ending_ms >= model->limits.closing_ms) {
             conn->all_due = false;
             subs_end(conn);
-            routing_will_due(conn);
+            wills_due(conn);
         }
     }
     model_expire_retained(model);
+    logs_age(model);
 }
 
 static uint64_t least(uint64_t a, uint64_t b)
@@ -137,7 +141,7 @@ static void before_turn(struct world *world)
 {
     struct model *model = world->observer;
     model_time(model);
-    routing_publish_wills(model);
+    wills_publish(model);
     subs_sweep(model);
     actions_resume(model);
     subs_close_overflowed(model);
@@ -152,6 +156,23 @@ static void after_turn(struct world *world)
     actions_wake(model);
 }
 
+/* ---- the power goes ---- */
+
+void model_crash(struct model *model, bool keep)
+{
+    if (model->trace) fprintf(stderr, "  the power goes, what was being committed is %s\n", keep ? "kept" : "lost");
+    model->crashes++;
+    for (int i = 0; i < WORLD_LINKS_MAX; i++)
+        if (model->conns[i].link != NULL && model->conns[i].link->session != NULL) model_cut(&model->conns[i]);
+    logs_crash(model, keep);
+}
+
+void model_restarted(struct model *model)
+{
+    model->started_ms = model->world->now_ms;
+    logs_loaded(model);
+}
+
 /* ---- open and close ---- */
 
 void model_open(struct model *model, struct world *world, const struct broker_limits *limits)
@@ -163,6 +184,10 @@ void model_open(struct model *model, struct world *world, const struct broker_li
     world->on_deliver = actions_deliver;
     world->on_turn = before_turn;
     world->on_turned = after_turn;
+    world->disk.observer = model;
+    world->disk.on_commit = logs_commit;
+    world->disk.on_committed = logs_committed;
+    world->disk.on_load = logs_load;
 }
 
 struct conn *model_connect(struct model *model, uint32_t number, size_t room_max)
@@ -212,14 +237,21 @@ void model_close(struct model *model)
     world->on_rest = NULL;
     world->on_deliver = NULL;
     world->on_turn = world->on_turned = NULL;
+    world->disk.on_commit = NULL;
+    world->disk.on_committed = NULL;
+    world->disk.on_load = NULL;
     for (int i = 0; i < WORLD_LINKS_MAX; i++)
         if (model->conns[i].link != NULL) model_forget(&model->conns[i]);
     for (uint32_t i = 0; i < model->messages_count; i++) free(model->messages[i].bytes);
     free(model->messages);
     free(model->topics);
     free(model->wills);
+    free(model->kept_wills);
+    free(model->burials);
+    logs_free(model);
     while (model->groups != NULL) {
         struct model_group *next = model->groups->next;
+        reader_free(model->groups->reader);
         queue_model_free(&model->groups->queue);
         free(model->groups);
         model->groups = next;

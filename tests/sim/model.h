@@ -3,8 +3,11 @@
  *
  *   model.c       connections and their ends, what time does to them
  *   values.c      messages, topics, retained values
+ *   logs.c        streams: what is accepted, stored, removed, lost
+ *   readers.c     subscriptions that read streams: where they begin, what they must have got at rest
+ *   places.c      what they get -> against the logs; burials.c: what they acknowledge, and what is given up
  *   actions.c     what clients sent (struct action), and publishers that are held
- *   routing.c     who gets a message; wills
+ *   routing.c     who gets a message; wills.c: what clients leave behind
  *   subs.c        subscriptions, groups, snapshots
  *   queue_model.c one queue
  *   budget.c      the broker's total
@@ -20,8 +23,10 @@
 
 #include "broker.h"
 #include "filters.h"
+#include "logs.h"
 #include "match.h"
 #include "queue_model.h"
+#include "readers.h"
 #include "wire.h"
 #include "world.h"
 
@@ -40,7 +45,7 @@ struct message {
 };
 
 enum action_kind {
-    ACT_HELLO, ACT_MSG, ACT_PUB, ACT_SUB, ACT_UNSUB, ACT_PING, ACT_STAT, ACT_CREDIT, ACT_BYE,
+    ACT_HELLO, ACT_MSG, ACT_PUB, ACT_SUB, ACT_UNSUB, ACT_PING, ACT_STAT, ACT_CREDIT, ACT_ACK, ACT_BYE,
     ACT_REFUSED, /* something valid that is not served: ERR .code for .op, and the connection goes on */
     ACT_IGNORED, /* something that has no effect at all */
     ACT_FATAL,   /* BYE .code */
@@ -49,11 +54,15 @@ enum action_kind {
 /* What SUB asks for. */
 struct sub_options {
     uint64_t max_msgs, max_bytes, block_ms; /* 0: not given */
+    uint64_t ack_ms, max_tries, inflight;   /* likewise */
+    enum mps_ack_mode ack;
+    struct mps_from from;      /* .positions: see from_positions */
+    uint64_t from_positions[2 * LOGS_MAX];
     uint64_t credit;           /* UINT64_MAX: not given */
     enum mps_policy policy, then;
     int filter;
     uint32_t retained;
-    bool no_local;
+    bool no_local, durable;
     char group[GROUP_NAME_MAX + 1]; /* empty: none */
 };
 
@@ -76,6 +85,8 @@ struct action {
     struct sub_options options; /* SUB */
     uint64_t credit;           /* CREDIT */
     bool drain;
+    uint64_t stream, seq, delay_ms; /* ACK */
+    uint32_t ack_kind;
     uint32_t rx_max, ka_s;     /* HELLO */
     bool half;
     struct will will;
@@ -107,6 +118,7 @@ struct model_group {
     char name[GROUP_NAME_MAX + 1];
     struct name pattern;
     struct queue_model queue;
+    struct model_reader *reader; /* of streams, for all of them; NULL: none */
     int filter;
     uint32_t members;
     uint64_t stamp;            /* of the last message that was routed to it */
@@ -126,10 +138,12 @@ struct model_sub {
     bool matches;              /* new messages match it: live, and its connection isn't ending */
     bool shown;                /* the stream is between its SUBACK and its MARK 4 */
     struct queue_model own;
+    struct model_reader *reader; /* of streams; NULL: it is none, or its group's is it */
     struct model_group *group; /* NULL: it has its .own queue */
     uint64_t credit;           /* messages that may be sent in all */
     uint64_t sent_live, sent_retained; /* begun in the stream */
     uint64_t gaps_live, gaps_retained; /* told in the stream: messages */
+    uint64_t sent_read, gaps_read;     /* the same of what came from streams */
     struct model_snapshot *snapshots;  /* not marked as done yet, the newest first */
     uint64_t drains_most;      /* MARK 3 that may still come */
     bool drain_due;            /* and one must */
@@ -140,6 +154,7 @@ struct model_sub {
     struct losses told;        /* since its last message: they stand before the next, wherever that is in the queue */
     uint64_t turn_number;      /* least number that it may get in this turn */
 
+    bool caught_up_due;        /* MARK 2 is due when all that the reader's places say was sent */
     bool listed;               /* in the broker's own list, when it was last asked for */
 };
 
@@ -149,7 +164,7 @@ struct sub_counts {
     uint64_t lag_msgs, lag_bytes; /* lost because expired, which the broker may not have seen yet */
 };
 
-#define SUB_CODES_MAX 6
+#define SUB_CODES_MAX 10
 enum want_kind { WANT_WELCOME, WANT_SUBACK, WANT_ENDED, WANT_PONG, WANT_STAT, WANT_ERR, WANT_INFO };
 /* An answer that must come, in this order. */
 struct want {
@@ -168,6 +183,8 @@ struct want_puback {
     uint64_t pid, matched, dropped_least, dropped_most;
     uint32_t code;             /* 0, or the error */
     bool alone;
+    const struct model_log *log; /* where it is to be stored before; NULL: it isn't */
+    uint32_t entry;
 };
 
 /* Something in the stream that a client reacts to once it has read that far. */
@@ -227,8 +244,9 @@ struct conn {
     uint64_t frame_at;         /* bytes of the stream before it */
     uint32_t frame_len;        /* of the last complete one */
     char inbox[INBOX_MAX + 1]; /* what WELCOME said; empty until then */
-    uint32_t for_sid, for_flags;
-    bool have_for;
+    uint32_t for_sid, for_flags, for_tries;
+    uint64_t for_stream, for_seq, for_time_ms; /* stream 0: no position; else .for_seq is that of the next message */
+    bool have_for, for_is_fresh; /* fresh: no message came behind it yet */
     struct want *wants;
     uint32_t wants_count, wants_cap, wants_next;
     struct want_puback *pubacks;
@@ -247,6 +265,11 @@ struct model_topic {
     bool set;                  /* has a retained value */
     uint32_t message;
     uint64_t dies_ms;          /* UINT64_MAX: never */
+    struct kept_value {
+        bool set;
+        uint32_t message;
+        uint64_t dies_ms;      /* Unix time */
+    } running, kept;           /* of a durable topic: in the commit under way, and on the platter */
 };
 
 /* A will that is due later. */
@@ -254,6 +277,12 @@ struct pending_will {
     struct will will;
     struct name id;
     uint64_t due_ms;
+};
+
+/* A delayed one of a client, as it should be on the platter by and by. */
+struct kept_will {
+    struct name key;
+    struct will now, running, kept; /* ... is in the commit under way, and is there */
 };
 
 struct model {
@@ -268,6 +297,15 @@ struct model {
     struct model_group *groups;
     struct pending_will *wills;
     uint32_t wills_count, wills_cap;
+    struct kept_will *kept_wills;
+    uint32_t kept_wills_count, kept_wills_cap;
+    struct model_log logs[LOGS_MAX];
+    uint32_t logs_count;
+    uint64_t failed_ms;        /* when a commit failed last */
+    bool uncertain;            /* the last one did, and perhaps it is on the platter all the same */
+    uint64_t started_ms;       /* when this broker began its life */
+    struct model_burial *burials; /* what may come under $dead */
+    uint32_t burials_count, burials_cap;
     uint32_t live_subs;
     bool stopping;
     uint64_t batches;          /* of wills that were published at one moment */
@@ -279,6 +317,7 @@ struct model {
     /* how much was exercised */
     uint64_t frames_in, frames_out, retained_out, drains_out, wills_out, holds_out, groups_out, byes_slow;
     uint64_t gaps_out, lost_out[QUEUE_REASONS], snapshots_out;
+    uint64_t stored_out, redelivered_out, acks_in, dead_out, caught_up_out, readers_out, commits_out, fails_out, crashes;
 };
 
 /* ---- model.c ---- */
@@ -293,6 +332,8 @@ void model_time(struct model *model); /* the clock moved: whose time is up */
 uint64_t model_next_ms(struct model *model); /* when the next thing is due by itself; NOT_DUE: nothing is */
 void model_cut(struct conn *conn);    /* before the link is cut */
 void model_stop(struct model *model); /* before broker_stop() */
+void model_crash(struct model *model, bool keep); /* before world_crash(), and model_restarted() when it is back */
+void model_restarted(struct model *model);
 void model_die(struct conn *conn, uint32_t bye_code); /* BYE with this code is due, or none (NO_BYE) */
 void model_begin_ending(struct conn *conn, uint32_t bye_code); /* as soon as everything that is queued is written */
 
@@ -302,6 +343,10 @@ uint32_t model_message(struct model *model, const uint8_t *bytes, uint32_t len, 
 uint32_t model_topic(struct model *model, const struct name *name); /* index in model.topics */
 void model_retain(struct model *model, uint32_t message);
 void model_expire_retained(struct model *model);
+/* Values of durable topics are kept: a commit begins, one was stored, or the power goes. */
+void values_commit(struct model *model);
+void values_committed(struct model *model);
+void values_crash(struct model *model);
 
 /* ---- actions.c ---- */
 void model_act(struct conn *conn, const struct action *action); /* the client pushed this frame; .due is set here */
@@ -317,12 +362,16 @@ size_t actions_share(const struct conn *conn, size_t most);
 struct want *want_answer(struct conn *conn, enum want_kind kind);
 void want_err(struct conn *conn, uint32_t code, uint32_t op);
 struct want_puback *want_puback(struct conn *conn, uint32_t code);
+/* Whether the next PUBACK may come. */
+bool puback_is_due(const struct conn *conn);
+void pubacks_end(struct conn *conn); /* what could not be answered by now never will be */
+void pubacks_committed(struct model *model, enum store_code code); /* a commit is over */
 
 /* ---- routing.c ---- */
 struct routed {
     uint64_t matched, dropped_least, dropped_most;
 };
-/* How many get the message; from NULL: it is a will. */
+/* How many get the message, readers of its stream included; from NULL: it is a will. */
 uint64_t routing_matched(struct model *model, const struct conn *from, uint32_t message);
 /* Whether a queue that makes publishers wait is full for this message. */
 bool routing_is_full(struct conn *from, uint32_t message);
@@ -331,10 +380,20 @@ bool routing_time_is_up(struct conn *from, uint32_t message);
 uint64_t routing_deadline_ms(struct conn *from, uint32_t message); /* NOT_DUE: none makes it wait */
 /* Whether the publisher has to wait for one now; if it has waited for long enough, the queue gives up instead. */
 bool routing_must_wait(struct conn *from, uint32_t message);
-struct routed routing_push(struct model *model, const struct conn *from, uint32_t message);
-void routing_will_due(struct conn *conn);       /* the connection ended and its will is due */
-void routing_client_back(struct model *model, const struct name *id);
-void routing_publish_wills(struct model *model); /* those whose time has come */
+/* batch: see struct queue_item. */
+struct routed routing_push(struct model *model, const struct conn *from, uint32_t message, uint64_t batch);
+
+/* ---- wills.c ---- */
+void wills_hello(struct conn *conn, const struct will *will);
+void wills_drop(struct conn *conn);        /* it says good-bye */
+void wills_due(struct conn *conn);         /* the connection ended, and its will is due */
+void wills_client_back(struct model *model, const struct name *id);
+void wills_publish(struct model *model);   /* those whose time has come */
+/* Delayed ones are kept: a commit begins, one was stored, the power goes, the broker is there again. */
+void wills_commit(struct model *model);
+void wills_committed(struct model *model);
+void wills_crash(struct model *model);
+void wills_restarted(struct model *model);
 
 /* ---- subs.c ---- */
 struct model_sub *model_find_sub(const struct conn *conn, uint32_t sid);
@@ -356,6 +415,7 @@ void subs_sweep(struct model *model); /* what has expired becomes losses, everyw
 void subs_close_overflowed(struct model *model);
 void subs_turned(struct model *model); /* a turn of the loop is over */
 void subs_free(struct conn *conn);
+uint64_t sub_sent(const struct model_sub *sub); /* messages */
 bool sub_has_credit(const struct model_sub *sub);
 bool sub_is_ready(const struct model_sub *sub); /* its link takes bytes, and credit is left */
 

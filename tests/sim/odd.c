@@ -34,7 +34,7 @@ void odd_write(struct client *client)
         return;
     }
     switch (rng_below(rng, 5)) {
-    case 0: client_push_bytes(client, BYTES("\x94\x05\x01\x40\x05"), ACT_REFUSED, MPS_BAD_OPTION, MPS_OP_ACK); break;
+    case 0: client_push_bytes(client, BYTES("\x94\x05\x01\x0c\x05"), ACT_REFUSED, MPS_BAD_OPTION, MPS_OP_ACK); break;
     case 1: client_push_bytes(client, BYTES("\x93\x06\x00\x05"), ACT_REFUSED, MPS_BAD_OPTION, MPS_OP_CREDIT); return;
     case 2: client_push_bytes(client, BYTES("\x92\x12\xc4\x01t"), ACT_REFUSED, MPS_AUTH_REFRESH, MPS_OP_AUTH); break;
     case 3: client_push_bytes(client, BYTES("\x93\x41\x01\x82\x01\x02\x03\x04"), ACT_IGNORED, 0, 0); return;

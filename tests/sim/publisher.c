@@ -240,10 +240,13 @@ void publisher_pub(struct client *client)
     struct mps_pub pub = {0};
     if (rng_percent(rng, scene->ack_percent)) {
         uint32_t level = rng_percent(rng, 95) ? 1 : rng_between(rng, 2, 3);
+        if (scene->model->logs_count > 0 && rng_percent(rng, 50)) level = 2;
         pub.flags = level << MPS_PUB_LEVEL_SHIFT;
         if (rng_percent(rng, 20)) pub.flags |= MPS_PUB_EACH;
-        if (client->next_pid == 0) client->next_pid = rng_percent(rng, 70) ? 1 : rng_between(rng, 2, 1000000);
-        if (client->next_pid > 0 && client->acked_pid == 0) client->acked_pid = client->next_pid - 1;
+        if (client->next_pid == 0) {
+            client->next_pid = rng_percent(rng, 70) ? 1 : rng_between(rng, 2, 1000000);
+            client->acked_pid = client->next_pid - 1;
+        }
         pub.pid = client->next_pid;
     }
     if (rng_percent(rng, scene->retain_percent)) pub.flags |= MPS_PUB_RETAIN;

@@ -9,7 +9,7 @@
 
 #include "wire.h"
 
-#define QUEUE_REASONS 12 /* GAP reasons are 1..11 */
+#define QUEUE_REASONS 13 /* GAP reasons are 1..12 */
 #define QUEUE_NO_TTL UINT64_MAX
 #define QUEUE_ANY_LENGTH UINT32_MAX
 

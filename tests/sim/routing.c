@@ -1,11 +1,12 @@
-/* Who gets a message, and the messages that clients leave behind when they go. */
-#include <stdio.h>
-#include <string.h>
+/* Who gets a message. */
 
 #include "model.h"
 
+/* Whether it comes through the queue. */
 static bool takes(const struct model_sub *sub, const struct conn *from, const struct message *message)
 {
+    const struct model_reader *reader = sub->matches ? sub_reader(sub) : NULL;
+    if (reader != NULL && log_of_topic(reader->model, &message->topic) != NULL) return false;
     return sub->matches && !(sub->no_local && sub->conn == from) && name_matches(&sub->pattern, &message->topic) &&
            filter_accepts(sub->filter, &message->document, &message->topic);
 }
@@ -26,12 +27,30 @@ static struct model_sub *next_target(struct model *model, struct model_sub *afte
     return NULL;
 }
 
+/* Readers of the stream that keeps the message, whatever their filters; groups count once. */
+static uint64_t count_readers(struct model *model, uint32_t message)
+{
+    const struct name *topic = &model->messages[message].topic;
+    const struct model_log *log = log_of_topic(model, topic);
+    uint64_t count = 0;
+    model->stamp++;
+    for (struct model_sub *sub = log != NULL ? model->subs : NULL; sub != NULL; sub = sub->next) {
+        const struct model_reader *reader = sub_reader(sub);
+        if (!sub->matches || reader == NULL || !reader_reads(reader, log) || !name_matches(&sub->pattern, topic))
+            continue;
+        if (sub->group != NULL && sub->group->stamp == model->stamp) continue;
+        if (sub->group != NULL) sub->group->stamp = model->stamp;
+        count++;
+    }
+    return count;
+}
+
 uint64_t routing_matched(struct model *model, const struct conn *from, uint32_t message)
 {
     uint64_t matched = 0;
     struct model_sub *sub = NULL;
     while ((sub = next_target(model, sub, from, message)) != NULL) matched++;
-    return matched;
+    return matched + count_readers(model, message);
 }
 
 static bool is_full_for(struct model_sub *sub, const struct message *message)
@@ -93,9 +112,9 @@ static void any_dropped(const struct conn *from)
     for (uint32_t i = from->pubacks_next; i < from->pubacks_count; i++) from->pubacks[i].dropped_most = UINT32_MAX;
 }
 
-static struct routed push(struct model *model, const struct conn *from, uint32_t index, uint64_t batch)
+struct routed routing_push(struct model *model, const struct conn *from, uint32_t index, uint64_t batch)
 {
-    struct routed routed = {0};
+    struct routed routed = {.matched = count_readers(model, index)};
     struct model_sub *sub = NULL;
     bool overflow = false;
     while ((sub = next_target(model, sub, from, index)) != NULL) {
@@ -117,58 +136,4 @@ static struct routed push(struct model *model, const struct conn *from, uint32_t
     if (overflow && from != NULL) any_dropped(from);
     if (overflow) routed.dropped_most = UINT32_MAX;
     return routed;
-}
-
-struct routed routing_push(struct model *model, const struct conn *from, uint32_t message)
-{
-    return push(model, from, message, 0);
-}
-
-/* ---- wills ---- */
-
-static void publish_will(struct model *model, const struct will *will)
-{
-    model->wills_out++;
-    if (model->trace) fprintf(stderr, "  will #%u\n", will->message);
-    if (will->retain) model_retain(model, will->message);
-    push(model, NULL, will->message, model->batches);
-}
-
-void routing_will_due(struct conn *conn)
-{
-    struct model *model = conn->model;
-    if (!conn->will.given) return;
-    conn->will.given = false;
-    if (model->stopping && conn->will.delay_ms > 0) return; /* nobody will be there then */
-    GROW(model->wills, model->wills_count, model->wills_cap);
-    model->wills[model->wills_count++] =
-        (struct pending_will){conn->will, conn->id, model->world->now_ms + conn->will.delay_ms};
-}
-
-static void forget_will(struct model *model, uint32_t i)
-{
-    memmove(model->wills + i, model->wills + i + 1, (--model->wills_count - i) * sizeof *model->wills);
-}
-
-void routing_client_back(struct model *model, const struct name *id)
-{
-    for (uint32_t i = 0; i < model->wills_count && id->len > 0;) {
-        bool waits = model->wills[i].will.delay_ms > 0 && model->wills[i].due_ms > model->world->now_ms;
-        if (waits && name_equal(&model->wills[i].id, id)) forget_will(model, i);
-        else i++;
-    }
-}
-
-void routing_publish_wills(struct model *model)
-{
-    model->batches++;
-    for (uint32_t i = 0; i < model->wills_count;) {
-        if (model->wills[i].due_ms > model->world->now_ms) {
-            i++;
-            continue;
-        }
-        struct will will = model->wills[i].will;
-        forget_will(model, i);
-        publish_will(model, &will);
-    }
 }

@@ -166,7 +166,7 @@ static void advance(struct run *run, uint64_t ms)
     uint64_t until_ms = world->now_ms + ms;
     if (run->model.trace && ms > 0) fprintf(stderr, "  %llu ms pass\n", (unsigned long long)ms);
     while (world->now_ms < until_ms && !world->failed) {
-        uint64_t next_ms = world->next_ms > world->now_ms ? world->next_ms : world->now_ms + 1;
+        uint64_t next_ms = world_next_ms(world) > world->now_ms ? world_next_ms(world) : world->now_ms + 1;
         world->now_ms = next_ms < until_ms ? next_ms : until_ms;
         settle(run);
     }
@@ -179,6 +179,8 @@ void run_step(struct run *run)
         advance(run, rng_percent(rng, run->hurry_percent * 3) ? rng_below(rng, 8000) : rng_below(rng, 25));
     uint32_t count = rng_percent(rng, 60) ? 1 : rng_between(rng, 2, 6);
     for (uint32_t i = 0; i < count && !run->exclusive && !run->world.failed; i++) client_step(run, count == 1);
+    scene_happen(&run->scene);
+    if (run->world.failed) return;
     settle(run);
 }
 

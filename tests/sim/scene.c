@@ -137,6 +137,7 @@ static void choose_groups(struct scene *scene)
         bool same = i == 1 && !name_equal(&group->pattern, &scene->groups[0].pattern);
         strcpy(group->name, i == 0 || same ? "group0" : i == 1 ? "group1" : "group2");
         scene_queue_options(scene, &group->options);
+        if (rng_percent(scene->rng, scene->read_percent)) scene_reader_options(scene, &group->options);
         if (group->options.policy == MPS_POLICY_CLOSE ||
             (scene->one_blocks && group->options.policy == MPS_POLICY_BLOCK))
             group->options.policy = MPS_POLICY_DROP_NEW;
@@ -165,5 +166,6 @@ void scene_open(struct scene *scene, struct model *model, struct rng *rng)
     scene->small_queues = rng_percent(rng, 70);
     scene->rx_max = rng_between(rng, 20, 1 + 2 * scene->payload_usual + 60);
     choose_features(scene);
+    scene_open_streams(scene);
     choose_groups(scene);
 }

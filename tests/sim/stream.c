@@ -39,11 +39,17 @@ static void trace(const struct conn *conn, unsigned op, mps_view frame)
         while (i > 0 && (model->messages[i - 1].len != frame.len ||
                          memcmp(model->messages[i - 1].bytes, frame.ptr, frame.len) != 0))
             i--;
-        fprintf(stderr, " #%d for %u%s", (int)i - 1, conn->for_sid, conn->for_flags ? ", retained" : "");
+        fprintf(stderr, " #%d for %u", (int)i - 1, conn->for_sid);
+        if (conn->for_stream > 0) fprintf(stderr, " at %llu:%llu", ULL(conn->for_stream), ULL(conn->for_seq));
     }
+    struct mps_for terms;
+    if (op == MPS_OP_FOR && mps_decode_for(frame, &terms, &what) == MPS_OK)
+        fprintf(stderr, " sid %u flags %u stream %llu seq %llu tries %u", terms.sid, terms.flags, ULL(terms.stream),
+                ULL(terms.seq), terms.tries);
     struct mps_gap gap;
     if (op == MPS_OP_GAP && mps_decode_gap(frame, &gap, &what) == MPS_OK)
-        fprintf(stderr, " sid %u: %llu for reason %u", gap.sid, ULL(gap.count), gap.reason);
+        fprintf(stderr, " sid %u: %llu for reason %u, %llu:%llu to %llu", gap.sid, ULL(gap.count), gap.reason,
+                ULL(gap.stream), ULL(gap.first), ULL(gap.last));
     struct mps_mark mark;
     if (op == MPS_OP_MARK && mps_decode_mark(frame, &mark, &what) == MPS_OK)
         fprintf(stderr, " %u sid %u", mark.kind, mark.sid);

@@ -29,9 +29,14 @@ uint64_t sub_allowed(const struct model_sub *sub)
     return left < sub->own.max_bytes ? left : sub->own.max_bytes;
 }
 
+uint64_t sub_sent(const struct model_sub *sub)
+{
+    return sub->sent_live + sub->sent_retained + sub->sent_read;
+}
+
 bool sub_has_credit(const struct model_sub *sub)
 {
-    return sub->sent_live + sub->sent_retained < sub->credit;
+    return sub_sent(sub) < sub->credit;
 }
 
 bool sub_is_ready(const struct model_sub *sub)
@@ -73,7 +78,11 @@ static void leave_group(struct model_sub *sub)
     struct model_group *group = sub->group;
     if (group == NULL) return;
     sub->group = NULL;
-    if (--group->members == 0) queue_model_free(&group->queue);
+    if (group->reader != NULL) reader_release(group->reader, sub);
+    if (--group->members > 0) return;
+    queue_model_free(&group->queue);
+    reader_free(group->reader);
+    group->reader = NULL;
 }
 
 static struct model_group *join_group(const struct conn *conn, const char *name, const struct name *pattern)
@@ -101,6 +110,8 @@ static void end_sub(struct model_sub *sub)
     leave_group(sub);
     sub->live = sub->matches = false;
     queue_model_free(&sub->own);
+    reader_free(sub->reader);
+    sub->reader = NULL;
 }
 
 void subs_end(struct conn *conn)
@@ -131,6 +142,7 @@ void subs_detach(struct conn *conn)
     for (struct model_sub *sub = conn->model->subs; sub != NULL; sub = sub->next) {
         if (sub->conn != conn || !sub->live) continue;
         sub->matches = false;
+        if (sub_reader(sub) != NULL) sub->drain_due = false; /* what is stored is no more delivered */
         if (sub->group != NULL) leave_gently(sub);
     }
 }
@@ -190,6 +202,7 @@ static void begin_snapshot(struct model_sub *sub, bool with_values)
     for (uint32_t i = 0; i < model->topics_count && with_values; i++) {
         const struct model_topic *topic = &model->topics[i];
         if (!topic->set || !name_matches(&sub->pattern, &topic->name)) continue;
+        if (!reader_wants_snapshot_of(sub->reader, &topic->name)) continue;
         GROW(snapshot->entries, snapshot->count, cap);
         snapshot->entries[snapshot->count++] =
             (struct snapshot_entry){.topic = i, .message = topic->message, .dies_ms = topic->dies_ms};
@@ -252,7 +265,22 @@ static bool differs(const struct conn *conn, const struct model_sub *sub, const 
     if (group == NULL || (sub != NULL && group->members == 1)) return false;
     struct queue_model asked = granted(model, &action->options);
     return !same_options(&asked, &group->queue) || action->options.filter != group->filter ||
-           conn->rx_max != group->rx_max;
+           conn->rx_max != group->rx_max || reader_differs(group->reader, &action->options);
+}
+
+/* Why it can't read as it asks; returns the new count of codes. */
+static uint32_t judge_reader(struct conn *conn, const struct model_sub *sub, const struct action *action,
+                             uint32_t *codes, uint32_t count)
+{
+    const struct sub_options *o = &action->options;
+    const struct model_reader *reader = sub != NULL ? sub_reader(sub) : NULL;
+    bool asks = reader_is_asked(o);
+    if (sub != NULL && (reader != NULL) != asks) codes[count++] = MPS_BAD_OPTION;
+    if (reader != NULL && asks && reader->ack != o->ack) codes[count++] = MPS_BAD_OPTION;
+    if (!asks) return count;
+    if (o->durable || o->no_local) codes[count++] = MPS_BAD_OPTION;
+    if (!reader_can_begin(conn->model, &action->name, o)) codes[count++] = MPS_NO_HISTORY;
+    return count;
 }
 
 /* All reasons for which the SUB may be refused; in which order they are looked for is open. */
@@ -261,7 +289,8 @@ static void judge(struct conn *conn, const struct model_sub *sub, const struct a
     struct model *model = conn->model;
     const char *group = sub != NULL && sub->group != NULL ? sub->group->name : "";
     uint32_t *codes = answer->codes, count = 0;
-    bool bad_name = action->code == MPS_BAD_TOPIC || action->code == MPS_NOT_AUTHORISED;
+    bool bad_name =
+        action->code == MPS_BAD_TOPIC || action->code == MPS_NOT_AUTHORISED || action->code == MPS_NO_HISTORY;
     bool spoiled = action->code != 0; /* then it is written without the group */
     bool other_group = sub != NULL && strcmp(group, spoiled ? "" : action->options.group) != 0;
     if (action->code != 0) codes[count++] = action->code;
@@ -269,6 +298,8 @@ static void judge(struct conn *conn, const struct model_sub *sub, const struct a
     if (other_group) codes[count++] = MPS_BAD_OPTION;
     if (sub == NULL && count_subs(conn) >= model->limits.max_subs_count) codes[count++] = MPS_TOO_MANY_SUBS;
     if (!other_group && differs(conn, sub, action)) codes[count++] = MPS_GROUP_DIFFERS;
+    count = judge_reader(conn, sub, action, codes, count);
+    if (spoiled && !reader_can_begin(model, &action->name, &action->options)) codes[count++] = MPS_NO_HISTORY;
     answer->codes_count = count;
     answer->code = codes[0];
 }
@@ -311,6 +342,14 @@ static void set_queue(struct queue_model *queue, const struct queue_model *optio
     queue_model_cut_down(queue, queue->max_msgs, queue->max_bytes, MPS_GAP_DROP_OLD);
 }
 
+/* The first of a group makes its reader. */
+static void begin_reading(struct model_sub *sub, const struct sub_options *o)
+{
+    struct model *model = sub->conn->model;
+    struct model_reader **reader = sub->group != NULL ? &sub->group->reader : &sub->reader;
+    if (*reader == NULL && reader_is_asked(o)) *reader = reader_new(model, &sub->pattern, o);
+}
+
 void subs_do_sub(struct conn *conn, const struct action *action)
 {
     struct model *model = conn->model;
@@ -327,7 +366,11 @@ void subs_do_sub(struct conn *conn, const struct action *action)
         model->live_subs++;
         sub->member = o->group[0] != '\0';
         if (sub->member) sub->group = join_group(conn, o->group, &action->name);
+        begin_reading(sub, o);
+    } else if (sub_reader(sub) != NULL) {
+        reader_change(sub_reader(sub), o, o->filter != sub->filter);
     }
+    readers_ask_for_mark(sub, o);
     answer->sub = sub;
     struct queue_model options = granted(model, o);
     if (o->max_msgs > options.max_msgs) answer->max_msgs = options.max_msgs;
@@ -347,16 +390,16 @@ void subs_do_sub(struct conn *conn, const struct action *action)
 struct sub_counts sub_counts(struct model_sub *sub)
 {
     uint64_t now_ms = sub->conn->model->world->now_ms;
-    struct sub_counts counts = {.sent = sub->sent_live + sub->sent_retained};
+    struct sub_counts counts = {.sent = sub_sent(sub)};
     if (sub->member) { /* it holds nothing: what it was not sent is its group's */
-        counts.lost = sub->gaps_live + sub->gaps_retained;
+        counts.lost = sub->gaps_live + sub->gaps_retained + sub->gaps_read;
         counts.matched = counts.sent + counts.lost;
         return counts;
     }
     struct queue_model *queue = &sub->own;
     queue_model_sweep(queue, now_ms);
-    counts.matched = queue->matched + sub->sent_retained + sub->gaps_retained;
-    counts.lost = queue->lost + sub->gaps_retained;
+    counts.matched = queue->matched + sub->sent_retained + sub->gaps_retained + sub->sent_read + sub->gaps_read;
+    counts.lost = queue->lost + sub->gaps_retained + sub->gaps_read;
     counts.queued = queue_model_msgs(queue);
     counts.queued_bytes = queue->bytes;
     queue_model_lag(queue, now_ms, SWEEP_LAG_MS, &counts.lag_msgs, &counts.lag_bytes);
@@ -398,6 +441,7 @@ void subs_do_credit(struct conn *conn, const struct action *action)
     sub->drains_most++;
     sub->drain_due = true;
     sub->drain_number = sub->own.matched;
+    readers_drain(sub);
 }
 
 void subs_do_stat(struct conn *conn, const struct action *action)

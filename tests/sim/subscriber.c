@@ -27,8 +27,8 @@ static uint32_t spoil_sub(struct rng *rng, struct mps_sub *sub, uint32_t *column
     case 3: sub->pattern = mps_text(""); return MPS_BAD_TOPIC;
     case 4: sub->pattern = mps_text("$inbox/someone/else"); return MPS_NOT_AUTHORISED;
     case 5:
-        o->given |= MPS_SUB_POLICY;
-        o->policy = MPS_POLICY_SPILL;
+        o->given |= MPS_SUB_DURABLE;
+        o->durable = true;
         return MPS_BAD_OPTION;
     case 6:
         o->given |= MPS_SUB_THEN;
@@ -61,10 +61,28 @@ static uint32_t spoil_sub(struct rng *rng, struct mps_sub *sub, uint32_t *column
         o->filter = mps_text(filter_bad(rng, column));
         return MPS_BAD_FILTER;
     default:
-        o->given |= MPS_SUB_FROM;
-        o->from.kind = MPS_FROM_ALL;
+        sub->pattern = mps_text("$kept/nowhere");
+        o->given = (o->given & ~(uint32_t)MPS_SUB_DURABLE) | MPS_SUB_FROM;
+        o->from = (struct mps_from){.kind = MPS_FROM_ALL};
         return MPS_NO_HISTORY;
     }
+}
+
+static void put_reading(struct rng *rng, const struct sub_options *from, struct mps_sub_options *o)
+{
+    o->from = from->from;
+    o->from.positions = from->from_positions;
+    o->ack = from->ack;
+    o->ack_ms = from->ack_ms;
+    o->max_tries = from->max_tries;
+    o->inflight = from->inflight;
+    o->durable = from->durable;
+    if (from->from.kind != MPS_FROM_NEW || rng_percent(rng, 10)) o->given |= MPS_SUB_FROM;
+    if (from->ack != MPS_ACK_NONE) o->given |= MPS_SUB_ACK;
+    if (from->ack_ms > 0) o->given |= MPS_SUB_ACK_MS;
+    if (from->max_tries > 0) o->given |= MPS_SUB_MAX_TRIES;
+    if (from->inflight > 0) o->given |= MPS_SUB_INFLIGHT;
+    if (from->durable) o->given |= MPS_SUB_DURABLE;
 }
 
 /* What the options are on the wire. Defaults are left out, or said. */
@@ -95,7 +113,7 @@ static void put_options(struct rng *rng, const struct sub_options *from, struct 
         o->given |= MPS_SUB_FILTER;
         o->filter = mps_text(filter_text(from->filter));
     }
-    if (rng_percent(rng, 10)) o->given |= MPS_SUB_FROM; /* "new" */
+    put_reading(rng, from, o);
 }
 
 /* scene.apart: whether no other subscription of the client matches any topic of this one. Notes that from now on this
@@ -154,6 +172,21 @@ static void choose_blocker(struct client *client, struct action *action)
         action->options.policy = MPS_POLICY_DROP_NEW;
 }
 
+/* Who reads streams once, does so for ever, and acknowledges as at first. */
+static void choose_reading(const struct client *client, const struct model_sub *there, struct sub_options *o)
+{
+    const struct scene *scene = client->scene;
+    const struct model_reader *reader = there != NULL ? sub_reader(there) : NULL;
+    bool reads = there != NULL ? reader != NULL : rng_percent(scene->rng, scene->read_percent);
+    if (scene->model->logs_count == 0) return;
+    if (rng_percent(scene->rng, 3)) reads = !reads;
+    if (!reads) return;
+    scene_reader_options(scene, o);
+    if (rng_percent(scene->rng, 97)) o->no_local = false;
+    if (reader != NULL && rng_percent(scene->rng, 95)) o->ack = reader->ack;
+    if (reader != NULL && o->ack == MPS_ACK_NONE && o->from.kind == MPS_FROM_NEW) o->from.kind = MPS_FROM_ALL;
+}
+
 static void choose_options(struct client *client, struct action *action)
 {
     const struct scene *scene = client->scene;
@@ -165,6 +198,7 @@ static void choose_options(struct client *client, struct action *action)
     o->no_local = rng_percent(rng, scene->no_local_percent);
     if (rng_percent(rng, 50)) o->retained = rng_below(rng, 3);
     if (rng_percent(rng, 3)) o->max_msgs = scene->model->limits.queue_msgs_cap_count + rng_below(rng, 2);
+    choose_reading(client, there, o);
     bool member = there != NULL ? there->group != NULL : rng_percent(rng, scene->group_percent);
     if (rng_percent(rng, 3)) member = !member;
     if (member && scene->groups_count > 0) choose_member(client, action);

@@ -54,6 +54,42 @@ void model_retain(struct model *model, uint32_t message_index)
     mark_changed(model, index);
 }
 
+/* ---- on the platter ---- */
+
+static bool is_durable(struct model *model, const struct model_topic *topic)
+{
+    return log_of_topic(model, &topic->name) != NULL;
+}
+
+void values_commit(struct model *model)
+{
+    uint64_t now_ms = model->world->now_ms, wall_ms = world_wall_ms(model->world);
+    for (uint32_t i = 0; i < model->topics_count; i++) {
+        struct model_topic *topic = &model->topics[i];
+        uint64_t dies_ms = topic->dies_ms == NOT_DUE ? NOT_DUE : wall_ms + (topic->dies_ms - now_ms);
+        if (topic->set || topic->dies_ms == NOT_DUE) /* what has died by itself is not removed from there */
+            topic->running = (struct kept_value){.set = topic->set, .message = topic->message, .dies_ms = dies_ms};
+    }
+}
+
+void values_committed(struct model *model)
+{
+    for (uint32_t i = 0; i < model->topics_count; i++) model->topics[i].kept = model->topics[i].running;
+}
+
+void values_crash(struct model *model)
+{
+    uint64_t now_ms = model->world->now_ms, wall_ms = world_wall_ms(model->world);
+    for (uint32_t i = 0; i < model->topics_count; i++) {
+        struct model_topic *topic = &model->topics[i];
+        const struct kept_value *kept = &topic->kept;
+        topic->set = kept->set && kept->dies_ms > wall_ms && is_durable(model, topic);
+        topic->message = kept->message;
+        topic->dies_ms = kept->dies_ms == NOT_DUE ? NOT_DUE : now_ms + (kept->dies_ms - wall_ms);
+        topic->running = *kept;
+    }
+}
+
 void model_expire_retained(struct model *model)
 {
     for (uint32_t i = 0; i < model->topics_count; i++)

@@ -29,9 +29,14 @@ static uint64_t env_now(struct env *env)
     return world_of(env)->now_ms;
 }
 
+uint64_t world_wall_ms(const struct world *world)
+{
+    return (uint64_t)((int64_t)(UINT64_C(1700000000000) + world->now_ms) + world->wall_jump_ms);
+}
+
 static uint64_t env_wall(struct env *env)
 {
-    return UINT64_C(1700000000000) + world_of(env)->now_ms;
+    return world_wall_ms(world_of(env));
 }
 
 static void env_random(struct env *env, void *bytes, size_t len)
@@ -136,7 +141,59 @@ void world_open(struct world *world, uint64_t seed, const struct broker_limits *
                                     .log = env_log}};
     world->rng.state = seed;
     world->now_ms = 1000 + rng_below(&world->rng, 100000);
-    world->broker = broker_new(&world->env, limits);
+    if (limits != NULL) world->limits = *limits;
+    else broker_defaults(&world->limits);
+    world->broker = broker_new(&world->env, &world->limits);
+}
+
+/* ---- the disk ---- */
+
+static void start_keeping(struct world *world)
+{
+    char text[512];
+    if (broker_open_store(world->broker, disk_start(&world->disk), world->streams, world->streams_count, text,
+                          sizeof text) != 0)
+        world_fail(world, "the store can't be opened: %s", text);
+}
+
+void world_keep(struct world *world, const struct stream_config *streams, size_t count, uint64_t seed)
+{
+    world->streams = streams;
+    world->streams_count = count;
+    disk_open(&world->disk, seed);
+    start_keeping(world);
+}
+
+/* Ends the broker, of which nobody hears any more. */
+static void end_broker(struct world *world)
+{
+    for (int turns = 0; turns < 3; turns++) broker_turn(world->broker);
+    if (broker_sessions(world->broker) > 0)
+        world_fail(world, "%zu sessions are left although all links are gone", broker_sessions(world->broker));
+    else broker_free(world->broker);
+    world->broker = NULL;
+}
+
+void world_crash(struct world *world, bool keep)
+{
+    disk_crash(&world->disk, keep);
+    for (int i = 0; i < WORLD_LINKS_MAX; i++)
+        if (world->links[i].in_use) world_cut(&world->links[i]);
+    end_broker(world);
+    if (world->failed) return;
+    world->broker = broker_new(&world->env, &world->limits);
+    start_keeping(world);
+}
+
+/* All that waits is stored in the end. */
+static void settle_disk(struct world *world)
+{
+    world->disk.fail_percent = world->disk.fail_reads_percent = 0;
+    for (int i = 0; i < 100 && !broker_store_idle(world->broker); i++) {
+        world->now_ms += 1000;
+        world_turn(world);
+    }
+    if (!broker_store_idle(world->broker)) world_fail(world, "something is never stored%s", "");
 }
 
 void world_close(struct world *world)
@@ -152,15 +209,18 @@ void world_close(struct world *world)
     world_turn(world);
     struct broker_figures left;
     broker_figures(world->broker, &left);
+    bool keeps = world->disk.platter != NULL;
+    if (keeps) settle_disk(world);
     if (left.sessions != 0 || broker_sessions(world->broker) != 0)
         world_fail(world, "%llu sessions are left at the end", (unsigned long long)left.sessions);
     else if (left.subscriptions != 0)
         world_fail(world, "%llu subscriptions are left at the end", (unsigned long long)left.subscriptions);
-    else if (left.runs != left.retained)
+    else if (left.runs != left.retained && !keeps) /* what was read from streams stays for a while */
         world_fail(world, "%llu runs are left at the end, for %llu retained values", (unsigned long long)left.runs,
                    (unsigned long long)left.retained);
     if (left.sessions == 0) broker_free(world->broker);
     world->broker = NULL;
+    disk_close(&world->disk);
 }
 
 struct link *world_connect(struct world *world, size_t room_max, void *owner)
@@ -289,14 +349,21 @@ static bool owes_writable(const struct world *world)
     return false;
 }
 
+uint64_t world_next_ms(const struct world *world)
+{
+    uint64_t disk_ms = disk_next_ms(&world->disk);
+    return disk_ms < world->next_ms ? disk_ms : world->next_ms;
+}
+
 void world_turn(struct world *world)
 {
     for (int turns = 0; turns < TURNS_MAX; turns++) {
         tell_writable(world);
+        if (disk_work(&world->disk, world->now_ms)) broker_poll_store(world->broker);
         if (world->on_turn != NULL) world->on_turn(world);
         world->next_ms = broker_turn(world->broker);
         if (world->on_turned != NULL) world->on_turned(world);
-        if (world->next_ms > world->now_ms && !owes_writable(world)) return;
+        if (world_next_ms(world) > world->now_ms && !owes_writable(world)) return;
     }
     world_fail(world, "the core never comes to rest: it wants to be called again at once, forever");
 }

@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "broker.h"
+#include "disk.h"
 #include "env.h"
 #include "rng.h"
 
@@ -49,8 +50,13 @@ struct world {
     struct env env;
     struct broker *broker;
     struct rng rng;          /* of the broker's own random bytes and of the links' moods */
+    struct broker_limits limits;
     uint64_t now_ms;
+    int64_t wall_jump_ms;    /* what somebody has set the other clock forward in all; negative: back */
     uint64_t next_ms;        /* when the broker wants to be called again */
+    struct disk disk;        /* .platter NULL: the broker keeps nothing */
+    const struct stream_config *streams; /* the caller's */
+    size_t streams_count;
     struct link links[WORLD_LINKS_MAX];
     /* What an observer is told; NULL: nobody looks. Only about links with an owner. */
     void (*on_bytes)(struct link *link, const uint8_t *bytes, size_t len); /* the broker sent these */
@@ -67,6 +73,11 @@ struct world {
 void world_open(struct world *world, uint64_t seed, const struct broker_limits *limits);
 /* All links are cut first. Checks that the broker is empty, and frees it. */
 void world_close(struct world *world);
+/* The broker keeps these streams from now on; their texts must stay. Right behind world_open(). */
+void world_keep(struct world *world, const struct stream_config *streams, size_t count, uint64_t seed);
+/* The power goes: all links break, and a broker begins anew on what is on the disk. keep: see disk_crash(). */
+void world_crash(struct world *world, bool keep);
+uint64_t world_wall_ms(const struct world *world); /* Unix time */
 void world_fail(struct world *world, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* A new connection. room_max: bytes of its pipe to the client. NULL if no link is free. When the broker takes no more
@@ -85,7 +96,8 @@ void world_break(struct link *link);
 void world_cut(struct link *link); /* it is gone, and the core is told */
 void world_release(struct link *link); /* the link can be used again; it must be closed or cut */
 
-/* Turns of the loop until the broker has nothing left to do at this moment. */
+/* Turns of the loop until neither the broker nor the disk has anything left to do at this moment. */
 void world_turn(struct world *world);
+uint64_t world_next_ms(const struct world *world); /* when one of them has; UINT64_MAX: not by itself */
 
 #endif

@@ -1,6 +1,7 @@
 #include "start.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -165,6 +166,19 @@ static int find_stream(const struct streams *streams, const struct start_positio
     return CLI_EXIT_DONE;
 }
 
+/* Appends a stream and its position. */
+static int add_pair(struct buffer *pairs, const uint64_t pair[2])
+{
+    const uint64_t *there = (const uint64_t *)(const void *)pairs->data;
+    for (size_t i = 0; i < pairs->len / sizeof *there; i += 2) {
+        if (there[i] != pair[0]) continue;
+        complain("--from-seq names the stream %" PRIu64 " twice", pair[0]);
+        return CLI_EXIT_USAGE;
+    }
+    buffer_append(pairs, pair, 2 * sizeof *pair);
+    return CLI_EXIT_DONE;
+}
+
 int start_find_positions(const struct start_options *options, const struct connection_options *connection,
                          const char *pattern, struct buffer *pairs)
 {
@@ -180,7 +194,7 @@ int start_find_positions(const struct start_options *options, const struct conne
             asked = true;
             if (result == CLI_EXIT_DONE) result = find_stream(&streams, &positions[i], pattern, &pair[0]);
         }
-        buffer_append(pairs, pair, sizeof pair);
+        if (result == CLI_EXIT_DONE) result = add_pair(pairs, pair);
     }
     streams_free(&streams);
     return result;

@@ -241,6 +241,7 @@ class Reading(StreamTest):
         (["--from-seq", ":5"], "--from-seq :5: not a position"),
         (["--last=0"], "--last 0: not a whole number"),
         (["--from-seq", "5", "other"], "only one pattern"),
+        (["--from-seq", "kept:5", "--from-seq", "64:7"], "names the stream 64 twice"),
         (["--retained", "only", "--all"], "--retained only asks for last values"),
         (["--retained", "only", "--ack"], "--retained only asks for last values"),
         (["--max-tries", "3"], "--max-tries goes with --ack or --durable"),

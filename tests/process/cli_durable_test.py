@@ -309,6 +309,10 @@ class Workers(DurableTest):
     def test_a_pool_survives_the_broker(self):
         self.survive(lambda i: ["--durable", f"w-{i}"])
 
+    def test_a_pool_without_names_survives_the_broker(self):
+        """The group's place is that of its members, which come back."""
+        self.survive(lambda i: ["--ack"])
+
 
 if __name__ == "__main__":
     unittest.main(verbosity=2)

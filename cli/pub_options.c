@@ -84,7 +84,7 @@ static const struct option_row sending_rows[] = {
      "routed      it waits for every subscription that matched\n"
      "stored      it is on the broker's disk, where its topic belongs to a\n"
      "            durable stream; what is sent again after the connection\n"
-     "            was lost is stored once, if it is back within a minute or\n"
+     "            was lost is stored once, if it is back within five minutes or\n"
      "            the broker was restarted\n"
      "replicated  it is on several brokers' disks\n"
      "default routed"},

@@ -10,7 +10,7 @@
 #define FINISH_MS 5000               /* for good-byes, when nothing is owed any more */
 #define INTERRUPTED_MS 1000          /* for what was published before a signal came */
 #define BURST_NS UINT64_C(100000000) /* how far a rate may catch up after the input was slow */
-#define SESSION_S 60 /* so long the broker remembers after a lost connection what it has stored of ours */
+#define SESSION_S 300 /* so long the broker remembers after a lost connection what it has stored of ours */
 
 /* Publish ids from first_pid on stand for lines from line on, one each. */
 struct place {

@@ -1,6 +1,7 @@
-/* Cursors as records, so that they outlive the broker: an array with one array for each stream,
- *   [stream, position, [from, to, from, to ..], [position, tries, position, tries ..]]
- * Everything below the position is done with, and what lies from `from` to before `to`; tries are those of what isn't.
+/* Cursors as records, so that they outlive the broker: an array that begins with whether it waits for a group that has
+ * no members, and then has one array for each stream, [stream, position, [from, to, from, to ..], [position, tries,
+ * position, tries ..]] Everything below the position is done with, and what lies from `from` to before `to`; tries are
+ * those of what isn't.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -24,7 +25,7 @@ static mps_view owner_key(const struct cursor *cursor, uint8_t room[STORE_KEY_MA
 static bool is_kept(const struct cursor *cursor)
 {
     if (cursor->broker->commit.store == NULL) return false;
-    if (cursor->box->session == NULL) return cursor->terms.durable;
+    if (cursor->box->session == NULL) return true; /* its members may have sessions */
     return session_is_kept(cursor->box->session);
 }
 
@@ -111,7 +112,8 @@ static mps_view write(const struct cursor *cursor)
     uint8_t *room = malloc(cap);
     if (room == NULL) abort(); /* bounded by what may be unacknowledged */
     struct mps_out out = mps_out_open(room, cap);
-    mps_put_array(&out, cursor->readings_count);
+    mps_put_array(&out, cursor->readings_count + 1);
+    mps_put_bool(&out, cursor->terms.durable);
     for (uint32_t i = 0; i < cursor->readings_count; i++) {
         const struct reading *reading = &cursor->readings[i];
         mps_put_array(&out, 4);
@@ -222,6 +224,10 @@ void cursor_retire(struct cursor *cursor)
 {
     uint8_t room[STORE_KEY_MAX];
     if (cursor == NULL || cursor->box->session != NULL || !is_kept(cursor)) return;
+    if (!cursor->terms.durable) {
+        cursor_forget(cursor);
+        return;
+    }
     mps_view key = owner_key(cursor, room), value = write(cursor);
     keep_put_lazily(cursor->broker, RECORD_CURSOR, key, value);
     record_add(cursor->broker, key, value);
@@ -232,7 +238,8 @@ static bool cursor_restore(struct cursor *cursor, mps_view value)
 {
     struct mps_reader r = mps_reader_open(value);
     uint32_t parts = mps_read_array(&r, "cursor");
-    for (uint32_t i = 0; i < parts && r.bad == NULL; i++) {
+    mps_read_bool(&r, "durable");
+    for (uint32_t i = 1; i < parts && r.bad == NULL; i++) {
         if (mps_read_array(&r, "stream") != 4) return false;
         uint64_t number = mps_read_uint(&r, MPS_NUMBER_MAX, "number");
         uint64_t position = mps_read_uint(&r, MPS_NUMBER_MAX, "position");
@@ -251,6 +258,18 @@ static bool cursor_restore(struct cursor *cursor, mps_view value)
     return r.bad == NULL;
 }
 
+/* Nobody of the group is there. */
+static bool load_retired(struct broker *broker, mps_view key, mps_view value)
+{
+    struct mps_reader r = mps_reader_open(value);
+    mps_read_array(&r, "cursor");
+    bool durable = mps_read_bool(&r, "durable");
+    if (r.bad != NULL) return false;
+    if (durable) record_add(broker, key, value);
+    else keep_remove(broker, RECORD_CURSOR, key);
+    return true;
+}
+
 bool cursor_load(struct broker *broker, mps_view key, mps_view value)
 {
     struct cursor *cursor = NULL;
@@ -260,8 +279,7 @@ bool cursor_load(struct broker *broker, mps_view key, mps_view value)
     } else {
         struct group *group = group_of_key(broker, key);
         cursor = group != NULL ? group->box.cursor : NULL;
-        if (cursor == NULL) record_add(broker, key, value);
-        if (cursor == NULL) return true;
+        if (cursor == NULL) return load_retired(broker, key, value);
     }
     return cursor != NULL && cursor_restore(cursor, value);
 }

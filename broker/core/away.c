@@ -3,6 +3,9 @@
 
 #include "model.h"
 
+/* Sessions that are looked at for one that nobody misses. */
+#define LOOKS_MAX 64
+
 /* ---- by id -------------------------------------------------------------------------------------------------- */
 
 static bool has_id(const struct hash_node *node, const void *key)
@@ -81,6 +84,17 @@ static void adopt(struct session *session, struct session *from)
 
 /* ---- going -------------------------------------------------------------------------------------------------- */
 
+/* The one that is away longest; first of all one that has no subscription, as a publisher leaves it. */
+static struct session *least_missed(const struct broker *broker)
+{
+    struct list_node *node = broker->away.first;
+    for (int i = 0; i < LOOKS_MAX && node != NULL; i++, node = node->next) {
+        struct session *session = container_of(node, struct session, in_away);
+        if (session->subs.count == 0) return session;
+    }
+    return container_of(broker->away.first, struct session, in_away);
+}
+
 static void begin_waiting(struct session *session)
 {
     struct broker *broker = session->broker;
@@ -88,7 +102,7 @@ static void begin_waiting(struct session *session)
     timer_set(&broker->timers, &session->timer, broker->env->now_ms(broker->env) + session->sess_s * UINT64_C(1000));
     list_append(&broker->away, &session->in_away);
     if (++broker->away_count <= broker->limits.max_sessions_count) return;
-    struct session *oldest = container_of(broker->away.first, struct session, in_away);
+    struct session *oldest = least_missed(broker);
     log_peer(broker, LOG_WARN, "more than %u sessions wait for their clients: that of '%s' ends",
              broker->limits.max_sessions_count, printable(oldest->id));
     session_end(oldest);

@@ -70,23 +70,33 @@ static void answer_refused(struct session *session, const struct ack *ack)
         reply_puback(session, &(struct mps_puback){.pid = pid, .code = ack->code, .text = mps_text(ack->text)});
 }
 
+static bool can_be_told(const struct session *session)
+{
+    return session->link != NULL && session->state < SESSION_CLOSING; /* BYE was the last word */
+}
+
+static void answer_ok(struct session *session, const struct ack_pending *ok)
+{
+    pids_note_answered(session, ok->last_pid);
+    if (!can_be_told(session)) return;
+    uint32_t code = ok->matched_least == 0 ? MPS_NOBODY_OR_WILL : MPS_OK;
+    if (ok->accepted_before) code = MPS_ACCEPTED_BEFORE;
+    reply_puback(session, &(struct mps_puback){.pid = ok->last_pid,
+                                               .code = code,
+                                               .matched = ok->matched_least,
+                                               .dropped = ok->dropped,
+                                               .stream = ok->stream ? ok->stream->number : 0,
+                                               .seq = ok->seq});
+}
+
 static void answer(struct session *session, const struct ack *ack)
 {
-    pids_note_answered(session, ack->ok.last_pid);
-    if (ack->is_silent || session->link == NULL || session->state >= SESSION_CLOSING)
-        return; /* BYE was the last word */
-    if (ack->code != 0) {
-        answer_refused(session, ack);
+    if (ack->code == 0 && !ack->is_silent) {
+        answer_ok(session, &ack->ok);
         return;
     }
-    uint32_t code = ack->ok.matched_least == 0 ? MPS_NOBODY_OR_WILL : MPS_OK;
-    if (ack->ok.accepted_before) code = MPS_ACCEPTED_BEFORE;
-    reply_puback(session, &(struct mps_puback){.pid = ack->ok.last_pid,
-                                               .code = code,
-                                               .matched = ack->ok.matched_least,
-                                               .dropped = ack->ok.dropped,
-                                               .stream = ack->ok.stream ? ack->ok.stream->number : 0,
-                                               .seq = ack->ok.seq});
+    pids_note_answered(session, ack->ok.last_pid);
+    if (!ack->is_silent && can_be_told(session)) answer_refused(session, ack);
 }
 
 static bool waits(const struct session *session, uint64_t batch)
@@ -96,10 +106,10 @@ static bool waits(const struct session *session, uint64_t batch)
 
 void acks_close(struct session *session)
 {
-    struct ack ack = {.ok = session->acks};
-    session->acks = (struct ack_pending){0};
-    if (acks_are_waiting(session) || waits(session, ack.ok.batch)) push(session, ack);
-    else answer(session, &ack);
+    struct ack_pending *acks = &session->acks;
+    if (acks_are_waiting(session) || waits(session, acks->batch)) push(session, (struct ack){.ok = *acks});
+    else answer_ok(session, acks);
+    acks->count = 0; /* the rest is set with the next one */
 }
 
 void acks_count(struct session *session, const struct ack_pending *more)

@@ -173,24 +173,25 @@ static void free_dead(struct broker *broker)
 
 static uint64_t store_turn(struct broker *broker)
 {
-    if (broker->commit.store == NULL) return UINT64_MAX;
     uint64_t age_ms = stream_age_turn(broker), retry_ms = chunk_retry_turn(broker);
     return least(least(age_ms, retry_ms), commit_turn(broker));
 }
 
 uint64_t broker_turn(struct broker *broker)
 {
+    bool keeps = broker->commit.store != NULL; /* else there are neither streams nor cursors */
+    uint64_t kept_ms = UINT64_MAX;
     broker->now_ms = broker->env->now_ms(broker->env);
     broker->turn_bytes = 0;
     run_timers(broker);
     resume_held(broker);
     uint64_t sys_ms = sys_turn(broker);
     session_close_slow(broker);
-    uint64_t cursors_ms = cursors_turn(broker);
+    if (keeps) kept_ms = cursors_turn(broker);
     group_dispatch_all(broker);
     flush_dirty(broker);
     group_collect_all(broker);
-    uint64_t store_ms = store_turn(broker);
+    if (keeps) kept_ms = least(kept_ms, store_turn(broker));
     budget_keep(broker);
     hold_wake_due(broker);
     run_settle_all(&broker->runs);
@@ -199,7 +200,7 @@ uint64_t broker_turn(struct broker *broker)
     if (broker->dirty != NULL || broker->held != NULL || broker->dirty_groups.first != NULL ||
         broker->waking.first != NULL || broker->dirty_cursors.first != NULL)
         return 0;
-    return least(least(sys_ms, store_ms), least(cursors_ms, next_timer_ms(broker)));
+    return least(least(sys_ms, kept_ms), next_timer_ms(broker));
 }
 
 bool broker_wants_turn(const struct broker *broker)

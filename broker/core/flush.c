@@ -36,10 +36,12 @@ struct piece {
     uint32_t len;
     const uint8_t *bytes;
     struct subscription *sub;
-    struct retained_value *value; /* RETAINED, RETAINED_GAP */
-    uint32_t for_at;              /* in the scratch memory: a FOR that goes before */
-    uint8_t for_len, for_flags;   /* 0: none does */
-    uint32_t count;               /* STORED: messages */
+    union {
+        struct retained_value *value; /* RETAINED, RETAINED_GAP */
+        uint32_t count;               /* STORED: messages */
+    };
+    uint32_t for_at;            /* in the scratch memory: a FOR that goes before */
+    uint8_t for_len, for_flags; /* 0: none does */
 };
 
 /* What one write would send. Nothing is taken out of a queue until the link has said how much it took. */
@@ -128,12 +130,11 @@ static uint8_t plan_for(struct flush_plan *plan, const struct mps_for *terms)
     return (uint8_t)out.len;
 }
 
-/* Without a position, the rest of the terms means nothing. */
+/* Without a position. */
 static void hold_plain(struct for_terms *held, uint32_t sid, uint32_t flags)
 {
     held->sid = sid;
     held->flags = flags;
-    held->stream = 0;
 }
 
 /* Messages of a subscription, behind a FOR if the peer holds other terms. */
@@ -143,7 +144,7 @@ static struct piece *plan_msgs(struct flush_plan *plan, enum piece_kind kind, st
     uint32_t for_at = plan->scratch_used;
     const struct for_terms *held = &plan->held;
     uint8_t for_len = 0;
-    if (held->sid != sub->sid || held->flags != flags || held->stream != 0) {
+    if (held->sid != sub->sid || held->flags != flags) {
         for_len = plan_for(plan, &(struct mps_for){.sid = sub->sid, .flags = flags});
         hold_plain(&plan->held, sub->sid, flags);
     }
@@ -215,7 +216,7 @@ static void plan_mark(struct flush_plan *plan, struct subscription *sub, enum pi
 static struct for_terms terms_of(const struct subscription *sub, const struct outlet_entry *entry)
 {
     return (struct for_terms){.sid = sub->sid,
-                              .flags = entry->flags,
+                              .flags = entry->flags | FOR_HAS_POSITION,
                               .stream = entry->reading->stream->number,
                               .seq = entry->seq,
                               .time_ms = entry->time_ms,
@@ -238,7 +239,7 @@ static void plan_stored_msgs(struct flush_plan *plan, struct subscription *sub, 
     uint8_t for_len = 0;
     if (!goes_on(&plan->held, &terms)) {
         for_len = plan_for(plan, &(struct mps_for){.sid = terms.sid,
-                                                   .flags = terms.flags,
+                                                   .flags = entry->flags,
                                                    .has_position = true,
                                                    .stream = terms.stream,
                                                    .seq = terms.seq,
@@ -357,15 +358,21 @@ static bool plan_snapshot(struct flush_plan *plan, struct subscription *sub, str
     return true;
 }
 
-/* Returns whether everything is planned. */
-static bool plan_messages(struct flush_plan *plan, struct subscription *sub, struct progress *progress)
+/* What goes before the queue's last part. Returns whether everything is planned. */
+static bool plan_before(struct flush_plan *plan, struct subscription *sub, struct progress *progress)
 {
-    const struct queue *queue = &sub->box.queue;
     if (sub->snapshot != NULL &&
-        (!plan_queue(plan, sub, queue->before, progress) || !plan_snapshot(plan, sub, progress)))
+        (!plan_queue(plan, sub, sub->box.queue.before, progress) || !plan_snapshot(plan, sub, progress)))
         return false;
-    if (sub->outlet != NULL && !plan_outlet(plan, sub, progress)) return false;
-    return plan_queue(plan, sub, queue->entries, progress);
+    return sub->outlet == NULL || plan_outlet(plan, sub, progress);
+}
+
+static void plan_drained(struct flush_plan *plan, struct subscription *sub, const struct progress *progress, bool all)
+{
+    bool has_more = sub->group != NULL ? !group_is_empty(sub->group)
+                                       : sub->box.cursor != NULL && !cursor_is_waiting(sub->box.cursor);
+    if (has_room(plan) && (sub->is_starved || (all && !(has_more && progress->credit > 0))))
+        plan_mark(plan, sub, PIECE_DRAINED, MPS_MARK_DRAINED);
 }
 
 static void plan_subscription(struct flush_plan *plan, struct subscription *sub)
@@ -374,12 +381,10 @@ static void plan_subscription(struct flush_plan *plan, struct subscription *sub)
     if (sub->outlet != NULL && sub->outlet->expires_ms <= (int64_t)sub->session->broker->now_ms) cursor_take_back(sub);
     mailbox_prepare(&sub->box, PIECES_MAX);
     sub->is_starved = false;
-    bool all = plan_messages(plan, sub, &progress);
-    if (!sub->draining) return;
-    bool has_more = sub->group != NULL ? !group_is_empty(sub->group)
-                                       : sub->box.cursor != NULL && !cursor_is_waiting(sub->box.cursor);
-    if (has_room(plan) && (sub->is_starved || (all && !(has_more && progress.credit > 0))))
-        plan_mark(plan, sub, PIECE_DRAINED, MPS_MARK_DRAINED);
+    bool is_plain = sub->outlet == NULL && sub->snapshot == NULL;
+    bool all =
+        (is_plain || plan_before(plan, sub, &progress)) && plan_queue(plan, sub, sub->box.queue.entries, &progress);
+    if (sub->draining) plan_drained(plan, sub, &progress, all);
 }
 
 static void make_plan(struct flush_plan *plan, const struct session *session)
@@ -390,8 +395,8 @@ static void make_plan(struct flush_plan *plan, const struct session *session)
     plan->unfinished = false;
     plan->looks = 0;
     plan->last = NULL;
-    if (session->held.stream == 0) hold_plain(&plan->held, session->held.sid, session->held.flags);
-    else plan->held = session->held;
+    if (session->held.flags & FOR_HAS_POSITION) plan->held = session->held;
+    else hold_plain(&plan->held, session->held.sid, session->held.flags);
     if (session->cut != NULL) add_piece(plan, PIECE_CUT, session->cut->bytes + session->cut_off, session->cut_len);
     if (buffer_len(&session->control) > 0)
         add_piece(plan, PIECE_CONTROL, session->control.bytes + session->control.off, buffer_len(&session->control));
@@ -564,22 +569,26 @@ static void all_written(struct session *session)
     }
 }
 
+static bool has_something(const struct session *session)
+{
+    return session->active != NULL || session->cut != NULL || buffer_len(&session->control) > 0;
+}
+
 void flush_session(struct session *session)
 {
     struct broker *broker = session->broker;
     struct flush_plan *plan = broker->plan;
     if (session->state == SESSION_DEAD || session->blocked) return;
     acks_flush(session);
-    for (size_t written = 0; written < TURN_BYTES; written += plan->bytes) {
-        make_plan(plan, session);
-        if (plan->pieces_count == 0) {
-            rotate_active(session, plan->last);
-            if (plan->unfinished) break;
-            group_session_written(session);
-            all_written(session);
+    for (size_t written = 0; has_something(session); written += plan->bytes) {
+        if (written >= TURN_BYTES) {
+            session_dirty(session);
             return;
         }
-        ssize_t taken = broker->env->send(broker->env, session->link, plan->iovecs, plan->iovecs_count);
+        make_plan(plan, session);
+        ssize_t taken = 0;
+        if (plan->pieces_count > 0)
+            taken = broker->env->send(broker->env, session->link, plan->iovecs, plan->iovecs_count);
         note_taken(session, plan, taken > 0 ? (size_t)taken : 0);
         rotate_active(session, plan->last);
         if (taken < (ssize_t)plan->bytes) {
@@ -587,7 +596,12 @@ void flush_session(struct session *session)
             group_session_blocked(session);
             return;
         }
-        if (plan->unfinished) break;
+        if (plan->unfinished) {
+            session_dirty(session);
+            return;
+        }
+        if (plan->pieces_count == 0) break; /* those that are active can't be sent anything now */
     }
-    session_dirty(session);
+    group_session_written(session);
+    all_written(session);
 }

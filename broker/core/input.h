@@ -24,7 +24,11 @@ static inline bool takes_input(const struct session *session)
 
 /* Publishes the run that was growing. False: nothing more is to be done, because what is at .p has to wait, or the
  * session ends. */
-bool messages_finish(struct input *in);
+bool messages_finish_run(struct input *in);
+static inline bool messages_finish(struct input *in) /* asked before each frame, and mostly there is none */
+{
+    return in->publish.run != NULL ? messages_finish_run(in) : takes_input(in->session);
+}
 /* Takes as many messages at .p as have the same head as the one before; false: none. */
 bool messages_grow(struct input *in);
 /* Takes one message of the common shape at .p; false: it isn't one, or not all there. */

@@ -3,13 +3,11 @@
 #include "input.h"
 #include "plain.h"
 
-bool messages_finish(struct input *in)
+bool messages_finish_run(struct input *in)
 {
-    struct publish publish = in->publish;
-    struct run *run = publish.run;
+    struct run *run = in->publish.run;
+    uint32_t taken = takes_input(in->session) ? publish_run(in->session, &in->publish, in->work_end) : run->count;
     in->publish.run = NULL;
-    if (run == NULL || !takes_input(in->session)) return takes_input(in->session);
-    uint32_t taken = publish_run(in->session, &publish, in->work_end);
     if (taken == run->count) return takes_input(in->session);
     in->p = run->bytes + run_skip(run, 0, taken);
     in->session->scan = (struct mps_scan){0};

@@ -176,9 +176,10 @@ struct ack_pending {
 };
 
 /* What a FOR said, or would say. */
+#define FOR_HAS_POSITION (1u << 31)   /* one of the flags here: what follows them was said, too */
 struct for_terms {
     uint32_t sid, flags;
-    uint64_t stream, seq;             /* of the next message; stream 0: no position */
+    uint64_t stream, seq;             /* of the next message */
     uint64_t time_ms;
     uint32_t tries;
 };

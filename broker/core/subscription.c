@@ -116,16 +116,23 @@ static bool can_tell_drained(const struct subscription *sub)
     return sub->box.cursor == NULL || cursor_is_waiting(sub->box.cursor);
 }
 
+static bool has_queued(const struct subscription *sub)
+{
+    return sub->box.queue.entries > 0 || sub->snapshot != NULL || (sub->outlet != NULL && sub->outlet->count > 0);
+}
+
 bool subscription_has_work(const struct subscription *sub)
 {
     if (sub->draining && can_tell_drained(sub)) return true;
     if (sub->is_starved && subscription_credit_left(sub) == 0) return false;
-    return sub->box.queue.entries > 0 || sub->snapshot != NULL || (sub->outlet != NULL && sub->outlet->count > 0);
+    return has_queued(sub);
 }
 
+/* Twice for each message and subscriber: what nearly all of them are is asked first, and without a call. */
 void subscription_activate(struct subscription *sub)
 {
-    if (sub->is_active || !subscription_has_work(sub)) return;
+    if (sub->is_active) return;
+    if (sub->draining || sub->is_starved ? !subscription_has_work(sub) : !has_queued(sub)) return;
     struct session *session = sub->session;
     sub->is_active = true;
     sub->next_active = NULL;

@@ -13,6 +13,8 @@ struct ack {
 };
 
 struct ack_queue {
+    struct session *session;
+    struct list_node in_awaiting; /* of the broker's commit, while there are some */
     struct ack *ring;
     uint32_t cap, head, count; /* cap: a power of two */
     uint64_t unanswered;       /* publishes in it, silent ones not counted */
@@ -33,11 +35,18 @@ static uint64_t unanswered(const struct ack *ack)
     return ack->is_silent ? 0 : ack->ok.count;
 }
 
+static struct ack_queue *new_queue(struct session *session)
+{
+    struct ack_queue *queue = calloc(1, sizeof *queue);
+    if (queue == NULL) abort(); /* small */
+    queue->session = session;
+    return session->ack_queue = queue;
+}
+
 static void push(struct session *session, struct ack ack)
 {
     struct ack_queue *queue = session->ack_queue;
-    if (queue == NULL) queue = session->ack_queue = calloc(1, sizeof *queue);
-    if (queue == NULL) abort(); /* small */
+    if (queue == NULL) queue = new_queue(session);
     if (queue->count == queue->cap) {
         uint32_t cap = queue->cap > 0 ? 2 * queue->cap : 8;
         struct ack *ring = malloc(cap * sizeof *ring);
@@ -48,7 +57,7 @@ static void push(struct session *session, struct ack ack)
         queue->cap = cap;
         queue->head = 0;
     }
-    if (queue->count == 0) list_append(&session->broker->commit.awaiting, &session->in_awaiting);
+    if (queue->count == 0) list_append(&session->broker->commit.awaiting, &queue->in_awaiting);
     queue->count++;
     queue->unanswered += unanswered(&ack);
     *at(queue, queue->count - 1) = ack;
@@ -61,7 +70,7 @@ static void pop(struct session *session)
     queue->unanswered -= unanswered(first);
     free(first->text);
     queue->head++;
-    if (--queue->count == 0) list_remove(&session->broker->commit.awaiting, &session->in_awaiting);
+    if (--queue->count == 0) list_remove(&session->broker->commit.awaiting, &queue->in_awaiting);
 }
 
 static void answer_refused(struct session *session, const struct ack *ack)
@@ -179,7 +188,7 @@ void acks_settle(struct broker *broker, uint64_t batch, enum store_code code, co
     uint32_t answer_code = code == STORE_OK ? 0 : code == STORE_FULL ? MPS_STREAM_FULL : MPS_INTERNAL;
     for (struct list_node *node = broker->commit.awaiting.first, *next; node != NULL; node = next) {
         next = node->next;
-        struct session *session = container_of(node, struct session, in_awaiting);
+        struct session *session = container_of(node, struct ack_queue, in_awaiting)->session;
         settle(session, batch, answer_code, why);
         session_dirty(session); /* one that ends may have waited for this */
     }

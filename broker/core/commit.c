@@ -149,8 +149,7 @@ static void write_batch(struct batch *batch)
 static void begin(struct broker *broker)
 {
     struct commit *commit = &broker->commit;
-    for (struct list_node *node; (node = commit->publishing.first) != NULL;)
-        session_keep_pids(container_of(node, struct session, in_publishing));
+    pids_keep_all(broker);
     for (struct list_node *node; (node = commit->keeping.first) != NULL;)
         cursor_keep(container_of(node, struct cursor, in_keeping));
     for (struct block *b = commit->gathering.blocks; b != NULL; b = b->next) b->stream->open = NULL;

@@ -41,7 +41,6 @@ struct mailbox {
     uint64_t max_msgs, max_bytes;     /* of the queue */
     uint64_t matched, sent, lost;     /* messages since SUB: matched = sent + lost + queue.msgs */
     uint64_t expires_ms;              /* no queued message expires before; UINT64_MAX: none does */
-    struct cursor *cursor;            /* reads streams; then messages of theirs don't come here. NULL: it doesn't */
     struct spill *spill;              /* what is behind the queue, outside of memory; NULL: nothing is */
     struct latest *latest;            /* index of the queue by key; NULL unless the policy is `latest` */
     uint32_t rx_max;                  /* bytes of the longest frame that its reader takes; 0: any */
@@ -53,6 +52,7 @@ struct mailbox {
     bool no_local;
     bool is_slow;                     /* as last told under $SYS */
     uint32_t block_ms;
+    struct cursor *cursor;            /* reads streams; then messages of theirs don't come here. NULL: it doesn't */
     struct filter *filter;            /* NULL: everything */
     struct topic_entry entry;         /* its place in the trie; in none while nothing is to match it */
     struct list waiting;              /* publishers that are held until there is room, in the order of their messages */
@@ -179,9 +179,8 @@ struct ack_pending {
 #define FOR_HAS_POSITION (1u << 31)   /* one of the flags here: what follows them was said, too */
 struct for_terms {
     uint32_t sid, flags;
-    uint64_t stream, seq;             /* of the next message */
-    uint64_t time_ms;
-    uint32_t tries;
+    uint32_t stream, tries;
+    uint64_t seq, time_ms;            /* of the next message */
 };
 
 struct session {
@@ -219,9 +218,6 @@ struct session {
     struct hash_node in_ids;
     mps_view id;                      /* own memory; ptr NULL until WELCOME */
     struct ack_queue *ack_queue;      /* answers that wait for a commit; NULL: there never were any */
-    struct list_node in_awaiting;     /* of the broker's commit, while there are some */
-    struct list_node in_publishing;   /* of the broker's commit, while .is_publishing */
-    bool is_publishing;               /* what it published is to be recorded with its pid */
     bool has_own_id;                  /* the client brought its id */
     uint32_t sess_s;                  /* it outlives its connection by so much; 0: it doesn't */
     uint64_t kept_hash;               /* of its record; 0: it has none */
@@ -523,7 +519,7 @@ void pids_note_stored(struct session *session);  /* what it published up to now 
  * to that of pids from this one on of which the same is true. */
 bool pids_are_known(const struct session *session, uint64_t pid, uint32_t *count);
 bool pids_may_be_known(const struct session *session); /* the next pid was used before */
-void session_keep_pids(struct session *session);    /* a commit begins: they are put into it */
+void pids_keep_all(struct broker *broker);       /* a commit begins: those that changed are put into it */
 void pids_adopt(struct session *session, struct session *from);
 void pids_free(struct session *session);
 

@@ -14,6 +14,9 @@ struct range {
  * message. What is not above .accepted came before: it is published again only if it was refused, of which the client
  * may not know. */
 struct pids {
+    struct session *session;
+    struct list_node in_publishing; /* of the broker's commit, while .is_publishing */
+    bool is_publishing;             /* what it published is to be recorded with its pid */
     uint64_t boot;
     uint64_t accepted;     /* the highest that was taken */
     uint64_t answered;     /* all up to here are settled, or were once and were refused then */
@@ -93,17 +96,18 @@ static struct pids *pids_new(struct session *session, uint64_t boot)
 {
     session->pids = calloc(1, sizeof *session->pids);
     if (session->pids == NULL) abort(); /* small */
+    session->pids->session = session;
     session->pids->boot = boot;
     return session->pids;
 }
 
 void pids_free(struct session *session)
 {
-    if (session->pids == NULL) return;
-    if (session->is_publishing) list_remove(&session->broker->commit.publishing, &session->in_publishing);
-    session->is_publishing = false;
-    free(session->pids->refused);
-    free(session->pids);
+    struct pids *pids = session->pids;
+    if (pids == NULL) return;
+    if (pids->is_publishing) list_remove(&session->broker->commit.publishing, &pids->in_publishing);
+    free(pids->refused);
+    free(pids);
     session->pids = NULL;
 }
 
@@ -181,13 +185,8 @@ void pids_adopt(struct session *session, struct session *from)
     if (from->pids == NULL) return;
     acks_adopt(session, from);
     session->pids = from->pids;
+    session->pids->session = session;
     from->pids = NULL;
-    if (!from->is_publishing) return;
-    struct list *publishing = &session->broker->commit.publishing;
-    list_remove(publishing, &from->in_publishing);
-    list_append(publishing, &session->in_publishing);
-    from->is_publishing = false;
-    session->is_publishing = true;
 }
 
 /* ---- as a record -------------------------------------------------------------------------------------------- */
@@ -198,18 +197,16 @@ void pids_note_stored(struct session *session)
     if (pids == NULL) return;
     uint64_t last = session->terms.pid - 1;
     if (last > pids->stored) pids->stored = last;
-    if (session->is_publishing) return;
-    session->is_publishing = true;
-    list_append(&session->broker->commit.publishing, &session->in_publishing);
+    if (pids->is_publishing) return;
+    pids->is_publishing = true;
+    list_append(&session->broker->commit.publishing, &pids->in_publishing);
 }
 
-void session_keep_pids(struct session *session)
+static void keep(const struct pids *pids)
 {
-    const struct pids *pids = session->pids;
+    const struct session *session = pids->session;
     uint8_t room[32 + REFUSED_MAX * 18];
     struct mps_out out = mps_out_open(room, sizeof room);
-    list_remove(&session->broker->commit.publishing, &session->in_publishing);
-    session->is_publishing = false;
     mps_put_array(&out, 2 + 2 * pids->refused_count);
     mps_put_uint(&out, pids->boot);
     mps_put_uint(&out, pids->stored);
@@ -218,6 +215,17 @@ void session_keep_pids(struct session *session)
         mps_put_uint(&out, pids->refused[i].last);
     }
     keep_put(session->broker, RECORD_PUBLISHER, session->id, mps_out_view(&out));
+}
+
+void pids_keep_all(struct broker *broker)
+{
+    struct list *publishing = &broker->commit.publishing;
+    for (struct list_node *node; (node = publishing->first) != NULL;) {
+        struct pids *pids = container_of(node, struct pids, in_publishing);
+        list_remove(publishing, node);
+        pids->is_publishing = false;
+        keep(pids);
+    }
 }
 
 static void load_refused(struct mps_reader *r, struct pids *pids, uint64_t count)

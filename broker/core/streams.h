@@ -112,9 +112,9 @@ struct commit {
     uint64_t lazy_ms;          /* monotonic; what gathers is due then at the latest; UINT64_MAX: nothing does */
     uint64_t retry_ms;         /* after a failure: not before */
     uint64_t waiting_bytes;    /* of both batches */
-    struct list awaiting;      /* sessions with answers that wait for a commit */
+    struct list awaiting;      /* answers of sessions that wait for a commit */
     struct list keeping;       /* cursors that changed */
-    struct list publishing;    /* sessions whose pid is to be recorded */
+    struct list publishing;    /* what sessions remember of their publishing and is to be recorded */
 };
 
 /* Blocks in memory, those used longest ago go first. */

@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model.h"
+#include "pids.h"
 
 /* Answers that are closed and wait: for a commit, or for those before them. In the order of their pids. */
 struct ack {

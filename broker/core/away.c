@@ -1,7 +1,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model.h"
+#include "away.h"
+#include "pids.h"
+#include "spill.h"
 
 /* Sessions that are looked at for one that nobody misses. */
 #define LOOKS_MAX 64

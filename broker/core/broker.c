@@ -1,7 +1,8 @@
 #include <assert.h>
 #include <stdlib.h>
 
-#include "model.h"
+#include "away.h"
+#include "spill.h"
 
 #define MIB (1024u * 1024)
 /* Entries of queues that are looked at in one turn for what has expired: about 2 ms. */

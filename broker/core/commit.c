@@ -1,7 +1,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model.h"
+#include "pids.h"
 
 /* Not stored yet: beyond this, publishers to durable topics wait. */
 #define WAITING_BYTES_MAX (64u * 1024 * 1024)

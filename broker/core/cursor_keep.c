@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model.h"
+#include "away.h"
 
 /* Bytes of a number on the wire, at most. */
 #define NUMBER_BYTES 9u

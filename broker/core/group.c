@@ -1,7 +1,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model.h"
+#include "spill.h"
 
 /* What the members of one connection are given for one turn: what its link does not take comes back. It begins with
  * little, and is twice as much each time that all was taken. */

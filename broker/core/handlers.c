@@ -3,7 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model.h"
+#include "away.h"
+#include "pids.h"
+#include "spill.h"
 
 #define SOFTWARE "pubsubd/" PUBSUB_VERSION
 

@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model.h"
+#include "away.h"
 
 bool session_is_kept(const struct session *session)
 {

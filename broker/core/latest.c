@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model.h"
+#include "latest.h"
 
 /* What messages are told apart by: props key 6, else the topic. Keys are equal if they mean the same, however they are
  * encoded, so a number is kept as eight bytes. */

@@ -1,6 +1,8 @@
 #include <stdlib.h>
 
+#include "latest.h"
 #include "mailbox.h"
+#include "spill.h"
 
 /* Small messages of many topics cost more to keep than they are long: a queue may take twice its max_bytes and this. */
 #define OVERHEAD_BYTES (1024u * 1024)

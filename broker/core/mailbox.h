@@ -2,7 +2,7 @@
 #ifndef BROKER_MAILBOX_H
 #define BROKER_MAILBOX_H
 
-#include "model.h"
+#include "latest.h"
 
 /* What is counted outside of the mailbox, as it was before a change of the queue. */
 struct totals {

@@ -1,4 +1,5 @@
-/* The broker's whole data model on one page, and which room each call lives in. Internal to the core.
+/* The broker's whole data model on one page, and which room each call lives in. Internal to the core. away.h, latest.h, pids.h
+ * and spill.h speak of parts of it that few others deal with.
  *
  *   broker --sessions--> session --subs--> subscription --mailbox--> queue --> run --bytes--> slab or own memory
  *      |--topics, routes------------------------------------^
@@ -388,32 +389,6 @@ void session_keepalive(struct session *session);   /* sets its timer anew */
 struct session *session_alloc(struct broker *broker, enum session_state state);
 void session_unlink(struct session *session);      /* from broker.sessions */
 
-/* away.c: sessions that outlive their connections */
-struct session *session_find(const struct broker *broker, mps_view id); /* by its client's id; NULL: there is none */
-void session_set_id(struct session *session, mps_view id);
-/* The connection is over: what outlives it waits for the client from now on. The session has nothing left then. */
-void session_leave(struct session *session);
-/* The connection is about to end: of what its subscriptions are still to get, only what is queued by now is sent. */
-void session_leave_soon(struct session *session);
-/* The client is back: all that was the other one's is this one's, its id too. A session that was away is gone then. */
-void session_resume(struct session *session, struct session *from);
-/* Ends for good, with its subscriptions and records. A session that was away is gone then. */
-void session_end(struct session *session);
-void session_give_up(struct session *session);        /* it will end with its connection */
-void session_away_due(struct session *session);    /* the client did not come back in time */
-struct session *session_new_away(struct broker *broker, mps_view id, uint32_t sess_s, uint32_t rx_max);
-void sessions_free(struct broker *broker);         /* those that are away; their records stay */
-
-/* keep.c: sessions and subscriptions as records */
-bool session_is_kept(const struct session *session); /* it is, and what belongs to it is in the store */
-/* Keys of records. Views of room. */
-mps_view subscription_key(mps_view id, uint32_t sid, uint8_t room[STORE_KEY_MAX]);
-struct subscription *subscription_of_key(const struct broker *broker, mps_view key); /* NULL: there is none */
-void session_keep(struct session *session);        /* it is this from now on */
-void session_unkeep(struct session *session);
-void subscription_keep(struct subscription *sub, mps_view frame); /* this is its SUB */
-void subscription_unkeep(struct subscription *sub);
-
 /* input.c: bytes to frames */
 void input_resume(struct session *session);        /* works on .stalled; called from broker_turn() */
 void input_forget(struct session *session);        /* whatever has come in and was not worked on */
@@ -496,33 +471,6 @@ const char *operator_request(struct session *session, mps_view frame);
 /* The value of a topic that is kept is a record, too. */
 void retained_keep(struct broker *broker, mps_view topic, mps_view frame, uint64_t expires_ms);
 
-/* What the store holds at the start, record by record: false if it means nothing. They come by kind, in the order of enum
- * record_kind; sessions_loaded() when all have. */
-bool session_load(struct broker *broker, mps_view key, mps_view value);
-bool subscription_load(struct broker *broker, mps_view key, mps_view value);
-bool cursor_load(struct broker *broker, mps_view key, mps_view value);
-bool will_load(struct broker *broker, mps_view key, mps_view value);
-bool pids_load(struct broker *broker, mps_view key, mps_view value);
-void sessions_loaded(struct broker *broker);
-
-/* pids.c: what a session remembers of its publisher, so that nothing is published twice by a client that is back. Nothing
- * happens in sessions without. */
-/* HELLO: the counters of this run of the client's program go on, or begin. Returns up to where all is settled. */
-uint64_t pids_begin(struct session *session, uint64_t boot);
-/* The first PUB of a connection has this pid. Returns false if it can't be: BYE is said. */
-bool pids_go_on(struct session *session, uint64_t pid);
-void pids_note_taken(struct session *session, uint64_t first, uint32_t count); /* they are used up */
-void pids_note_refused(struct session *session, uint64_t first, uint64_t last);
-void pids_note_answered(struct session *session, uint64_t last); /* all up to this one are settled */
-void pids_note_stored(struct session *session);  /* what it published up to now will be: its pids go with the commit */
-/* Whether the message of this pid was accepted when it came before: then it is not to be published again. *count goes down
- * to that of pids from this one on of which the same is true. */
-bool pids_are_known(const struct session *session, uint64_t pid, uint32_t *count);
-bool pids_may_be_known(const struct session *session); /* the next pid was used before */
-void pids_keep_all(struct broker *broker);       /* a commit begins: those that changed are put into it */
-void pids_adopt(struct session *session, struct session *from);
-void pids_free(struct session *session);
-
 /* fanout.c: a message, or a run, to everybody on its route */
 /* Messages of one run, one behind the other, that the same mailboxes take. */
 struct delivery {
@@ -585,28 +533,6 @@ struct terms {
 };
 void mailbox_set_terms(struct mailbox *box, const struct terms *terms); /* takes over the reference to the filter */
 struct terms mailbox_terms(const struct mailbox *box);
-
-/* spill.c: what is behind a queue of policy `spill` that is full */
-uint64_t mailbox_spilled(const struct mailbox *box); /* messages */
-static inline uint64_t mailbox_waiting(const struct mailbox *box) /* all that is queued */
-{
-    return box->queue.msgs + mailbox_spilled(box);
-}
-/* Puts frames there. Returns those for which there is no room. */
-struct part spill_put(struct mailbox *box, struct run *run, struct part part);
-void spill_lose(struct mailbox *box, enum mps_gap_reason reason, uint64_t count); /* these were to be behind it all, or the queue */
-void spill_refill(struct mailbox *box);    /* the queue gets some of it, if it has room again; without accounting */
-void spill_move(struct mailbox *from, struct mailbox *to); /* what is behind one queue is behind the other one now */
-void spill_free(struct mailbox *box);      /* NULL is allowed */
-
-/* latest.c: where in a queue of policy `latest` the message of a key stands, by the number of its entry */
-struct latest *latest_new(uint64_t seed);
-void latest_free(struct latest *latest);
-bool latest_find(const struct latest *latest, const struct queue *queue, mps_view frame, uint64_t *number);
-void latest_add(struct latest *latest, mps_view frame, uint64_t number);
-void latest_move(struct latest *latest, mps_view frame, uint64_t from, uint64_t to);
-void latest_forget(struct latest *latest, mps_view frame, uint64_t number);
-uint64_t latest_bytes(const struct latest *latest);
 
 /* filters.c */
 /* The filter of this text, with a reference for the caller; NULL: *text is no filter, and error says why. */

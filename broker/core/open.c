@@ -2,7 +2,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model.h"
+#include "away.h"
+#include "pids.h"
 
 /* ---- records ------------------------------------------------------------------------------------------------ */
 

@@ -1,7 +1,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model.h"
+#include "away.h"
+#include "pids.h"
 
 /* Ranges of refused pids that are remembered. More than these, and those next to each other become one. */
 #define REFUSED_MAX 64u

@@ -1,7 +1,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "model.h"
+#include "pids.h"
 
 static unsigned ack_level(const struct session *session)
 {

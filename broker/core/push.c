@@ -1,4 +1,6 @@
+#include "latest.h"
 #include "mailbox.h"
+#include "spill.h"
 
 static bool reader_is_away(const struct mailbox *box)
 {

@@ -4,7 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model.h"
+#include "away.h"
+#include "pids.h"
 
 /* Text of a frame that BYE carries. */
 #define BYE_TEXT_MAX 400

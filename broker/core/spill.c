@@ -1,5 +1,6 @@
 /* What queues of policy `spill` put outside of memory: records of frames one behind the other, in pages of an area that
  * the environment has, each page belonging to one queue. First in, first out. */
+#include "spill.h"
 #include "mailbox.h"
 
 #include <assert.h>

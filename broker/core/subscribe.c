@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "model.h"
+#include "away.h"
 
 #define BLOCK_MS_DEFAULT 1000u
 #define BLOCK_MS_CAP (10u * 60 * 1000)

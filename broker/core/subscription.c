@@ -1,7 +1,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model.h"
+#include "away.h"
 
 static bool has_sid(const struct hash_node *node, const void *key)
 {

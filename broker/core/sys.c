@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model.h"
+#include "spill.h"
 
 /* A mailbox is slow when its first message has waited this long. */
 #define SLOW_MS 1000u

@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model.h"
+#include "away.h"
 
 /* Delayed wills outlive their connections: more than this of them are not kept waiting. */
 #define DELAYED_BYTES_MAX (16u * 1024 * 1024)

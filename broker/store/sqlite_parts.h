@@ -85,8 +85,10 @@ int wal_page(const struct wal *wal, uint32_t page, uint8_t *bytes);
 struct writer {
     sqlite3 *db;
     const char *path; /* the directory's */
+    char *log;        /* of the write-ahead log */
     sqlite3_stmt *begin, *commit, *rollback, *append, *last_below, *trim, *put, *remove, *spare, *pages;
     int wal_frames;    /* in the log, by the last commit */
+    int frames_most;   /* as many as it may have, since there must be room for them in the database, too */
     int checkpoint_at; /* the next one is due when there are so many */
     bool suspect;      /* the last commit failed: see writer_commit() */
     bool trimmed;      /* there may be room to give back */

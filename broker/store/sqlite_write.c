@@ -1,10 +1,16 @@
 #include <assert.h>
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #include "sqlite_parts.h"
 
-/* Frames of the log after which it is brought into the database: 16 MiB. */
+/* Frames of the log after which it is brought into the database: 16 MiB; fewer on a small disk. */
 #define CHECKPOINT_FRAMES 4096
+#define FRAME_BYTES (24 + DATABASE_PAGE)
+#define RESERVED_FRAMES 64 /* for what makes room */
 /* Room that isn't used is given back when it is more than this, and more than a quarter of the file; and then until it
  * is less than half of that. The rest is for what comes next. */
 #define SPARE_PAGES 4096
@@ -96,6 +102,36 @@ static int apply(struct writer *writer, const struct store_change *change)
 
 /* ---- a commit ----------------------------------------------------------------------------------------------- */
 
+static int64_t get_number(sqlite3_stmt *statement)
+{
+    int64_t number = sqlite3_step(statement) == SQLITE_ROW ? sqlite3_column_int64(statement, 0) : 0;
+    sqlite3_reset(statement);
+    return number;
+}
+
+/* Pages that files in the directory may take, as far as they count here. */
+static int64_t room_pages(const struct writer *writer)
+{
+    struct statvfs disk;
+    struct stat log;
+    if (statvfs(writer->path, &disk) != 0) return INT_MAX;
+    uint64_t room = (uint64_t)disk.f_bavail * disk.f_frsize;
+    if (stat(writer->log, &log) == 0) room += (uint64_t)log.st_size;
+    return room / FRAME_BYTES < INT_MAX ? (int64_t)(room / FRAME_BYTES) : INT_MAX;
+}
+
+/* The log begins, perhaps anew. All that comes into it is to fit into the database later, which has some pages to
+ * spare, and has to grow for the others: else the log could fill a small disk, and there would be no way out any more.
+ * What trims, and so makes room, may take more: there is always something left for that. */
+static void note_beginning(struct writer *writer)
+{
+    int64_t room = room_pages(writer), most = (room + get_number(writer->spare)) / 2;
+    if (most > room) most = room;
+    most = most > RESERVED_FRAMES ? most - RESERVED_FRAMES : 0;
+    writer->frames_most = (int)most;
+    writer->checkpoint_at = writer->frames_most < CHECKPOINT_FRAMES ? writer->frames_most : CHECKPOINT_FRAMES;
+}
+
 static void undo(struct writer *writer)
 {
     if (!sqlite3_get_autocommit(writer->db)) run(writer->rollback);
@@ -121,13 +157,41 @@ static int make_sure(struct writer *writer)
     if (result != SQLITE_OK) return result;
     writer->suspect = false;
     writer->wal_frames = 0;
-    writer->checkpoint_at = CHECKPOINT_FRAMES;
+    note_beginning(writer);
     return SQLITE_OK;
+}
+
+/* Frames that it makes, and some more: for each change a few pages of the trees. */
+static int64_t frames_of(const struct store_batch *batch)
+{
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < batch->count; i++)
+        bytes += (uint64_t)batch->changes[i].block.len + batch->changes[i].key.len + batch->changes[i].value.len;
+    return (int64_t)(bytes / DATABASE_PAGE) + 3 * (int64_t)batch->count + 8;
+}
+
+static bool trims(const struct store_batch *batch)
+{
+    for (uint32_t i = 0; i < batch->count; i++)
+        if (batch->changes[i].what == STORE_TRIM) return true;
+    return false;
+}
+
+/* Whether the log has room for this, if need be after what it has was brought into the database. */
+static int make_room(struct writer *writer, const struct store_batch *batch)
+{
+    int64_t frames = frames_of(batch);
+    if (writer->wal_frames + frames <= writer->frames_most) return SQLITE_OK;
+    writer->suspect = true;
+    int result = make_sure(writer);
+    if (result != SQLITE_OK) return result;
+    return frames <= writer->frames_most + (trims(batch) ? RESERVED_FRAMES : 0) ? SQLITE_OK : SQLITE_FULL;
 }
 
 enum store_code writer_commit(struct writer *writer, const struct store_batch *batch, char *text)
 {
     int result = make_sure(writer);
+    if (result == SQLITE_OK) result = make_room(writer, batch);
     if (result == SQLITE_OK) result = run(writer->begin);
     for (uint32_t i = 0; i < batch->count && result == SQLITE_OK; i++) result = apply(writer, &batch->changes[i]);
     if (result == SQLITE_OK) result = run(writer->commit);
@@ -146,7 +210,7 @@ static int note_frames(void *arg, sqlite3 *db, const char *name, int frames)
     struct writer *writer = arg;
     (void)db;
     (void)name;
-    if (frames < writer->wal_frames) writer->checkpoint_at = CHECKPOINT_FRAMES; /* it began anew */
+    if (frames < writer->wal_frames) note_beginning(writer);
     writer->wal_frames = frames;
     return SQLITE_OK;
 }
@@ -155,19 +219,13 @@ void writer_checkpoint(struct writer *writer)
 {
     if (writer->suspect || writer->wal_frames < writer->checkpoint_at) return;
     /* The log begins anew with the first commit that finds all of it in the database and nobody reading in it. That a
-     * read is just under way at this moment may happen; when it has happened too often, it is waited for. */
-    bool long_log = writer->wal_frames >= 4 * CHECKPOINT_FRAMES;
+     * read is just under way at this moment may happen; when it has happened too often, or the disk is small, it is
+     * waited for. */
+    bool long_log = writer->wal_frames >= 4 * CHECKPOINT_FRAMES || writer->frames_most < CHECKPOINT_FRAMES;
     int mode = long_log ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_PASSIVE;
     sqlite3_wal_checkpoint_v2(writer->db, NULL, mode, NULL, NULL);
     /* If that failed, all is still in the log, and the next commits will tell if the disk does not do its work. */
     writer->checkpoint_at = writer->wal_frames + CHECKPOINT_FRAMES / 4;
-}
-
-static int64_t get_number(sqlite3_stmt *statement)
-{
-    int64_t number = sqlite3_step(statement) == SQLITE_ROW ? sqlite3_column_int64(statement, 0) : 0;
-    sqlite3_reset(statement);
-    return number;
 }
 
 bool writer_shrink(struct writer *writer)
@@ -190,7 +248,8 @@ bool writer_shrink(struct writer *writer)
 
 int writer_open(struct writer *writer, sqlite3 *db, const char *path, char *text)
 {
-    *writer = (struct writer){.db = db, .path = path, .checkpoint_at = CHECKPOINT_FRAMES};
+    *writer = (struct writer){.db = db, .path = path};
+    if (asprintf(&writer->log, "%s-wal", path) < 0) abort();
     const struct {
         sqlite3_stmt **statement;
         const char *sql;
@@ -214,6 +273,7 @@ int writer_open(struct writer *writer, sqlite3 *db, const char *path, char *text
     /* What a broker that was killed has left goes into the database, and the log begins anew: so its remains and ours
      * are never in one log. If that fails, as on a full disk, what is stored can be read all the same. */
     writer->suspect = true;
+    note_beginning(writer);
     make_sure(writer);
     return 0;
 }
@@ -226,5 +286,6 @@ void writer_close(struct writer *writer)
     int result = sqlite3_close(writer->db); /* the last one: brings the log into the database, and removes it */
     assert(result == SQLITE_OK);
     (void)result;
+    free(writer->log);
     *writer = (struct writer){0};
 }

@@ -107,6 +107,7 @@ struct found {
     uint32_t highest[PUBLISHERS];
     uint64_t stored[PUBLISHERS]; /* what the publisher's record says */
     uint64_t end[STREAMS];       /* behind the last position of each stream */
+    bool is_refusing;            /* a group was not stored: then others of it may have kept their positions */
 };
 
 struct verdict {
@@ -185,7 +186,7 @@ static void read_stream(struct verdict *verdict, struct found *found, struct pat
             wrong(verdict, &verdict->damaged, "stream %u can't be read from %llu on: %s", stream,
                   (unsigned long long)from, read->text);
         bool more = read->damaged_first == 0 && read->code == STORE_OK && read->bytes != NULL;
-        if (more && before != 0 && read->block.first != from)
+        if (more && before != 0 && read->block.first != from && !found->is_refusing)
             wrong(verdict, &verdict->holes, "stream %u has nothing between %llu and %llu", stream,
                   (unsigned long long)before, (unsigned long long)read->block.first);
         if (more) take_block(verdict, found, &read->block, last);
@@ -238,6 +239,7 @@ static void note_refusals(struct found *found, const struct tale *tale)
 {
     for (size_t i = 0; i < tale->count; i++) {
         const struct told *told = &tale->told[i];
+        if (told->code != 0) found->is_refusing = true;
         for (uint32_t number = told->first; told->code != 0 && number <= told->last; number++)
             place_of(found, told->publisher, number)->refused = true;
     }
@@ -297,13 +299,13 @@ static void judge(struct verdict *verdict, const char *directory, const struct t
         wrong(verdict, &verdict->refused, "%s", patient.text);
         return;
     }
+    note_refusals(&found, tale);
     struct visit visit = {verdict, &found};
     const struct store_visitor visitor = {.record = on_record, .block = on_block, .damaged = on_damaged, .arg = &visit};
     if (patient.store->load(patient.store, &visitor, text) != 0) wrong(verdict, &verdict->refused, "%s", text);
     for (uint32_t stream = 0; stream < STREAMS; stream++)
         read_stream(verdict, &found, &patient, STORE_STREAM_FIRST + stream);
     patient_close(&patient);
-    note_refusals(&found, tale);
     for (uint32_t publisher = 0; publisher < PUBLISHERS; publisher++) compare_record(verdict, &found, publisher);
     compare_tale(verdict, &found, tale, time_ns);
     for (uint32_t publisher = 0; publisher < PUBLISHERS; publisher++) free(found.places[publisher]);

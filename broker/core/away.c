@@ -65,6 +65,7 @@ static void adopt(struct session *session, struct session *from)
     group_session_blocked(from); /* what members were given and is not written goes back */
     group_session_gone(from);
     group_collect_all(from->broker);
+    cursors_unpark(from);
     adopt_id(session, from);
     session->subs = from->subs;
     session->active = from->active;

@@ -109,7 +109,8 @@ static void run_timers(struct broker *broker)
         mailbox_expire(container_of(timer, struct mailbox, expiry));
     while ((timer = timer_take_due(&broker->holds, now_ms)) != NULL)
         hold_due(container_of(timer, struct session, hold_timer));
-    retained_expire(&broker->retained, now_ms);
+    for (struct retained_value *value; (value = retained_due(&broker->retained, now_ms)) != NULL;)
+        retained_forget(broker, (mps_view){value->topic, value->len});
     will_publish_due(broker);
 }
 
@@ -194,6 +195,7 @@ uint64_t broker_turn(struct broker *broker)
     group_collect_all(broker);
     if (keeps) kept_ms = least(kept_ms, store_turn(broker));
     budget_keep(broker);
+    cursors_shed(broker);
     hold_wake_due(broker);
     run_settle_all(&broker->runs);
     free_dead(broker);

@@ -3,8 +3,9 @@
 
 #include "pids.h"
 
-/* Not stored yet: beyond this, publishers to durable topics wait. */
+/* Not stored yet: beyond this, publishers to durable topics wait. Records besides. */
 #define WAITING_BYTES_MAX (64u * 1024 * 1024)
+#define KEPT_BYTES_MAX (64u * 1024 * 1024)
 #define BLOCK_CAP_FIRST 4096u
 /* What nobody waits for joins a commit that is made anyway, or makes one after this. */
 #define LAZY_MS 50u
@@ -13,7 +14,8 @@
 
 /* A change of a record, or a trim. */
 struct kept {
-    struct kept *next;
+    struct list_node in_kept;  /* of its batch */
+    struct hash_node in_index; /* of its batch, unless it is a trim */
     enum store_change_kind what;
     enum record_kind kind;
     struct stream *stream; /* of a trim */
@@ -21,9 +23,14 @@ struct kept {
     uint8_t bytes[]; /* key, then value */
 };
 
+bool commit_has_many(const struct broker *broker)
+{
+    return broker->commit.kept_bytes > KEPT_BYTES_MAX;
+}
+
 bool commit_is_full(const struct broker *broker)
 {
-    return broker->commit.waiting_bytes > WAITING_BYTES_MAX;
+    return broker->commit.waiting_bytes > WAITING_BYTES_MAX || commit_has_many(broker);
 }
 
 void commit_due(struct broker *broker)
@@ -47,12 +54,55 @@ struct block *commit_new_block(struct stream *stream)
     return block;
 }
 
+/* ---- records ------------------------------------------------------------------------------------------------ */
+
+static bool is_same_record(const struct hash_node *node, const void *key)
+{
+    const struct kept *kept = container_of(node, struct kept, in_index), *wanted = key;
+    return kept->kind == wanted->kind && kept->key_len == wanted->key_len &&
+           memcmp(kept->bytes, wanted->bytes, kept->key_len) == 0;
+}
+
+static struct kept *find_kept(const struct batch *batch, const struct kept *kept)
+{
+    struct hash_node *node = hash_find(&batch->kept_index, kept->in_index.hash, is_same_record, kept);
+    return node != NULL ? container_of(node, struct kept, in_index) : NULL;
+}
+
+static uint64_t cost(const struct kept *kept)
+{
+    return sizeof *kept + kept->key_len + kept->value_len;
+}
+
+static void free_kept(struct broker *broker, struct batch *batch, struct kept *kept)
+{
+    if (kept->what != STORE_TRIM) hash_remove(&batch->kept_index, &kept->in_index);
+    list_remove(&batch->kept, &kept->in_kept);
+    broker->commit.kept_bytes -= cost(kept);
+    free(kept);
+}
+
+static void free_all_kept(struct broker *broker, struct batch *batch)
+{
+    while (batch->kept.first != NULL) free_kept(broker, batch, container_of(batch->kept.first, struct kept, in_kept));
+}
+
+/* It goes behind `before`; NULL: to the front. */
+static void insert_kept(struct batch *batch, struct list_node *before, struct kept *kept)
+{
+    list_insert(&batch->kept, before, &kept->in_kept);
+    if (kept->what != STORE_TRIM) hash_add(&batch->kept_index, &kept->in_index, kept->in_index.hash);
+}
+
+/* What the record was to be before does not matter any more: the batch is all or nothing. */
 static void add_kept(struct broker *broker, struct kept *kept)
 {
     struct batch *batch = &broker->commit.gathering;
-    if (batch->last_kept != NULL) batch->last_kept->next = kept;
-    else batch->kept = kept;
-    batch->last_kept = kept;
+    kept->in_index.hash = hash_bytes(broker->seed + kept->kind, kept->bytes, kept->key_len);
+    struct kept *before = kept->what != STORE_TRIM ? find_kept(batch, kept) : NULL;
+    if (before != NULL) free_kept(broker, batch, before);
+    insert_kept(batch, batch->kept.last, kept);
+    broker->commit.kept_bytes += cost(kept);
 }
 
 static struct kept *new_kept(enum store_change_kind what, enum record_kind kind, mps_view key, mps_view value)
@@ -108,7 +158,7 @@ static uint32_t changes_count(const struct batch *batch)
 {
     uint32_t count = 0;
     for (const struct block *b = batch->blocks; b != NULL; b = b->next) count++;
-    for (const struct kept *k = batch->kept; k != NULL; k = k->next) count++;
+    for (const struct list_node *node = batch->kept.first; node != NULL; node = node->next) count++;
     return count;
 }
 
@@ -142,7 +192,8 @@ static void write_batch(struct batch *batch)
     struct store_change *changes = malloc((count > 0 ? count : 1) * sizeof *changes);
     if (changes == NULL) abort(); /* small beside what it speaks of */
     for (const struct block *b = batch->blocks; b != NULL; b = b->next) changes[n++] = change_of_block(b);
-    for (const struct kept *k = batch->kept; k != NULL; k = k->next) changes[n++] = change_of_kept(k);
+    for (const struct list_node *node = batch->kept.first; node != NULL; node = node->next)
+        changes[n++] = change_of_kept(container_of(node, struct kept, in_kept));
     batch->asked = (struct store_batch){.number = batch->number, .changes = changes, .count = count};
 }
 
@@ -189,15 +240,6 @@ static void account_gone(struct block *block)
     stream->broker->commit.waiting_bytes -= block->len;
 }
 
-static void free_kept(struct batch *batch)
-{
-    for (struct kept *kept = batch->kept, *next; kept != NULL; kept = next) {
-        next = kept->next;
-        free(kept);
-    }
-    batch->kept = batch->last_kept = NULL;
-}
-
 static void take_stored(struct broker *broker, struct batch *batch)
 {
     for (struct block *block = batch->blocks, *next; block != NULL; block = next) {
@@ -211,7 +253,7 @@ static void take_stored(struct broker *broker, struct batch *batch)
         if (!stream->refuses) stream_retain(stream);
         cursors_wake_tail(stream);
     }
-    free_kept(batch);
+    free_all_kept(broker, batch);
 }
 
 /* What the stream's positions go down by: all of the failed batch but those whose publishers don't know that they are
@@ -234,37 +276,28 @@ static void give_back_positions(struct broker *broker, struct stream *stream, st
     cursors_renumber(stream, first, count, lost);
 }
 
-static bool is_superseded(const struct batch *batch, const struct kept *kept)
+/* It is to be something else by now. What publishers were refused is not noted as theirs. */
+static bool is_superseded(const struct batch *gathering, const struct kept *kept)
 {
-    if (kept->what == STORE_TRIM || kept->kind == RECORD_PUBLISHER) return kept->what != STORE_TRIM;
-    for (const struct kept *k = batch->kept; k != NULL; k = k->next)
-        if (k->kind == kept->kind && k->key_len == kept->key_len && k->what != STORE_TRIM &&
-            memcmp(k->bytes, kept->bytes, k->key_len) == 0)
-            return true;
-    return false;
+    if (kept->what == STORE_TRIM) return false;
+    return (kept->kind == RECORD_PUBLISHER && kept->what == STORE_PUT) || find_kept(gathering, kept) != NULL;
 }
 
-/* Records are tried again, before those that came since; what publishers were refused is not noted as theirs. */
-static void try_kept_again(struct commit *commit, struct batch *failed)
+/* Records are tried again, before those that came since. */
+static void try_kept_again(struct broker *broker, struct batch *failed)
 {
-    struct kept *first = NULL, *last = NULL;
-    for (struct kept *kept = failed->kept, *next; kept != NULL; kept = next) {
-        next = kept->next;
-        kept->next = NULL;
+    struct commit *commit = &broker->commit;
+    while (failed->kept.last != NULL) {
+        struct kept *kept = container_of(failed->kept.last, struct kept, in_kept);
         if (is_superseded(&commit->gathering, kept)) {
-            free(kept);
+            free_kept(broker, failed, kept);
             continue;
         }
-        if (last != NULL) last->next = kept;
-        else first = kept;
-        last = kept;
+        if (kept->what != STORE_TRIM) hash_remove(&failed->kept_index, &kept->in_index);
+        list_remove(&failed->kept, &kept->in_kept);
+        insert_kept(&commit->gathering, NULL, kept);
+        commit->is_due = true;
     }
-    failed->kept = failed->last_kept = NULL;
-    if (first == NULL) return;
-    last->next = commit->gathering.kept;
-    commit->gathering.kept = first;
-    if (commit->gathering.last_kept == NULL) commit->gathering.last_kept = last;
-    commit->is_due = true;
 }
 
 static void take_failed(struct broker *broker, struct batch *batch)
@@ -276,7 +309,7 @@ static void take_failed(struct broker *broker, struct batch *batch)
         free(block->bytes);
         free(block);
     }
-    try_kept_again(&broker->commit, batch);
+    try_kept_again(broker, batch);
     broker->commit.retry_ms = broker->now_ms + RETRY_MS;
 }
 
@@ -300,19 +333,19 @@ void commit_done(void *arg, const struct store_batch *asked, enum store_code cod
     hold_wake_all(&broker->store_box);
 }
 
-static void free_batch(struct batch *batch)
+static void free_batch(struct broker *broker, struct batch *batch)
 {
     for (struct block *block = batch->blocks, *next; block != NULL; block = next) {
         next = block->next;
         free(block->bytes);
         free(block);
     }
-    free_kept(batch);
+    free_all_kept(broker, batch);
     free(batch->asked.changes);
 }
 
 void commit_free(struct broker *broker)
 {
-    free_batch(&broker->commit.gathering);
-    free_batch(&broker->commit.running);
+    free_batch(broker, &broker->commit.gathering);
+    free_batch(broker, &broker->commit.running);
 }

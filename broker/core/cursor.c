@@ -7,6 +7,8 @@
 #define OUTLET_BYTES (256u * 1024)
 #define OUTLET_BYTES_LOW (64u * 1024)
 #define OUTLET_ENTRIES 256u
+/* What looking for more may cost at a time. */
+#define WORK_A_FILL 8192u
 
 mps_view cursor_pattern(const struct cursor *cursor)
 {
@@ -168,8 +170,25 @@ void cursor_dirty(struct cursor *cursor)
 static void not_dirty(struct cursor *cursor)
 {
     if (!cursor->is_dirty) return;
-    cursor->is_dirty = false;
-    list_remove(&cursor->broker->dirty_cursors, &cursor->in_dirty);
+    struct list *list = cursor->is_parked ? &cursor->box->session->parked : &cursor->broker->dirty_cursors;
+    cursor->is_dirty = cursor->is_parked = false;
+    list_remove(list, &cursor->in_dirty);
+}
+
+/* Nothing can be written for it at the moment, so nothing is fetched: what is at hand now may be far away then. */
+static void park(struct cursor *cursor)
+{
+    cursor->is_dirty = cursor->is_parked = true;
+    list_append(&cursor->box->session->parked, &cursor->in_dirty);
+}
+
+void cursors_unpark(struct session *session)
+{
+    while (session->parked.first != NULL) {
+        struct cursor *cursor = container_of(session->parked.first, struct cursor, in_dirty);
+        not_dirty(cursor);
+        cursor_dirty(cursor);
+    }
 }
 
 bool cursor_is_waiting(const struct cursor *cursor)
@@ -249,6 +268,17 @@ void cursor_take_back(struct subscription *sub)
     cursor_dirty(cursor);
 }
 
+/* Memory that outlets may keep from being used again, besides what is kept at hand anyway. */
+#define OUTLETS_BYTES_MAX (UINT64_C(256) * 1024 * 1024)
+
+void cursors_shed(struct broker *broker)
+{
+    if (broker->runs.stored_bytes <= OUTLETS_BYTES_MAX + broker->chunks.bytes) return;
+    for (struct session *session = broker->sessions; session != NULL; session = session->next)
+        for (struct hash_node *node = hash_first(&session->subs); node != NULL; node = hash_next(&session->subs, node))
+            cursor_take_back(container_of(node, struct subscription, in_subs));
+}
+
 void cursor_release(struct subscription *sub)
 {
     struct cursor *cursor = subscription_cursor(sub);
@@ -259,11 +289,27 @@ void cursor_release(struct subscription *sub)
 
 /* ---- filling outlets ---------------------------------------------------------------------------------------- */
 
-static bool has_room(const struct subscription *sub)
+static bool is_full(const struct subscription *sub, uint64_t msgs_before)
 {
     const struct outlet *outlet = sub->outlet;
-    return outlet->bytes < OUTLET_BYTES && outlet->count < OUTLET_ENTRIES &&
-           outlet->msgs < subscription_credit_left(sub);
+    (void)msgs_before;
+    return outlet->bytes >= OUTLET_BYTES || outlet->count >= OUTLET_ENTRIES ||
+           outlet->msgs >= subscription_credit_left(sub);
+}
+
+static bool has_one_more(const struct subscription *sub, uint64_t msgs_before)
+{
+    return sub->outlet->msgs > msgs_before;
+}
+
+/* What all readers may have unacknowledged together: about 300 MB. Beyond, each one goes on with a few. */
+#define PENDING_MOST (UINT64_C(4) * 1024 * 1024)
+#define PENDING_EACH 16u
+
+uint64_t cursor_inflight(const struct cursor *cursor)
+{
+    uint64_t inflight = cursor->terms.inflight;
+    return cursor->broker->pending_count < PENDING_MOST ? inflight : least(inflight, PENDING_EACH);
 }
 
 /* How many messages it may be given that it hasn't had yet. What waits to be sent again counts as unacknowledged, too;
@@ -272,7 +318,7 @@ static uint64_t new_msgs_room(const struct cursor *cursor, const struct subscrip
 {
     uint64_t credit = subscription_credit_left(sub) - sub->outlet->msgs;
     uint64_t unacked = sub->group != NULL ? sub->outlet->unacked : cursor->open_count;
-    uint64_t inflight = cursor->terms.inflight;
+    uint64_t inflight = cursor_inflight(cursor);
     if (!reading_has_pending(&cursor->readings[0])) return credit;
     return unacked < inflight ? least(credit, inflight - unacked) : 0;
 }
@@ -297,6 +343,20 @@ static enum reading_result take_from_any(struct cursor *cursor, struct subscript
         if (result != READING_NOTHING) return result;
     }
     return READING_NOTHING;
+}
+
+/* As take_from_any() until there is enough, or much was looked at and nothing of it is for this reader. */
+static enum reading_result take_until(struct cursor *cursor, struct subscription *sub, uint64_t msgs_most,
+                                      bool (*is_enough)(const struct subscription *sub, uint64_t msgs))
+{
+    struct broker *broker = cursor->broker;
+    uint64_t msgs = sub->outlet->msgs, work_end = broker->work + WORK_A_FILL;
+    while (!is_enough(sub, msgs)) {
+        enum reading_result result = take_from_any(cursor, sub, msgs_most);
+        if (result != READING_SOME) return result;
+        if (broker->work >= work_end) return READING_PAUSE;
+    }
+    return READING_SOME;
 }
 
 void cursor_want_mark(struct cursor *cursor, struct subscription *sub)
@@ -329,9 +389,12 @@ static void push_returned(struct cursor *cursor, struct subscription *sub)
 static void fill_subscription(struct cursor *cursor, struct subscription *sub)
 {
     if (sub->session->state != SESSION_READY) return;
-    enum reading_result result = READING_SOME;
+    if (sub->session->blocked) {
+        park(cursor);
+        return;
+    }
     push_returned(cursor, sub);
-    while (result == READING_SOME && has_room(sub)) result = take_from_any(cursor, sub, UINT64_MAX);
+    enum reading_result result = take_until(cursor, sub, UINT64_MAX, is_full);
     cursor_mark(cursor, sub);
     if (result == READING_PAUSE) cursor_dirty(cursor);
     if (sub->outlet->count > 0 && outlet_at(sub->outlet, 0)->kind == OUTLET_CAUGHT_UP) sub->is_starved = false;
@@ -347,9 +410,9 @@ void cursor_sent(struct subscription *sub)
 uint64_t cursors_turn(struct broker *broker)
 {
     if (broker->streams_count == 0) return UINT64_MAX;
-    redeliveries_turn(broker);
-    cursor_records_expire(broker);
     uint64_t work_end = broker->work + WORK_A_TURN;
+    redeliveries_turn(broker, work_end - WORK_A_TURN / 2);
+    cursor_records_expire(broker);
     struct list dirty = broker->dirty_cursors;
     broker->dirty_cursors = (struct list){0};
     for (struct list_node *node; (node = dirty.first) != NULL && broker->work < work_end;) {
@@ -372,9 +435,8 @@ bool cursor_serve(struct cursor *cursor, struct subscription *sub)
 {
     uint32_t count = sub->outlet->count;
     uint64_t msgs = sub->outlet->msgs;
-    enum reading_result result = READING_SOME;
     push_returned(cursor, sub);
-    while (result == READING_SOME && sub->outlet->msgs == msgs) result = take_from_any(cursor, sub, 1);
+    enum reading_result result = take_until(cursor, sub, 1, has_one_more);
     if (result == READING_PAUSE) cursor_dirty(cursor);
     return sub->outlet->count > count || sub->outlet->msgs > msgs;
 }

@@ -15,6 +15,7 @@
 #include "streams.h"
 #include "wire.h"
 
+struct session;
 struct subscription;
 struct group;
 struct reading;
@@ -54,6 +55,7 @@ struct reading {
     struct survey *survey;     /* NULL: everything from .next on */
     struct pending *pending;   /* by position; .first .. .first + .count */
     uint32_t first, count, cap;
+    uint32_t open_count;       /* those among them that are not done with */
     uint32_t due_count;        /* DUE and DEAD among them, */
     uint64_t due_from;         /* none of which has a position below this */
     struct list *waits_in;     /* of the stream; NULL: it doesn't wait */
@@ -80,7 +82,8 @@ struct cursor {
     bool passes_retained;      /* retained values of streams are not sent: they are in the history */
     bool is_fresh;             /* its position is that of its creation, while the store is loaded */
     bool is_dirty, is_keeping;
-    struct list_node in_dirty;   /* of the broker, while .is_dirty: there may be something to deliver */
+    struct list_node in_dirty;   /* while .is_dirty: there may be something to deliver, */
+    bool is_parked;              /* which is looked for when the link takes bytes again: it is in its session's list */
     struct list_node in_keeping; /* of the commit, while .is_keeping: its record is to be written */
     struct timer due;          /* in broker.redeliveries */
     struct outlet *returned;   /* gaps that were to be told to somebody who went away; NULL: none */
@@ -129,6 +132,9 @@ struct cursor *cursor_new(struct mailbox *box, mps_view pattern, const struct cu
                           const struct mps_from *from);
 void cursor_free(struct cursor *cursor);
 void cursor_dirty(struct cursor *cursor);               /* there may be something to deliver */
+uint64_t cursor_inflight(const struct cursor *cursor);  /* how many a subscription may have and not acknowledge */
+void cursors_unpark(struct session *session);           /* it takes bytes again */
+void cursors_shed(struct broker *broker);               /* what waits in outlets is too much: it can be read again */
 bool cursor_is_waiting(const struct cursor *cursor);    /* all that is stored was delivered, as far as it may be */
 void cursors_wake(struct list *waiting);
 void cursors_wake_tail(struct stream *stream);          /* something was stored */
@@ -174,8 +180,8 @@ enum reading_result redelivery_take(struct reading *reading, struct subscription
 struct survey *survey_new(struct broker *broker, const struct mps_from *from, uint64_t first, uint64_t end);
 void survey_free(struct survey *survey);
 bool survey_is_done(const struct survey *survey);
-/* Where it looks next, and the end. */
-uint64_t survey_at(const struct survey *survey);
+bool survey_is_over(const struct survey *survey, uint64_t position); /* it says nothing of what lies from there on */
+uint64_t survey_at(const struct survey *survey);       /* where it looks next */
 void survey_pass(struct survey *survey, uint64_t to);   /* nothing is of use before this position */
 void survey_see(struct survey *survey, uint64_t seq, mps_view topic); /* a message that matches */
 /* The first position that was chosen at or behind this one; what lies behind the survey's end is all of interest. */
@@ -195,7 +201,7 @@ void pending_release(struct reading *reading, struct subscription *sub); /* what
 void pending_load(struct reading *reading, uint64_t seq);       /* a record says that it isn't done with */
 void pending_cut(struct reading *reading, uint64_t from);       /* forgets what is at or behind this position */
 uint64_t pending_floor(const struct reading *reading);          /* everything below is done with */
-void redeliveries_turn(struct broker *broker);
+void redeliveries_turn(struct broker *broker, uint64_t work_end); /* what is due, until broker.work comes to work_end */
 
 /* cursor_keep.c */
 void cursor_changed(struct cursor *cursor);              /* its record will be written, if it is kept */

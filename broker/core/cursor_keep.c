@@ -181,8 +181,17 @@ static struct cursor_record *record_find(const struct broker *broker, mps_view k
     return node != NULL ? container_of(node, struct cursor_record, in_records) : NULL;
 }
 
+/* What all of them may take: those that have waited longest go, if there are more. */
+#define RECORDS_BYTES_MAX (64u * 1024 * 1024)
+
+static uint64_t record_cost(const struct cursor_record *record)
+{
+    return sizeof *record + record->key_len + record->value_len;
+}
+
 static void record_free(struct broker *broker, struct cursor_record *record)
 {
+    broker->cursor_records_bytes -= record_cost(record);
     hash_remove(&broker->cursor_records, &record->in_records);
     timer_cancel(&broker->cursor_expiries, &record->expiry);
     free(record);
@@ -200,15 +209,25 @@ static void record_add(struct broker *broker, mps_view key, mps_view value)
     hash_add(&broker->cursor_records, &record->in_records, hash_bytes(broker->seed, key.ptr, key.len));
     timer_set(&broker->cursor_expiries, &record->expiry,
               broker->now_ms + (uint64_t)broker->limits.session_max_s * 1000);
+    broker->cursor_records_bytes += record_cost(record);
+}
+
+static void record_end(struct broker *broker, struct timer *timer)
+{
+    struct cursor_record *record = container_of(timer, struct cursor_record, expiry);
+    keep_remove(broker, RECORD_CURSOR, (mps_view){record->bytes, record->key_len});
+    record_free(broker, record);
 }
 
 void cursor_records_expire(struct broker *broker)
 {
-    for (struct timer *timer; (timer = timer_take_due(&broker->cursor_expiries, broker->now_ms)) != NULL;) {
-        struct cursor_record *record = container_of(timer, struct cursor_record, expiry);
-        keep_remove(broker, RECORD_CURSOR, (mps_view){record->bytes, record->key_len});
-        record_free(broker, record);
-    }
+    struct heap *expiries = &broker->cursor_expiries;
+    for (struct timer *timer; (timer = timer_take_due(expiries, broker->now_ms)) != NULL;) record_end(broker, timer);
+    if (broker->cursor_records_bytes <= RECORDS_BYTES_MAX) return;
+    log_peer(broker, LOG_WARN, "places of groups without members take more than %u bytes: the oldest end",
+             RECORDS_BYTES_MAX);
+    while (broker->cursor_records_bytes > RECORDS_BYTES_MAX)
+        record_end(broker, timer_take_due(expiries, UINT64_MAX - 1));
 }
 
 void cursor_records_free(struct broker *broker)
@@ -219,7 +238,8 @@ void cursor_records_free(struct broker *broker)
     heap_free(&broker->cursor_expiries);
 }
 
-/* A group's cursor outlives its last member, a session's its connection by living on in it. */
+/* A group's cursor outlives its last member, a session's its connection by living on in it. What is not stored yet may
+ * still lose its position, of which nobody would tell a record. */
 void cursor_retire(struct cursor *cursor)
 {
     uint8_t room[STORE_KEY_MAX];
@@ -227,6 +247,10 @@ void cursor_retire(struct cursor *cursor)
     if (!cursor->terms.durable) {
         cursor_forget(cursor);
         return;
+    }
+    for (uint32_t i = 0; i < cursor->readings_count; i++) {
+        struct reading *reading = &cursor->readings[i];
+        if (reading->next > reading->stream->stored) reading->next = reading->stream->stored;
     }
     mps_view key = owner_key(cursor, room), value = write(cursor);
     keep_put_lazily(cursor->broker, RECORD_CURSOR, key, value);

@@ -374,7 +374,7 @@ static struct subscription *choose_reader(struct group *group)
         next = node->next;
         group->box.broker->work++;
         if (!is_ready(sub)) rest(group, sub);
-        else if (sub->outlet->unacked < cursor->terms.inflight) return sub;
+        else if (sub->outlet->unacked < cursor_inflight(cursor)) return sub;
     }
     return NULL;
 }
@@ -428,24 +428,27 @@ static void mark_members(struct group *group)
     }
 }
 
-static void dispatch(struct group *group)
+static void dispatch(struct group *group, uint64_t work_end)
 {
+    const struct broker *broker = group->box.broker;
     mailbox_expire(&group->box);
     mailbox_prepare(&group->box, UINT32_MAX);
     while (hand_out(group)) continue;
-    while (hand_out_stored(group)) continue;
+    while (broker->work < work_end && hand_out_stored(group)) continue;
+    if (broker->work >= work_end && group->box.cursor != NULL) cursor_dirty(group->box.cursor); /* in the next turn */
     if (group->box.cursor != NULL) mark_members(group);
     if (group->is_draining && group_is_empty(group)) tell_drained(group);
 }
 
 void group_dispatch_all(struct broker *broker)
 {
+    uint64_t work_end = broker->work + WORK_A_TURN;
     for (;;) {
         while (broker->dirty_groups.first != NULL) {
             struct group *group = container_of(broker->dirty_groups.first, struct group, in_dirty);
             list_remove(&broker->dirty_groups, &group->in_dirty);
             group->is_dirty = false;
-            dispatch(group);
+            dispatch(group, work_end);
         }
         if (broker->waking.first == NULL) return;
         struct session *session = container_of(broker->waking.first, struct session, in_waking);

@@ -199,6 +199,7 @@ struct session {
     uint64_t queued_bytes;            /* of all its queues */
     char *slow_text;                  /* a queue of policy `close` was full: to be closed with this text */
     struct list resting;              /* members of groups that can't be given anything */
+    struct list parked;               /* cursors that wait for the link */
     struct list handed;               /* members of groups that were given something */
     uint64_t handed_bytes;            /* in this turn */
     struct ack_pending acks;
@@ -349,9 +350,11 @@ struct broker {
     struct chunks chunks;
     struct list dirty_cursors;        /* may have something to deliver */
     struct heap redeliveries;         /* of cursors */
+    uint64_t pending_count;           /* messages that readers have and that are not done with */
     uint64_t surveys_bytes;
     struct hash cursor_records;       /* of cursors that nobody has at the moment, by key */
     struct heap cursor_expiries;
+    uint64_t cursor_records_bytes;
     struct area area;                 /* of queues of policy `spill` */
     struct mailbox store_box;         /* takes nothing: publishers wait for it while too much is not stored yet */
     uint64_t age_look_ms;             /* when to look next for what is too old in streams */
@@ -470,6 +473,7 @@ const char *operator_request(struct session *session, mps_view frame);
 /* open.c */
 /* The value of a topic that is kept is a record, too. */
 void retained_keep(struct broker *broker, mps_view topic, mps_view frame, uint64_t expires_ms);
+void retained_forget(struct broker *broker, mps_view topic); /* it has no value any more, and no record */
 
 /* fanout.c: a message, or a run, to everybody on its route */
 /* Messages of one run, one behind the other, that the same mailboxes take. */

@@ -25,10 +25,19 @@ void retained_keep(struct broker *broker, mps_view topic, mps_view frame, uint64
     struct mps_out out = mps_out_open(room, cap);
     uint64_t wall_ms = broker->env->wall_ms(broker->env) & MPS_NUMBER_MAX;
     mps_put_array(&out, 2);
-    mps_put_uint(&out, expires_ms == UINT64_MAX ? 0 : wall_ms + (expires_ms - broker->now_ms));
+    uint64_t due_ms = expires_ms == UINT64_MAX ? 0 : wall_ms + (expires_ms - broker->now_ms);
+    mps_put_uint(&out, due_ms <= MPS_NUMBER_MAX ? due_ms : 0); /* in a hundred thousand years: never */
     mps_put_bin(&out, frame);
     keep_put(broker, RECORD_RETAINED, topic, mps_out_view(&out));
     free(room);
+}
+
+void retained_forget(struct broker *broker, mps_view topic)
+{
+    uint8_t room[MPS_TOPIC_MAX]; /* the topic may be that of the value that goes */
+    memcpy(room, topic.ptr, topic.len);
+    topic.ptr = room;
+    if (retained_clear(&broker->retained, topic)) keep_remove(broker, RECORD_RETAINED, topic);
 }
 
 static bool load_epoch(struct broker *broker, mps_view value)
@@ -58,13 +67,15 @@ static bool load_retained(struct broker *broker, mps_view topic, mps_view value)
     uint64_t expires_ms = mps_read_uint(&r, MPS_NUMBER_MAX, "expiry");
     mps_view frame = mps_read_bin(&r, "frame");
     uint64_t wall_ms = broker->env->wall_ms(broker->env);
-    if (r.bad != NULL || frame.len == 0) return false;
+    if (r.bad != NULL || frame.len == 0 || mps_topic_error(topic) != NULL) return false;
     if (expires_ms > 0 && expires_ms <= wall_ms) {
         keep_remove(broker, RECORD_RETAINED, topic);
         return true;
     }
     uint64_t due_ms = expires_ms > 0 ? broker->now_ms + (expires_ms - wall_ms) : UINT64_MAX;
-    return retained_set(&broker->retained, topic, frame, due_ms, UINT64_MAX);
+    struct retained_value *kept = retained_set(&broker->retained, topic, frame, due_ms, UINT64_MAX);
+    if (kept != NULL) kept->is_kept = true;
+    return kept != NULL;
 }
 
 static bool load_record(struct broker *broker, uint32_t kind, mps_view key, mps_view value)

@@ -3,6 +3,9 @@
 
 #include "model.h"
 
+/* Of pending messages so many are looked at in the time of one step of broker.work. */
+#define LOOKS_A_STEP 16u
+
 static struct pending *at(const struct reading *reading, uint32_t i)
 {
     return &reading->pending[reading->first + i];
@@ -36,17 +39,31 @@ static struct outlet *outlet_of(const struct pending *pending)
     return pending->sub != NULL ? pending->sub->outlet : NULL;
 }
 
+static void count_open(struct reading *reading, uint32_t by)
+{
+    reading->open_count += by;
+    reading->cursor->open_count += by;
+    reading->cursor->broker->pending_count += by;
+}
+
+static void discount_open(struct reading *reading, uint32_t by)
+{
+    reading->open_count -= by;
+    reading->cursor->open_count -= by;
+    reading->cursor->broker->pending_count -= by;
+}
+
 /* The one place where a state changes: who has it, and what is due, are counted by it. */
 static void set_state(struct reading *reading, struct pending *pending, enum pending_state state,
                       struct subscription *sub)
 {
     if (outlet_of(pending) != NULL) outlet_of(pending)->unacked--;
     reading->due_count -= is_due(pending);
-    reading->cursor->open_count -= pending->state != PENDING_ACKED;
+    discount_open(reading, pending->state != PENDING_ACKED);
     pending->state = state;
     pending->sub = sub;
     reading->due_count += is_due(pending);
-    reading->cursor->open_count += pending->state != PENDING_ACKED;
+    count_open(reading, pending->state != PENDING_ACKED);
     if (is_due(pending) && pending->seq < reading->due_from) reading->due_from = pending->seq;
     if (outlet_of(pending) != NULL) outlet_of(pending)->unacked++;
 }
@@ -75,7 +92,7 @@ void pending_add(struct reading *reading, uint64_t seq, struct subscription *sub
     struct pending *pending = at(reading, reading->count++);
     *pending = (struct pending){.seq = seq, .state = PENDING_QUEUED, .sub = sub};
     sub->outlet->unacked++;
-    reading->cursor->open_count++;
+    count_open(reading, 1);
 }
 
 void pending_load(struct reading *reading, uint64_t seq)
@@ -86,12 +103,25 @@ void pending_load(struct reading *reading, uint64_t seq)
     set_state(reading, pending, PENDING_DUE, NULL);
 }
 
+/* Among many that are open, so many that aren't may stay. */
+#define DONE_LEAST 64u
+
+/* What is not here is done with, too: while one message stays open for hours, those behind it take no memory. */
+static void close_up(struct reading *reading)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < reading->count; i++)
+        if (at(reading, i)->state != PENDING_ACKED) *at(reading, kept++) = *at(reading, i);
+    reading->count = kept;
+}
+
 static void forget_done(struct reading *reading)
 {
     while (reading->count > 0 && at(reading, 0)->state == PENDING_ACKED) {
         reading->first++;
         reading->count--;
     }
+    if (reading->count > 2 * (uint64_t)reading->open_count + DONE_LEAST) close_up(reading);
     if (reading->count == 0) reading->first = 0;
 }
 
@@ -185,6 +215,7 @@ static void keep_from_being_sent(struct pending *pending)
 /* All that it was sent up to this position; of a group, all that this member has. */
 static void ack_upto(struct reading *reading, uint64_t seq, const struct subscription *sub)
 {
+    reading->cursor->broker->work += place_of(reading, seq) / LOOKS_A_STEP;
     for (uint32_t i = 0; i < reading->count && at(reading, i)->seq <= seq; i++)
         if (sub->group == NULL || at(reading, i)->sub == sub) keep_from_being_sent(at(reading, i));
     for (uint32_t i = 0; i < reading->count && at(reading, i)->seq <= seq; i++) {
@@ -246,16 +277,18 @@ static uint64_t reading_due(struct reading *reading, uint64_t now_ms)
             set_state(reading, pending, PENDING_DUE, NULL);
         }
     }
-    reading->cursor->broker->work += reading->count;
+    reading->cursor->broker->work += 1 + reading->count / LOOKS_A_STEP;
     return next_ms;
 }
 
 /* Looked at in steps: thousands of messages that were sent one after the other are due one after the other. */
 #define STEP_MS 10u
 
-void redeliveries_turn(struct broker *broker)
+void redeliveries_turn(struct broker *broker, uint64_t work_end)
 {
-    for (struct timer *timer; (timer = timer_take_due(&broker->redeliveries, broker->now_ms)) != NULL;) {
+    while (broker->work < work_end) {
+        struct timer *timer = timer_take_due(&broker->redeliveries, broker->now_ms);
+        if (timer == NULL) return;
         struct cursor *cursor = container_of(timer, struct cursor, due);
         uint64_t next_ms = UINT64_MAX;
         for (uint32_t i = 0; i < cursor->readings_count; i++) {

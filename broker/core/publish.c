@@ -28,36 +28,50 @@ static bool take_pids(struct session *session, uint32_t count, uint64_t *first)
     return *first == 0 || use_up_pids(session, *first, count);
 }
 
+/* What waits for the disk, or behind what does. */
+static void check_window(struct session *session, bool waits)
+{
+    uint32_t window = session->broker->limits.pub_window_count;
+    if ((waits || acks_are_waiting(session)) && acks_unanswered(session) > window)
+        session_byef(session, MPS_PUB_WINDOW, "more than %u publishes wait for their answer", window);
+}
+
 static void refuse_one(struct session *session, uint64_t pid, mps_view topic, uint32_t code, const char *text)
 {
-    if (pid > 0) acks_error(session, pid, code, text);
-    else reply_msg_err(session, code, topic, text);
+    if (pid == 0) {
+        reply_msg_err(session, code, topic, text);
+        return;
+    }
+    acks_error(session, pid, code, text);
+    check_window(session, false);
 }
 
 /* These are answered once their batch is stored. */
 static void count_waiting(struct session *session, const struct ack_pending *acks)
 {
     acks_count(session, acks);
-    uint32_t window = session->broker->limits.pub_window_count;
-    if (acks->batch > 0 && acks_unanswered(session) > window)
-        session_byef(session, MPS_PUB_WINDOW, "more than %u publishes wait for their answer", window);
+    check_window(session, acks->batch > 0);
 }
 
-/* The next count messages came before, and were accepted: they are answered, when what they wait for is stored. */
-static void answer_known(struct session *session, uint32_t count)
+/* The next count messages came before, and were accepted: they are answered, when what they wait for is stored. Returns
+ * how many of them it came to, at least one. */
+static uint32_t answer_known(struct session *session, uint32_t count, uint64_t work_end)
 {
-    while (count > 0 && session->state == SESSION_READY) {
+    uint32_t taken = 0;
+    while (taken < count && session->state == SESSION_READY) {
+        if (taken > 0 && session->broker->work >= work_end) break;
         struct ack_pending acks = {.accepted_before = true};
         uint64_t pid = session->terms.pid;
-        uint32_t part = count;
+        uint32_t part = count - taken;
         acks.batch = acks_batch_of(session, pid, &part);
         acks.count = part;
         acks.last_pid = pid + part - 1;
         session->terms.pid += part;
         session->next_pid = session->terms.pid;
-        count -= part;
+        taken += part;
         count_waiting(session, &acks);
     }
+    return taken;
 }
 
 static bool next_is_known(const struct session *session, uint32_t *count)
@@ -69,7 +83,7 @@ void publish_refuse(struct session *session, mps_view topic, uint32_t code, cons
 {
     uint64_t pid;
     uint32_t one = 1;
-    if (next_is_known(session, &one)) answer_known(session, 1);
+    if (next_is_known(session, &one)) answer_known(session, 1, UINT64_MAX);
     else if (take_pids(session, 1, &pid)) refuse_one(session, pid, topic, code, text);
 }
 
@@ -78,7 +92,8 @@ static void refuse_run(struct session *session, const struct publish *publish, u
     uint64_t pid;
     uint32_t count = publish->run->count;
     if (!take_pids(session, count, &pid)) return;
-    for (uint32_t i = 0; i < count; i++) refuse_one(session, pid ? pid + i : 0, publish->topic, code, text);
+    for (uint32_t i = 0; i < count && session->state == SESSION_READY; i++)
+        refuse_one(session, pid ? pid + i : 0, publish->topic, code, text);
 }
 
 /* Messages of one topic that were taken, from first_pid on. last_seq: the position of the last one in the route's
@@ -163,12 +178,15 @@ static bool retain(struct broker *broker, const struct route *route, mps_view fr
     const char *what;
     mps_decode_msg(frame, &msg, &what); /* accepted when it came */
     if (msg.payload.len == 0) {
-        retained_clear(&broker->retained, msg.topic);
-        if (route->stream != NULL) keep_remove(broker, RECORD_RETAINED, msg.topic);
+        retained_forget(broker, msg.topic);
         return true;
     }
-    if (!retained_set(&broker->retained, msg.topic, frame, expires_ms, broker->limits.retained_bytes)) return false;
+    struct retained_value *value =
+        retained_set(&broker->retained, msg.topic, frame, expires_ms, broker->limits.retained_bytes);
+    if (value == NULL) return false;
     if (route->stream != NULL) retained_keep(broker, msg.topic, frame, expires_ms);
+    else if (value->is_kept) keep_remove(broker, RECORD_RETAINED, msg.topic); /* the topic was durable once */
+    value->is_kept = route->stream != NULL;
     return true;
 }
 
@@ -409,9 +427,9 @@ static uint32_t publish_again(struct session *session, const struct publish *pub
     uint32_t taken = 0, all = publish->run->count;
     while (taken < all && session->state == SESSION_READY) {
         uint32_t count = all - taken;
+        if (taken > 0 && session->broker->work >= work_end) break;
         if (next_is_known(session, &count)) {
-            answer_known(session, count);
-            taken += count;
+            taken += answer_known(session, count, work_end);
             continue;
         }
         uint32_t part = publish_part(session, publish, taken, count, work_end);

@@ -3,7 +3,7 @@
 #include "model.h"
 
 /* What a place in a stream has been shown in one call: positions, and what the pattern, the filter and times say of
- * each. */
+ * each. A look takes about as long as a step of broker.work. */
 #define LOOKS_A_TURN 8192u
 
 void reading_stop_waiting(struct reading *reading)
@@ -54,12 +54,21 @@ static bool takes_all(const struct reading *reading)
     return reading->takes_all && reading->survey == NULL;
 }
 
-/* Retention was faster. While it is only looked for what is of interest, nothing is told. */
+/* Retention was faster. What was not chosen is not missed. */
 static void pass_removed(struct reading *reading, struct subscription *sub)
 {
     uint64_t first = reading->stream->first;
-    if (reading->survey != NULL && !survey_is_done(reading->survey)) survey_pass(reading->survey, first);
-    else if (reading->next < first) push_gap(reading, sub, first, MPS_GAP_RETENTION, takes_all(reading));
+    if (reading->survey != NULL) reading->next = survey_next(reading->survey, reading->next);
+    if (reading->next < first) push_gap(reading, sub, first, MPS_GAP_RETENTION, takes_all(reading));
+    if (reading->survey != NULL) reading->next = survey_next(reading->survey, reading->next);
+}
+
+/* Whether it still looks for what is of interest. While it does, nothing is told. */
+static bool is_looking(struct reading *reading)
+{
+    if (reading->survey == NULL) return false;
+    if (!survey_is_done(reading->survey)) survey_pass(reading->survey, reading->stream->first);
+    return !survey_is_done(reading->survey);
 }
 
 /* ---- single messages ---------------------------------------------------------------------------------------- */
@@ -193,7 +202,7 @@ static enum reading_result take_each(struct reading *reading, struct subscriptio
         msgs_most -= len > 0;
         off += frame.len;
     }
-    broker->work += looks / 16;
+    broker->work += looks;
     return READING_SOME;
 }
 
@@ -215,9 +224,17 @@ static enum reading_result look_through(struct reading *reading, struct chunk *c
         if (matches(reading, &frame)) survey_see(survey, seq, frame.msg.topic);
         off += frame.len;
     }
-    broker->work += looks / 16;
+    broker->work += looks;
     survey_pass(survey, seq);
     return READING_PAUSE;
+}
+
+/* What was looked for is sent: its memory is for others. What is in the outlet may come back. */
+static void drop_survey(struct reading *reading, const struct subscription *sub)
+{
+    if (reading->survey == NULL || sub->outlet->count > 0 || !survey_is_over(reading->survey, reading->next)) return;
+    survey_free(reading->survey);
+    reading->survey = NULL;
 }
 
 /* ---- all together ------------------------------------------------------------------------------------------- */
@@ -239,9 +256,9 @@ enum reading_result reading_take(struct reading *reading, struct subscription *s
                                  uint64_t msgs_most)
 {
     struct stream *stream = reading->stream;
-    pass_removed(reading, sub);
-    bool looking = reading->survey != NULL && !survey_is_done(reading->survey);
-    if (!looking && reading->survey != NULL) reading->next = survey_next(reading->survey, reading->next);
+    drop_survey(reading, sub);
+    bool looking = is_looking(reading);
+    if (!looking) pass_removed(reading, sub);
     uint64_t position = looking ? survey_at(reading->survey) : reading->next;
     if (position >= stream->stored) {
         reading_wait(reading, &stream->tail);

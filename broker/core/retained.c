@@ -88,18 +88,19 @@ void retained_free(struct retained *retained)
     heap_free(&retained->expiries);
 }
 
-bool retained_set(struct retained *retained, mps_view topic, mps_view frame, uint64_t expires_ms, uint64_t bytes_max)
+struct retained_value *retained_set(struct retained *retained, mps_view topic, mps_view frame, uint64_t expires_ms,
+                                    uint64_t bytes_max)
 {
     struct retained_value *value = find(retained, topic);
     uint64_t before = value ? cost(topic.len, value->run->len) : 0, after = cost(topic.len, frame.len);
-    if (retained->bytes - before + after > bytes_max) return false;
+    if (retained->bytes - before + after > bytes_max) return NULL;
     if (value != NULL) {
         leave_order(retained, value);
         retained->frame_bytes -= value->run->len;
         run_unref(retained->runs, value->run);
     } else {
         value = malloc(sizeof *value + topic.len);
-        if (value == NULL) return false;
+        if (value == NULL) return NULL;
         *value = (struct retained_value){.len = (uint8_t)topic.len};
         timer_init(&value->expiry);
         memcpy(value->topic, topic.ptr, topic.len);
@@ -111,19 +112,21 @@ bool retained_set(struct retained *retained, mps_view topic, mps_view frame, uin
     else timer_set(&retained->expiries, &value->expiry, expires_ms);
     retained->frame_bytes += frame.len;
     retained->bytes += after - before;
-    return true;
+    return value;
 }
 
-void retained_clear(struct retained *retained, mps_view topic)
+bool retained_clear(struct retained *retained, mps_view topic)
 {
     struct retained_value *value = find(retained, topic);
+    bool is_kept = value != NULL && value->is_kept;
     if (value != NULL) free_value(retained, value);
+    return is_kept;
 }
 
-void retained_expire(struct retained *retained, uint64_t now_ms)
+struct retained_value *retained_due(struct retained *retained, uint64_t now_ms)
 {
-    for (struct timer *timer; (timer = timer_take_due(&retained->expiries, now_ms)) != NULL;)
-        free_value(retained, container_of(timer, struct retained_value, expiry));
+    if (timer_next_ms(&retained->expiries) > now_ms || retained->expiries.count == 0) return NULL;
+    return container_of(retained->expiries.timers[0], struct retained_value, expiry);
 }
 
 void snapshot_begin(struct snapshot *snapshot, struct retained *retained, mps_view pattern)

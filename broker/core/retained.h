@@ -18,6 +18,7 @@ struct retained_value {
     uint64_t version;                   /* when it was set: a count of all changes */
     struct run *run;                    /* the MSG frame */
     struct timer expiry;                /* in .expiries, if its time is limited */
+    bool is_kept;                       /* it is a record in the store, too */
     uint8_t len;
     uint8_t topic[];
 };
@@ -42,11 +43,11 @@ struct retained {
 
 void retained_init(struct retained *retained, struct run_pool *runs, uint64_t seed);
 void retained_free(struct retained *retained);
-/* Keeps a copy of this MSG frame as the topic's value; a value that was there goes. Returns false, and keeps the old
+/* Keeps a copy of this MSG frame as the topic's value; a value that was there goes. Returns NULL, and keeps the old
  * one, if the whole would exceed bytes_max. expires_ms: when it goes by itself; UINT64_MAX: never. */
-bool retained_set(struct retained *retained, mps_view topic, mps_view frame, uint64_t expires_ms, uint64_t bytes_max);
-void retained_clear(struct retained *retained, mps_view topic);
-void retained_expire(struct retained *retained, uint64_t now_ms); /* what is due goes */
+struct retained_value *retained_set(struct retained *retained, mps_view topic, mps_view frame, uint64_t expires_ms, uint64_t bytes_max);
+bool retained_clear(struct retained *retained, mps_view topic); /* returns whether the value was a record, too */
+struct retained_value *retained_due(struct retained *retained, uint64_t now_ms); /* one that is to go; NULL: none is */
 
 /* Begins a walk at the front, or for a topic without wildcard at its value. */
 void snapshot_begin(struct snapshot *snapshot, struct retained *retained, mps_view pattern);

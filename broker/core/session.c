@@ -173,6 +173,7 @@ void session_writable(struct session *session)
 {
     if (session->state == SESSION_DEAD) return;
     session->blocked = false;
+    cursors_unpark(session);
     session_dirty(session);
     group_session_ready(session);
     if (session->paused) session_hold(session); /* it reads our answers again */

@@ -8,6 +8,7 @@
 #ifndef BROKER_STREAMS_H
 #define BROKER_STREAMS_H
 
+#include "hash.h"
 #include "heap.h"
 #include "list.h"
 #include "slab.h"
@@ -92,12 +93,11 @@ struct block {
     uint8_t *bytes;
 };
 
-struct kept;                   /* a change of a record */
-
 struct batch {
     uint64_t number;
     struct block *blocks, *last_block;
-    struct kept *kept, *last_kept;
+    struct list kept;          /* changes of records, one of each; and trims */
+    struct hash kept_index;    /* of the records, by kind and key */
     struct store_batch asked;  /* while it is committed */
 };
 
@@ -111,7 +111,8 @@ struct commit {
     bool is_failing;           /* the last commit failed */
     uint64_t lazy_ms;          /* monotonic; what gathers is due then at the latest; UINT64_MAX: nothing does */
     uint64_t retry_ms;         /* after a failure: not before */
-    uint64_t waiting_bytes;    /* of both batches */
+    uint64_t waiting_bytes;    /* of messages in both batches, */
+    uint64_t kept_bytes;       /* and of records */
     struct list awaiting;      /* answers of sessions that wait for a commit */
     struct list keeping;       /* cursors that changed */
     struct list publishing;    /* what sessions remember of their publishing and is to be recorded */
@@ -156,7 +157,8 @@ struct stream *stream_new(struct broker *broker, uint32_t number, mps_view name)
 void streams_free(struct broker *broker);
 
 /* commit.c */
-bool commit_is_full(const struct broker *broker);        /* publishers should wait */
+bool commit_is_full(const struct broker *broker);        /* publishers should wait, */
+bool commit_has_many(const struct broker *broker);       /* and who asks for more records */
 uint64_t chunk_retry_turn(struct broker *broker);        /* reads that failed are tried again; when to call again */
 uint64_t commit_turn(struct broker *broker);             /* begins what is due; returns when to call again */
 void commit_due(struct broker *broker);                  /* something waits for what gathers */

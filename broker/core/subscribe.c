@@ -152,6 +152,8 @@ static bool grants(struct session *session, const struct mps_sub *in, enum mps_c
     else if (unreadable != NULL) refuse(session, in->sid, unreadable_code, "%s", unreadable);
     else if (sub != NULL && mailbox_change_error(box_of(sub), in->options.policy) != NULL)
         refuse(session, in->sid, MPS_BAD_OPTION, "%s", mailbox_change_error(box_of(sub), in->options.policy));
+    else if (session_is_kept(session) && commit_has_many(session->broker))
+        refuse(session, in->sid, MPS_QUOTA, "too many changes of sessions wait for the disk, try again later");
     else if (sub == NULL && count >= max_subs)
         refuse(session, in->sid, MPS_TOO_MANY_SUBS, "the limit of %u subscriptions of a connection is reached",
                max_subs);

@@ -59,6 +59,25 @@ static void free_topics(struct survey *survey)
     hash_free(&survey->topics);
 }
 
+static void turn_round(uint64_t *numbers, uint64_t count)
+{
+    for (uint64_t i = 0; i < count / 2; i++) {
+        uint64_t other = numbers[i];
+        numbers[i] = numbers[count - 1 - i];
+        numbers[count - 1 - i] = other;
+    }
+}
+
+/* The ring from its oldest one on. */
+static void straighten(struct survey *survey)
+{
+    survey->count = survey->seen < survey->most ? survey->seen : survey->most;
+    uint64_t oldest = survey->seen > survey->most ? survey->seen % survey->most : 0;
+    turn_round(survey->chosen, oldest);
+    turn_round(survey->chosen + oldest, survey->count - oldest);
+    turn_round(survey->chosen, survey->count);
+}
+
 static void finish(struct survey *survey)
 {
     survey->is_done = true;
@@ -69,10 +88,10 @@ static void finish(struct survey *survey)
              node = hash_next(&survey->topics, node))
             survey->chosen[survey->count++] = container_of(node, struct topic_place, in_topics)->seq;
         free_topics(survey);
+        if (survey->count > 1) qsort(survey->chosen, survey->count, sizeof survey->chosen[0], by_number);
     } else {
-        survey->count = survey->seen < survey->most ? survey->seen : survey->most;
+        straighten(survey);
     }
-    if (survey->count > 1) qsort(survey->chosen, survey->count, sizeof survey->chosen[0], by_number);
 }
 
 struct survey *survey_new(struct broker *broker, const struct mps_from *from, uint64_t first, uint64_t end)
@@ -144,6 +163,11 @@ void survey_see(struct survey *survey, uint64_t seq, mps_view topic)
     if (seq >= survey->end) return;
     if (survey->per_topic) see_topic(survey, seq, topic);
     else survey->chosen[survey->seen++ % survey->most] = seq;
+}
+
+bool survey_is_over(const struct survey *survey, uint64_t position)
+{
+    return survey->is_done && position >= survey->end;
 }
 
 uint64_t survey_next(const struct survey *survey, uint64_t position)

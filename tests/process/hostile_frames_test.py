@@ -204,8 +204,9 @@ class Frames(HostileTest):
         self.assert_kept(frame(STAT, 5), (ERR, BAD_OPTION))
 
     def test_options_that_are_not_served(self):
-        for options in ({"policy": "spill"}, {"policy": "nonsense"}, {"policy": 5}, {"ack": "upto"}, {"ack": "each"},
-                        {"durable": True}, {"then": "latest"}, {"then": "block"}, {"then": "spill"}, {"block_ms": 0},
+        for options in ({"policy": "nonsense"}, {"policy": 5}, {"ack": "all"}, {"ack": 1}, {"ack_ms": 0}, {"ack_ms": -1},
+                        {"max_tries": 0}, {"inflight": 0}, {"inflight": "1"}, {"durable": 1}, {"from": "old"},
+                        {"from": ["last"]}, {"from": ["seq", 64]}, {"from": ["seq", 64, 2**53]}, {"then": "latest"}, {"then": "block"}, {"then": "spill"}, {"block_ms": 0},
                         {"block_ms": -1}, {"credit": -1}, {"credit": "1"}, {"max_msgs": 0}, {"max_msgs": -1},
                         {"max_msgs": "1"}, {"max_bytes": 0}, {"retained": 3}, {"group": 5}, {"group": ""},
                         {"group": "a/b"}, {"group": "x" * 65}, {"group": "g", "policy": "close"},
@@ -213,8 +214,9 @@ class Frames(HostileTest):
             self.assert_kept(frame(SUB, 1, "a", options), (SUBACK, 1, BAD_OPTION))
         for text in "a >", "", "(" * 500, "a == 1 " * 200, "\"unended":
             self.assert_kept(frame(SUB, 1, "a", {"filter": text}), (SUBACK, 1, BAD_FILTER))
-        for start in "all", ["last", 5], ["ago", 1000], "last_per_topic", "acked":
-            self.assert_kept(frame(SUB, 1, "a", {"from": start}), (SUBACK, 1, NO_HISTORY))
+        for options in ({"from": "all"}, {"from": ["last", 5]}, {"from": ["ago", 1000]}, {"from": "last_per_topic"},
+                        {"from": "acked"}, {"ack": "upto"}, {"ack": "each"}):
+            self.assert_kept(frame(SUB, 1, "a", options), (SUBACK, 1, NO_HISTORY))
         self.assert_kept(frame(SUB, 1, "a", {"from": "new", "retained": 2}), (SUBACK, 1, 0))
 
     def test_levels_that_are_not_served(self):

@@ -1,0 +1,238 @@
+/* What a client may do with streams and sessions that must not cost the others, memory that grows without end and
+ * records that stay; and what readers are told of what is gone. */
+#include "broker_stage.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* The core's own data, to see what it keeps. */
+#include "../../broker/core/model.h"
+
+#define EACH                                                                                      \
+    (struct mps_sub_options)                                                                      \
+    {                                                                                             \
+        .given = MPS_SUB_ACK | MPS_SUB_FROM, .ack = MPS_ACK_EACH, .from = {.kind = MPS_FROM_ALL } \
+    }
+#define DURABLE_GROUP                                                                                 \
+    (struct mps_sub_options)                                                                          \
+    {                                                                                                 \
+        .given = MPS_SUB_ACK | MPS_SUB_DURABLE | MPS_SUB_GROUP, .ack = MPS_ACK_EACH, .durable = true, \
+        .group = mps_text("g")                                                                        \
+    }
+
+static struct stage *with_stream(void **state)
+{
+    struct stage *stage = *state;
+    stage_start_stored(stage, "d/#");
+    stage_hello(stage, 'p', (struct mps_hello){.id = mps_text("p")});
+    stage_words(stage, 'p');
+    return stage;
+}
+
+static void publish(struct stage *stage, uint32_t count, const char *text)
+{
+    for (uint32_t i = 0; i < count; i++) stage_msg(stage, 'p', "d/a", text);
+}
+
+static void ack_one(struct stage *stage, uint64_t seq)
+{
+    uint8_t room[32];
+    struct mps_out out = mps_out_open(room, sizeof room);
+    mps_encode_ack(&out, &(struct mps_ack){.sid = 1, .stream = 64, .seq = seq, .kind = 1});
+    stage_send(stage, 'a', &out);
+}
+
+static const struct reading *first_reading(const struct stage *stage)
+{
+    return container_of(stage->broker->streams[0]->readings.first, struct reading, in_readings);
+}
+
+/* One message that nobody can handle stays open; all behind it are done with. */
+static void what_is_done_with_behind_an_open_message_takes_no_memory(void **state)
+{
+    struct stage *stage = with_stream(state);
+    stage_hello(stage, 'a', (struct mps_hello){.id = mps_text("a")});
+    stage_sub(stage, 'a', 1, "d/#", EACH);
+    for (uint64_t seq = 1; seq <= 5000; seq++) {
+        publish(stage, 1, "x");
+        if (seq != 1) ack_one(stage, seq);
+    }
+    assert_int_equal(first_reading(stage)->open_count, 1);
+    assert_in_range(first_reading(stage)->cap, 1, 512);
+    ack_one(stage, 7); /* still known to be done with */
+    stage_words(stage, 'a');
+    stage_pass(stage, 30000);
+    stage_expect(stage, 'a', "for 1 flags 4 at 64-1 | d/a=x");
+    ack_one(stage, 1);
+    assert_int_equal(first_reading(stage)->count, 0);
+    assert_int_equal(stage->broker->pending_count, 0);
+}
+
+/* Who reads nothing has nothing fetched. */
+static void a_link_that_is_full_keeps_nothing_of_streams(void **state)
+{
+    struct stage *stage = with_stream(state);
+    publish(stage, 20, "x");
+    stage_hello(stage, 'a', (struct mps_hello){.id = mps_text("a")});
+    stage_words(stage, 'a');
+    stage_room(stage, 'a', 1);
+    for (uint32_t sid = 1; sid <= 50; sid++) stage_sub(stage, 'a', sid, "d/#", EACH);
+    assert_in_range(stage->broker->pending_count, 0, 20);
+    stage_room(stage, 'a', STAGE_ROOM);
+    assert_int_equal(stage->broker->pending_count, 50 * 20);
+}
+
+static void answers_of_level_1_behind_the_disk_count_as_unanswered(void **state)
+{
+    struct stage *stage = *state;
+    stage->limits.pub_window_count = 10;
+    with_stream(state);
+    memory_store_hold(stage->gate.inner, true, false);
+    stage_pub(stage, 'p', 1, 2);
+    publish(stage, 1, "x");
+    stage_pub(stage, 'p', 2, 1);
+    for (int i = 0; i < 9; i++) stage_msg(stage, 'p', "t", "x");
+    stage_expect(stage, 'p', "");
+    stage_msg(stage, 'p', "t/+", "x"); /* refused, which has to wait, too */
+    stage_expect(stage, 'p', "bye 107 | end");
+}
+
+static void a_retained_value_that_expires_is_no_record(void **state)
+{
+    struct stage *stage = with_stream(state);
+    uint8_t room[64], props_room[16];
+    struct mps_out out = mps_out_open(room, sizeof room), props = mps_out_open(props_room, sizeof props_room);
+    mps_put_map(&props, 1);
+    mps_put_uint(&props, MPS_PROP_TTL_MS);
+    mps_put_uint(&props, 100);
+    mps_encode_pub(&out, &(struct mps_pub){0, MPS_PUB_RETAIN});
+    mps_encode_msg(&out, &(struct mps_msg){mps_text("d/a"), mps_out_view(&props), mps_text("x")});
+    stage_send(stage, 'p', &out);
+    stage_pass(stage, 60);
+    assert_int_equal(memory_disk_records(stage->disk, RECORD_RETAINED), 1);
+    stage_pass(stage, 200);
+    assert_int_equal(memory_disk_records(stage->disk, RECORD_RETAINED), 0);
+}
+
+/* Of a topic that is not durable any more, the value of then must not come back. */
+static void a_retained_value_of_a_stream_that_was_is_no_record_when_it_changes(void **state)
+{
+    struct stage *stage = with_stream(state);
+    uint8_t room[64];
+    for (int life = 0; life < 2; life++) {
+        struct mps_out out = mps_out_open(room, sizeof room);
+        mps_encode_pub(&out, &(struct mps_pub){0, MPS_PUB_RETAIN});
+        mps_encode_msg(&out,
+                       &(struct mps_msg){.topic = mps_text("d/a"), .payload = mps_text(life == 0 ? "old" : "new")});
+        stage_send(stage, 'p', &out);
+        stage_pass(stage, 60);
+        assert_int_equal(memory_disk_records(stage->disk, RECORD_RETAINED), life == 0);
+        stage_stop(stage);
+        stage_start_stored(stage, "e/#");
+        stage_hello(stage, 'p', (struct mps_hello){.id = mps_text("p")});
+    }
+    stage_sub(stage, 'p', 1, "d/a", (struct mps_sub_options){0});
+    assert_null(strstr(stage_words(stage, 'p'), "old"));
+}
+
+/* Each change of a record waits once, however often the disk fails. */
+static void changes_of_one_record_wait_as_one(void **state)
+{
+    struct stage *stage = with_stream(state);
+    stage_hello(stage, 'a', (struct mps_hello){.id = mps_text("a"), .sess_s = 60});
+    stage_pass(stage, 100);
+    memory_store_fail_commits(stage->gate.inner, STORE_FULL, 1000);
+    for (int i = 0; i < 200; i++) {
+        stage_sub(stage, 'a', 1, "t", (struct mps_sub_options){0});
+        stage_unsub(stage, 'a', 1);
+        if (i % 50 == 0) stage_pass(stage, 100);
+    }
+    assert_in_range(stage->broker->commit.kept_bytes, 1, 1000);
+    stage_cut(stage, 'a');
+    stage_hello(stage, 'a', (struct mps_hello){.id = mps_text("a")});
+    memory_store_fail_commits(stage->gate.inner, STORE_FULL, 0);
+    stage_pass(stage, 200);
+    assert_int_equal(memory_disk_records(stage->disk, RECORD_SESSION), 0);
+    assert_int_equal(memory_disk_records(stage->disk, RECORD_SUBSCRIPTION), 0);
+    assert_int_equal(stage->broker->commit.kept_bytes, 0);
+}
+
+static void a_publishers_record_goes_although_the_disk_fails(void **state)
+{
+    struct stage *stage = with_stream(state);
+    stage_hello(stage, 'a', (struct mps_hello){.id = mps_text("a"), .sess_s = 60, .boot = 5});
+    stage_pub(stage, 'a', 1, 2);
+    stage_msg(stage, 'a', "d/a", "x");
+    stage_pass(stage, 100);
+    assert_int_equal(memory_disk_records(stage->disk, RECORD_PUBLISHER), 1);
+    memory_store_fail_commits(stage->gate.inner, STORE_FAILED, 1);
+    stage_cut(stage, 'a');
+    stage_hello(stage, 'a', (struct mps_hello){.id = mps_text("a")});
+    stage_pass(stage, 500);
+    assert_int_equal(memory_disk_records(stage->disk, RECORD_PUBLISHER), 0);
+}
+
+/* What a group's place was to be before the disk failed is nobody's any more. */
+static void a_groups_place_is_not_behind_what_is_stored(void **state)
+{
+    struct stage *stage = with_stream(state);
+    publish(stage, 1, "first");
+    memory_store_hold(stage->gate.inner, true, false);
+    stage_pub(stage, 'p', 1, 2);
+    publish(stage, 3, "wait"); /* the first of them will be refused */
+    stage_hello(stage, 'a', (struct mps_hello){.id = mps_text("a")});
+    stage_sub(stage, 'a', 1, "d/#", DURABLE_GROUP);
+    stage_cut(stage, 'a');
+    memory_store_fail_commits(stage->gate.inner, STORE_FAILED, 1);
+    memory_store_hold(stage->gate.inner, false, false);
+    memory_store_finish_commit(stage->gate.inner);
+    stage_pass(stage, 200);
+    publish(stage, 3, "next");
+    stage_pass(stage, 200);
+    stage_hello(stage, 'a', (struct mps_hello){.id = mps_text("a")});
+    stage_words(stage, 'a');
+    stage_sub(stage, 'a', 1, "d/#", DURABLE_GROUP);
+    stage_expect(stage, 'a',
+                 "suback 1 | mark 1 1 | for 1 at 64-2 | d/a=wait | d/a=wait | d/a=next | d/a=next | d/a=next");
+}
+
+/* What is looked for before anything is sent may be gone when that is done. */
+static void what_retention_removed_meanwhile_is_not_damaged(void **state)
+{
+    struct stage *stage = with_stream(state);
+    struct stream *stream = stage->broker->streams[0];
+    struct mps_sub_options last = {.given = MPS_SUB_FROM, .from = {.kind = MPS_FROM_LAST, .number = 3}};
+    publish(stage, 5, "x");
+    chunks_forget_below(stream, UINT64_MAX);
+    memory_store_hold(stage->gate.inner, false, true);
+    stage_hello(stage, 'a', (struct mps_hello){.id = mps_text("a")});
+    stage_words(stage, 'a');
+    stage_sub(stage, 'a', 1, "d/b", last);
+    stream->max_msgs = 1;
+    publish(stage, 5, "x");
+    memory_store_hold(stage->gate.inner, false, false);
+    while (memory_store_finish_read(stage->gate.inner, 0)) continue;
+    stage_pass(stage, 100);
+    assert_int_equal(stream->first, 10);
+    stage_expect(stage, 'a', "suback 1 | mark 1 1 | gap 1 x? reason 5 at 64-6..9 | mark 1 2");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(what_is_done_with_behind_an_open_message_takes_no_memory, stage_set_up,
+                                        stage_tear_down),
+        cmocka_unit_test_setup_teardown(a_link_that_is_full_keeps_nothing_of_streams, stage_set_up, stage_tear_down),
+        cmocka_unit_test_setup_teardown(answers_of_level_1_behind_the_disk_count_as_unanswered, stage_set_up,
+                                        stage_tear_down),
+        cmocka_unit_test_setup_teardown(a_retained_value_that_expires_is_no_record, stage_set_up, stage_tear_down),
+        cmocka_unit_test_setup_teardown(a_retained_value_of_a_stream_that_was_is_no_record_when_it_changes,
+                                        stage_set_up, stage_tear_down),
+        cmocka_unit_test_setup_teardown(changes_of_one_record_wait_as_one, stage_set_up, stage_tear_down),
+        cmocka_unit_test_setup_teardown(a_publishers_record_goes_although_the_disk_fails, stage_set_up,
+                                        stage_tear_down),
+        cmocka_unit_test_setup_teardown(a_groups_place_is_not_behind_what_is_stored, stage_set_up, stage_tear_down),
+        cmocka_unit_test_setup_teardown(what_retention_removed_meanwhile_is_not_damaged, stage_set_up, stage_tear_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -66,6 +66,7 @@ void readers_ack(struct conn *conn, const struct action *action)
         return; /* done already */
     } else if (action->ack_kind == MPS_ACKED_AGAIN) {
         pending->is_dead |= pending->tries >= reader->max_tries;
+        if (reader->is_shared) pending->sub = NULL; /* it is nobody's now */
         refuse(pending, model->world->now_ms, action->delay_ms);
     } else {
         if (action->ack_kind == MPS_ACKED_NEVER) bury(model, place->log, pending, true);

@@ -109,13 +109,16 @@ static void write_hello(struct client *client)
             ? (rng_percent(rng, 80) ? client->scene->rx_max
                                     : rng_between(rng, 20, 1 + 2 * client->scene->payload_usual + 60))
             : 0;
-    hello.ka_s = action.ka_s = rng_percent(rng, 40) ? rng_between(rng, 1, 20) : 0;
     hello.half = action.half = rng_percent(rng, 30);
     hello.sess_s = rng_percent(rng, 10) ? 60 : 0;
     hello.boot = rng_percent(rng, 10) ? 77 : 0;
     static uint8_t will_room[MPS_HELLO_FRAME_MAX];
     struct mps_out will = mps_out_open(will_room, sizeof will_room);
-    if (action.code == 0 && rng_percent(rng, client->scene->will_percent)) {
+    /* When a publisher that is held is silent for too long is open: so nothing may hang on it. */
+    bool will_given = action.code == 0 && rng_percent(rng, client->scene->will_percent);
+    bool ka_given = rng_percent(rng, 40) && !(will_given && client->scene->blocks);
+    hello.ka_s = action.ka_s = ka_given ? rng_between(rng, 1, 20) : 0;
+    if (will_given) {
         put_will(client, &will, &action);
         hello.will = mps_out_view(&will);
     } else if (action.code == 0 && rng_percent(rng, 1)) {
@@ -155,11 +158,18 @@ void client_open(struct client *client, struct scene *scene, struct conn *conn)
     client->lingers = rng_percent(scene->rng, 10);
 }
 
+/* The broker may have closed it for its silence by now, when it was not read from for a while: then it is silent. */
+static bool may_be_dead(const struct conn *conn)
+{
+    uint64_t silent_ms = conn->model->world->now_ms - conn->last_read_ms;
+    return conn->was_drawn_out && conn->ka_ms > 0 && silent_ms >= conn->ka_ms + conn->ka_ms / 2;
+}
+
 void client_act(struct client *client)
 {
     struct scene *scene = client->scene;
     struct rng *rng = scene->rng;
-    if (client->over || client->bye_read || client->conn->link->closed) return;
+    if (client->over || client->bye_read || client->conn->link->closed || may_be_dead(client->conn)) return;
     if (!client->hello_sent) {
         if (rng_percent(rng, 3)) odd_first(client);
         else write_hello(client);

@@ -269,7 +269,7 @@ struct model_topic {
         bool set;
         uint32_t message;
         uint64_t dies_ms;      /* Unix time */
-    } running, kept;           /* of a durable topic: in the commit under way, and on the platter */
+    } last, running, kept;     /* of a durable topic: set last, in the commit under way, and on the platter */
 };
 
 /* A will that is due later. */

@@ -25,10 +25,23 @@ struct model_place *reader_place(struct model_reader *reader, uint64_t stream)
     return NULL;
 }
 
-uint32_t place_inflight(const struct model_place *place, const struct model_sub *sub)
+/* The GAP for it may be on its way. */
+static bool may_be_given_up(const struct model_place *place, const struct model_pending *pending)
+{
+    const struct log_entry *entry = &place->log->entries[pending->entry];
+    const struct model *model = place->log->model;
+    if (pending->due_ms > model->world->now_ms) return pending->is_dead;
+    return pending->is_dead || pending->tries >= pending->tries_most || log_may_be_gone(place->log, entry) ||
+           entry->damaged || model->messages[entry->message].ttl_ms != QUEUE_NO_TTL;
+}
+
+uint32_t place_inflight(const struct model_place *place, const struct model_sub *sub, bool surely)
 {
     uint32_t count = 0;
-    for (uint32_t i = 0; i < place->pending_count; i++) count += place->pending[i].sub == sub;
+    for (uint32_t i = 0; i < place->pending_count; i++) {
+        const struct model_pending *pending = &place->pending[i];
+        count += pending->sub == sub && !(surely && may_be_given_up(place, pending));
+    }
     return count;
 }
 
@@ -52,11 +65,12 @@ static bool need_not_come(const struct model_reader *reader, struct model_place 
     const struct log_entry *entry = &place->log->entries[i];
     if (entry->state == ENTRY_GONE || i < place->from || (*place_mark(place, i) & PLACE_HANDLED)) return true;
     if (i < place->chosen_until && !(*place_mark(place, i) & PLACE_CHOSEN)) return true;
+    bool removed = log_may_be_gone(place->log, entry);
+    if (!place->asks_by_position && entry->position < place->first_owed) return true;
     bool begins = place->looks_first || place->since_ms > 0 || !place->is_told; /* perhaps only behind the hole */
     if (entry->state == ENTRY_LOST) return i < place->there_until && begins && !place->asks_by_position;
     if (entry->state != ENTRY_STORED) return false;
-    if (!place->asks_by_position && entry->position < place->first_owed) return true;
-    if (!place->is_told && !place->asks_by_position && log_may_be_gone(place->log, entry)) return true;
+    if (removed && !place->asks_by_position && (!place->is_told || i < place->chosen_until)) return true;
     return i < place->vague_until || !matches(reader, place, i, filter) || entry->time_ms < place->since_ms;
 }
 
@@ -78,7 +92,7 @@ void place_move(struct model_place *place, uint64_t position)
     place->marks = NULL;
     place->marks_cap = 0;
     place->asks_by_position = true;
-    place->first = position > log->next ? log->next : position > 0 ? position : 1;
+    place->first = position > log->stored ? log->stored : position > 0 ? position : 1;
     place->next = place->from = position >= log->next ? log->count : log_from(log, position);
     place->chosen_until = 0;
     place->since_ms = 0;
@@ -129,7 +143,7 @@ static void first_time(const struct coming *c)
         COMING_FAIL(c, "came with flags %u and tries %u, due are %u", flags, c->conn->for_tries, replay);
     if (*place_mark(place, c->entry) & PLACE_HANDLED) COMING_FAIL(c, "came again, or after its GAP%s", "");
     if (!matches(c->reader, place, c->entry, c->filter)) COMING_FAIL(c, "came, but does not match%s", "");
-    bool is_chosen = c->entry >= place->chosen_until || (*place_mark(place, c->entry) & (PLACE_CHOSEN | PLACE_ALLOWED));
+    bool is_chosen = c->entry >= place->chosen_until || c->entry < place->vague_until || (*place_mark(place, c->entry) & (PLACE_CHOSEN | PLACE_ALLOWED));
     if (c->entry < place->from || !is_chosen) COMING_FAIL(c, "came, but is before what was asked for%s", "");
     if (has_expired(entry, message_of(place, c->entry), now_ms)) COMING_FAIL(c, "came after its time%s", "");
     check_order(c, false);
@@ -139,7 +153,7 @@ static void first_time(const struct coming *c)
     GROW(place->pending, place->pending_count, place->pending_cap);
     uint64_t due_ms = now_ms + c->reader->ack_ms;
     place->pending[place->pending_count++] =
-        (struct model_pending){.entry = c->entry, .tries = 1, .due_ms = due_ms, .must_ms = due_ms, .sub = c->sub};
+        (struct model_pending){.entry = c->entry, .tries = 1, .tries_most = c->reader->max_tries, .due_ms = due_ms, .must_ms = due_ms, .sub = c->sub};
 }
 
 static void once_more(const struct coming *c, struct model_pending *pending)
@@ -154,6 +168,7 @@ static void once_more(const struct coming *c, struct model_pending *pending)
     if (pending->tries >= c->reader->tries_most)
         COMING_FAIL(c, "came for the %u. time, max_tries is %llu", pending->tries + 1, ULL(c->reader->tries_most));
     pending->tries++;
+    pending->tries_most = c->reader->max_tries;
     pending->sub = c->sub;
     pending->due_ms = pending->must_ms = now_ms + c->reader->ack_ms;
 }
@@ -161,7 +176,7 @@ static void once_more(const struct coming *c, struct model_pending *pending)
 static void check_inflight(const struct coming *c)
 {
     uint64_t inflight = 0;
-    for (uint32_t i = 0; i < c->reader->places_count; i++) inflight += place_inflight(&c->reader->places[i], c->sub);
+    for (uint32_t i = 0; i < c->reader->places_count; i++) inflight += place_inflight(&c->reader->places[i], c->sub, true);
     if (c->reader->ack != MPS_ACK_NONE && inflight > c->reader->inflight_most)
         COMING_FAIL(c, "came, with it %llu are unacknowledged, inflight is %llu", ULL(inflight),
                     ULL(c->reader->inflight_most));
@@ -243,7 +258,7 @@ static void miss_one(const struct coming *c, const struct mps_gap *gap)
     if (gap->has_count && !is_hole && !matches(c->reader, place, c->entry, c->filter))
         COMING_FAIL(c, "does not match, but is counted as lost for reason %u", gap->reason);
     if (*place_mark(place, c->entry) & PLACE_HANDLED) COMING_FAIL(c, "is told as missing, but came%s", "");
-    if (c->entry < place->from && !is_hole && !place->asks_by_position)
+    if (c->entry < place->from && !is_hole && !place->asks_by_position && place->since_ms == 0)
         COMING_FAIL(c, "is told as missing, but is before what was asked for%s", "");
     *place_mark(place, c->entry) |= PLACE_HANDLED;
 }
@@ -262,7 +277,7 @@ static void check_count(const struct coming *c, const struct mps_gap *gap)
 static void give_up(const struct coming *c, struct model_pending *pending, const struct mps_gap *gap)
 {
     uint64_t now_ms = c->conn->model->world->now_ms;
-    bool enough = pending->is_dead || pending->tries >= c->reader->max_tries;
+    bool enough = pending->is_dead || pending->tries >= c->reader->max_tries || pending->tries >= pending->tries_most;
     if (gap->reason == MPS_GAP_GAVE_UP ? !enough : !may_miss(c, gap->reason))
         COMING_FAIL(c, "is given up for reason %u after %u deliveries", gap->reason, pending->tries);
     if (pending->due_ms > now_ms && !pending->is_dead)

@@ -262,7 +262,7 @@ static bool may_publish(const struct client *client)
     if (!(client->flags & MPS_PUB_LEVEL_MASK)) return true;
     uint64_t window = client->scene->model->limits.pub_window_count;
     uint64_t waiting = client->next_pid - 1 - client->acked_pid;
-    return waiting < window && waiting < 4 * UNANSWERED_MAX;
+    return waiting < window && waiting < 2 * UNANSWERED_MAX;
 }
 
 static void write_bad_msg(struct client *client)

@@ -144,7 +144,7 @@ static void begin_at_position(const struct model_reader *reader, struct model_pl
         if (from->positions[2 * i] != log->number) continue;
         uint64_t seq = from->positions[2 * i + 1];
         place->asks_by_position = true;
-        place->first = seq > log->next ? log->next : seq > 0 ? seq : 1;
+        place->first = seq > log->stored ? log->stored : seq > 0 ? seq : 1; /* a commit that fails moves it back */
         place->next = place->from = seq >= log->next ? log->count : log_from(log, seq);
         return;
     }
@@ -248,7 +248,7 @@ void readers_drain(struct model_sub *sub)
 bool reader_has_room(const struct model_reader *reader, const struct model_sub *sub)
 {
     uint64_t inflight = 0;
-    for (uint32_t i = 0; i < reader->places_count; i++) inflight += place_inflight(&reader->places[i], sub);
+    for (uint32_t i = 0; i < reader->places_count; i++) inflight += place_inflight(&reader->places[i], sub, false);
     return inflight < reader->inflight;
 }
 

@@ -13,6 +13,7 @@ struct sub_options;
 /* A message that was sent and is to be acknowledged. */
 struct model_pending {
     uint32_t entry, tries;
+    uint64_t tries_most;      /* so often it was to be sent, when it was sent */
     uint64_t due_ms;          /* it may be sent again from then on */
     uint64_t must_ms;         /* and must be; NOT_DUE: the same as .due_ms */
     struct model_sub *sub;    /* who has it; NULL: nobody, any more */
@@ -96,7 +97,8 @@ void places_drained(struct conn *conn, struct model_sub *sub);
 /* Goes on over what need not come; the first entry that has to, or NO_ENTRY. */
 uint32_t place_owed(const struct model_reader *reader, struct model_place *place, int filter, uint32_t until);
 void place_move(struct model_place *place, uint64_t position); /* it stands there from now on */
-uint32_t place_inflight(const struct model_place *place, const struct model_sub *sub);
+/* What the subscription has not acknowledged. surely: without what may be given up just now. */
+uint32_t place_inflight(const struct model_place *place, const struct model_sub *sub, bool surely);
 
 /* ---- burials.c: what is acknowledged, and what is given up ---- */
 void readers_ack(struct conn *conn, const struct action *action);

@@ -51,6 +51,9 @@ void model_retain(struct model *model, uint32_t message_index)
     topic->message = message_index;
     bool dies = topic->set && message->ttl_ms != QUEUE_NO_TTL;
     topic->dies_ms = dies ? model->world->now_ms + (message->ttl_ms > 0 ? message->ttl_ms : 1) : NOT_DUE;
+    uint64_t wall_ms = world_wall_ms(model->world) - model->world->now_ms;
+    topic->last = (struct kept_value){
+        .set = topic->set, .message = message_index, .dies_ms = dies ? wall_ms + topic->dies_ms : NOT_DUE};
     mark_changed(model, index);
 }
 
@@ -63,13 +66,7 @@ static bool is_durable(struct model *model, const struct model_topic *topic)
 
 void values_commit(struct model *model)
 {
-    uint64_t now_ms = model->world->now_ms, wall_ms = world_wall_ms(model->world);
-    for (uint32_t i = 0; i < model->topics_count; i++) {
-        struct model_topic *topic = &model->topics[i];
-        uint64_t dies_ms = topic->dies_ms == NOT_DUE ? NOT_DUE : wall_ms + (topic->dies_ms - now_ms);
-        if (topic->set || topic->dies_ms == NOT_DUE) /* what has died by itself is not removed from there */
-            topic->running = (struct kept_value){.set = topic->set, .message = topic->message, .dies_ms = dies_ms};
-    }
+    for (uint32_t i = 0; i < model->topics_count; i++) model->topics[i].running = model->topics[i].last;
 }
 
 void values_committed(struct model *model)
@@ -86,7 +83,7 @@ void values_crash(struct model *model)
         topic->set = kept->set && kept->dies_ms > wall_ms && is_durable(model, topic);
         topic->message = kept->message;
         topic->dies_ms = kept->dies_ms == NOT_DUE ? NOT_DUE : now_ms + (kept->dies_ms - wall_ms);
-        topic->running = *kept;
+        topic->last = topic->running = *kept;
     }
 }
 

@@ -155,6 +155,16 @@ static void check_trim(struct model_log *log, const struct store_block *trim)
                    log->name, ULL(trim->first), ULL(log->may_be_gone));
 }
 
+/* The broker has input that it did not work on yet, after a flood. */
+static bool some_input_waits(const struct model *model)
+{
+    for (int i = 0; i < WORLD_LINKS_MAX; i++) {
+        const struct conn *conn = &model->conns[i];
+        if (conn->link != NULL && conn->link->session != NULL && !conn->link->reading && !conn->held) return true;
+    }
+    return false;
+}
+
 void logs_commit(void *observer, const struct store_batch *batch)
 {
     struct model *model = observer;
@@ -172,7 +182,7 @@ void logs_commit(void *observer, const struct store_batch *batch)
         if (model->trace && log->runs_from < log->waits_from)
             fprintf(stderr, "  commit %llu: %s from %llu on, %u messages\n", ULL(batch->number), log->name,
                     ULL(log->entries[log->runs_from].position), log->waits_from - log->runs_from);
-        if (log->waits_from < log->count)
+        if (log->waits_from < log->count && !some_input_waits(model))
             world_fail(model->world, "stream %s: %u messages that were accepted are not in the commit that begins",
                        log->name, log->count - log->waits_from);
     }

@@ -46,7 +46,8 @@ class Losses(CliTest):
         before_bytes = self.broker.resident_bytes()
         topic, slow = self.lose("--max-bytes", "1m", count=count)
         grown = self.broker.resident_bytes() - before_bytes
-        self.assertLess(grown, (96 if SANITIZED else 12) << 20)
+        # The queue's 1 MiB, twice for small messages, and the 16 MiB that a busy turn may take besides.
+        self.assertLess(grown, (96 if SANITIZED else 18) << 20)
         slow.process.send_signal(signal.SIGCONT)
         self.ok("pub", f"{topic}/end", "end")
         self.assertTrue(eventually(lambda: slow.stdout().endswith(b"\nend\n")

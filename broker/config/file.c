@@ -3,7 +3,7 @@
 #include <stdarg.h>
 #include <string.h>
 
-#include "config_settings.h"
+#include "settings.h"
 #include "nearest.h"
 
 static const char *const section_names[] = {"broker", "limits", STREAM, LISTENER, NULL};

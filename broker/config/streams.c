@@ -1,7 +1,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "config_settings.h"
+#include "settings.h"
 #include "wire.h"
 
 #define DURABLE "durable"

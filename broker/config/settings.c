@@ -1,4 +1,4 @@
-#include "config_settings.h"
+#include "settings.h"
 
 #include <errno.h>
 #include <inttypes.h>

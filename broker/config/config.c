@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "config_settings.h"
+#include "settings.h"
 #include "memory.h"
 
 #define KIB UINT64_C(1024)

@@ -1,5 +1,5 @@
 /* What the operator decides: limits, where to serve, and what is kept on disk. Read from a file in INI form, printed as
- * one. One table in config_settings.c says everything about a key; a new one is a row there. One thread. Streams are
+ * one. One table in settings.c says everything about a key; a new one is a row there. One thread. Streams are
  * allocated, nothing else; there is no way on without that memory. */
 #ifndef BROKER_CONFIG_H
 #define BROKER_CONFIG_H

@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "env.h"
+#include "peer.h"
 
 struct broker;
 struct session;
@@ -65,8 +66,9 @@ bool broker_store_idle(const struct broker *broker); /* nothing waits to be stor
 
 /* A connection was accepted. Returns NULL if there are too many: then write broker_full_frame() and close. */
 struct session *session_new(struct broker *broker, struct link *link);
-/* It comes from this machine and from the broker's own user or root: it may do what only the operator may. */
-void session_set_operator(struct session *session);
+/* Who is at the other end, before its first byte; without this call nothing is known of it. What is_own may do what only the
+ * operator may. Copied. */
+void session_set_peer(struct session *session, const struct peer *peer);
 /* A complete BYE frame for a connection that can't be served (static memory). */
 const uint8_t *broker_full_frame(size_t *len);
 

@@ -53,9 +53,9 @@ struct session *session_new(struct broker *broker, struct link *link)
     return session;
 }
 
-void session_set_operator(struct session *session)
+void session_set_peer(struct session *session, const struct peer *peer)
 {
-    session->is_operator = true;
+    session->is_operator = peer->is_own;
 }
 
 void session_set_state(struct session *session, enum session_state state)

@@ -181,17 +181,6 @@ static void set_options(int fd)
     setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
 }
 
-/* Whether the other end of a Unix socket is a process of the broker's own user or root's. */
-static bool is_operator(int fd)
-{
-    int domain = 0;
-    struct ucred peer;
-    socklen_t domain_len = sizeof domain, peer_len = sizeof peer;
-    return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &domain_len) == 0 && domain == AF_UNIX &&
-           getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &peer_len) == 0 && peer_len == sizeof peer &&
-           (peer.uid == geteuid() || peer.uid == 0);
-}
-
 int conn_open(struct server *server, int fd)
 {
     set_options(fd);
@@ -203,7 +192,9 @@ int conn_open(struct server *server, int fd)
         server->links_count++;
         link->session = session_new(server->broker, link);
         if (link->session != NULL) {
-            if (is_operator(fd)) session_set_operator(link->session);
+            struct peer peer;
+            peer_of_socket(&peer, fd);
+            session_set_peer(link->session, &peer);
             poll_for(link, UV_READABLE);
             return 0;
         }

@@ -85,6 +85,9 @@ int conn_open(struct server *server, int fd); /* takes fd. -1: it can't be serve
 void conn_forget_broken(struct server *server);
 void conn_fill_env(struct env *env);
 
+/* peer.c */
+void peer_of_socket(struct peer *peer, int fd); /* what the kernel knows of a connected socket's other end */
+
 /* area.c */
 void area_fill_env(struct server *server);
 void area_set_directory(struct server *server, const char *path); /* before the first use */

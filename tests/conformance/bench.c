@@ -206,7 +206,8 @@ static bool bench_connect(struct stage *stage, int conn)
 static bool bench_set_operator(struct stage *stage, int conn)
 {
     struct bench *bench = (struct bench *)stage;
-    if (bench->links[conn].session != NULL) session_set_operator(bench->links[conn].session);
+    if (bench->links[conn].session != NULL)
+        session_set_peer(bench->links[conn].session, &(struct peer){.kind = PEER_UNIX, .is_own = true});
     return true;
 }
 

@@ -60,7 +60,7 @@ struct seen_sub {
     uint32_t unfound;
 };
 
-struct peer {
+struct guest {
     const char *name;
     struct link *link;
     const struct script *script;               /* what it says */
@@ -81,7 +81,7 @@ struct peer {
 /* One input being played. */
 struct scene {
     struct world world;
-    struct peer witness, attackers[2];
+    struct guest witness, attackers[2];
     struct script script, witness_script;
     int count;
     unsigned options;
@@ -171,7 +171,7 @@ static bool script_holds(mps_view what)
 }
 
 /* The next step of this kind that the peer is owed an answer to. */
-static const struct step *take_step(const struct peer *peer, size_t *next, enum step_kind kind)
+static const struct step *take_step(const struct guest *peer, size_t *next, enum step_kind kind)
 {
     const struct script *script = peer->script;
     while (*next < script->steps_count && script->steps[*next].kind != kind) ++*next;
@@ -181,7 +181,7 @@ static const struct step *take_step(const struct peer *peer, size_t *next, enum 
 
 /* ---- what a client is told ---------------------------------------------------------------------------------- */
 
-static struct seen_sub *find_sub(struct peer *peer, uint32_t sid)
+static struct seen_sub *find_sub(struct guest *peer, uint32_t sid)
 {
     for (size_t i = 0; i < peer->subs_count; i++) {
         if (peer->subs[i].sid == sid) return &peer->subs[i];
@@ -192,7 +192,7 @@ static struct seen_sub *find_sub(struct peer *peer, uint32_t sid)
     return &peer->subs[peer->subs_count++];
 }
 
-static struct seen_sub *live_sub(struct peer *peer, uint32_t sid, const char *what)
+static struct seen_sub *live_sub(struct guest *peer, uint32_t sid, const char *what)
 {
     struct seen_sub *sub = find_sub(peer, sid);
     REQUIRE(sub->is_alive, "%s gets a %s for sid %u, which it has not", peer->name, what, sid);
@@ -200,7 +200,7 @@ static struct seen_sub *live_sub(struct peer *peer, uint32_t sid, const char *wh
 }
 
 /* Of the CREDITs for this life of the subscription that have arrived: what they allow, how often they drain. */
-static uint64_t credit_of(const struct peer *peer, const struct seen_sub *sub, uint64_t *drains)
+static uint64_t credit_of(const struct guest *peer, const struct seen_sub *sub, uint64_t *drains)
 {
     uint64_t credit = sub->credit;
     *drains = sub->drains;
@@ -215,7 +215,7 @@ static uint64_t credit_of(const struct peer *peer, const struct seen_sub *sub, u
     return credit;
 }
 
-static void check_credit(const struct peer *peer, const struct seen_sub *sub)
+static void check_credit(const struct guest *peer, const struct seen_sub *sub)
 {
     uint64_t drains, credit = credit_of(peer, sub, &drains);
     REQUIRE(sub->messages < credit, "%s gets something beyond its credit of %llu on sid %u", peer->name,
@@ -223,7 +223,7 @@ static void check_credit(const struct peer *peer, const struct seen_sub *sub)
 }
 
 /* It is what a client sent: the same bytes, in their order, none of them twice. Wills were put into frames here. */
-static void check_origin(const struct peer *peer, struct seen_sub *sub, const struct mps_msg *msg, mps_view frame)
+static void check_origin(const struct guest *peer, struct seen_sub *sub, const struct mps_msg *msg, mps_view frame)
 {
     const struct script *script = &scene.script;
     bool is_ordered = scene.count == 1 && !sub->has_group && peer->for_flags == 0;
@@ -238,7 +238,7 @@ static void check_origin(const struct peer *peer, struct seen_sub *sub, const st
     REQUIRE(++sub->unfound <= 2 || peer->for_flags != 0, "%s gets more wills than there are clients", peer->name);
 }
 
-static void check_message(struct peer *peer, mps_view frame)
+static void check_message(struct guest *peer, mps_view frame)
 {
     struct mps_msg msg;
     const char *what;
@@ -259,7 +259,7 @@ static void check_message(struct peer *peer, mps_view frame)
     if (!is_state) check_origin(peer, sub, &msg, frame);
 }
 
-static void check_text(const struct peer *peer, mps_view text, uint32_t code)
+static void check_text(const struct guest *peer, mps_view text, uint32_t code)
 {
     REQUIRE(mps_utf8_valid(text) && text.len <= 500, "%s gets a text that is none, with code %u", peer->name, code);
     REQUIRE(text.len > 0 || code < 100, "%s is not told why, only code %u", peer->name, code);
@@ -271,7 +271,7 @@ static void check_text(const struct peer *peer, mps_view text, uint32_t code)
             "%s hears that nobody matched, but the witness did", peer->name);
 }
 
-static void check_gap(struct peer *peer, const struct mps_gap *gap)
+static void check_gap(struct guest *peer, const struct mps_gap *gap)
 {
     struct seen_sub *sub = live_sub(peer, gap->sid, "GAP");
     REQUIRE(gap->has_count && gap->count > 0 && mps_gap_reason_name(gap->reason) != NULL,
@@ -281,7 +281,7 @@ static void check_gap(struct peer *peer, const struct mps_gap *gap)
     REQUIRE(!peer->is_witness || scene.options & OPTION_SMALL, "%s loses messages: reason %u", peer->name, gap->reason);
 }
 
-static void check_suback(struct peer *peer, const struct mps_suback *suback)
+static void check_suback(struct guest *peer, const struct mps_suback *suback)
 {
     size_t place = peer->subs_next;
     const struct step *step = take_step(peer, &peer->subs_next, STEP_SUB);
@@ -296,7 +296,7 @@ static void check_suback(struct peer *peer, const struct mps_suback *suback)
     sub->step = place; /* the CREDITs before it are counted */
 }
 
-static void check_mark(struct peer *peer, const struct mps_mark *mark)
+static void check_mark(struct guest *peer, const struct mps_mark *mark)
 {
     uint64_t drains;
     struct seen_sub *sub = find_sub(peer, mark->sid);
@@ -320,7 +320,7 @@ static void check_mark(struct peer *peer, const struct mps_mark *mark)
     }
 }
 
-static void check_stat(struct peer *peer, const struct mps_stat *stat)
+static void check_stat(struct guest *peer, const struct mps_stat *stat)
 {
     const struct seen_sub *sub = live_sub(peer, stat->sid, "STAT");
     REQUIRE(stat->matched == stat->sent + stat->lost + stat->queued, "%s gets a STAT that does not add up", peer->name);
@@ -330,7 +330,7 @@ static void check_stat(struct peer *peer, const struct mps_stat *stat)
             (unsigned long long)stat->lost);
 }
 
-static void check_frame(struct peer *peer, mps_view frame)
+static void check_frame(struct guest *peer, mps_view frame)
 {
     union {
         struct mps_for terms;
@@ -401,7 +401,7 @@ static void check_frame(struct peer *peer, mps_view frame)
 
 static void on_bytes(struct link *link, const uint8_t *bytes, size_t len)
 {
-    struct peer *peer = link->owner;
+    struct guest *peer = link->owner;
     if (peer->len + len > peer->cap) {
         peer->cap = 2 * (peer->len + len);
         peer->bytes = realloc(peer->bytes, peer->cap);
@@ -436,7 +436,7 @@ static bool check_counts(const struct subscription_figures *f, void *arg)
 }
 
 /* Its link takes everything: what was counted is what it was told, or the queue has still to tell. */
-static void check_told(struct peer *peer, const struct subscription *sub)
+static void check_told(struct guest *peer, const struct subscription *sub)
 {
     const struct seen_sub *seen = find_sub(peer, sub->sid);
     uint64_t untold = 0;
@@ -524,7 +524,7 @@ static void check_left(void)
 
 /* ---- playing ------------------------------------------------------------------------------------------------ */
 
-static void say_hello(struct peer *peer)
+static void say_hello(struct guest *peer)
 {
     uint8_t room[64];
     struct mps_out out = mps_out_open(room, sizeof room);
@@ -535,9 +535,9 @@ static void say_hello(struct peer *peer)
     peer->script_at = out.len;
 }
 
-static void open_peer(struct peer *peer, const char *name, const struct script *script, size_t room_max)
+static void open_peer(struct guest *peer, const char *name, const struct script *script, size_t room_max)
 {
-    *peer = (struct peer){.name = name, .script = script, .sid = UINT32_MAX};
+    *peer = (struct guest){.name = name, .script = script, .sid = UINT32_MAX};
     peer->link = world_connect(&scene.world, room_max, peer);
 }
 
@@ -560,7 +560,7 @@ static void open_witness(void)
 /* So that the input can name the attacker's inbox. */
 static void fill_in_inbox(void)
 {
-    const struct peer *peer = &scene.attackers[0];
+    const struct guest *peer = &scene.attackers[0];
     if (peer->inbox_len != sizeof OWN_INBOX - 1) return;
     for (uint8_t *p = scene.script.bytes, *end = p + scene.script.len;
          (p = memmem(p, (size_t)(end - p), OWN_INBOX, sizeof OWN_INBOX - 1)) != NULL; p += peer->inbox_len)
@@ -707,7 +707,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     world_close(&scene.world);
     REQUIRE(!scene.world.failed, "%s", scene.world.failure);
-    struct peer *peers[] = {&scene.witness, &scene.attackers[0], &scene.attackers[1]};
+    struct guest *peers[] = {&scene.witness, &scene.attackers[0], &scene.attackers[1]};
     for (int i = 0; i < 3; i++) {
         free(peers[i]->bytes);
         free(peers[i]->subs);

@@ -74,8 +74,7 @@ struct stream {
     uint32_t chunks_count, chunks_cap;
     struct hole holes[STREAM_HOLES]; /* positions of which it was found lately that nothing is there */
     unsigned next_hole;
-    uint32_t loads_count;      /* reads that are under way */
-    uint64_t loads[STREAM_LOADS]; /* from where; 0: none */
+    uint64_t loads[STREAM_LOADS]; /* reads that are under way: from where; 0: none */
     uint64_t load_retry_ms;    /* after a read that failed: not before */
     struct list tail, loading; /* what of cursors waits for new messages, and for a read */
     struct list readings;      /* of cursors that read it */

@@ -21,6 +21,7 @@ struct sqlite_store {
     void *wake_arg;
     struct writer writer; /* the writing thread's */
     struct reader reader; /* the reading thread's; load()'s before there is anything to read */
+    struct ahead ahead;   /* as well */
     pthread_t write_thread, read_thread;
     uint64_t last_number; /* of the batches */
 
@@ -117,10 +118,12 @@ static void *read_all(void *arg)
         }
         struct store_read *read = take(&sqlite->waiting);
         pthread_mutex_unlock(&sqlite->mutex);
-        reader_read(&sqlite->reader, read);
+        ahead_read(&sqlite->ahead, &sqlite->reader, read);
         pthread_mutex_lock(&sqlite->mutex);
+        bool is_wanted = sqlite->waiting.first != NULL;
         add(&sqlite->read, read);
         tell(sqlite);
+        if (!is_wanted) ahead_prepare(&sqlite->ahead, &sqlite->reader);
         pthread_mutex_lock(&sqlite->mutex);
     }
     pthread_mutex_unlock(&sqlite->mutex);
@@ -187,6 +190,7 @@ static void free_reads(struct reads *list)
 
 static void dispose(struct sqlite_store *sqlite)
 {
+    ahead_close(&sqlite->ahead);
     reader_close(&sqlite->reader);
     writer_close(&sqlite->writer);
     pthread_mutex_destroy(&sqlite->mutex);

@@ -111,8 +111,8 @@ struct store {
     int (*load)(struct store *store, const struct store_visitor *visitor, char text[STORE_TEXT_MAX]);
     /* Begins to make this durable; the next one only after .committed(). The batch stays unchanged until then. */
     void (*commit)(struct store *store, const struct store_batch *batch);
-    /* Begins to fetch; any number at a time. The request stays the store's until .read_done(), which is called for each,
-     * in any order. It is of malloc(). */
+    /* Begins to fetch; any number at a time. What was trimmed a moment ago may still be answered. The request stays the
+     * store's until .read_done(), which is called for each, in any order. It is of malloc(). */
     void (*read)(struct store *store, struct store_read *read);
     /* Calls the events of what is done by now. */
     void (*poll)(struct store *store);

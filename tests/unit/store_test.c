@@ -226,6 +226,33 @@ static void reads_all_in_turn(enum rig_kind kind)
     end(rig);
 }
 
+/* Whoever has read two blocks in turn may have the third one read before it is asked for. */
+static void reads_elsewhere_after_reading_in_turn(enum rig_kind kind)
+{
+    struct rig *rig = open_new(kind);
+    for (uint64_t seq = 1; seq <= 6; seq++) {
+        char mine[2] = {(char)('a' + seq), '\0'}, other[2] = {(char)('A' + seq), '\0'};
+        assert_int_equal(RIG_COMMIT(rig, append(64, seq, 1, 10, mine), append(70, seq, 1, 10, other)), STORE_OK);
+    }
+    const struct {
+        uint32_t stream;
+        uint64_t from, end;
+        uint32_t most;
+        const char *answer;
+    } then[] = {
+        {70, 3, ALL, 1, "70 3+1 10 ms: D"},   {64, 4, ALL, 1, "64 4+1 10 ms: e"},
+        {64, 1, ALL, 1, "64 1+1 10 ms: b"},   {64, 3, ALL, MUCH, "64 3+4 10 ms: defg"},
+        {64, 3, 5, MUCH, "64 3+2 10 ms: de"}, {64, 3, 3, 1, "nothing"},
+        {64, 3, ALL, 1, "64 3+1 10 ms: d"},
+    };
+    for (size_t i = 0; i < sizeof then / sizeof then[0]; i++) {
+        assert_string_equal(reads(rig, 64, 1, ALL, 1), "64 1+1 10 ms: b");
+        assert_string_equal(reads(rig, 64, 2, ALL, 1), "64 2+1 10 ms: c");
+        assert_string_equal(reads(rig, then[i].stream, then[i].from, then[i].end, then[i].most), then[i].answer);
+    }
+    end(rig);
+}
+
 static void answers_many_reads_at_once(enum rig_kind kind)
 {
     struct rig *rig = open_new(kind);
@@ -438,6 +465,7 @@ FOR_BOTH(trims_whole_blocks)
 FOR_BOTH(reads_the_block_that_holds_a_position)
 FOR_BOTH(reads_neighbours_as_one)
 FOR_BOTH(reads_all_in_turn)
+FOR_BOTH(reads_elsewhere_after_reading_in_turn)
 FOR_BOTH(answers_many_reads_at_once)
 FOR_BOTH(ends_with_work_left)
 FOR_BOTH(passes_over_damaged_bytes)
@@ -456,6 +484,7 @@ int main(void)
         BOTH(reads_the_block_that_holds_a_position),
         BOTH(reads_neighbours_as_one),
         BOTH(reads_all_in_turn),
+        BOTH(reads_elsewhere_after_reading_in_turn),
         BOTH(answers_many_reads_at_once),
         BOTH(ends_with_work_left),
         BOTH(passes_over_damaged_bytes),

@@ -36,6 +36,13 @@ static void begin_at_time(struct reading *reading, uint64_t time_ms)
     reading->since_ms = time_ms;
 }
 
+static void look_first(struct reading *reading, const struct mps_from *from)
+{
+    const struct stream *stream = reading->stream;
+    struct survey_request request = {from->kind, from->number, stream->stored};
+    reading->survey = survey_new(stream->broker, &request, stream->first);
+}
+
 static void begin(struct reading *reading, const struct mps_from *from);
 
 /* At the place that is named for the stream, or as those begin that are not named. */
@@ -65,10 +72,10 @@ static void begin(struct reading *reading, const struct mps_from *from)
     case MPS_FROM_TIME: begin_at_time(reading, from->number); break;
     case MPS_FROM_AGO: begin_at_time(reading, wall_ms > from->number ? wall_ms - from->number : 0); break;
     case MPS_FROM_LAST:
-        if (!reading->takes_all) reading->survey = survey_new(broker, from, stream->first, stream->stored);
+        if (!reading->takes_all) look_first(reading, from);
         else if (stream->stored - stream->first > from->number) reading->next = stream->stored - from->number;
         break;
-    case MPS_FROM_LAST_PER_TOPIC: reading->survey = survey_new(broker, from, stream->first, stream->stored); break;
+    case MPS_FROM_LAST_PER_TOPIC: look_first(reading, from); break;
     }
 }
 

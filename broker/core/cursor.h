@@ -177,11 +177,25 @@ bool reading_has_pending(const struct reading *reading);
 enum reading_result redelivery_take(struct reading *reading, struct subscription *sub);
 
 /* survey.c */
-struct survey *survey_new(struct broker *broker, const struct mps_from *from, uint64_t first, uint64_t end);
+/* What all surveys may remember of topics together. Beyond, they are not told apart any more: from there on everything is
+ * delivered. */
+#define SURVEYS_BYTES_MAX (256u * 1024 * 1024)
+struct survey_request {
+    enum mps_from_kind kind;   /* LAST or LAST_PER_TOPIC */
+    uint64_t number;           /* LAST: how many */
+    uint64_t end;              /* of what lies before this position; what lies behind is all of interest */
+};
+/* Looks from `first` on. The same request leads to the same later on, as far as that is there still: also from any
+ * position on that was chosen. */
+struct survey *survey_new(struct broker *broker, const struct survey_request *request, uint64_t first);
 void survey_free(struct survey *survey);
+const struct survey_request *survey_asked(const struct survey *survey);
 bool survey_is_done(const struct survey *survey);
+bool survey_is_cut(const struct survey *survey);       /* too many topics: not all that was chosen is a topic's last */
 bool survey_is_over(const struct survey *survey, uint64_t position); /* it says nothing of what lies from there on */
-uint64_t survey_at(const struct survey *survey);       /* where it looks next */
+bool survey_looks(const struct survey *survey);        /* at what stands at survey_at(); else, if it isn't done, */
+void survey_step(struct survey *survey);               /* it needs another one of these */
+uint64_t survey_at(const struct survey *survey);
 void survey_pass(struct survey *survey, uint64_t to);   /* nothing is of use before this position */
 void survey_see(struct survey *survey, uint64_t seq, mps_view topic); /* a message that matches */
 /* The first position that was chosen at or behind this one; what lies behind the survey's end is all of interest. */

@@ -1,3 +1,4 @@
+#include <stdio.h>
 #include <string.h>
 
 #include "model.h"
@@ -61,14 +62,6 @@ static void pass_removed(struct reading *reading, struct subscription *sub)
     if (reading->survey != NULL) reading->next = survey_next(reading->survey, reading->next);
     if (reading->next < first) push_gap(reading, sub, first, MPS_GAP_RETENTION, takes_all(reading));
     if (reading->survey != NULL) reading->next = survey_next(reading->survey, reading->next);
-}
-
-/* Whether it still looks for what is of interest. While it does, nothing is told. */
-static bool is_looking(struct reading *reading)
-{
-    if (reading->survey == NULL) return false;
-    if (!survey_is_done(reading->survey)) survey_pass(reading->survey, reading->stream->first);
-    return !survey_is_done(reading->survey);
 }
 
 /* ---- single messages ---------------------------------------------------------------------------------------- */
@@ -213,7 +206,7 @@ static uint32_t offset_of(const struct chunk *chunk, uint64_t seq)
 
 /* ---- looking through ---------------------------------------------------------------------------------------- */
 
-static enum reading_result look_through(struct reading *reading, struct chunk *chunk)
+static void look_through(struct reading *reading, const struct chunk *chunk)
 {
     struct broker *broker = reading->cursor->broker;
     struct survey *survey = reading->survey;
@@ -226,7 +219,36 @@ static enum reading_result look_through(struct reading *reading, struct chunk *c
     }
     broker->work += looks;
     survey_pass(survey, seq);
-    return READING_PAUSE;
+}
+
+static void tell_err(const struct subscription *sub, const char *text)
+{
+    uint8_t room[8];
+    struct mps_out ref = mps_out_open(room, sizeof room);
+    mps_put_uint(&ref, sub->sid);
+    reply_err(sub->session, MPS_QUOTA, MPS_OP_SUB, mps_out_view(&ref), "%s", text);
+}
+
+/* What comes is not what was asked for. */
+static void tell_cut(const struct reading *reading)
+{
+    char text[200];
+    const struct cursor *cursor = reading->cursor;
+    snprintf(
+        text, sizeof text,
+        "the topics of all 'last_per_topic' together are over the limit of %u MiB: of stream %u come more messages "
+        "than the last of each topic",
+        SURVEYS_BYTES_MAX / (1024 * 1024), reading->stream->number);
+    log_peer(cursor->broker, LOG_WARN, "%s", text);
+    if (cursor->box->session != NULL) {
+        tell_err(container_of(cursor->box, struct subscription, box), text);
+        return;
+    }
+    const struct group *group = container_of(cursor->box, struct group, box);
+    const struct list lists[] = {group->members, group->resting};
+    for (int i = 0; i < 2; i++)
+        for (const struct list_node *node = lists[i].first; node != NULL; node = node->next)
+            tell_err(container_of(node, struct member, in_members)->sub, text);
 }
 
 /* What was looked for is sent: its memory is for others. What is in the outlet may come back. */
@@ -252,22 +274,38 @@ static struct chunk *chunk_for(struct reading *reading, struct subscription *sub
     return chunk;
 }
 
+/* A step of looking for what is of interest. Until that is known, nothing is told. */
+static enum reading_result look(struct reading *reading, struct subscription *sub)
+{
+    struct survey *survey = reading->survey;
+    survey_pass(survey, reading->stream->first);
+    reading_stop_waiting(reading);
+    if (survey_looks(survey)) {
+        struct chunk *chunk = chunk_for(reading, sub, survey_at(survey), true);
+        if (chunk != NULL) look_through(reading, chunk);
+        else if (reading->waits_in != NULL) return READING_NOTHING;
+    } else {
+        survey_step(survey);
+    }
+    if (survey_is_done(survey) && survey_is_cut(survey)) tell_cut(reading);
+    return READING_PAUSE;
+}
+
 enum reading_result reading_take(struct reading *reading, struct subscription *sub, uint32_t bytes_most,
                                  uint64_t msgs_most)
 {
     struct stream *stream = reading->stream;
     drop_survey(reading, sub);
-    bool looking = is_looking(reading);
-    if (!looking) pass_removed(reading, sub);
-    uint64_t position = looking ? survey_at(reading->survey) : reading->next;
+    if (reading->survey != NULL && !survey_is_done(reading->survey)) return look(reading, sub);
+    pass_removed(reading, sub);
+    uint64_t position = reading->next;
     if (position >= stream->stored) {
         reading_wait(reading, &stream->tail);
         return READING_NOTHING;
     }
     reading_stop_waiting(reading);
-    struct chunk *chunk = chunk_for(reading, sub, position, looking);
+    struct chunk *chunk = chunk_for(reading, sub, position, false);
     if (chunk == NULL) return reading->waits_in != NULL ? READING_NOTHING : READING_SOME;
-    if (looking) return look_through(reading, chunk);
     if (chunk->time_ms + STREAM_TIME_SLACK_MS <= reading->since_ms) {
         reading->next = chunk->first + chunk->count;
         return READING_PAUSE;

@@ -1,131 +1,163 @@
-/* For `from` last n and last_per_topic, the stream is looked through once before anything is delivered: which positions
- * these are is known only at its end. Memory: 16 bytes a position, and the topics. */
+/* For `from` last n and last_per_topic, the stream is looked through before anything is delivered: which positions
+ * these are is known only at its end. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "model.h"
+#include "survey_topics.h"
 
-/* More positions than this are not kept for `last`. */
-#define LAST_MAX 1000000u
-/* What all surveys may take together. Beyond, `last` begins later, and topics are not told apart any more: from there
- * on everything is delivered. */
-#define SURVEYS_BYTES_MAX (256u * 1024 * 1024)
+/* Positions that are put in place at a time. */
+#define SORT_A_STEP 4096u
+/* `last`: marks among the n messages, and besides one before and one behind. */
+#define MARKS 256u
+#define MARKS_KEPT (MARKS + 2)
 
-struct topic_place {
-    struct hash_node in_topics;
-    uint64_t seq;
-    uint32_t len;
-    uint8_t topic[];
+/* `last n`: every so many-th match is marked, so that the n-th from the end is known to lie between two marks. What
+ * lies between them is looked through again in the same way, and so on, until every match is marked. That is counted
+ * from the end at each time: it does not matter what retention removes meanwhile. */
+struct last {
+    uint64_t most; /* how many are looked for before .end */
+    uint64_t end, stride, seen;
+    uint64_t marks[MARKS_KEPT]; /* a ring */
 };
 
 struct survey {
     struct broker *broker;
-    uint64_t at, end;
-    uint64_t bytes;   /* counted in broker.surveys_bytes */
-    uint64_t *chosen; /* `last`: a ring until it is done; then in order */
-    uint64_t most, seen;
-    struct hash topics; /* `last_per_topic` */
-    uint64_t count;     /* of .chosen, when it is done */
-    bool per_topic, is_done;
+    struct survey_request request;
+    uint64_t at, end;             /* nothing is to be found from .end on */
+    struct last *last;            /* while it looks; NULL: .topics */
+    struct survey_topics *topics; /* of last_per_topic, until it is done; NULL: .last */
+    uint64_t topics_bytes;        /* of them, as counted in broker.surveys_bytes */
+    uint64_t *chosen, count;      /* of last_per_topic: all that lies before .end */
+    bool is_cut;                  /* there were too many topics: .end came sooner */
+    bool is_done;
 };
 
-static bool has_topic(const struct hash_node *node, const void *key)
+/* ---- last --------------------------------------------------------------------------------------------------- */
+
+static void last_begin(struct last *last, uint64_t most, uint64_t end)
 {
-    const struct topic_place *place = container_of(node, struct topic_place, in_topics);
-    const mps_view *topic = key;
-    return place->len == topic->len && memcmp(place->topic, topic->ptr, topic->len) == 0;
+    last->most = most;
+    last->end = end;
+    last->stride = (most + MARKS - 1) / MARKS;
+    last->seen = 0;
 }
 
-static int by_number(const void *a, const void *b)
+static void last_see(struct last *last, uint64_t seq)
 {
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return (x > y) - (x < y);
+    if (last->seen % last->stride == 0) last->marks[last->seen / last->stride % MARKS_KEPT] = seq;
+    last->seen++;
 }
 
-static bool may_take(struct survey *survey, uint64_t bytes)
+static uint64_t mark_of(const struct last *last, uint64_t match)
 {
-    if (survey->broker->surveys_bytes + bytes > SURVEYS_BYTES_MAX) return false;
-    survey->bytes += bytes;
-    survey->broker->surveys_bytes += bytes;
-    return true;
+    return last->marks[match / last->stride % MARKS_KEPT];
 }
 
-static void free_topics(struct survey *survey)
+/* All was looked through. Returns whether *begin is known now; else there is to be looked from *begin on. */
+static bool last_ends(struct last *last, uint64_t *begin)
 {
-    for (struct hash_node *node; (node = hash_any(&survey->topics)) != NULL;) {
-        hash_remove(&survey->topics, node);
-        free(container_of(node, struct topic_place, in_topics));
+    if (last->seen == 0) {
+        *begin = last->end;
+        return true;
     }
-    hash_free(&survey->topics);
+    uint64_t wanted = last->seen > last->most ? last->seen - last->most : 0; /* the first match is match 0 */
+    uint64_t behind = wanted - wanted % last->stride + last->stride;         /* the next one that was marked */
+    *begin = mark_of(last, wanted);
+    if (wanted % last->stride == 0) return true;
+    if (behind < last->seen) last_begin(last, behind - wanted, mark_of(last, behind));
+    else last_begin(last, last->seen - wanted, last->end);
+    return false;
 }
 
-static void turn_round(uint64_t *numbers, uint64_t count)
+/* ---- last per topic ----------------------------------------------------------------------------------------- */
+
+static void count_topics(struct survey *survey, uint64_t bytes)
 {
-    for (uint64_t i = 0; i < count / 2; i++) {
-        uint64_t other = numbers[i];
-        numbers[i] = numbers[count - 1 - i];
-        numbers[count - 1 - i] = other;
+    survey->broker->surveys_bytes += bytes - survey->topics_bytes;
+    survey->topics_bytes = bytes;
+}
+
+static void see_topic(struct survey *survey, uint64_t seq, mps_view topic)
+{
+    uint64_t others = survey->broker->surveys_bytes - survey->topics_bytes;
+    uint64_t most = others < SURVEYS_BYTES_MAX ? SURVEYS_BYTES_MAX - others : 0;
+    uint64_t work = survey->topics->work;
+    if (!survey_topics_see(survey->topics, seq, topic, most)) {
+        survey->is_cut = true;
+        survey->end = seq;
     }
+    survey->broker->work += survey->topics->work - work;
+    count_topics(survey, survey->topics->bytes);
 }
 
-/* The ring from its oldest one on. */
-static void straighten(struct survey *survey)
+static void put_in_place(struct survey *survey)
 {
-    survey->count = survey->seen < survey->most ? survey->seen : survey->most;
-    uint64_t oldest = survey->seen > survey->most ? survey->seen % survey->most : 0;
-    turn_round(survey->chosen, oldest);
-    turn_round(survey->chosen + oldest, survey->count - oldest);
-    turn_round(survey->chosen, survey->count);
-}
-
-static void finish(struct survey *survey)
-{
+    struct survey_topics *topics = survey->topics;
+    if (survey->chosen == NULL) survey->chosen = malloc((topics->count + 1) * sizeof survey->chosen[0]);
+    if (survey->chosen == NULL) abort(); /* counted, as part of what the topics take */
+    uint32_t count = survey_topics_take(topics, survey->chosen + survey->count, SORT_A_STEP);
+    survey->broker->work += 1 + count;
+    survey->count += count;
+    if (count > 0 || survey_topics_free_some(topics)) return;
+    free(topics);
+    survey->topics = NULL;
+    count_topics(survey, survey->count * sizeof survey->chosen[0]);
     survey->is_done = true;
-    if (survey->per_topic) {
-        survey->chosen = malloc((survey->topics.count + 1) * sizeof survey->chosen[0]);
-        if (survey->chosen == NULL) abort(); /* less than the topics themselves, which go now */
-        for (struct hash_node *node = hash_first(&survey->topics); node != NULL;
-             node = hash_next(&survey->topics, node))
-            survey->chosen[survey->count++] = container_of(node, struct topic_place, in_topics)->seq;
-        free_topics(survey);
-        if (survey->count > 1) qsort(survey->chosen, survey->count, sizeof survey->chosen[0], by_number);
-    } else {
-        straighten(survey);
-    }
 }
 
-struct survey *survey_new(struct broker *broker, const struct mps_from *from, uint64_t first, uint64_t end)
+/* ---- both --------------------------------------------------------------------------------------------------- */
+
+struct survey *survey_new(struct broker *broker, const struct survey_request *request, uint64_t first)
 {
     struct survey *survey = calloc(1, sizeof *survey);
     if (survey == NULL) abort(); /* small */
-    survey->broker = broker;
-    survey->at = first;
-    survey->end = end;
-    survey->per_topic = from->kind == MPS_FROM_LAST_PER_TOPIC;
-    survey->most = from->number < LAST_MAX ? from->number : LAST_MAX;
-    if (survey->most > end - first) survey->most = end - first;
-    if (!survey->per_topic && !may_take(survey, survey->most * sizeof survey->chosen[0])) survey->most = 1;
-    if (!survey->per_topic) survey->chosen = malloc((survey->most + 1) * sizeof survey->chosen[0]);
-    if (!survey->per_topic && survey->chosen == NULL) abort(); /* 8 MB at most */
-    if (first >= end || (!survey->per_topic && survey->most == 0)) {
-        survey->at = end;
-        finish(survey);
+    *survey = (struct survey){.broker = broker, .request = *request, .at = first, .end = request->end};
+    if (request->kind == MPS_FROM_LAST_PER_TOPIC) {
+        survey->topics = calloc(1, sizeof *survey->topics);
+        if (survey->topics == NULL) abort(); /* small */
+        survey->topics->seed = broker->seed;
+    } else if (request->number > 0) {
+        survey->last = malloc(sizeof *survey->last);
+        if (survey->last == NULL) abort(); /* small */
+        last_begin(survey->last, request->number, survey->end);
     }
+    if (first < survey->end && (survey->last != NULL || survey->topics != NULL)) return survey;
+    survey->at = survey->end;
+    survey->is_done = true;
     return survey;
 }
 
 void survey_free(struct survey *survey)
 {
     if (survey == NULL) return;
-    free_topics(survey);
-    survey->broker->surveys_bytes -= survey->bytes;
+    if (survey->topics != NULL)
+        while (survey_topics_free_some(survey->topics)) continue;
+    count_topics(survey, 0);
+    free(survey->topics);
+    free(survey->last);
     free(survey->chosen);
     free(survey);
+}
+
+const struct survey_request *survey_asked(const struct survey *survey)
+{
+    return &survey->request;
 }
 
 bool survey_is_done(const struct survey *survey)
 {
     return survey->is_done;
+}
+
+bool survey_is_cut(const struct survey *survey)
+{
+    return survey->is_cut;
+}
+
+static uint64_t look_end(const struct survey *survey)
+{
+    return survey->last != NULL ? survey->last->end : survey->end;
 }
 
 uint64_t survey_at(const struct survey *survey)
@@ -136,33 +168,31 @@ uint64_t survey_at(const struct survey *survey)
 void survey_pass(struct survey *survey, uint64_t to)
 {
     if (to > survey->at) survey->at = to;
-    if (survey->at >= survey->end && !survey->is_done) finish(survey);
 }
 
-static void see_topic(struct survey *survey, uint64_t seq, mps_view topic)
+bool survey_looks(const struct survey *survey)
 {
-    uint64_t hash = hash_bytes(survey->broker->seed, topic.ptr, topic.len);
-    struct hash_node *node = hash_find(&survey->topics, hash, has_topic, &topic);
-    if (node != NULL) {
-        container_of(node, struct topic_place, in_topics)->seq = seq;
+    return !survey->is_done && survey->at < look_end(survey);
+}
+
+void survey_step(struct survey *survey)
+{
+    if (survey->topics != NULL) {
+        put_in_place(survey);
         return;
     }
-    uint64_t bytes = sizeof(struct topic_place) + topic.len + 32;
-    struct topic_place *place = may_take(survey, bytes) ? malloc(sizeof *place + topic.len) : NULL;
-    if (place == NULL) { /* the rest is delivered whole: too much, but nothing is missing */
-        survey->end = survey->at;
-        return;
-    }
-    *place = (struct topic_place){.seq = seq, .len = topic.len};
-    memcpy(place->topic, topic.ptr, topic.len);
-    hash_add(&survey->topics, &place->in_topics, hash);
+    survey->is_done = last_ends(survey->last, &survey->at);
+    if (!survey->is_done) return;
+    survey->end = survey->at; /* from there on everything that matches is of interest */
+    free(survey->last);
+    survey->last = NULL;
 }
 
 void survey_see(struct survey *survey, uint64_t seq, mps_view topic)
 {
-    if (seq >= survey->end) return;
-    if (survey->per_topic) see_topic(survey, seq, topic);
-    else survey->chosen[survey->seen++ % survey->most] = seq;
+    if (seq >= look_end(survey)) return;
+    if (survey->topics != NULL) see_topic(survey, seq, topic);
+    else last_see(survey->last, seq);
 }
 
 bool survey_is_over(const struct survey *survey, uint64_t position)

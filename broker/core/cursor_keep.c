@@ -1,7 +1,9 @@
 /* Cursors as records, so that they outlive the broker: an array that begins with whether it waits for a group that has
  * no members, and then has one array for each stream, [stream, position, [from, to, from, to ..], [position, tries,
- * position, tries ..]] Everything below the position is done with, and what lies from `from` to before `to`; tries are
- * those of what isn't.
+ * position, tries ..]]. Everything below the position is done with, and what lies from `from` to before `to`; tries are
+ * those of what isn't. With four more numbers in a stream's array, not all that follows is asked for: [.., since, kind,
+ * n, end]. What came before this Unix time isn't; and with a kind that isn't 0 (that of `from`: last n, or
+ * last_per_topic), of what lies before `end` only that.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -104,11 +106,26 @@ static uint64_t position_of(const struct reading *reading)
                                                                                           : reading->next;
 }
 
+static bool asks_for_less(const struct reading *reading)
+{
+    return reading->since_ms > 0 || reading->survey != NULL;
+}
+
+static void put_request(struct mps_out *out, const struct reading *reading)
+{
+    static const struct survey_request everything = {.kind = MPS_FROM_NEW};
+    const struct survey_request *request = reading->survey != NULL ? survey_asked(reading->survey) : &everything;
+    mps_put_uint(out, reading->since_ms);
+    mps_put_uint(out, request->kind);
+    mps_put_uint(out, request->number);
+    mps_put_uint(out, request->end);
+}
+
 /* Its record; memory of its own. */
 static mps_view write(const struct cursor *cursor)
 {
     uint32_t cap = 16;
-    for (uint32_t i = 0; i < cursor->readings_count; i++) cap += 32 + cursor->readings[i].count * 4 * NUMBER_BYTES;
+    for (uint32_t i = 0; i < cursor->readings_count; i++) cap += 72 + cursor->readings[i].count * 4 * NUMBER_BYTES;
     uint8_t *room = malloc(cap);
     if (room == NULL) abort(); /* bounded by what may be unacknowledged */
     struct mps_out out = mps_out_open(room, cap);
@@ -116,11 +133,12 @@ static mps_view write(const struct cursor *cursor)
     mps_put_bool(&out, cursor->terms.durable);
     for (uint32_t i = 0; i < cursor->readings_count; i++) {
         const struct reading *reading = &cursor->readings[i];
-        mps_put_array(&out, 4);
+        mps_put_array(&out, asks_for_less(reading) ? 8 : 4);
         mps_put_uint(&out, reading->stream->number);
         mps_put_uint(&out, position_of(reading));
         put_done(&out, reading);
         put_tries(&out, reading);
+        if (asks_for_less(reading)) put_request(&out, reading);
     }
     assert(!out.full);
     return mps_out_view(&out);
@@ -258,13 +276,30 @@ void cursor_retire(struct cursor *cursor)
     free((uint8_t *)value.ptr);
 }
 
+static void load_request(struct reading *reading, struct mps_reader *r, uint64_t position)
+{
+    struct survey_request request;
+    uint64_t since_ms = mps_read_uint(r, MPS_NUMBER_MAX, "since"), kind = mps_read_uint(r, UINT32_MAX, "kind");
+    request.number = mps_read_uint(r, MPS_NUMBER_MAX, "n");
+    request.end = mps_read_uint(r, MPS_NUMBER_MAX, "end");
+    if (r->bad != NULL || reading == NULL) return;
+    const struct stream *stream = reading->stream;
+    request.kind = (enum mps_from_kind)kind;
+    if (request.end > stream->stored) request.end = stream->stored;
+    if (position < stream->first) position = stream->first;
+    reading->since_ms = since_ms;
+    if ((kind == MPS_FROM_LAST || kind == MPS_FROM_LAST_PER_TOPIC) && position < request.end)
+        reading->survey = survey_new(stream->broker, &request, position);
+}
+
 static bool cursor_restore(struct cursor *cursor, mps_view value)
 {
     struct mps_reader r = mps_reader_open(value);
     uint32_t parts = mps_read_array(&r, "cursor");
     mps_read_bool(&r, "durable");
     for (uint32_t i = 1; i < parts && r.bad == NULL; i++) {
-        if (mps_read_array(&r, "stream") != 4) return false;
+        uint32_t fields = mps_read_array(&r, "stream");
+        if (fields != 4 && fields != 8) return false;
         uint64_t number = mps_read_uint(&r, MPS_NUMBER_MAX, "number");
         uint64_t position = mps_read_uint(&r, MPS_NUMBER_MAX, "position");
         struct reading *reading = cursor_reading(cursor, number);
@@ -277,6 +312,7 @@ static bool cursor_restore(struct cursor *cursor, mps_view value)
         }
         load_done(reading, &r, mps_read_array(&r, "done"));
         load_tries(reading, &r, mps_read_array(&r, "tries"));
+        if (fields == 8) load_request(reading, &r, position);
     }
     cursor->is_fresh = false;
     return r.bad == NULL;

@@ -52,6 +52,14 @@ static void release_reads(struct stage *stage)
     while (memory_store_finish_read(stage->gate.inner, 0)) continue;
 }
 
+/* The records are on the disk, and then the broker dies and another one begins. */
+static void crash(struct stage *stage)
+{
+    stage_pass(stage, 100);
+    stage_crash(stage, false);
+    stage_start_stored(stage, "d/#");
+}
+
 /* ---- last n ------------------------------------------------------------------------------------------------- */
 
 static void the_last_n_are_exact_for_every_n(void **state)
@@ -204,6 +212,78 @@ static void too_many_topics_are_told_to_all_of_a_group(void **state)
     stage->broker->surveys_bytes -= SURVEYS_BYTES_MAX;
 }
 
+/* ---- a broker that dies meanwhile --------------------------------------------------------------------------- */
+
+static void what_was_asked_for_outlives_a_broker_that_looks_for_it(void **state)
+{
+    static const enum mps_from_kind kinds[] = {MPS_FROM_LAST, MPS_FROM_LAST_PER_TOPIC};
+    static const char *const expected[] = {
+        "welcome resumed last 0 | for 1 at 64-8 | d/b=x | for 1 at 64-10 | d/b=x | d/b=new",
+        "welcome resumed last 0 | for 1 at 64-11 | d/b=new | d/b=new",
+    };
+    struct stage *stage = with_stream(state);
+    for (int i = 0; i < 10; i++) stage_msg(stage, 'p', i % 2 == 0 ? "d/a" : "d/b", "x");
+    for (uint32_t i = 0; i < 2; i++) {
+        say_hello(stage);
+        hold_reads(stage);
+        stage_sub(stage, 'a', 1, "d/b", from(kinds[i], 2));
+        stage_expect(stage, 'a', "suback 1");
+        crash(stage);
+        stage_hello(stage, 'p', (struct mps_hello){.id = mps_text("p")});
+        stage_msg(stage, 'p', "d/b", "new");
+        stage_hello(stage, 'a', (struct mps_hello){.id = mps_text("a"), .sess_s = HOUR_S});
+        stage_expect(stage, 'a', expected[i]);
+        stage_unsub(stage, 'a', 1);
+        stage_cut(stage, 'a');
+        stage_cut(stage, 'p');
+    }
+}
+
+/* Some of it was sent, and some was acknowledged. */
+static void the_rest_of_what_was_asked_for_comes_after_a_restart(void **state)
+{
+    struct stage *stage = with_stream(state);
+    const char *const topics[] = {"d/a", "d/b", "d/a", "d/c", "d/b", "d/d", "d/c"}; /* the last: 3, 5, 6, 7 */
+    for (int i = 0; i < 7; i++) stage_msg(stage, 'p', topics[i], "x");
+    struct mps_sub_options options = one(from(MPS_FROM_LAST_PER_TOPIC, 0));
+    say_hello(stage);
+    stage_sub(stage, 'a', 1, "d/#", options);
+    stage_expect(stage, 'a', "suback 1 | for 1 flags 2 at 64-3 | d/a=x");
+    options.given |= MPS_SUB_ACK;
+    options.ack = MPS_ACK_EACH;
+    stage_sub(stage, 'a', 2, "d/#", options);
+    stage_expect(stage, 'a', "suback 2 | for 2 flags 2 at 64-3 | d/a=x");
+    crash(stage);
+    stage_hello(stage, 'a', (struct mps_hello){.id = mps_text("a"), .sess_s = HOUR_S});
+    stage_words(stage, 'a');
+    options.credit = 100;
+    stage_sub(stage, 'a', 2, "d/#", options);
+    stage_expect(stage, 'a', "suback 2 | for 2 at 64-5 | d/b=x | d/d=x | d/c=x | mark 2 2");
+    options.given &= ~(uint32_t)MPS_SUB_ACK;
+    options.ack = MPS_ACK_NONE;
+    stage_sub(stage, 'a', 1, "d/#", options);
+    stage_expect(stage, 'a', "suback 1 | for 1 at 64-6 | d/d=x | d/c=x | mark 1 2");
+}
+
+/* So many commits that the broker knows the time of every second one only. */
+static void what_came_before_a_time_does_not_come_after_a_restart(void **state)
+{
+    struct stage *stage = with_stream(state);
+    uint64_t time_ms = 0;
+    for (uint32_t i = 1; i <= 1100; i++) {
+        if (i == 4) time_ms = stage->wall_ms;
+        stage_msg(stage, 'p', "d/a", "x");
+        stage_pass(stage, 2000);
+    }
+    say_hello(stage);
+    hold_reads(stage);
+    stage_sub(stage, 'a', 1, "d/#", one(from(MPS_FROM_TIME, time_ms)));
+    stage_expect(stage, 'a', "suback 1");
+    crash(stage);
+    stage_hello(stage, 'a', (struct mps_hello){.id = mps_text("a"), .sess_s = HOUR_S});
+    stage_expect(stage, 'a', "welcome resumed last 0 | for 1 at 64-4 | d/a=x");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, stage_set_up, stage_tear_down)
 
 int main(void)
@@ -215,6 +295,9 @@ int main(void)
         TEST(a_survey_that_ends_too_soon_leaves_nothing),
         TEST(too_many_topics_are_told),
         TEST(too_many_topics_are_told_to_all_of_a_group),
+        TEST(what_was_asked_for_outlives_a_broker_that_looks_for_it),
+        TEST(the_rest_of_what_was_asked_for_comes_after_a_restart),
+        TEST(what_came_before_a_time_does_not_come_after_a_restart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

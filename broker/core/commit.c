@@ -213,12 +213,18 @@ static void begin(struct broker *broker)
     commit->store->commit(commit->store, &commit->running.asked);
 }
 
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
 uint64_t commit_turn(struct broker *broker)
 {
     struct commit *commit = &broker->commit;
     if (commit->store == NULL || commit->is_running) return UINT64_MAX; /* its end leads to a turn */
+    cursors_keep_due(broker);
     bool is_due = commit->is_due || broker->now_ms >= commit->lazy_ms;
-    if (!is_due) return commit->lazy_ms;
+    if (!is_due) return least(commit->lazy_ms, timer_next_ms(&commit->keepings));
     if (broker->now_ms < commit->retry_ms) return commit->retry_ms;
     begin(broker);
     return UINT64_MAX;
@@ -227,7 +233,8 @@ uint64_t commit_turn(struct broker *broker)
 bool broker_store_idle(const struct broker *broker)
 {
     const struct commit *commit = &broker->commit;
-    return commit->store == NULL || (!commit->is_running && !commit->is_due && commit->lazy_ms == UINT64_MAX);
+    return commit->store == NULL ||
+           (!commit->is_running && !commit->is_due && commit->lazy_ms == UINT64_MAX && commit->keepings.count == 0);
 }
 
 /* ---- end ---------------------------------------------------------------------------------------------------- */
@@ -348,4 +355,5 @@ void commit_free(struct broker *broker)
 {
     free_batch(broker, &broker->commit.gathering);
     free_batch(broker, &broker->commit.running);
+    heap_free(&broker->commit.keepings);
 }

@@ -109,6 +109,7 @@ struct cursor *cursor_new(struct mailbox *box, mps_view pattern, const struct cu
     cursor->from_number = from->number;
     cursor->passes_retained = from->kind != MPS_FROM_NEW;
     timer_init(&cursor->due);
+    timer_init(&cursor->keep);
     cursor->readings = calloc(broker->streams_count > 0 ? broker->streams_count : 1, sizeof cursor->readings[0]);
     if (cursor->readings == NULL) abort();
     for (uint32_t i = 0; i < broker->streams_count; i++)
@@ -212,7 +213,7 @@ void cursor_free(struct cursor *cursor)
 {
     if (cursor == NULL) return;
     not_dirty(cursor);
-    if (cursor->is_keeping) list_remove(&cursor->broker->commit.keeping, &cursor->in_keeping);
+    cursor_stop_keeping(cursor);
     timer_cancel(&cursor->broker->redeliveries, &cursor->due);
     for (uint32_t i = 0; i < cursor->readings_count; i++) {
         struct reading *reading = &cursor->readings[i];

@@ -85,6 +85,8 @@ struct cursor {
     struct list_node in_dirty;   /* while .is_dirty: there may be something to deliver, */
     bool is_parked;              /* which is looked for when the link takes bytes again: it is in its session's list */
     struct list_node in_keeping; /* of the commit, while .is_keeping: its record is to be written */
+    uint64_t keep_ms;            /* a large record is not written again before, */
+    struct timer keep;           /* in commit.keepings: then */
     struct timer due;          /* in broker.redeliveries */
     struct outlet *returned;   /* gaps that were to be told to somebody who went away; NULL: none */
 };
@@ -219,6 +221,10 @@ void redeliveries_turn(struct broker *broker, uint64_t work_end); /* what is due
 
 /* cursor_keep.c */
 void cursor_changed(struct cursor *cursor);              /* its record will be written, if it is kept */
+/* The same of what may be told or delivered once more if the broker dies: large records are not written each time. */
+void cursor_advanced(struct cursor *cursor);
+void cursors_keep_due(struct broker *broker);            /* their time has come */
+void cursor_stop_keeping(struct cursor *cursor);         /* it goes, or its record does */
 void cursor_keep(struct cursor *cursor);                 /* a commit begins: it is written */
 void cursor_forget(struct cursor *cursor);               /* its record goes */
 /* A cursor whose owner nobody is at the moment. */

@@ -13,6 +13,10 @@
 
 /* Bytes of a number on the wire, at most. */
 #define NUMBER_BYTES 9u
+/* With tens of thousands of messages that are not done with, a record has hundreds of kilobytes, and there may be
+ * thousands of commits in a second: of one cursor, so much is written at most, but once a second in any case. */
+#define KEEP_BYTES_A_MS 1024u
+#define KEEP_REST_MS 1000u
 /* Messages that a record may say are open between two that are done with. */
 #define PENDING_LOAD_MAX 1000000u
 
@@ -40,8 +44,24 @@ void cursor_changed(struct cursor *cursor)
     commit_lazily(cursor->broker);
 }
 
-static void stop_keeping(struct cursor *cursor)
+void cursor_advanced(struct cursor *cursor)
 {
+    struct broker *broker = cursor->broker;
+    if (broker->now_ms >= cursor->keep_ms) cursor_changed(cursor);
+    else if (!cursor->is_keeping && is_kept(cursor))
+        timer_set(&broker->commit.keepings, &cursor->keep, cursor->keep_ms);
+}
+
+void cursors_keep_due(struct broker *broker)
+{
+    uint64_t until_ms = broker->stopping ? UINT64_MAX - 1 : broker->now_ms;
+    for (struct timer *timer; (timer = timer_take_due(&broker->commit.keepings, until_ms)) != NULL;)
+        cursor_changed(container_of(timer, struct cursor, keep));
+}
+
+void cursor_stop_keeping(struct cursor *cursor)
+{
+    timer_cancel(&cursor->broker->commit.keepings, &cursor->keep);
     if (!cursor->is_keeping) return;
     list_remove(&cursor->broker->commit.keeping, &cursor->in_keeping);
     cursor->is_keeping = false;
@@ -50,7 +70,7 @@ static void stop_keeping(struct cursor *cursor)
 void cursor_forget(struct cursor *cursor)
 {
     uint8_t room[STORE_KEY_MAX];
-    stop_keeping(cursor);
+    cursor_stop_keeping(cursor);
     if (is_kept(cursor)) keep_remove(cursor->broker, RECORD_CURSOR, owner_key(cursor, room));
 }
 
@@ -147,8 +167,10 @@ static mps_view write(const struct cursor *cursor)
 void cursor_keep(struct cursor *cursor)
 {
     uint8_t room[STORE_KEY_MAX];
-    stop_keeping(cursor);
+    cursor_stop_keeping(cursor);
     mps_view value = write(cursor);
+    uint64_t rest_ms = value.len / KEEP_BYTES_A_MS;
+    cursor->keep_ms = cursor->broker->now_ms + (rest_ms < KEEP_REST_MS ? rest_ms : KEEP_REST_MS);
     keep_put_lazily(cursor->broker, RECORD_CURSOR, owner_key(cursor, room), value);
     free((uint8_t *)value.ptr);
 }

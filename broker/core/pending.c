@@ -129,7 +129,7 @@ void pending_done(struct reading *reading, struct pending *pending)
 {
     set_state(reading, pending, PENDING_ACKED, NULL);
     forget_done(reading);
-    cursor_changed(reading->cursor);
+    cursor_advanced(reading->cursor);
     cursor_dirty(reading->cursor);
 }
 
@@ -147,7 +147,7 @@ void pending_sent(struct reading *reading, uint64_t seq, uint64_t count)
     }
     forget_done(reading);
     if (cursor->terms.ack != MPS_ACK_NONE) set_timer(cursor, due_ms);
-    cursor_changed(cursor);
+    cursor_advanced(cursor);
 }
 
 void pending_unsent(struct reading *reading, uint64_t seq)
@@ -161,7 +161,7 @@ static void again(struct reading *reading, struct pending *pending)
 {
     bool enough = pending->tries >= reading->cursor->terms.max_tries;
     set_state(reading, pending, enough ? PENDING_DEAD : PENDING_DUE, NULL);
-    cursor_changed(reading->cursor);
+    cursor_advanced(reading->cursor);
 }
 
 void pending_release(struct reading *reading, struct subscription *sub)
@@ -225,7 +225,7 @@ static void ack_upto(struct reading *reading, uint64_t seq, const struct subscri
         set_state(reading, pending, PENDING_ACKED, NULL);
     }
     forget_done(reading);
-    cursor_changed(reading->cursor);
+    cursor_advanced(reading->cursor);
     cursor_dirty(reading->cursor);
 }
 

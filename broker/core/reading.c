@@ -31,7 +31,7 @@ bool reading_is_caught_up(const struct reading *reading)
 void reading_sent(struct reading *reading, uint64_t next)
 {
     reading->sent = next;
-    cursor_changed(reading->cursor);
+    cursor_advanced(reading->cursor);
 }
 
 /* ---- what is missing ---------------------------------------------------------------------------------------- */

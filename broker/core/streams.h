@@ -113,7 +113,8 @@ struct commit {
     uint64_t waiting_bytes;    /* of messages in both batches, */
     uint64_t kept_bytes;       /* and of records */
     struct list awaiting;      /* answers of sessions that wait for a commit */
-    struct list keeping;       /* cursors that changed */
+    struct list keeping;       /* cursors that changed; */
+    struct heap keepings;      /* those whose records are large, and wait for their time */
     struct list publishing;    /* what sessions remember of their publishing and is to be recorded */
 };
 

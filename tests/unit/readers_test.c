@@ -217,6 +217,83 @@ static void what_retention_removed_meanwhile_is_not_damaged(void **state)
     stage_expect(stage, 'a', "suback 1 | mark 1 1 | gap 1 x? reason 5 at 64-6..9 | mark 1 2");
 }
 
+/* ---- large records ------------------------------------------------------------------------------------------ */
+
+#define HOLES 8000u
+
+static uint64_t cursor_bytes; /* of records of places, written by now */
+static void (*commit_to)(struct store *store, const struct store_batch *batch);
+
+static void counting_commit(struct store *store, const struct store_batch *batch)
+{
+    for (uint32_t i = 0; i < batch->count; i++) {
+        const struct store_change *change = &batch->changes[i];
+        if (change->what == STORE_PUT && change->kind == RECORD_CURSOR) cursor_bytes += change->value.len;
+    }
+    commit_to(store, batch);
+}
+
+static void subscribe_durably(struct stage *stage)
+{
+    stage_hello(stage, 'a', (struct mps_hello){.id = mps_text("a"), .sess_s = 3600});
+    stage_sub(stage, 'a', 1, "d/#",
+              (struct mps_sub_options){.given = MPS_SUB_ACK | MPS_SUB_FROM | MPS_SUB_DURABLE | MPS_SUB_INFLIGHT,
+                                       .ack = MPS_ACK_EACH,
+                                       .from = {.kind = MPS_FROM_ALL},
+                                       .durable = true,
+                                       .inflight = 3 * HOLES});
+}
+
+/* Every second message of many is acknowledged. */
+static struct stage *with_holes(void **state)
+{
+    struct stage *stage = with_stream(state);
+    subscribe_durably(stage);
+    publish(stage, 2 * HOLES, "x");
+    for (uint64_t seq = 1; seq <= 2 * HOLES; seq += 2) ack_one(stage, seq);
+    stage_pass(stage, 2000);
+    mps_view frame;
+    while (stage_take(stage, 'a', &frame) >= 0) continue;
+    commit_to = stage->gate.store.commit;
+    stage->gate.store.commit = counting_commit;
+    cursor_bytes = 0;
+    return stage;
+}
+
+/* What comes again, after the broker did. */
+static uint32_t count_again(struct stage *stage)
+{
+    uint32_t count = 0;
+    mps_view frame;
+    stage_start_stored(stage, "d/#");
+    subscribe_durably(stage);
+    for (int op; (op = stage_take(stage, 'a', &frame)) >= 0;) count += op == MPS_OP_MSG;
+    return count;
+}
+
+static void a_large_record_is_not_written_with_every_commit(void **state)
+{
+    struct stage *stage = with_holes(state);
+    for (uint32_t i = 1; i <= 1000; i++) {
+        ack_one(stage, 2 * i);
+        publish(stage, 1, "y");
+        stage_pass(stage, 1);
+    }
+    assert_in_range(cursor_bytes, HOLES, 2u * 1024 * 1024);
+    stage_pass(stage, 1100); /* all of it is written by now */
+    stage_crash(stage, false);
+    assert_int_equal(count_again(stage), HOLES);
+}
+
+static void a_large_record_is_written_when_the_broker_stops(void **state)
+{
+    struct stage *stage = with_holes(state);
+    for (uint32_t i = 1; i <= 100; i++) ack_one(stage, 2 * i);
+    stage_stop(stage);
+    assert_in_range(cursor_bytes, HOLES, 1024 * 1024);
+    assert_int_equal(count_again(stage), HOLES - 100);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -233,6 +310,8 @@ int main(void)
                                         stage_tear_down),
         cmocka_unit_test_setup_teardown(a_groups_place_is_not_behind_what_is_stored, stage_set_up, stage_tear_down),
         cmocka_unit_test_setup_teardown(what_retention_removed_meanwhile_is_not_damaged, stage_set_up, stage_tear_down),
+        cmocka_unit_test_setup_teardown(a_large_record_is_not_written_with_every_commit, stage_set_up, stage_tear_down),
+        cmocka_unit_test_setup_teardown(a_large_record_is_written_when_the_broker_stops, stage_set_up, stage_tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -245,12 +245,18 @@ void cursors_wake_tail(struct stream *stream)
 
 /* ---- taking back -------------------------------------------------------------------------------------------- */
 
+static void want_mark(struct subscription *sub)
+{
+    sub->wants_mark = true;
+    if (sub->group != NULL) sub->group->is_marking = true;
+}
+
 /* What comes for the first time comes in order: one who reads alone goes back to it. */
 static void take_entry_back(struct cursor *cursor, struct subscription *sub, const struct outlet_entry *entry)
 {
     struct reading *reading = entry->reading;
     if (entry->kind == OUTLET_CAUGHT_UP) {
-        sub->wants_mark = true;
+        want_mark(sub);
     } else if (cursor->box->session != NULL && !entry->is_again) {
         reading_stop_waiting(reading);
         pending_cut(reading, entry->seq);
@@ -369,7 +375,7 @@ static enum reading_result take_until(struct cursor *cursor, struct subscription
 
 void cursor_want_mark(struct cursor *cursor, struct subscription *sub)
 {
-    sub->wants_mark = true;
+    want_mark(sub);
     outlet_drop_mark(sub->outlet); /* one that is queued for an earlier SUB would answer this one too soon */
     for (uint32_t i = 0; i < cursor->readings_count; i++)
         cursor->readings[i].mark_at = cursor->readings[i].stream->stored;

@@ -101,6 +101,22 @@ static void enlist(struct group *group, struct subscription *sub)
     list_insert(&group->members, before, &sub->member->in_members);
 }
 
+static struct list *list_of(struct group *group, const struct subscription *sub)
+{
+    if (sub->is_resting) return &group->resting;
+    return sub->member->is_saturated ? &group->saturated : &group->members;
+}
+
+void group_each(const struct group *group, void (*fn)(struct subscription *sub, void *arg), void *arg)
+{
+    const struct list lists[] = {group->members, group->saturated, group->resting};
+    for (int i = 0; i < 3; i++)
+        for (struct list_node *node = lists[i].first, *next; node != NULL; node = next) {
+            next = node->next;
+            fn(container_of(node, struct member, in_members)->sub, arg);
+        }
+}
+
 static bool session_is_ready(const struct session *session)
 {
     return !session->blocked && session->state == SESSION_READY && session->slow_text == NULL &&
@@ -110,9 +126,10 @@ static bool session_is_ready(const struct session *session)
 /* It can't be given anything: because of its connection, which then knows of it, or for want of credit. */
 static void rest(struct group *group, struct subscription *sub)
 {
+    list_remove(list_of(group, sub), &sub->member->in_members);
     sub->is_resting = true;
+    sub->member->is_saturated = false;
     sub->rests_for_link = !session_is_ready(sub->session);
-    list_remove(&group->members, &sub->member->in_members);
     list_append(&group->resting, &sub->member->in_members);
     if (sub->rests_for_link) list_append(&sub->session->resting, &sub->member->in_resting);
 }
@@ -124,6 +141,22 @@ static void rise(struct group *group, struct subscription *sub)
     list_remove(&group->resting, &sub->member->in_members);
     if (sub->rests_for_link) list_remove(&sub->session->resting, &sub->member->in_resting);
     enlist(group, sub);
+}
+
+/* It has all that it may have of streams and not acknowledge. */
+static void saturate(struct group *group, struct subscription *sub)
+{
+    list_remove(&group->members, &sub->member->in_members);
+    sub->member->is_saturated = true;
+    list_append(&group->saturated, &sub->member->in_members);
+}
+
+void group_member_acked(struct subscription *sub)
+{
+    if (sub->member == NULL || !sub->member->is_saturated) return;
+    list_remove(&sub->group->saturated, &sub->member->in_members);
+    sub->member->is_saturated = false;
+    enlist(sub->group, sub);
 }
 
 void group_join(struct subscription *sub, mps_view name, const struct terms *terms)
@@ -216,7 +249,8 @@ void group_leave(struct subscription *sub, bool gently)
     if (sub->is_handed) give_back(sub);
     if (group->returning.first != NULL) collect(group);
     rise(group, sub);
-    list_remove(&group->members, &sub->member->in_members);
+    list_remove(list_of(group, sub), &sub->member->in_members);
+    sub->member->is_saturated = false;
     cursor_release(sub);
     sub->group = NULL;
     free(sub->member);
@@ -306,12 +340,21 @@ static bool is_ready(const struct subscription *sub)
     return session_is_ready(sub->session) && subscription_credit_left(sub) > msgs;
 }
 
+/* Of those who are not resting, who was served longest ago. */
+static struct subscription *longest_waiting(const struct group *group)
+{
+    const struct list_node *node = group->members.first, *other = group->saturated.first;
+    if (node == NULL || (other != NULL && container_of(other, struct member, in_members)->served <
+                                              container_of(node, struct member, in_members)->served))
+        node = other;
+    return node != NULL ? container_of(node, struct member, in_members)->sub : NULL;
+}
+
 /* The ready member that was served longest ago: they take turns. Who is found not to be ready is not asked again until
  * something changes, so a thousand stalled members cost the others nothing. */
 static struct subscription *choose(struct group *group)
 {
-    for (struct list_node *node; (node = group->members.first) != NULL;) {
-        struct subscription *sub = container_of(node, struct member, in_members)->sub;
+    for (struct subscription *sub; (sub = longest_waiting(group)) != NULL;) {
         if (is_ready(sub)) return sub;
         rest(group, sub);
     }
@@ -328,10 +371,11 @@ static void give_gap(struct group *group, struct subscription *sub)
 /* It is the last one to be served now. */
 static void note_served(struct group *group, struct subscription *sub, uint64_t bytes)
 {
+    struct list *list = list_of(group, sub);
     sub->session->handed_bytes += bytes;
-    list_remove(&group->members, &sub->member->in_members);
+    list_remove(list, &sub->member->in_members);
     sub->member->served = ++group->served;
-    list_append(&group->members, &sub->member->in_members);
+    list_append(list, &sub->member->in_members);
 }
 
 static void note_handed(struct subscription *sub)
@@ -364,17 +408,17 @@ static bool hand_out(struct group *group)
     return true;
 }
 
-/* As choose(), of those who have not too much that they did not acknowledge. Those stay in the line: they may still be
- * given what needs no acknowledgement. */
+/* As choose(), of those who have not too much that they did not acknowledge. Those have a line of their own until they
+ * do: they may still be given what needs no acknowledgement. */
 static struct subscription *choose_reader(struct group *group)
 {
     const struct cursor *cursor = group->box.cursor;
-    for (struct list_node *node = group->members.first, *next; node != NULL; node = next) {
+    for (struct list_node *node; (node = group->members.first) != NULL;) {
         struct subscription *sub = container_of(node, struct member, in_members)->sub;
-        next = node->next;
         group->box.broker->work++;
         if (!is_ready(sub)) rest(group, sub);
         else if (sub->outlet->unacked < cursor_inflight(cursor)) return sub;
+        else saturate(group, sub);
     }
     return NULL;
 }
@@ -394,19 +438,19 @@ static bool hand_out_stored(struct group *group)
     return true;
 }
 
+static void tell_drained_member(struct subscription *sub, void *any)
+{
+    if (!sub->draining) return;
+    subscription_activate(sub);
+    *(bool *)any = true;
+}
+
 /* Nothing is left for those who asked to be told so. */
 static void tell_drained(struct group *group)
 {
-    struct list lists[] = {group->members, group->resting};
-    group->is_draining = false;
-    for (int i = 0; i < 2; i++) {
-        for (struct list_node *node = lists[i].first; node != NULL; node = node->next) {
-            struct subscription *sub = container_of(node, struct member, in_members)->sub;
-            if (!sub->draining) continue;
-            subscription_activate(sub);
-            group->is_draining = true; /* until the MARK is written: something may come back before */
-        }
-    }
+    bool any = false;
+    group_each(group, tell_drained_member, &any);
+    group->is_draining = any; /* until the MARK is written: something may come back before */
 }
 
 bool group_is_empty(const struct group *group)
@@ -414,18 +458,21 @@ bool group_is_empty(const struct group *group)
     return group->box.queue.entries == 0 && (group->box.cursor == NULL || cursor_is_waiting(group->box.cursor));
 }
 
+static void mark_member(struct subscription *sub, void *any)
+{
+    if (!sub->wants_mark) return;
+    cursor_mark(sub->group->box.cursor, sub);
+    subscription_activate(sub);
+    if (sub->wants_mark) *(bool *)any = true;
+}
+
 /* Who wants to know that all of the history was given to the group is told. */
 static void mark_members(struct group *group)
 {
-    struct list lists[] = {group->members, group->resting};
-    for (int i = 0; i < 2; i++) {
-        for (struct list_node *node = lists[i].first; node != NULL; node = node->next) {
-            struct subscription *sub = container_of(node, struct member, in_members)->sub;
-            if (!sub->wants_mark) continue;
-            cursor_mark(group->box.cursor, sub);
-            subscription_activate(sub);
-        }
-    }
+    bool any = false;
+    if (!group->is_marking) return;
+    group_each(group, mark_member, &any);
+    group->is_marking = any;
 }
 
 static void dispatch(struct group *group, uint64_t work_end)

@@ -103,11 +103,12 @@ struct subscription {
 /* What a subscription needs besides as a member of a group. */
 struct member {
     struct subscription *sub;
-    struct list_node in_members;      /* of the group: .members or .resting */
+    struct list_node in_members;      /* of the group: .members, .saturated or .resting */
     struct list_node in_resting;      /* of its session, while .rests_for_link */
     struct list_node in_handed;       /* of its session, while .is_handed */
     struct list_node in_returning;    /* of the group */
     uint64_t served;                  /* which of the group's messages it got last */
+    bool is_saturated;                /* it is in .saturated */
 };
 
 /* Members share what matches: one of them gets each message. */
@@ -115,6 +116,7 @@ struct group {
     struct mailbox box;
     struct hash_node in_groups;       /* of the broker, by name and pattern */
     struct list members;              /* who can perhaps be given something; longest ago comes first */
+    struct list saturated;            /* likewise, but of streams nothing before it has acknowledged something */
     struct list resting;              /* who can't: the link is full, or there is no credit */
     struct list returning;            /* who was given something that the link did not take */
     uint32_t members_count;
@@ -123,7 +125,8 @@ struct group {
     struct list_node in_dirty;        /* of the broker, while .is_dirty: it has something, perhaps somebody for it */
     struct list_node in_returning;    /* of the broker, while .returning isn't empty */
     bool is_dirty;
-    bool is_draining;                 /* a member wants to know when nothing is left */
+    bool is_draining;                 /* a member wants to know when nothing is left, */
+    bool is_marking;                  /* or when all was sent that was there when it came */
     uint8_t name_len, pattern_len;
     uint8_t text[];                   /* name, then pattern */
 };
@@ -565,6 +568,8 @@ struct group *group_of_key(struct broker *broker, mps_view key);                
 bool group_is_empty(const struct group *group);    /* nothing is left to be handed out */
 void group_dirty(struct group *group);             /* there may be something to hand out */
 void group_member_ready(struct subscription *sub); /* perhaps: it has more credit, or drains */
+void group_member_acked(struct subscription *sub); /* it may have more of streams; also what is no member */
+void group_each(const struct group *group, void (*fn)(struct subscription *sub, void *arg), void *arg);
 void group_session_ready(struct session *session); /* its link takes bytes again */
 void group_session_gone(struct session *session);
 /* The member's connection is gone, or there again. */

@@ -57,6 +57,7 @@ static void discount_open(struct reading *reading, uint32_t by)
 static void set_state(struct reading *reading, struct pending *pending, enum pending_state state,
                       struct subscription *sub)
 {
+    struct subscription *before = pending->sub;
     if (outlet_of(pending) != NULL) outlet_of(pending)->unacked--;
     reading->due_count -= is_due(pending);
     discount_open(reading, pending->state != PENDING_ACKED);
@@ -66,6 +67,7 @@ static void set_state(struct reading *reading, struct pending *pending, enum pen
     count_open(reading, pending->state != PENDING_ACKED);
     if (is_due(pending) && pending->seq < reading->due_from) reading->due_from = pending->seq;
     if (outlet_of(pending) != NULL) outlet_of(pending)->unacked++;
+    if (before != NULL && before != sub) group_member_acked(before);
 }
 
 static void make_room(struct reading *reading)

@@ -221,12 +221,12 @@ static void look_through(struct reading *reading, const struct chunk *chunk)
     survey_pass(survey, seq);
 }
 
-static void tell_err(const struct subscription *sub, const char *text)
+static void tell_err(struct subscription *sub, void *text)
 {
     uint8_t room[8];
     struct mps_out ref = mps_out_open(room, sizeof room);
     mps_put_uint(&ref, sub->sid);
-    reply_err(sub->session, MPS_QUOTA, MPS_OP_SUB, mps_out_view(&ref), "%s", text);
+    reply_err(sub->session, MPS_QUOTA, MPS_OP_SUB, mps_out_view(&ref), "%s", (const char *)text);
 }
 
 /* What comes is not what was asked for. */
@@ -240,15 +240,8 @@ static void tell_cut(const struct reading *reading)
         "than the last of each topic",
         SURVEYS_BYTES_MAX / (1024 * 1024), reading->stream->number);
     log_peer(cursor->broker, LOG_WARN, "%s", text);
-    if (cursor->box->session != NULL) {
-        tell_err(container_of(cursor->box, struct subscription, box), text);
-        return;
-    }
-    const struct group *group = container_of(cursor->box, struct group, box);
-    const struct list lists[] = {group->members, group->resting};
-    for (int i = 0; i < 2; i++)
-        for (const struct list_node *node = lists[i].first; node != NULL; node = node->next)
-            tell_err(container_of(node, struct member, in_members)->sub, text);
+    if (cursor->box->session != NULL) tell_err(container_of(cursor->box, struct subscription, box), text);
+    else group_each(container_of(cursor->box, struct group, box), tell_err, text);
 }
 
 /* What was looked for is sent: its memory is for others. What is in the outlet may come back. */

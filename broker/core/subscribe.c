@@ -291,10 +291,17 @@ static struct subscription *begin(struct session *session, const struct mps_sub 
     return sub;
 }
 
+static void may_have_more(struct subscription *sub, void *arg)
+{
+    (void)arg;
+    group_member_acked(sub);
+}
+
 static void cursor_change(struct cursor *cursor, const struct mps_sub_options *o)
 {
     struct cursor_terms terms = cursor_terms_of(o);
     cursor->terms = terms;
+    if (cursor->box->session == NULL) group_each(container_of(cursor->box, struct group, box), may_have_more, NULL);
     cursor_filter_changed(cursor);
     cursor_move(cursor, &o->from);
     cursor_dirty(cursor);

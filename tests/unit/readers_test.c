@@ -217,6 +217,80 @@ static void what_retention_removed_meanwhile_is_not_damaged(void **state)
     stage_expect(stage, 'a', "suback 1 | mark 1 1 | gap 1 x? reason 5 at 64-6..9 | mark 1 2");
 }
 
+/* ---- groups ------------------------------------------------------------------------------------------------- */
+
+#define MEMBERS 1000u
+
+static struct mps_sub_options member_of(const char *group, uint64_t inflight)
+{
+    return (struct mps_sub_options){.given = MPS_SUB_ACK | MPS_SUB_FROM | MPS_SUB_GROUP | MPS_SUB_INFLIGHT,
+                                    .ack = MPS_ACK_EACH,
+                                    .from = {.kind = MPS_FROM_ALL},
+                                    .group = mps_text(group),
+                                    .inflight = inflight};
+}
+
+/* Acknowledges what came. *next: the position of the next message, if no FOR says another one. */
+static uint32_t ack_all(struct stage *stage, uint64_t *next)
+{
+    uint64_t came[4];
+    uint32_t count = 0;
+    mps_view frame;
+    const char *what;
+    for (int op; (op = stage_take(stage, 'a', &frame)) >= 0;) {
+        struct mps_for terms;
+        if (op == MPS_OP_FOR) assert_int_equal(mps_decode_for(frame, &terms, &what), MPS_OK);
+        if (op == MPS_OP_FOR) *next = terms.seq;
+        if (op == MPS_OP_MSG) came[count++] = (*next)++;
+        assert_in_range(count, 0, 3);
+    }
+    for (uint32_t i = 0; i < count; i++) ack_one(stage, came[i]);
+    return count;
+}
+
+/* All but one have as much as they may have. */
+static void members_that_acknowledge_nothing_cost_the_others_nothing(void **state)
+{
+    struct stage *stage = with_stream(state);
+    stage_hello(stage, 'a', (struct mps_hello){.id = mps_text("a")});
+    stage_hello(stage, 'b', (struct mps_hello){.id = mps_text("b")});
+    for (uint32_t sid = 1; sid < MEMBERS; sid++) stage_sub(stage, 'b', sid, "d/#", member_of("g", 1));
+    stage_sub(stage, 'a', 1, "d/#", member_of("g", 1));
+    publish(stage, MEMBERS, "x");
+    uint64_t work = stage->broker->work, next = 0;
+    for (int i = 0; i < 1000; i++) {
+        assert_int_equal(ack_all(stage, &next), 1);
+        publish(stage, 1, "y");
+    }
+    assert_in_range(stage->broker->work - work, 1000, 1000 * 100);
+}
+
+/* What needs no acknowledgement still goes to all of them by turns. */
+static void members_that_acknowledge_nothing_get_what_is_in_no_stream(void **state)
+{
+    struct stage *stage = with_stream(state);
+    stage_hello(stage, 'a', (struct mps_hello){.id = mps_text("a")});
+    for (uint32_t sid = 1; sid <= 3; sid++) stage_sub(stage, 'a', sid, "+/a", member_of("g", 1));
+    publish(stage, 4, "x"); /* one waits */
+    stage_words(stage, 'a');
+    for (int i = 0; i < 4; i++) stage_msg(stage, 'p', "t/a", "y");
+    stage_expect(stage, 'a', "for 1 | t/a=y | for 2 | t/a=y | for 3 | t/a=y | for 1 | t/a=y");
+    ack_one(stage, 1);
+    stage_expect(stage, 'a', "for 1 at 64-4 | d/a=x");
+}
+
+/* The only member asks for more. */
+static void a_member_may_have_more_than_it_had(void **state)
+{
+    struct stage *stage = with_stream(state);
+    stage_hello(stage, 'a', (struct mps_hello){.id = mps_text("a")});
+    stage_sub(stage, 'a', 1, "d/#", member_of("g", 1));
+    publish(stage, 4, "x");
+    stage_words(stage, 'a');
+    stage_sub(stage, 'a', 1, "d/#", member_of("g", 3));
+    stage_expect(stage, 'a', "suback 1 | mark 1 1 | d/a=x | d/a=x");
+}
+
 /* ---- large records ------------------------------------------------------------------------------------------ */
 
 #define HOLES 8000u
@@ -310,6 +384,11 @@ int main(void)
                                         stage_tear_down),
         cmocka_unit_test_setup_teardown(a_groups_place_is_not_behind_what_is_stored, stage_set_up, stage_tear_down),
         cmocka_unit_test_setup_teardown(what_retention_removed_meanwhile_is_not_damaged, stage_set_up, stage_tear_down),
+        cmocka_unit_test_setup_teardown(members_that_acknowledge_nothing_cost_the_others_nothing, stage_set_up,
+                                        stage_tear_down),
+        cmocka_unit_test_setup_teardown(members_that_acknowledge_nothing_get_what_is_in_no_stream, stage_set_up,
+                                        stage_tear_down),
+        cmocka_unit_test_setup_teardown(a_member_may_have_more_than_it_had, stage_set_up, stage_tear_down),
         cmocka_unit_test_setup_teardown(a_large_record_is_not_written_with_every_commit, stage_set_up, stage_tear_down),
         cmocka_unit_test_setup_teardown(a_large_record_is_written_when_the_broker_stops, stage_set_up, stage_tear_down),
     };

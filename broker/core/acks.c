@@ -199,12 +199,15 @@ static void renumber(struct ack_pending *ok, const struct stream *stream, uint64
     if (ok->count > 0 && ok->stream == stream && ok->batch >= batch) ok->seq -= by;
 }
 
+/* Only who has something to be answered: those are few where there are many sessions. What is not closed yet is
+ * answered when the turn is flushed. */
 void acks_renumber(struct broker *broker, const struct stream *stream, uint64_t batch, uint64_t by)
 {
-    for (struct session *session = broker->sessions; session != NULL; session = session->next) {
+    for (struct session *session = broker->dirty; session != NULL; session = session->next_dirty)
         renumber(&session->acks, stream, batch, by);
-        for (uint32_t i = 0; acks_are_waiting(session) && i < session->ack_queue->count; i++)
-            renumber(&at(session->ack_queue, i)->ok, stream, batch, by);
+    for (struct list_node *node = broker->commit.awaiting.first; node != NULL; node = node->next) {
+        struct ack_queue *queue = container_of(node, struct ack_queue, in_awaiting);
+        for (uint32_t i = 0; i < queue->count; i++) renumber(&at(queue, i)->ok, stream, batch, by);
     }
 }
 

@@ -20,6 +20,15 @@
 /* Messages that a record may say are open between two that are done with. */
 #define PENDING_LOAD_MAX 1000000u
 
+static mps_view group_record_key(const struct group *group, uint8_t room[STORE_KEY_MAX])
+{
+    room[0] = '\0';
+    memcpy(room + 1, group->text, group->name_len);
+    room[1 + group->name_len] = '\0';
+    memcpy(room + 2 + group->name_len, group->text + group->name_len, group->pattern_len);
+    return (mps_view){room, 2u + group->name_len + group->pattern_len};
+}
+
 static mps_view owner_key(const struct cursor *cursor, uint8_t room[STORE_KEY_MAX])
 {
     if (cursor->box->session == NULL) return group_record_key(container_of(cursor->box, struct group, box), room);
@@ -350,6 +359,14 @@ static bool load_retired(struct broker *broker, mps_view key, mps_view value)
     if (durable) record_add(broker, key, value);
     else keep_remove(broker, RECORD_CURSOR, key);
     return true;
+}
+
+static struct group *group_of_key(struct broker *broker, mps_view key)
+{
+    const uint8_t *end = key.len > 1 ? memchr(key.ptr + 1, '\0', key.len - 1) : NULL;
+    if (end == NULL) return NULL;
+    mps_view name = {key.ptr + 1, (uint32_t)(end - key.ptr - 1)};
+    return group_find(broker, name, (mps_view){end + 1, key.len - name.len - 2});
 }
 
 bool cursor_load(struct broker *broker, mps_view key, mps_view value)

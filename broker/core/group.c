@@ -33,23 +33,6 @@ struct group *group_find(struct broker *broker, mps_view name, mps_view pattern)
     return node ? container_of(node, struct group, in_groups) : NULL;
 }
 
-mps_view group_record_key(const struct group *group, uint8_t room[STORE_KEY_MAX])
-{
-    room[0] = '\0';
-    memcpy(room + 1, group->text, group->name_len);
-    room[1 + group->name_len] = '\0';
-    memcpy(room + 2 + group->name_len, group->text + group->name_len, group->pattern_len);
-    return (mps_view){room, 2u + group->name_len + group->pattern_len};
-}
-
-struct group *group_of_key(struct broker *broker, mps_view key)
-{
-    const uint8_t *end = key.len > 1 ? memchr(key.ptr + 1, '\0', key.len - 1) : NULL;
-    if (end == NULL) return NULL;
-    mps_view name = {key.ptr + 1, (uint32_t)(end - key.ptr - 1)};
-    return group_find(broker, name, (mps_view){end + 1, key.len - name.len - 2});
-}
-
 static struct group *group_new(struct session *session, mps_view name, mps_view pattern, const struct terms *terms)
 {
     struct broker *broker = session->broker;

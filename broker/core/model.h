@@ -563,8 +563,6 @@ void group_join(struct subscription *sub, mps_view name, const struct terms *ter
 /* gently: the last one takes what the group has left. */
 void group_leave(struct subscription *sub, bool gently);
 void group_forget_place(struct group *group);      /* in streams: nobody is to go on there */
-mps_view group_record_key(const struct group *group, uint8_t room[STORE_KEY_MAX]); /* of its cursor's record */
-struct group *group_of_key(struct broker *broker, mps_view key);                   /* NULL: there is none */
 bool group_is_empty(const struct group *group);    /* nothing is left to be handed out */
 void group_dirty(struct group *group);             /* there may be something to hand out */
 void group_member_ready(struct subscription *sub); /* perhaps: it has more credit, or drains */

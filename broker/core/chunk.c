@@ -6,8 +6,8 @@
 
 /* One read fetches about so much. */
 #define READ_BYTES (256u * 1024)
-/* Memory of all chunks, those in use besides. With more, a replay goes through memory that is new, or in no cache, where
- * it could use the same again and again: a third of its CPU time. */
+/* Memory of all chunks, those in use besides. With more, a replay goes through memory that is new, or in no cache,
+ * where it could use the same again and again: a third of its CPU time. */
 #define CHUNKS_BYTES_MAX (16u * 1024 * 1024)
 #define CHUNKS_A_STREAM 1024u
 #define READ_RETRY_MS 1000u
@@ -163,8 +163,7 @@ static void log_damage(struct stream *stream, const struct store_read *read)
     if (read->code != STORE_OK) {
         log_peer(stream->broker, LOG_ERROR, "stream '%s' can't be read from position %llu on, trying again: %s", name,
                  (unsigned long long)read->from, read->text);
-    } else if (read->damaged_first > 0) {
-        stream->damaged += read->damaged_last - read->damaged_first + 1;
+    } else if (read->damaged_first > 0 && damage_note(stream, read->damaged_first, read->damaged_last) > 0) {
         log_peer(stream->broker, LOG_ERROR, "stream '%s' is damaged: positions %llu to %llu don't fit their checksum",
                  name, (unsigned long long)read->damaged_first, (unsigned long long)read->damaged_last);
     }

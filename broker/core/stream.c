@@ -304,6 +304,7 @@ static void stream_free(struct stream *stream)
     free(stream->patterns);
     free(stream->extents);
     free(stream->chunks);
+    free(stream->damages);
     free(stream->name);
     free(stream);
 }

@@ -43,6 +43,10 @@ struct hole {
     uint64_t from, to;         /* not .to */
 };
 #define STREAM_HOLES 16
+/* A place that was found damaged. */
+struct damage {
+    uint64_t first, last;
+};
 /* A block has the time of its first message. It is closed to messages that come this much later, */
 #define STREAM_BLOCK_MS 500u
 /* and some blocks are read as one: what came after a time may stand in a block or chunk that is older by up to this. */
@@ -63,7 +67,9 @@ struct stream {
     uint64_t first, stored, next;
     uint64_t stored_msgs, stored_bytes;   /* on disk */
     uint64_t waiting_msgs, waiting_bytes; /* not yet */
-    uint64_t damaged;          /* messages that were found damaged */
+    uint64_t damaged;          /* messages that were found damaged, each counted once */
+    struct damage *damages;    /* where; NULL: nowhere */
+    uint32_t damages_count;
     uint64_t trim_below;       /* blocks below this position are to go with the next commit; 0: none */
     struct extent *extents;    /* oldest first */
     uint32_t extents_count, extents_cap;
@@ -183,6 +189,11 @@ void chunk_of_block(struct block *block);                /* takes its bytes */
 void chunks_forget_below(struct stream *stream, uint64_t below);
 void chunk_read_done(void *broker, struct store_read *read);
 void chunks_free(struct broker *broker);
+
+/* damage.c */
+/* Positions that were read and are damaged, not below the stream's first one: counts and remembers those that were not
+ * known to be. Returns how many. Memory: 16 KiB at most; with more places, some are counted again. */
+uint64_t damage_note(struct stream *stream, uint64_t first, uint64_t last);
 
 /* acks.c: PUBACKs in the order of their pids, however long a commit takes */
 struct ack_pending;

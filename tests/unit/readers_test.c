@@ -2,6 +2,7 @@
  * records that stay; and what readers are told of what is gone. */
 #include "broker_stage.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -217,6 +218,58 @@ static void what_retention_removed_meanwhile_is_not_damaged(void **state)
     stage_expect(stage, 'a', "suback 1 | mark 1 1 | gap 1 x? reason 5 at 64-6..9 | mark 1 2");
 }
 
+/* ---- what could not be stored, or not be read ---------------------------------------------------------------- */
+
+/* However often it is read. */
+static void what_is_damaged_counts_once(void **state)
+{
+    struct stage *stage = with_stream(state);
+    struct stream *stream = stage->broker->streams[0];
+    publish(stage, 3, "x");
+    assert_true(memory_disk_damage(stage->disk, 64, 2, false));
+    stage_hello(stage, 'a', (struct mps_hello){.id = mps_text("a")});
+    for (uint32_t sid = 1; sid <= 3; sid++) {
+        char expected[120];
+        snprintf(expected, sizeof expected,
+                 "suback %u | mark %u 1 | for %u flags 2 at 64-1 | d/a=x | gap %u x1 reason 12 at 64-2..2 | "
+                 "for %u flags 2 at 64-3 | d/a=x",
+                 sid, sid, sid, sid, sid);
+        chunks_forget_below(stream, UINT64_MAX);
+        memset(stream->holes, 0, sizeof stream->holes);
+        stage_words(stage, 'a');
+        stage_sub(stage, 'a', sid, "d/#", EACH);
+        assert_int_equal(strncmp(stage_words(stage, 'a'), expected, strlen(expected)), 0);
+        assert_int_equal(stream->damaged, 1);
+    }
+}
+
+/* Against a plain table. */
+static void damage_counts_each_position_once(void **state)
+{
+    (void)state;
+    struct stream stream = {.first = 1};
+    static uint8_t known[4000];
+    uint64_t count = 0;
+    srand(1);
+    for (int i = 0; i < 20000; i++) {
+        uint64_t first = 1 + (uint64_t)rand() % 3900, last = first + (uint64_t)(rand() % (i % 100 == 0 ? 90 : 3));
+        uint64_t fresh = 0;
+        if (i == 10000) stream.first = 2000;
+        if (last < stream.first) continue;
+        if (first < stream.first) first = stream.first;
+        for (uint64_t at = first; at <= last; at++) fresh += !known[at];
+        memset(known + first, 1, last - first + 1);
+        assert_int_equal(damage_note(&stream, first, last), fresh);
+        count += fresh;
+        assert_int_equal(stream.damaged, count);
+        for (uint32_t at = 1; at < stream.damages_count; at++)
+            assert_true(stream.damages[at - 1].last + 1 < stream.damages[at].first);
+    }
+    for (uint64_t at = 5000; at < 15000; at += 2) damage_note(&stream, at, at); /* bounded */
+    assert_in_range(stream.damages_count, 1, 1024);
+    free(stream.damages);
+}
+
 /* ---- groups ------------------------------------------------------------------------------------------------- */
 
 #define MEMBERS 1000u
@@ -384,6 +437,8 @@ int main(void)
                                         stage_tear_down),
         cmocka_unit_test_setup_teardown(a_groups_place_is_not_behind_what_is_stored, stage_set_up, stage_tear_down),
         cmocka_unit_test_setup_teardown(what_retention_removed_meanwhile_is_not_damaged, stage_set_up, stage_tear_down),
+        cmocka_unit_test_setup_teardown(what_is_damaged_counts_once, stage_set_up, stage_tear_down),
+        cmocka_unit_test(damage_counts_each_position_once),
         cmocka_unit_test_setup_teardown(members_that_acknowledge_nothing_cost_the_others_nothing, stage_set_up,
                                         stage_tear_down),
         cmocka_unit_test_setup_teardown(members_that_acknowledge_nothing_get_what_is_in_no_stream, stage_set_up,

@@ -445,6 +445,16 @@ uint32_t publish_run(struct session *session, const struct publish *publish, uin
     return publish_new(session, publish, work_end);
 }
 
+/* Nobody waits for an answer to it, who could be told. */
+static void note_unstored(struct stream *stream, mps_view topic)
+{
+    char name[128];
+    stream->unstored++;
+    snprintf(name, sizeof name, "%s", printable(mps_text(stream->name)));
+    log_peer(stream->broker, LOG_WARN, "a dead letter or will to '%s' is not stored: stream '%s' is full",
+             printable(topic), name);
+}
+
 void publish_own(struct broker *broker, struct run *take_run, bool retain_it)
 {
     mps_view frame = {take_run->bytes, take_run->len};
@@ -458,6 +468,7 @@ void publish_own(struct broker *broker, struct run *take_run, bool retain_it)
     if (retain_it) retain(broker, delivery.route, frame, take_run->expires_ms);
     if (stream != NULL && stream_takes(stream, 1, frame.len))
         stream_append(stream, take_run, (struct part){0, frame.len, 1}, false);
+    else if (stream != NULL) note_unstored(stream, msg.topic);
     broker->work += 1 + delivery.route->count;
     fanout_choose(&delivery, frame);
     fanout_add(&delivery, frame);

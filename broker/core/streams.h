@@ -70,6 +70,7 @@ struct stream {
     uint64_t damaged;          /* messages that were found damaged, each counted once */
     struct damage *damages;    /* where; NULL: nowhere */
     uint32_t damages_count;
+    uint64_t unstored;         /* dead letters and wills for which it had no room */
     uint64_t trim_below;       /* blocks below this position are to go with the next commit; 0: none */
     struct extent *extents;    /* oldest first */
     uint32_t extents_count, extents_cap;

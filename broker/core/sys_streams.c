@@ -37,7 +37,7 @@ static uint32_t readers_count(const struct stream *stream)
 
 static void write_map(struct mps_out *map, const struct stream *stream)
 {
-    mps_put_map(map, 15);
+    mps_put_map(map, 16);
     put_number(map, "stream", stream->number);
     put_name(map, "name", stream->name);
     put_number(map, "first", stream->first);
@@ -51,6 +51,7 @@ static void write_map(struct mps_out *map, const struct stream *stream)
     put_number(map, "readers", readers_count(stream));
     put_limit(map, "oldest_ms", stream->extents_count > 0 ? stream->extents[0].time_ms : UINT64_MAX);
     put_number(map, "damaged", stream->damaged);
+    put_number(map, "unstored", stream->unstored);
     put_flag(map, "configured", stream->is_configured);
     mps_put_text(map, mps_text("patterns"));
     mps_put_array(map, stream->patterns_count);

@@ -55,6 +55,7 @@ struct stage {
     struct memory_disk *disk;
     struct gate gate;
     const char *pattern;     /* of the one stream */
+    char logged[512];        /* the last line */
     struct stream_config stream;
     char words[64 * 1024];   /* what stage_words() returned last */
     uint8_t frame[64 * 1024]; /* what stage_take() did */

@@ -220,6 +220,70 @@ static void what_retention_removed_meanwhile_is_not_damaged(void **state)
 
 /* ---- what could not be stored, or not be read ---------------------------------------------------------------- */
 
+/* The stream keeps what could not be handled, too. */
+static void keep_dead_letters(struct stream *stream)
+{
+    char *pattern = strdup("$dead/#");
+    stream->patterns = realloc(stream->patterns, 2 * sizeof stream->patterns[0]);
+    assert_non_null(pattern);
+    assert_non_null(stream->patterns);
+    stream->patterns[stream->patterns_count++] = mps_text(pattern);
+}
+
+static void refuse_more(struct stream *stream)
+{
+    stream->refuses = true;
+    stream->max_msgs = 1;
+}
+
+static void a_dead_letter_that_finds_no_room_is_said(void **state)
+{
+    struct stage *stage = with_stream(state);
+    struct stream *stream = stage->broker->streams[0];
+    uint8_t room[32];
+    keep_dead_letters(stream);
+    stage_hello(stage, 'a', (struct mps_hello){.id = mps_text("a")});
+    stage_sub(stage, 'a', 1, "d/#", EACH);
+    publish(stage, 2, "x");
+    struct mps_out out = mps_out_open(room, sizeof room);
+    mps_encode_ack(&out, &(struct mps_ack){.sid = 1, .stream = 64, .seq = 1, .kind = 3});
+    stage_send(stage, 'a', &out);
+    stage_pass(stage, 100);
+    assert_int_equal(stream->stored, 4); /* there was room */
+    assert_int_equal(stream->unstored, 0);
+    refuse_more(stream);
+    out = mps_out_open(room, sizeof room);
+    mps_encode_ack(&out, &(struct mps_ack){.sid = 1, .stream = 64, .seq = 2, .kind = 3});
+    stage_send(stage, 'a', &out);
+    stage_pass(stage, 100);
+    assert_int_equal(stream->stored, 4);
+    assert_int_equal(stream->unstored, 1);
+    assert_string_equal(stage->logged, "a dead letter or will to '$dead/d/a' is not stored: stream 'kept' is full");
+}
+
+static void a_will_that_finds_no_room_is_said(void **state)
+{
+    struct stage *stage = with_stream(state);
+    uint8_t room[64];
+    struct mps_out will = mps_out_open(room, sizeof room);
+    mps_put_array(&will, 4);
+    mps_put_text(&will, mps_text("d/will"));
+    mps_put_bin(&will, mps_text("x"));
+    mps_put_uint(&will, 0);
+    mps_put_uint(&will, 0);
+    mps_view frame;
+    publish(stage, 1, "x");
+    refuse_more(stage->broker->streams[0]);
+    stage_hello(stage, 'a', (struct mps_hello){.id = mps_text("a"), .will = mps_out_view(&will)});
+    stage_cut(stage, 'a');
+    assert_string_equal(stage->logged, "a dead letter or will to 'd/will' is not stored: stream 'kept' is full");
+    stage_words(stage, 'p');
+    stage_sub(stage, 'p', 1, "$SYS/stream/+", (struct mps_sub_options){0});
+    stage_pass(stage, 1000);
+    while (stage_take(stage, 'p', &frame) != MPS_OP_MSG) continue;
+    assert_non_null(memmem(frame.ptr, frame.len, "\xa8unstored\x01", 10));
+}
+
 /* However often it is read. */
 static void what_is_damaged_counts_once(void **state)
 {
@@ -437,6 +501,8 @@ int main(void)
                                         stage_tear_down),
         cmocka_unit_test_setup_teardown(a_groups_place_is_not_behind_what_is_stored, stage_set_up, stage_tear_down),
         cmocka_unit_test_setup_teardown(what_retention_removed_meanwhile_is_not_damaged, stage_set_up, stage_tear_down),
+        cmocka_unit_test_setup_teardown(a_dead_letter_that_finds_no_room_is_said, stage_set_up, stage_tear_down),
+        cmocka_unit_test_setup_teardown(a_will_that_finds_no_room_is_said, stage_set_up, stage_tear_down),
         cmocka_unit_test_setup_teardown(what_is_damaged_counts_once, stage_set_up, stage_tear_down),
         cmocka_unit_test(damage_counts_each_position_once),
         cmocka_unit_test_setup_teardown(members_that_acknowledge_nothing_cost_the_others_nothing, stage_set_up,

@@ -266,7 +266,7 @@ int pubsub_credit(pubsub *client, uint32_t sid, uint64_t max_msgs, bool drain)
         return mps_client_error(client, PUBSUB_ENOMEM, "out of memory");
     if (by_credit && max_msgs > sub->options.credit) sub->options.credit = max_msgs;
     if (drain) sub->drain_asked = true;
-    if (client->state != LINK_UP) return PUBSUB_OK; /* it is said after WELCOME */
+    if (client->state != LINK_UP || sub->recount) return PUBSUB_OK; /* it is said after WELCOME, or when that is done */
     struct mps_out out = mps_outbox_open(&client->outbox);
     mps_encode_credit(&out, &(struct mps_credit){sid, mps_subs_credit(sub), drain});
     mps_outbox_add(&client->outbox, &out);

@@ -31,14 +31,15 @@ static bool out_of_memory(struct pubsub *client)
     return false;
 }
 
-static void send_credit(struct pubsub *client, const struct mps_sub_entry *sub)
+static void send_credit(struct pubsub *client, const struct mps_sub_entry *sub, bool drain)
 {
+    if (sub->recount) return; /* it is said when that is done */
     if (mps_outbox_reserve(&client->outbox, MPS_SMALL_FRAME_MAX, true) != PUBSUB_OK) {
         (void)out_of_memory(client);
         return;
     }
     struct mps_out out = mps_outbox_open(&client->outbox);
-    mps_encode_credit(&out, &(struct mps_credit){sub->sid, mps_subs_credit(sub), false});
+    mps_encode_credit(&out, &(struct mps_credit){sub->sid, mps_subs_credit(sub), drain});
     mps_outbox_add(&client->outbox, &out);
 }
 
@@ -68,7 +69,7 @@ static bool settle_again(struct pubsub *client, struct mps_sub_entry *sub, const
         return out_of_memory(client);
     if (!sub->options.by_credit) return false;
     sub->uncounted--; /* it took credit */
-    send_credit(client, sub);
+    send_credit(client, sub, false);
     return false;
 }
 
@@ -178,12 +179,13 @@ static void mark(struct pubsub *client, const struct pubsub_mark_event *event)
     mps_client_leave(client);
 }
 
-/* The broker's count of a session goes on from earlier connections, of which not all has arrived here. */
+/* The broker's count of a session goes on from earlier connections, of which not all has arrived here; or it began
+ * anew, because the broker did. */
 static void recounted(struct pubsub *client, struct mps_sub_entry *sub, const struct pubsub_stat *stat)
 {
     sub->recount = false;
     sub->uncounted = (int64_t)sub->received - (int64_t)stat->sent;
-    if (!client->shut) send_credit(client, sub);
+    if (!client->shut) send_credit(client, sub, sub->drain_asked);
 }
 
 static void stat(struct pubsub *client, const struct pubsub_stat *stat)

@@ -185,7 +185,8 @@ static struct mps_sub frame_of(const struct mps_sub_entry *sub, uint64_t now_ms,
         from->positions = pairs;
         frame.options.given |= MPS_SUB_FROM;
     }
-    frame.options.credit = mps_subs_credit(sub);
+    frame.options.credit =
+        sub->recount ? 0 : mps_subs_credit(sub); /* none shrinks: it is said when the count is known */
     return frame;
 }
 
@@ -197,7 +198,8 @@ static void encode(struct mps_out *out, const struct mps_sub_entry *sub, const s
     }
     mps_encode_sub(out, frame);
     if (sub->stat_asked || sub->recount) mps_encode_stat(out, &(struct mps_stat){.sid = sub->sid});
-    if (sub->drain_asked) mps_encode_credit(out, &(struct mps_credit){sub->sid, frame->options.credit, true});
+    if (sub->drain_asked && !sub->recount)
+        mps_encode_credit(out, &(struct mps_credit){sub->sid, frame->options.credit, true});
 }
 
 int mps_subs_encode(const struct mps_subs *subs, uint64_t now_ms, uint8_t **frames, size_t *len)

@@ -493,7 +493,7 @@ static void credit_goes_on_with_a_session(void **state)
     stage_wait_for_log(stage, "message 1 t 1\nmessage 1 t 1\n");
     lose(stage);
     connect_again(stage, true);
-    stage_expect_frames(stage, "SUB 1 t credit=5, STAT, ");
+    stage_expect_frames(stage, "SUB 1 t credit=0, STAT, ");
     mps_encode_stat(&out, &(struct mps_stat){1, true, 4, 4, 0, 0, 0}); /* 2 more were sent and are lost */
     stage_say(stage, &out);
     stage_expect_frames(stage, "CREDIT 1 7, ");
@@ -507,6 +507,32 @@ static void credit_goes_on_with_a_session(void **state)
     lose(stage);
     connect_again(stage, false);
     stage_expect_frames(stage, "SUB 1 t credit=4, ");
+}
+
+/* A broker that was restarted counts from 0: what was received before must not be allowed once more. */
+static void credit_goes_on_when_the_broker_counts_anew(void **state)
+{
+    struct stage *stage = *state;
+    uint8_t buf[64];
+    struct mps_out out = mps_out_open(buf, sizeof buf);
+    struct pubsub_subscribe_options options = stage_callbacks(stage);
+    options.by_credit = true;
+    options.credit = 5;
+    stage_open(stage, session_options(stage), 10);
+    uint32_t sid = subscribe(stage, &options);
+    stage_expect_frames(stage, "SUB 1 t credit=5, ");
+    say_stored(stage, &(struct mps_for){.sid = 1}, 3);
+    stage_wait_for_log(stage, "message 1 t 1\nmessage 1 t 1\nmessage 1 t 1\n");
+    lose(stage);
+    connect_again(stage, true);
+    stage_expect_frames(stage, "SUB 1 t credit=0, STAT, ");
+    assert_int_equal(pubsub_credit(stage->client, sid, 6, true), PUBSUB_OK); /* which has to wait */
+    stage_expect_frames(stage, "");
+    mps_encode_stat(&out, &(struct mps_stat){1, true, 0, 0, 0, 0, 0});
+    stage_say(stage, &out);
+    stage_expect_frames(stage, "CREDIT 1 3 drain, ");
+    assert_int_equal(pubsub_credit(stage->client, sid, 7, false), PUBSUB_OK);
+    stage_expect_frames(stage, "CREDIT 1 4, ");
 }
 
 /* ---- acknowledging ------------------------------------------------------------------------------------------ */
@@ -791,6 +817,7 @@ int main(void)
         TEST(a_reader_in_a_session_goes_back),
         TEST(an_end_is_told_again_to_a_session),
         TEST(credit_goes_on_with_a_session),
+        TEST(credit_goes_on_when_the_broker_counts_anew),
         TEST(acknowledgements_are_sent),
         TEST(what_is_not_acknowledged_comes_again),
         TEST(what_was_acknowledged_is_not_given_again),

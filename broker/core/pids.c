@@ -4,7 +4,7 @@
 #include "away.h"
 #include "pids.h"
 
-/* Ranges of refused pids that are remembered. More than these, and those next to each other become one. */
+/* Ranges of refused pids that are remembered. With more, the lowest ones are not told from what lies between them. */
 #define REFUSED_MAX 64u
 
 struct range {
@@ -25,6 +25,7 @@ struct pids {
     uint64_t stored;       /* the highest of a message that went to a stream */
     struct range *refused; /* ascending, apart from each other; NULL: there never were any */
     uint32_t refused_count;
+    struct range unsure; /* of these it isn't known any more which were refused; .last 0: there are none */
 };
 
 /* ---- refused ------------------------------------------------------------------------------------------------ */
@@ -50,22 +51,34 @@ static void insert_at(struct pids *pids, uint32_t i, struct range range)
     pids->refused_count++;
 }
 
-static uint64_t distance_behind(const struct pids *pids, uint32_t i)
+/* These, and those that lie between them and others of which it is unsure. */
+static void add_unsure(struct pids *pids, struct range range)
 {
-    return pids->refused[i + 1].first - pids->refused[i].last;
+    struct range *unsure = &pids->unsure;
+    if (unsure->last == 0 || range.first < unsure->first) unsure->first = range.first;
+    if (range.last > unsure->last) unsure->last = range.last;
+    uint32_t i = place_of(pids, unsure->first);
+    while (i < pids->refused_count && pids->refused[i].first <= unsure->last) {
+        if (pids->refused[i].last > unsure->last) unsure->last = pids->refused[i].last;
+        remove_at(pids, i);
+    }
 }
 
-static void merge_nearest(struct pids *pids)
+/* The client is most likely to know of the lowest ones. */
+static void keep_few(struct pids *pids)
 {
-    uint32_t nearest = 0;
-    for (uint32_t i = 1; i + 1 < pids->refused_count; i++)
-        if (distance_behind(pids, i) < distance_behind(pids, nearest)) nearest = i;
-    pids->refused[nearest].last = pids->refused[nearest + 1].last;
-    remove_at(pids, nearest + 1);
+    if (pids->refused_count <= REFUSED_MAX) return;
+    struct range lowest = pids->refused[0];
+    remove_at(pids, 0);
+    add_unsure(pids, lowest);
 }
 
 static void add_refused(struct pids *pids, struct range range)
 {
+    if (range.first <= pids->unsure.last && range.last >= pids->unsure.first) {
+        add_unsure(pids, range);
+        return;
+    }
     if (pids->refused == NULL) pids->refused = malloc((REFUSED_MAX + 1) * sizeof pids->refused[0]);
     if (pids->refused == NULL) abort(); /* small */
     uint32_t i = place_of(pids, range.first > 0 ? range.first - 1 : 0);
@@ -75,7 +88,7 @@ static void add_refused(struct pids *pids, struct range range)
         remove_at(pids, i);
     }
     insert_at(pids, i, range);
-    if (pids->refused_count > REFUSED_MAX) merge_nearest(pids);
+    keep_few(pids);
 }
 
 static void forget_refused(struct pids *pids, struct range range)
@@ -88,7 +101,15 @@ static void forget_refused(struct pids *pids, struct range range)
         if (was.first < range.first) insert_at(pids, i++, (struct range){was.first, range.first - 1});
         if (was.last > range.last) break;
     }
-    if (pids->refused_count > REFUSED_MAX) merge_nearest(pids);
+    keep_few(pids);
+}
+
+/* The client knows how all below this one were settled. */
+static void forget_below(struct pids *pids, uint64_t pid)
+{
+    if (pids->refused_count > 0) forget_refused(pids, (struct range){1, pid - 1});
+    if (pids->unsure.first < pid) pids->unsure.first = pid;
+    if (pids->unsure.last < pid) pids->unsure = (struct range){0, 0};
 }
 
 /* ---- counters ----------------------------------------------------------------------------------------------- */
@@ -127,6 +148,7 @@ uint64_t pids_begin(struct session *session, uint64_t boot)
     struct pids *pids = session->pids != NULL ? session->pids : pids_new(session, boot);
     pids->told = least(pids->answered, acks_lowest_pid(session) - 1); /* some may have been published anew */
     if (pids->refused_count > 0) pids->told = least(pids->told, pids->refused[0].first - 1);
+    if (pids->unsure.last > 0) pids->told = least(pids->told, pids->unsure.first - 1);
     return pids->told;
 }
 
@@ -139,7 +161,7 @@ bool pids_go_on(struct session *session, uint64_t pid)
                      (unsigned long long)pid, (unsigned long long)pids->told);
         return false;
     }
-    if (pids->refused_count > 0) forget_refused(pids, (struct range){1, pid - 1}); /* the client knows of them */
+    forget_below(pids, pid);
     if (pids->accepted < pid - 1) pids->accepted = pid - 1;
     if (pids->answered < pid - 1) pids->answered = pid - 1;
     return true;
@@ -169,9 +191,19 @@ bool pids_may_be_known(const struct session *session)
     return session->terms.pid > 0 && session->terms.pid <= session->pids->accepted;
 }
 
+bool pids_are_unsure(const struct session *session, uint64_t pid, uint32_t *count)
+{
+    const struct range *unsure = &session->pids->unsure;
+    if (pid > unsure->last) return false;
+    uint64_t end = pid < unsure->first ? unsure->first : unsure->last + 1; /* from here on it is different */
+    if (end - pid < *count) *count = (uint32_t)(end - pid);
+    return pid >= unsure->first;
+}
+
 bool pids_are_known(const struct session *session, uint64_t pid, uint32_t *count)
 {
     const struct pids *pids = session->pids;
+    if (pids_are_unsure(session, pid, count)) return false;
     uint32_t i = place_of(pids, pid);
     bool is_refused = i < pids->refused_count && pids->refused[i].first <= pid;
     uint64_t end = UINT64_MAX; /* from here on it is different */
@@ -206,14 +238,20 @@ void pids_note_stored(struct session *session)
 static void keep(const struct pids *pids)
 {
     const struct session *session = pids->session;
-    uint8_t room[32 + REFUSED_MAX * 18];
+    uint8_t room[64 + REFUSED_MAX * 18];
     struct mps_out out = mps_out_open(room, sizeof room);
-    mps_put_array(&out, 2 + 2 * pids->refused_count);
+    bool is_unsure = pids->unsure.last > 0;
+    mps_put_array(&out, 2 + 2 * pids->refused_count + (is_unsure ? 3 : 0));
     mps_put_uint(&out, pids->boot);
     mps_put_uint(&out, pids->stored);
     for (uint32_t i = 0; i < pids->refused_count; i++) {
         mps_put_uint(&out, pids->refused[i].first);
         mps_put_uint(&out, pids->refused[i].last);
+    }
+    if (is_unsure) { /* which an odd number of them says */
+        mps_put_uint(&out, pids->unsure.first);
+        mps_put_uint(&out, pids->unsure.last);
+        mps_put_uint(&out, 0);
     }
     keep_put(session->broker, RECORD_PUBLISHER, session->id, mps_out_view(&out));
 }
@@ -242,6 +280,14 @@ static void load_refused(struct mps_reader *r, struct pids *pids, uint64_t count
     }
 }
 
+static void load_unsure(struct mps_reader *r, struct pids *pids)
+{
+    struct range range;
+    range.first = mps_read_uint(r, MPS_NUMBER_MAX, "first unsure");
+    range.last = mps_read_uint(r, MPS_NUMBER_MAX, "last unsure");
+    if (r->bad == NULL && range.first > 0 && range.first <= range.last) add_unsure(pids, range);
+}
+
 bool pids_load(struct broker *broker, mps_view key, mps_view value)
 {
     struct session *session = session_find(broker, key);
@@ -249,10 +295,13 @@ bool pids_load(struct broker *broker, mps_view key, mps_view value)
     uint64_t count = mps_read_array(&r, "publisher");
     uint64_t boot = mps_read_uint(&r, UINT64_MAX, "boot");
     uint64_t stored = mps_read_uint(&r, MPS_NUMBER_MAX, "pid");
+    bool is_unsure = count >= 5 && count % 2 == 1;
+    if (is_unsure) count -= 3;
     if (r.bad != NULL || boot == 0 || count < 2 || count % 2 != 0 || session == NULL || session->pids != NULL)
         return false;
     struct pids *pids = pids_new(session, boot);
     pids->accepted = pids->answered = pids->stored = stored;
     load_refused(&r, pids, (count - 2) / 2);
+    if (is_unsure) load_unsure(&r, pids);
     return r.bad == NULL;
 }

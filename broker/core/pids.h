@@ -16,6 +16,8 @@ void pids_note_stored(struct session *session);  /* what it published up to now 
 /* Whether the message of this pid was accepted when it came before: then it is not to be published again. *count goes down
  * to that of pids from this one on of which the same is true. */
 bool pids_are_known(const struct session *session, uint64_t pid, uint32_t *count);
+/* Whether it isn't known any more if it was accepted: then it can't be published, and can't be said to have been. */
+bool pids_are_unsure(const struct session *session, uint64_t pid, uint32_t *count);
 bool pids_may_be_known(const struct session *session); /* the next pid was used before */
 void pids_keep_all(struct broker *broker);       /* a commit begins: those that changed are put into it */
 void pids_adopt(struct session *session, struct session *from);

@@ -421,6 +421,17 @@ static uint32_t publish_part(struct session *session, const struct publish *publ
     return taken;
 }
 
+/* To publish it would perhaps be to publish it twice. Returns how many of them it came to. */
+static uint32_t refuse_unsure(struct session *session, const struct publish *publish, uint32_t count)
+{
+    uint64_t pid;
+    uint32_t taken = 0;
+    for (; taken < count && session->state == SESSION_READY && take_pids(session, 1, &pid); taken++)
+        refuse_one(session, pid, publish->topic, MPS_QUOTA,
+                   "whether this was published before is not known any more: too many others were refused since");
+    return taken;
+}
+
 /* A client that is back sends what it does not know to be settled: what was accepted is not published again. */
 static uint32_t publish_again(struct session *session, const struct publish *publish, uint64_t work_end)
 {
@@ -430,6 +441,10 @@ static uint32_t publish_again(struct session *session, const struct publish *pub
         if (taken > 0 && session->broker->work >= work_end) break;
         if (next_is_known(session, &count)) {
             taken += answer_known(session, count, work_end);
+            continue;
+        }
+        if (pids_are_unsure(session, session->terms.pid, &count)) {
+            taken += refuse_unsure(session, publish, count);
             continue;
         }
         uint32_t part = publish_part(session, publish, taken, count, work_end);

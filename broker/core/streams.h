@@ -28,7 +28,7 @@ enum record_kind {
     RECORD_CURSOR = 5,    /* as of the subscription, or NUL, group, NUL, pattern -> see cursor_keep.c */
     RECORD_RETAINED = 6,  /* topic -> the MSG frame */
     RECORD_WILL = 7,      /* client id -> [delay_ms, retain, MSG frame as bin] */
-    RECORD_PUBLISHER = 8, /* client id -> [boot, pid, first refused, last refused, ..] */
+    RECORD_PUBLISHER = 8, /* client id -> [boot, pid, first refused, last refused, .., see pids.c] */
 };
 
 /* What retention needs to know of blocks that lie one behind the other: it lets go of them together. */

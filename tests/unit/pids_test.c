@@ -195,6 +195,66 @@ static void test_what_was_refused_may_be_accepted_later(void **state)
     stage_expect(stage, 's', "for 1 | t/x=1 | t/x=4 | suback 2 | for 2 | u/x=2 | u/x=3 | for 1 | t/x=5");
 }
 
+/* Every second one of many was refused, of which the client was not told: what was accepted is not published twice, and
+ * nothing is said to be published that was refused. */
+static void refuse_every_second(void **state, bool crashes)
+{
+    struct stage *stage = *state;
+    char expected[64];
+    uint32_t again = 0, refused = 0, fresh = 0;
+    begin(stage);
+    stage_pub(stage, 'a', 1, 2);
+    for (int pid = 1; pid <= 400; pid++) publish(stage, 'a', pid % 2 == 0 ? "d/x" : "d/+", pid, pid);
+    stage_pass(stage, 100);
+    if (crashes) {
+        stage_crash(stage, false);
+        stage_start_stored(stage, KEPT);
+    } else {
+        stage_cut(stage, 'a');
+    }
+    hello(stage, 'a', BOOT);
+    stage_expect(stage, 'a', "welcome resumed last 0");
+    stage_pub(stage, 'a', 1, 2);
+    for (int pid = 1; pid <= 400; pid++) publish(stage, 'a', "d/x", pid, pid);
+    stage_pass(stage, 100);
+    const char *words = stage_words(stage, 'a');
+    uint64_t settled = 0;
+    for (const char *word = words; word != NULL && *word != '\0';
+         word = strchr(word, '|') ? strchr(word, '|') + 2 : NULL) {
+        unsigned long long pid = 0;
+        bool is_refused = sscanf(word, "refused %llu 214", &pid) == 1;
+        if (!is_refused) assert_int_equal(sscanf(word, "ok %llu", &pid), 1);
+        snprintf(expected, sizeof expected, "ok %llu again", pid);
+        bool is_again = !is_refused && strncmp(word, expected, strlen(expected)) == 0;
+        refused += is_refused;
+        again += is_again;
+        fresh += !is_refused && !is_again;
+        if (is_again) assert_int_equal(pid % 2, 0);
+        if (!is_refused && !is_again) assert_int_equal(pid % 2, 1);
+        assert_int_equal(pid, settled + 1); /* each one alone */
+        settled = pid;
+    }
+    assert_int_equal(settled, 400);
+    assert_in_range(refused, 1, 400 - 2 * 60);
+    assert_in_range(fresh, 60, 70);
+    stage_hello(stage, 'z', (struct mps_hello){.id = mps_text("z")});
+    stage_sub(stage, 'z', 1, KEPT, (struct mps_sub_options){.given = MPS_SUB_FROM, .from = {.kind = MPS_FROM_ALL}});
+    uint32_t count = 0;
+    mps_view frame;
+    for (int op; (op = stage_take(stage, 'z', &frame)) >= 0;) count += op == MPS_OP_MSG;
+    assert_int_equal(count, 200 + fresh);
+}
+
+static void test_many_that_were_refused_are_not_published_twice(void **state)
+{
+    refuse_every_second(state, false);
+}
+
+static void test_many_that_were_refused_are_not_published_twice_after_a_crash(void **state)
+{
+    refuse_every_second(state, true);
+}
+
 /* They are settled only when what they wait for then is stored. */
 static void test_what_is_published_anew_is_not_settled_yet(void **state)
 {
@@ -422,6 +482,8 @@ int main(void)
         TEST(test_takeover_keeps_the_counters),
         TEST(test_a_refusal_that_may_have_got_lost_does_not_settle),
         TEST(test_what_was_refused_may_be_accepted_later),
+        TEST(test_many_that_were_refused_are_not_published_twice),
+        TEST(test_many_that_were_refused_are_not_published_twice_after_a_crash),
         TEST(test_what_is_published_anew_is_not_settled_yet),
         TEST(test_a_run_is_taken_apart),
         TEST(test_many_refusals_are_remembered),

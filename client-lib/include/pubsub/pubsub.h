@@ -303,8 +303,9 @@ int pubsub_publish(pubsub *client, const char *topic, const void *payload, size_
 
 /* Subscribes to a topic or pattern ('+' one level, '#' last, the rest). Callbacks run inside later calls.
  *   sid  set to the subscription's number.
- * The broker's answer arrives as on_granted, or as on_refusal of the client: the subscription is then gone. What is
- * asked for takes effect in the order of the calls, publishes included. Returns 0, EINVAL, ENOMEM; ECLOSED after
+ * The broker's answer arrives as on_granted, or as on_refusal of the client: the subscription is then gone. One that was
+ * granted with LAST_PER_TOPIC may be refused (214) that there are so many topics: then more messages come than the last of
+ * each, and none is missing. What is asked for takes effect in the order of the calls, publishes included. Returns 0, EINVAL, ENOMEM; ECLOSED after
  * pubsub_shutdown(); or why the connection has ended for good. */
 int pubsub_subscribe(pubsub *client, const char *pattern, const struct pubsub_subscribe_options *options,
                      uint32_t *sid);

@@ -26,7 +26,7 @@ struct receiver_terms {
     uint32_t session_s;   /* how long what is kept for us outlives the connection; 0: not at all */
     bool live;           /* messages that are published now */
     bool retained;       /* the topics' last values; without `live` it ends when all of them were there */
-    bool until_live; /* ends when all that was stored in the beginning has come */
+    bool until_live; /* ends when all that had been published before has come */
     bool no_reconnect, fail_on_gap;
     bool all_gaps;    /* also what a newer message of the same key replaced is lost */
     uint64_t count;   /* ends after so many messages; 0: no limit */

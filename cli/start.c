@@ -101,7 +101,7 @@ const struct option_row start_option_rows[] = {
      "what begins with position N of a stream, which is named or numbered if\n"
      "PATTERN reaches several; may be given for each of them"},
     {0, "last-per-topic", NULL, set_last_per_topic, "the last message of each topic, then what is published"},
-    {0, "until-live", NULL, set_until_live, "end when all was received that was kept at the start; default: go on"},
+    {0, "until-live", NULL, set_until_live, "end when all that was published before has come; default: go on"},
     {0, NULL, NULL, NULL, NULL},
 };
 

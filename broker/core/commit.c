@@ -275,7 +275,7 @@ static void give_back_positions(struct broker *broker, struct stream *stream, st
         lost += b->unsure_count;
     }
     uint64_t by = count - lost;
-    if (by == 0) return;
+    if (count == 0) return;
     stream->next -= by;
     for (struct block *b = broker->commit.gathering.blocks; b != NULL; b = b->next)
         if (b->stream == stream) b->first -= by;

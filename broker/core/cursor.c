@@ -119,7 +119,7 @@ struct cursor *cursor_new(struct mailbox *box, mps_view pattern, const struct cu
         struct reading *reading = &cursor->readings[i];
         begin(reading, from);
         reading->sent = reading->next;
-        reading->live = from->kind != MPS_FROM_NEW ? reading->stream->stored : 0;
+        reading->live = from->kind != MPS_FROM_NEW ? stream_accepted(reading->stream) : 0;
     }
     box->cursor = cursor;
     cursor_changed(cursor);
@@ -155,10 +155,20 @@ static uint64_t renumbered(uint64_t position, uint64_t from, uint64_t count, uin
     return position - from > count - left ? position - (count - left) : from;
 }
 
+/* Where what was accepted by some time ends now. If nothing of it gathers for the next commit, it ends with what is
+ * stored: nobody waits for holes, which are told of only when something behind them is stored. */
+static uint64_t end_of_accepted(const struct stream *stream, uint64_t end, uint64_t from, uint64_t count, uint64_t left)
+{
+    return end > from + count ? end - (count - left) : least(end, stream->stored);
+}
+
 void cursors_renumber(struct stream *stream, uint64_t from, uint64_t count, uint64_t left)
 {
     for (struct list_node *node = stream->readings.first; node != NULL; node = node->next) {
         struct reading *reading = container_of(node, struct reading, in_readings);
+        reading->live = end_of_accepted(stream, reading->live, from, count, left);
+        reading->mark_at = end_of_accepted(stream, reading->mark_at, from, count, left);
+        cursor_dirty(reading->cursor);       /* that may be all that it waited for */
         if (reading->next <= from) continue; /* what was sent or recorded of it lies before, too */
         reading->next = renumbered(reading->next, from, count, left);
         reading->sent = renumbered(reading->sent, from, count, left);
@@ -378,7 +388,7 @@ void cursor_want_mark(struct cursor *cursor, struct subscription *sub)
     want_mark(sub);
     outlet_drop_mark(sub->outlet); /* one that is queued for an earlier SUB would answer this one too soon */
     for (uint32_t i = 0; i < cursor->readings_count; i++)
-        cursor->readings[i].mark_at = cursor->readings[i].stream->stored;
+        cursor->readings[i].mark_at = stream_accepted(cursor->readings[i].stream);
     cursor_dirty(cursor);
 }
 

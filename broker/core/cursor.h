@@ -48,7 +48,7 @@ struct reading {
     struct stream *stream;
     uint64_t next;             /* position to look at next */
     uint64_t sent;             /* positions below were written, or passed over; without acknowledgements */
-    uint64_t live;             /* messages below were there when it began: they are a replay */
+    uint64_t live;             /* messages below had been accepted when it began: they are a replay */
     uint64_t mark_at;          /* MARK 2 is due, to who wants it, when everything below was delivered */
     uint64_t since_ms;         /* what came before this Unix time is passed over; 0: nothing is */
     bool takes_all;            /* every message of the stream matches, whatever it holds */
@@ -145,7 +145,8 @@ bool cursor_serve(struct cursor *cursor, struct subscription *sub);
 void cursor_filter_changed(struct cursor *cursor);      /* that of its mailbox */
 void cursor_sent(struct subscription *sub);             /* some of its outlet was written */
 uint64_t cursors_turn(struct broker *broker);           /* fills outlets; returns when to call again */
-/* Of so many positions from this one on only so few are left, by which all behind went down. */
+/* Of so many positions from this one on, which could not be stored, only so few are left, as holes: by the others all
+ * behind went down. */
 void cursors_renumber(struct stream *stream, uint64_t from, uint64_t count, uint64_t left);
 struct reading *cursor_reading(const struct cursor *cursor, uint64_t stream);
 mps_view cursor_pattern(const struct cursor *cursor);

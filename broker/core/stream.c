@@ -59,6 +59,11 @@ bool stream_takes(const struct stream *stream, uint64_t msgs, uint64_t bytes)
            stream->stored_bytes + stream->waiting_bytes + bytes <= stream->max_bytes;
 }
 
+uint64_t stream_accepted(const struct stream *stream)
+{
+    return stream->waiting_msgs > 0 ? stream->next : stream->stored; /* between them may be what could not be stored */
+}
+
 static uint64_t least(uint64_t a, uint64_t b)
 {
     return a < b ? a : b;

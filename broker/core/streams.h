@@ -149,6 +149,8 @@ bool stream_is_covered(const struct stream *stream, mps_view pattern);
 bool stream_matches_any(const struct broker *broker, mps_view pattern); /* some stream overlaps */
 /* Whether so much more is not too much; also of NULL, and of a stream of which the oldest go. */
 bool stream_takes(const struct stream *stream, uint64_t msgs, uint64_t bytes);
+/* What was accepted by now and is stored, or still may be, lies below this position. */
+uint64_t stream_accepted(const struct stream *stream);
 /* Adds frames of a run. sure: their publisher waits until they are stored. Returns the position of the last one. */
 uint64_t stream_append(struct stream *stream, struct run *run, struct part part, bool sure);
 /* The block is on disk. newest_ms: when it came, by the monotonic clock. */

@@ -8,7 +8,8 @@ import tempfile
 import unittest
 
 import brokers
-from programs import CliTest, PATIENCE_S, PUBSUB, Program, eventually, fresh_topic, run_without_broker, scaled
+from programs import (CliTest, PATIENCE_S, PUBSUB, Program, Subscriber, eventually, fresh_topic, run_without_broker,
+                      scaled)
 
 CONFIG = """
 [stream kept]
@@ -98,6 +99,22 @@ class Durable(DurableTest):
         self.assertEqual((done.stdout, done.stderr), (numbered(10), b""))
         rest = self.sub("--durable", self.name)
         self.assertEqual(rest, [str(i) for i in range(count + 1 - len(rest), count + 1)])
+
+    @unittest.skipIf(os.environ.get("PUBSUB_SANITIZED") == "1", "a sanitizer's library has to be loaded before all others")
+    def test_what_was_published_before_has_come_at_the_end(self):
+        """Even if the disk takes its time, of which the publisher did not wait for the end."""
+        stuck = self.path("stuck")
+        environment = {"LD_PRELOAD": os.environ["PUBSUB_STUCK_DISK"], "STUCK_DISK": stuck}
+        with brokers.Broker(config=CONFIG, environment=environment) as broker:
+            for n in range(1, 11):
+                open(stuck, "w").close()
+                done = run_without_broker("pub", "-s", broker.unix, self.topic, str(n))
+                self.assertEqual((done.stderr, done.code), ("", 0))
+                reader = Subscriber(broker.unix, "--all", "--until-live", "-o", "payload", "#", ready="transient")
+                self.addCleanup(reader.stop)
+                os.unlink(stuck)
+                self.assertEqual(reader.wait(), 0)
+                self.assertEqual(reader.stdout().replace(reader.READY, b"", 1), numbered(n))
 
     def test_restarts_of_both_sides(self):
         """A broker that ends has stored what was acknowledged; one that is killed perhaps not that of the last moments."""

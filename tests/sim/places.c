@@ -138,7 +138,7 @@ static void first_time(const struct coming *c)
     struct model_place *place = c->place;
     const struct log_entry *entry = &place->log->entries[c->entry];
     uint64_t now_ms = c->conn->model->world->now_ms;
-    uint32_t flags = c->conn->for_flags, replay = c->position < place->live ? MPS_FOR_REPLAY : 0;
+    uint32_t flags = c->conn->for_flags, replay = c->entry < place->live_from ? MPS_FOR_REPLAY : 0;
     if (flags != replay || c->conn->for_tries != 0)
         COMING_FAIL(c, "came with flags %u and tries %u, due are %u", flags, c->conn->for_tries, replay);
     if (*place_mark(place, c->entry) & PLACE_HANDLED) COMING_FAIL(c, "came again, or after its GAP%s", "");
@@ -327,6 +327,18 @@ void places_drained(struct conn *conn, struct model_sub *sub)
     }
 }
 
+/* An entry that must come before MARK 2, if it isn't stored yet when it is; or NO_ENTRY. */
+static uint32_t owed_before_mark(const struct model_reader *reader, struct model_place *place, int filter)
+{
+    for (uint32_t i = place->next; i < place->mark_until; i++) {
+        enum entry_state state = place->log->entries[i].state;
+        bool waits = state == ENTRY_WAITS || state == ENTRY_RUNS;
+        if (waits && i >= place->from && matches(reader, place, i, filter)) return i;
+        if (state == ENTRY_STORED && !need_not_come(reader, place, i, filter)) return i;
+    }
+    return NO_ENTRY;
+}
+
 void places_caught_up(struct conn *conn, uint32_t sid)
 {
     struct model_sub *sub = stream_sub(conn, sid);
@@ -337,7 +349,7 @@ void places_caught_up(struct conn *conn, uint32_t sid)
     }
     for (uint32_t i = 0; i < reader->places_count && !reader->is_shared; i++) {
         struct model_place *place = &reader->places[i];
-        uint32_t owed = place_owed(reader, place, filter_of(sub), place->mark_until);
+        uint32_t owed = owed_before_mark(reader, place, filter_of(sub));
         if (owed != NO_ENTRY)
             CONN_FAIL(conn, "sid %u: MARK 2 came before what stands at %s %llu", sid, place->log->name,
                       ULL(place->log->entries[owed].position));

@@ -30,9 +30,9 @@ struct model_place {
     uint32_t chosen_until;    /* of the entries before, those that are CHOSEN must come, and those ALLOWED may */
     uint32_t there_until;     /* those before were stored, or holes, when it began */
     uint32_t vague_until;     /* the filter was changed: those before may be judged by an earlier one */
-    uint32_t mark_until;      /* to be handled before MARK 2 */
+    uint32_t mark_until;      /* to be handled before MARK 2, if they become stored */
     uint32_t drain_until;     /* to be handled before MARK 3 */
-    uint64_t live;            /* positions below were stored when it began */
+    uint32_t live_from;       /* entries before had been accepted when it began */
     uint64_t first;           /* nothing below this position is told as missing */
     uint64_t first_owed;      /* and what may have been removed before began below this one */
     uint64_t since_ms;        /* what came before this Unix time need not come */
@@ -94,7 +94,7 @@ void places_msg(struct conn *conn, struct model_sub *sub, mps_view frame);
 void places_gap(struct conn *conn, struct model_sub *sub, const struct mps_gap *gap);
 void places_caught_up(struct conn *conn, uint32_t sid);
 void places_drained(struct conn *conn, struct model_sub *sub);
-/* Goes on over what need not come; the first entry that has to, or NO_ENTRY. */
+/* Goes on over what need not come; the first entry that has to, or NO_ENTRY. What isn't stored is owed by nobody. */
 uint32_t place_owed(const struct model_reader *reader, struct model_place *place, int filter, uint32_t until);
 void place_move(struct model_place *place, uint64_t position); /* it stands there from now on */
 /* What the subscription has not acknowledged. surely: without what may be given up just now. */

@@ -485,6 +485,126 @@ static void a_large_record_is_written_when_the_broker_stops(void **state)
     assert_int_equal(count_again(stage), HOLES - 100);
 }
 
+/* ---- MARK 2 ------------------------------------------------------------------------------------------------- */
+
+#define ALL                                                    \
+    (struct mps_sub_options)                                   \
+    {                                                          \
+        .given = MPS_SUB_FROM, .from = {.kind = MPS_FROM_ALL } \
+    }
+
+static struct stage *with_held_commits(void **state)
+{
+    struct stage *stage = with_stream(state);
+    stage_hello(stage, 'a', (struct mps_hello){.id = mps_text("a")});
+    stage_pass(stage, 100);
+    stage_words(stage, 'a');
+    memory_store_hold(stage->gate.inner, true, false);
+    return stage;
+}
+
+static void finish_commit(struct stage *stage)
+{
+    assert_true(memory_store_finish_commit(stage->gate.inner));
+    stage_settle(stage);
+}
+
+static void fail_commit(struct stage *stage)
+{
+    memory_store_fail_commits(stage->gate.inner, STORE_FULL, 1);
+    finish_commit(stage);
+    stage_pass(stage, 200); /* the next one begins */
+}
+
+/* What a publisher had published before somebody subscribed is part of the history, stored or not. */
+static void who_is_caught_up_has_what_was_accepted_before(void **state)
+{
+    struct stage *stage = with_held_commits(state);
+    publish(stage, 1, "running");
+    publish(stage, 1, "gathers");
+    stage_sub(stage, 'a', 1, "d/#", ALL);
+    publish(stage, 1, "later");
+    stage_expect(stage, 'a', "suback 1 | mark 1 1");
+    finish_commit(stage);
+    stage_expect(stage, 'a', "for 1 flags 2 at 64-1 | d/a=running");
+    stage_ping(stage, 'a');
+    stage_expect(stage, 'a', "pong");
+    publish(stage, 1, "much later");
+    finish_commit(stage);
+    stage_expect(stage, 'a', "d/a=gathers | for 1 at 64-3 | d/a=later | mark 1 2");
+    memory_store_hold(stage->gate.inner, false, false);
+    finish_commit(stage);
+    stage_expect(stage, 'a', "d/a=much later");
+}
+
+/* All that was asked for is there; another SUB asks anew. */
+static void the_mark_of_a_later_sub_waits_for_more(void **state)
+{
+    struct stage *stage = with_held_commits(state);
+    stage_sub(stage, 'a', 1, "d/#", ALL);
+    stage_expect(stage, 'a', "suback 1 | mark 1 1 | mark 1 2");
+    publish(stage, 1, "x");
+    stage_sub(stage, 'a', 1, "d/#", ALL);
+    stage_expect(stage, 'a', "suback 1 | mark 1 1");
+    memory_store_hold(stage->gate.inner, false, false);
+    finish_commit(stage);
+    stage_expect(stage, 'a', "for 1 at 64-1 | d/a=x | mark 1 2");
+}
+
+/* What is refused takes no position: those behind it go down, and what the reader waits for with them. */
+static void who_waits_for_the_mark_goes_down_with_positions_that_are_given_back(void **state)
+{
+    struct stage *stage = with_held_commits(state);
+    stage_pub(stage, 'p', 1, 2);
+    publish(stage, 1, "refused");
+    publish(stage, 3, "kept"); /* with another commit */
+    stage_sub(stage, 'a', 1, "d/#", ALL);
+    publish(stage, 1, "later");
+    stage_expect(stage, 'a', "suback 1 | mark 1 1");
+    memory_store_fail_commits(stage->gate.inner, STORE_FULL, 1);
+    memory_store_finish_commit(stage->gate.inner);
+    stage_pass(stage, 200);
+    stage_expect(stage, 'a', "");
+    memory_store_hold(stage->gate.inner, false, false);
+    finish_commit(stage);
+    stage_expect(stage, 'a',
+                 "for 1 flags 2 at 64-1 | d/a=kept | d/a=kept | d/a=kept | for 1 at 64-4 | d/a=later | mark 1 2");
+}
+
+/* Nobody waits for what will never be stored, be it in the commit under way or in the next one. */
+static void who_waits_for_the_mark_does_not_wait_for_what_is_lost(void **state)
+{
+    struct stage *stage = with_held_commits(state);
+    publish(stage, 2, "lost");
+    publish(stage, 1, "lost, too");
+    stage_sub(stage, 'a', 1, "d/#", ALL);
+    stage_expect(stage, 'a', "suback 1 | mark 1 1");
+    fail_commit(stage);
+    stage_expect(stage, 'a', "");
+    fail_commit(stage);
+    stage_expect(stage, 'a', "mark 1 2");
+    stage_sub(stage, 'a', 1, "d/#", ALL); /* holes behind all that is stored, and nothing that waits */
+    stage_expect(stage, 'a', "suback 1 | mark 1 1 | mark 1 2");
+    memory_store_hold(stage->gate.inner, false, false);
+    publish(stage, 1, "stored");
+    stage_expect(stage, 'a', "gap 1 x3 reason 12 at 64-1..3 | for 1 at 64-4 | d/a=stored");
+}
+
+static void a_groups_member_is_caught_up_when_what_was_accepted_is_handed_out(void **state)
+{
+    struct stage *stage = with_held_commits(state);
+    struct mps_sub_options options = {
+        .given = MPS_SUB_FROM | MPS_SUB_GROUP, .from = {.kind = MPS_FROM_ALL}, .group = mps_text("g")};
+    publish(stage, 1, "lost");
+    publish(stage, 1, "x");
+    stage_sub(stage, 'a', 1, "d/#", options);
+    fail_commit(stage);
+    stage_expect(stage, 'a', "suback 1 | mark 1 1");
+    memory_store_hold(stage->gate.inner, false, false);
+    finish_commit(stage);
+    stage_expect(stage, 'a', "gap 1 x1 reason 12 at 64-1..1 | for 1 flags 2 at 64-2 | d/a=x | mark 1 2");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -512,6 +632,14 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_member_may_have_more_than_it_had, stage_set_up, stage_tear_down),
         cmocka_unit_test_setup_teardown(a_large_record_is_not_written_with_every_commit, stage_set_up, stage_tear_down),
         cmocka_unit_test_setup_teardown(a_large_record_is_written_when_the_broker_stops, stage_set_up, stage_tear_down),
+        cmocka_unit_test_setup_teardown(who_is_caught_up_has_what_was_accepted_before, stage_set_up, stage_tear_down),
+        cmocka_unit_test_setup_teardown(the_mark_of_a_later_sub_waits_for_more, stage_set_up, stage_tear_down),
+        cmocka_unit_test_setup_teardown(who_waits_for_the_mark_goes_down_with_positions_that_are_given_back,
+                                        stage_set_up, stage_tear_down),
+        cmocka_unit_test_setup_teardown(who_waits_for_the_mark_does_not_wait_for_what_is_lost, stage_set_up,
+                                        stage_tear_down),
+        cmocka_unit_test_setup_teardown(a_groups_member_is_caught_up_when_what_was_accepted_is_handed_out, stage_set_up,
+                                        stage_tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -110,7 +110,7 @@ struct pubsub_message {
     const void *props;         /* the raw msgpack map of properties, well-formed; NULL if none */
     size_t props_len;
     bool retained;             /* a topic's last value, sent because of the subscription */
-    bool replayed;             /* history: what was stored before the subscription had caught up */
+    bool replayed;             /* history: the broker had accepted it before the subscription began */
     bool redelivered;          /* it was sent before and not acknowledged */
     uint64_t stream, seq;      /* position in a durable stream: 1, 2, 3, ...; stream 0: none */
     uint64_t time_ms;          /* Unix time of its arrival at the broker; 0: not said */
@@ -163,8 +163,9 @@ struct pubsub_refusal {
 
 enum pubsub_mark {
     PUBSUB_MARK_RETAINED_DONE = 1,
-    PUBSUB_MARK_CAUGHT_UP = 2, /* all history has come, what follows is live; also if there was none. Only with `from`;
-                                  it may come again after a reconnect */
+    PUBSUB_MARK_CAUGHT_UP = 2, /* all history has come, that is, what the broker had accepted before it subscribed; what
+                                  follows is live. Also if there was none. Only with `from`; it may come again after a
+                                  reconnect */
     PUBSUB_MARK_DRAINED = 3,
     PUBSUB_MARK_ENDED = 4,
 };

@@ -22,6 +22,12 @@ static void choose_positions(const struct scene *scene, struct sub_options *o)
     o->from.count = 1;
 }
 
+static bool has_number(const struct mps_from *from)
+{
+    enum mps_from_kind kind = from->kind == MPS_FROM_SEQ ? from->rest : from->kind;
+    return kind == MPS_FROM_LAST || kind == MPS_FROM_TIME || kind == MPS_FROM_AGO;
+}
+
 void scene_reader_options(const struct scene *scene, struct sub_options *o)
 {
     static const enum mps_from_kind kinds[] = {MPS_FROM_NEW,  MPS_FROM_ALL,   MPS_FROM_ALL,
@@ -34,6 +40,7 @@ void scene_reader_options(const struct scene *scene, struct sub_options *o)
     o->from.number = rng_skewed(rng, 60) - 1;
     if (o->from.kind == MPS_FROM_TIME) o->from.number = wall_ms - rng_below(rng, 20000);
     if (o->from.kind == MPS_FROM_AGO) o->from.number = rng_below(rng, 20000);
+    if (!has_number(&o->from)) o->from.number = 0;
     if (rng_percent(rng, scene->acked_percent)) {
         o->ack = rng_percent(rng, 50) ? MPS_ACK_UPTO : MPS_ACK_EACH;
         if (rng_percent(rng, 70)) o->ack_ms = rng_between(rng, 100, rng_percent(rng, 50) ? 300 : 5000);

@@ -7,7 +7,8 @@
 #define ERRS_A_SECOND 10 /* of refused MSGs without a pid, by the broker's clock */
 /* What is delivered at once is at most this much work for the broker, counted in queues that are reached. */
 #define SHARE_WORK 16384
-#define SHARE_FRAMES 128 /* of those that cost nothing: more are a flood, and nothing else goes with them */
+#define SHARE_FRAMES 128  /* of those that cost nothing: more are a flood, and nothing else goes with them, */
+#define SHARE_ANSWERS 512 /* nor behind so many that are not read: at about 64 KiB the broker works on nothing more */
 
 static void do_hello(struct conn *conn, const struct action *action)
 {
@@ -328,6 +329,7 @@ size_t actions_share(const struct conn *conn, size_t most)
 {
     uint64_t work = 0, filters = 0, delivered = conn->link->delivered, end = delivered + most;
     uint32_t cheap = 0;
+    bool unread = conn->wants_count - conn->wants_next > SHARE_ANSWERS;
     bool quiet = others_held(conn) >= conn->model->holds_most;
     for (const struct model_sub *sub = conn->model->subs; sub != NULL; sub = sub->next)
         filters += sub->live && sub->filter != NO_FILTER;
@@ -339,7 +341,8 @@ size_t actions_share(const struct conn *conn, size_t most)
         cheap += is_cheap;
         bool too_much = (work > SHARE_WORK && !first) || quiet;
         if (action->kind == ACT_MSG && too_much) return least_of(most, action->due - 1 - delivered);
-        if (!is_cheap && cheap > SHARE_FRAMES) return least_of(most, action->due - 1 - delivered); /* a flood */
+        if (!is_cheap && (cheap > SHARE_FRAMES || unread))
+            return least_of(most, action->due - 1 - delivered); /* a flood */
     }
     return most;
 }

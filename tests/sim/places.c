@@ -25,6 +25,12 @@ struct model_place *reader_place(struct model_reader *reader, uint64_t stream)
     return NULL;
 }
 
+/* In a group, what is due again is nobody's until it is sent. */
+static bool may_be_nobodys(const struct model_pending *pending, const struct model_sub *sub)
+{
+    return sub->group != NULL && pending->due_ms <= sub->conn->model->world->now_ms;
+}
+
 /* The GAP for it may be on its way. */
 static bool may_be_given_up(const struct model_place *place, const struct model_pending *pending)
 {
@@ -40,7 +46,8 @@ uint32_t place_inflight(const struct model_place *place, const struct model_sub 
     uint32_t count = 0;
     for (uint32_t i = 0; i < place->pending_count; i++) {
         const struct model_pending *pending = &place->pending[i];
-        count += pending->sub == sub && !(surely && may_be_given_up(place, pending));
+        if (surely && (may_be_given_up(place, pending) || may_be_nobodys(pending, sub))) continue;
+        count += pending->sub == sub;
     }
     return count;
 }

@@ -97,7 +97,7 @@ void places_drained(struct conn *conn, struct model_sub *sub);
 /* Goes on over what need not come; the first entry that has to, or NO_ENTRY. What isn't stored is owed by nobody. */
 uint32_t place_owed(const struct model_reader *reader, struct model_place *place, int filter, uint32_t until);
 void place_move(struct model_place *place, uint64_t position); /* it stands there from now on */
-/* What the subscription has not acknowledged. surely: without what may be given up just now. */
+/* What the subscription has not acknowledged. surely: without what may be given up just now, or be nobody's. */
 uint32_t place_inflight(const struct model_place *place, const struct model_sub *sub, bool surely);
 
 /* ---- burials.c: what is acknowledged, and what is given up ---- */

@@ -16,18 +16,34 @@ void pending_forget(struct model_place *place, struct model_pending *pending)
     /* What was due again may have been given up just now. */
     bool late = pending->due_ms <= place->log->model->world->now_ms || pending->is_dead;
     if (late) *place_mark(place, pending->entry) |= PLACE_LATE;
-    if (pending->is_dead) bury(place->log->model, place->log, pending, false);
     *pending = place->pending[--place->pending_count];
+}
+
+/* The broker may have given it up before it heard of an ACK. */
+static bool may_be_dead(const struct model_reader *reader, const struct model_pending *pending)
+{
+    bool enough = pending->tries >= reader->max_tries || pending->tries >= pending->tries_most;
+    return pending->is_dead || (enough && pending->due_ms <= reader->model->world->now_ms);
 }
 
 /* ---- ACK ---------------------------------------------------------------------------------------------------- */
 
-static void ack_upto(struct model_place *place, uint64_t position, const struct model_sub *sub)
+/* Of a group, what is due again is nobody's any more, as soon as the broker has seen that it is. */
+static void ack_upto(const struct model_reader *reader, struct model_place *place, uint64_t position,
+                     const struct model_sub *sub)
 {
+    uint64_t now_ms = reader->model->world->now_ms;
     for (uint32_t i = place->pending_count; i > 0; i--) {
         struct model_pending *pending = &place->pending[i - 1];
         bool theirs = sub->group != NULL && pending->sub != sub;
-        if (!theirs && place->log->entries[pending->entry].position <= position) pending_forget(place, pending);
+        if (theirs || place->log->entries[pending->entry].position > position) continue;
+        if (sub->group == NULL || pending->due_ms > now_ms) {
+            if (may_be_dead(reader, pending)) bury(reader->model, place->log, pending, false);
+            pending_forget(place, pending);
+        } else {
+            pending->sub = NULL;
+            pending->must_ms = NEED_NOT;
+        }
     }
 }
 
@@ -61,7 +77,7 @@ void readers_ack(struct conn *conn, const struct action *action)
     model->acks_in++;
     struct model_pending *pending = pending_of(place, log_at(place->log, action->seq));
     if (action->ack_kind == MPS_ACKED_UPTO) {
-        ack_upto(place, action->seq, sub);
+        ack_upto(reader, place, action->seq, sub);
     } else if (pending == NULL) {
         return; /* done already */
     } else if (action->ack_kind == MPS_ACKED_AGAIN) {
@@ -69,7 +85,9 @@ void readers_ack(struct conn *conn, const struct action *action)
         if (reader->is_shared) pending->sub = NULL; /* it is nobody's now */
         refuse(pending, model->world->now_ms, action->delay_ms);
     } else {
-        if (action->ack_kind == MPS_ACKED_NEVER) bury(model, place->log, pending, true);
+        bool rejected = action->ack_kind == MPS_ACKED_NEVER, dead = may_be_dead(reader, pending);
+        if (rejected || dead) bury(model, place->log, pending, rejected);
+        if (rejected && dead) model->burials[model->burials_count - 1].reason_is_open = true;
         pending_forget(place, pending);
     }
 }
@@ -117,8 +135,9 @@ static bool is_burial_of(const struct model *model, const struct model_burial *b
     return number_header(dead->props, "stream") == burial->log->number &&
            number_header(dead->props, "seq") == burial->log->entries[burial->entry].position &&
            number_header(dead->props, "tries") == burial->tries &&
-           text_header_is(dead->props, "reason", mps_text(burial->is_rejected ? "rejected" : "max_tries")) &&
-           text_header_is(dead->props, "topic", msg.topic) && mps_view_equal(dead->payload, msg.payload);
+           text_header_is(dead->props, "topic", msg.topic) && mps_view_equal(dead->payload, msg.payload) &&
+           (text_header_is(dead->props, "reason", mps_text(burial->is_rejected ? "rejected" : "max_tries")) ||
+            (burial->reason_is_open && text_header_is(dead->props, "reason", mps_text("max_tries"))));
 }
 
 /* GAP 8 need not be written yet. */

@@ -10,12 +10,14 @@ struct model_sub;
 struct action;
 struct sub_options;
 
+#define NEED_NOT (UINT64_MAX / 2)
+
 /* A message that was sent and is to be acknowledged. */
 struct model_pending {
     uint32_t entry, tries;
     uint64_t tries_most;      /* so often it was to be sent, when it was sent */
     uint64_t due_ms;          /* it may be sent again from then on */
-    uint64_t must_ms;         /* and must be; NOT_DUE: the same as .due_ms */
+    uint64_t must_ms;         /* and must be; NEED_NOT: it is open whether it is done with */
     struct model_sub *sub;    /* who has it; NULL: nobody, any more */
     bool is_dead;             /* when it was refused, it had been sent often enough */
 };
@@ -61,6 +63,7 @@ struct model_burial {
     const struct model_log *log;
     uint32_t entry, tries;
     bool is_rejected;
+    bool reason_is_open;      /* it was rejected when it had been given up, perhaps */
 };
 
 /* ---- readers.c: life ---- */

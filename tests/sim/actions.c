@@ -4,9 +4,7 @@
 
 #include "model.h"
 
-#define ERRS_A_SECOND 10 /* of refused MSGs without a pid, by the broker's clock */
-/* What is delivered at once is at most this much work for the broker, counted in queues that are reached. */
-#define SHARE_WORK 16384
+#define ERRS_A_SECOND 10  /* of refused MSGs without a pid, by the broker's clock */
 #define SHARE_FRAMES 128  /* of those that cost nothing: more are a flood, and nothing else goes with them, */
 #define SHARE_ANSWERS 512 /* nor behind so many that are not read: at about 64 KiB the broker works on nothing more */
 
@@ -314,25 +312,33 @@ static size_t least_of(size_t a, uint64_t b)
     return a < b ? a : (size_t)b;
 }
 
-/* What a message may cost the broker, at most, in its own steps: each queue that it reaches, each filter that is asked.
- */
+uint64_t model_work(const struct model *model, uint64_t payload_len, uint64_t filters)
+{
+    return model->live_subs + 8 + filters * (1 + payload_len / 16);
+}
+
 static uint64_t work_of(const struct model *model, const struct action *action, uint64_t filters)
 {
     if (action->kind != ACT_MSG) return 0;
-    uint64_t len = action->code == 0 ? model->messages[action->message].payload_len : 0;
-    return model->live_subs + 8 + filters * (1 + len / 16);
+    return model_work(model, action->code == 0 ? model->messages[action->message].payload_len : 0, filters);
+}
+
+uint64_t model_filters(const struct model *model)
+{
+    uint64_t filters = 0;
+    for (const struct model_sub *sub = model->subs; sub != NULL; sub = sub->next)
+        filters += sub->live && sub->filter != NO_FILTER;
+    return filters;
 }
 
 /* What is delivered and held is worked on at once, too, when its time comes: so that counts. A message that must not
  * come yet is delivered but for its last byte. */
 size_t actions_share(const struct conn *conn, size_t most)
 {
-    uint64_t work = 0, filters = 0, delivered = conn->link->delivered, end = delivered + most;
+    uint64_t work = 0, filters = model_filters(conn->model), delivered = conn->link->delivered, end = delivered + most;
     uint32_t cheap = 0;
     bool unread = conn->wants_count - conn->wants_next > SHARE_ANSWERS;
     bool quiet = others_held(conn) >= conn->model->holds_most;
-    for (const struct model_sub *sub = conn->model->subs; sub != NULL; sub = sub->next)
-        filters += sub->live && sub->filter != NO_FILTER;
     for (uint32_t i = conn->actions_next; i < conn->actions_count && conn->actions[i].due <= end; i++) {
         const struct action *action = &conn->actions[i];
         bool first = work == 0, is_cheap = action->kind == ACT_PING || action->kind == ACT_IGNORED;

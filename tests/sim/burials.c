@@ -134,8 +134,8 @@ static bool is_burial_of(const struct model *model, const struct model_burial *b
     if (mps_decode_msg((mps_view){message->bytes, message->len}, &msg, &what) != MPS_OK) return false;
     return number_header(dead->props, "stream") == burial->log->number &&
            number_header(dead->props, "seq") == burial->log->entries[burial->entry].position &&
-           number_header(dead->props, "tries") == burial->tries &&
-           text_header_is(dead->props, "topic", msg.topic) && mps_view_equal(dead->payload, msg.payload) &&
+           number_header(dead->props, "tries") == burial->tries && text_header_is(dead->props, "topic", msg.topic) &&
+           mps_view_equal(dead->payload, msg.payload) &&
            (text_header_is(dead->props, "reason", mps_text(burial->is_rejected ? "rejected" : "max_tries")) ||
             (burial->reason_is_open && text_header_is(dead->props, "reason", mps_text("max_tries"))));
 }

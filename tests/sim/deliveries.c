@@ -26,9 +26,29 @@ static void tell_wrong(struct conn *conn, const struct model_sub *sub, mps_view 
               sub->own.items[sub->own.first].message, (int)came - 1);
 }
 
-/* Several wills of one moment may come in any order: makes the first of them the one that came. */
-static void choose_of_batch(struct conn *conn, struct queue_model *queue, mps_view frame)
+/* Another order of wills of one moment may have left another one of them: makes the first item that one. */
+static void choose_of_lost(const struct conn *conn, struct model_sub *sub, mps_view frame)
 {
+    struct queue_item *first = &sub->own.items[sub->own.first];
+    for (uint32_t i = 0; i < conn->model->messages_count; i++) {
+        const struct message *message = &conn->model->messages[i];
+        if (message->batch != first->batch || !same_bytes(message, frame) ||
+            !name_matches(&sub->pattern, &message->topic) ||
+            !filter_accepts(sub->filter, &message->document, &message->topic))
+            continue;
+        sub->own.bytes = sub->own.bytes - first->len + message->len;
+        first->message = i;
+        first->len = message->len;
+        first->key = message->key;
+        first->ttl_ms = message->ttl_ms;
+        return;
+    }
+}
+
+/* Several wills of one moment may come in any order: makes the first of them the one that came. */
+static void choose_of_batch(const struct conn *conn, struct model_sub *sub, mps_view frame)
+{
+    struct queue_model *queue = &sub->own;
     struct queue_item *first = &queue->items[queue->first];
     if (queue->first == queue->end || first->batch == 0) return;
     for (uint32_t i = queue->first; i < queue->end && queue->items[i].batch == first->batch; i++) {
@@ -40,18 +60,33 @@ static void choose_of_batch(struct conn *conn, struct queue_model *queue, mps_vi
         *first = other;
         return;
     }
+    if (queue->lost > 0) choose_of_lost(conn, sub, frame);
+}
+
+/* In another order, a will stands on the other side of what was lost of those of its moment: of this reason so many
+ * stand before it. */
+static void move_losses(struct queue_model *queue, unsigned reason, uint64_t count)
+{
+    struct queue_item *first = &queue->items[queue->first];
+    if (queue->first == queue->end || first->batch == 0) return;
+    struct losses *next = queue->first + 1 < queue->end ? &first[1].before : &queue->behind;
+    uint64_t all = first->before.count[reason] + next->count[reason];
+    if (all < count) return;
+    first->before.count[reason] = count;
+    next->count[reason] = all - count;
 }
 
 static void own_msg(struct conn *conn, struct model_sub *sub, mps_view frame)
 {
     struct queue_model *queue = &sub->own;
-    choose_of_batch(conn, queue, frame);
+    choose_of_batch(conn, sub, frame);
     struct queue_item *item = &queue->items[queue->first];
     if (queue->first == queue->end || !same_bytes(&conn->model->messages[item->message], frame)) {
         tell_wrong(conn, sub, frame);
         return;
     }
     for (unsigned reason = 0; reason < QUEUE_REASONS; reason++) {
+        move_losses(queue, reason, 0);
         if (item->before.count[reason] > 0)
             CONN_FAIL(conn, "sid %u: message #%u came before the GAP of %llu, reason %u", sub->sid, item->message,
                       ULL(item->before.count[reason]), reason);
@@ -68,6 +103,17 @@ static bool same_losses(const struct losses *a, const struct losses *b)
     return memcmp(a, b, sizeof *a) == 0;
 }
 
+/* Whether what was told stands before the message; or behind the last one, too, if the message has come back since. */
+static bool was_told(struct queue_model *queue, const struct queue_item *item, const struct losses *told)
+{
+    struct losses both = item->before;
+    if (same_losses(&both, told)) return true;
+    for (int reason = 0; reason < QUEUE_REASONS; reason++) both.count[reason] += queue->behind.count[reason];
+    if (!same_losses(&both, told)) return false;
+    queue->behind = (struct losses){{0}};
+    return true;
+}
+
 /* A member may get any message of its group's queue; what it was told of losses before must stand there. Within a turn
  * they come in order. */
 static void shared_msg(struct conn *conn, struct model_sub *sub, mps_view frame)
@@ -79,7 +125,7 @@ static void shared_msg(struct conn *conn, struct model_sub *sub, mps_view frame)
         if (!same_bytes(&conn->model->messages[queue->items[i].message], frame)) continue;
         there = true;
         const struct queue_item *item = &queue->items[i];
-        if (number < sub->turn_number || !same_losses(&item->before, &sub->told)) continue;
+        if (number < sub->turn_number || !was_told(queue, item, &sub->told)) continue;
         if (queue_model_expired(item, conn->model->world->now_ms))
             CONN_FAIL(conn, "sid %u: message #%u of group '%s' came after its time", sub->sid, item->message,
                       sub->group->name);
@@ -202,6 +248,7 @@ static struct snapshot_entry *find_too_large(const struct conn *conn, const stru
 static bool own_gap(struct conn *conn, struct model_sub *sub, const struct mps_gap *gap)
 {
     uint64_t *lost = &queue_model_front(&sub->own)->count[gap->reason];
+    if (*lost != gap->count) move_losses(&sub->own, gap->reason, gap->count);
     /* Where retained values stand between the losses there may be a GAP on either side. */
     bool right = *lost == gap->count || (sub->snapshots != NULL && *lost > gap->count);
     if (!right) {

@@ -41,6 +41,7 @@ struct message {
     struct name topic;
     uint32_t key;              /* what `latest` goes by */
     uint64_t ttl_ms;           /* QUEUE_NO_TTL: none */
+    uint64_t batch;            /* of a will that was published, see struct queue_item; 0: it is none */
     struct document document;
 };
 
@@ -355,6 +356,11 @@ void actions_deliver(struct link *link);
 /* Held publishers go on if they can, in the order in which their messages came to be held. */
 void actions_resume(struct model *model);
 void actions_wake(struct model *model); /* a turn is over: who finds room now goes on in the next one */
+/* What is done at once is at most this much work for the broker, counted in queues that are reached. */
+#define SHARE_WORK 16384
+/* What a message may cost the broker, at most, in its own steps: each queue that it reaches, each filter that is asked. */
+uint64_t model_work(const struct model *model, uint64_t payload_len, uint64_t filters);
+uint64_t model_filters(const struct model *model); /* of subscriptions that have one */
 /* How many bytes may be delivered at once so that the broker surely works on all of them at once. */
 size_t actions_share(const struct conn *conn, size_t most);
 
@@ -389,6 +395,7 @@ void wills_drop(struct conn *conn);        /* it says good-bye */
 void wills_due(struct conn *conn);         /* the connection ended, and its will is due */
 void wills_client_back(struct model *model, const struct name *id);
 void wills_publish(struct model *model);   /* those whose time has come */
+bool wills_are_many(const struct model *model); /* so many are due that the broker may not publish all in one turn */
 /* Delayed ones are kept: a commit begins, one was stored, the power goes, the broker is there again. */
 void wills_commit(struct model *model);
 void wills_committed(struct model *model);

@@ -200,7 +200,8 @@ void run_finish(struct run *run)
         widen(client->conn->link);
         if (how == 0 && !client->over) client_leave(client);
         if (how == 0) world_push_end(client->conn->link);
-        if (how == 2) cut_client(run, client);
+        if (how == 2 && wills_are_many(&run->model)) settle(run);
+        if (how == 2 && !client->conn->link->closed) cut_client(run, client);
     }
     for (int rounds = 0; rounds < FINISH_ROUNDS && broker_sessions(run->world.broker) > 0 && !run->world.failed;
          rounds++) {

@@ -84,6 +84,7 @@ static void publish_will(struct model *model, const struct will *will)
     if (model->trace) fprintf(stderr, "  will #%u\n", will->message);
     if (will->retain) model_retain(model, will->message);
     if (log != NULL && !log_is_full(log, message->len)) log_append(log, will->message, false, model->batches);
+    model->messages[will->message].batch = model->batches;
     routing_push(model, NULL, will->message, model->batches);
 }
 
@@ -111,6 +112,15 @@ void wills_client_back(struct model *model, const struct name *id)
         else i++;
     }
     if (id->len > 0) forget_kept(model, id);
+}
+
+bool wills_are_many(const struct model *model)
+{
+    uint64_t work = 0, filters = model_filters(model);
+    for (uint32_t i = 0; i < model->wills_count; i++)
+        if (model->wills[i].due_ms <= model->world->now_ms)
+            work += model_work(model, model->messages[model->wills[i].will.message].payload_len, filters);
+    return work > SHARE_WORK;
 }
 
 void wills_publish(struct model *model)

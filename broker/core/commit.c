@@ -254,7 +254,7 @@ static void take_stored(struct broker *broker, struct batch *batch)
         struct stream *stream = block->stream;
         account_gone(block);
         struct store_block stored = change_of_block(block).block;
-        stream_note_block(stream, &stored, (int64_t)broker->now_ms);
+        stream_note_block(stream, &stored, (int64_t)broker->now_ms, block->came_ms);
         chunk_of_block(block);
         free(block);
         if (!stream->refuses) stream_retain(stream);

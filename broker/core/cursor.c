@@ -30,10 +30,11 @@ static uint64_t least(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
-static void begin_at_time(struct reading *reading, uint64_t time_ms)
+static void begin_since(struct reading *reading, struct stream_place place)
 {
-    reading->next = stream_at_time(reading->stream, time_ms);
-    reading->since_ms = time_ms;
+    reading->next = place.position;
+    reading->since_ms = place.since_ms;
+    reading->since_end = place.since_end;
 }
 
 static void look_first(struct reading *reading, const struct mps_from *from)
@@ -60,17 +61,15 @@ static void begin_at_position(struct reading *reading, const struct mps_from *fr
 
 static void begin(struct reading *reading, const struct mps_from *from)
 {
-    struct stream *stream = reading->stream;
-    struct broker *broker = stream->broker;
-    uint64_t wall_ms = broker->env->wall_ms(broker->env);
+    const struct stream *stream = reading->stream;
     reading->next = stream->first;
     switch (from->kind) {
     case MPS_FROM_NEW: reading->next = stream->next; break;
     case MPS_FROM_ALL:
     case MPS_FROM_ACKED: break; /* nothing was acknowledged yet */
     case MPS_FROM_SEQ: begin_at_position(reading, from); break;
-    case MPS_FROM_TIME: begin_at_time(reading, from->number); break;
-    case MPS_FROM_AGO: begin_at_time(reading, wall_ms > from->number ? wall_ms - from->number : 0); break;
+    case MPS_FROM_TIME: begin_since(reading, stream_at_time(stream, from->number)); break;
+    case MPS_FROM_AGO: begin_since(reading, stream_at_age(stream, from->number)); break;
     case MPS_FROM_LAST:
         if (!reading->takes_all) look_first(reading, from);
         else if (stream->stored - stream->first > from->number) reading->next = stream->stored - from->number;

@@ -50,7 +50,8 @@ struct reading {
     uint64_t sent;             /* positions below were written, or passed over; without acknowledgements */
     uint64_t live;             /* messages below had been accepted when it began: they are a replay */
     uint64_t mark_at;          /* MARK 2 is due, to who wants it, when everything below was delivered */
-    uint64_t since_ms;         /* what came before this Unix time is passed over; 0: nothing is */
+    uint64_t since_ms;         /* what came before this Unix time is passed over; 0: nothing is, */
+    uint64_t since_end;        /* nor from this position on */
     bool takes_all;            /* every message of the stream matches, whatever it holds */
     struct survey *survey;     /* NULL: everything from .next on */
     struct pending *pending;   /* by position; .first .. .first + .count */

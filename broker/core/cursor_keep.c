@@ -135,16 +135,21 @@ static uint64_t position_of(const struct reading *reading)
                                                                                           : reading->next;
 }
 
+static uint64_t since_of(const struct reading *reading)
+{
+    return reading->next < reading->since_end ? reading->since_ms : 0;
+}
+
 static bool asks_for_less(const struct reading *reading)
 {
-    return reading->since_ms > 0 || reading->survey != NULL;
+    return since_of(reading) > 0 || reading->survey != NULL;
 }
 
 static void put_request(struct mps_out *out, const struct reading *reading)
 {
     static const struct survey_request everything = {.kind = MPS_FROM_NEW};
     const struct survey_request *request = reading->survey != NULL ? survey_asked(reading->survey) : &everything;
-    mps_put_uint(out, reading->since_ms);
+    mps_put_uint(out, since_of(reading));
     mps_put_uint(out, request->kind);
     mps_put_uint(out, request->number);
     mps_put_uint(out, request->end);
@@ -319,6 +324,8 @@ static void load_request(struct reading *reading, struct mps_reader *r, uint64_t
     if (request.end > stream->stored) request.end = stream->stored;
     if (position < stream->first) position = stream->first;
     reading->since_ms = since_ms;
+    bool is_future = since_ms > stream->broker->env->wall_ms(stream->broker->env);
+    reading->since_end = is_future ? UINT64_MAX : stream->stored;
     if ((kind == MPS_FROM_LAST || kind == MPS_FROM_LAST_PER_TOPIC) && position < request.end)
         reading->survey = survey_new(stream->broker, &request, position);
 }

@@ -163,7 +163,8 @@ static void on_block(void *arg, const struct store_block *block)
     }
     if (stream->extents_count == 0) stream->first = block->first;
     int64_t age_ms = (int64_t)(broker->env->wall_ms(broker->env) - block->time_ms);
-    stream_note_block(stream, block, (int64_t)broker->now_ms - (age_ms > 0 ? age_ms : 0));
+    int64_t came_ms = (int64_t)broker->now_ms - (age_ms > 0 ? age_ms : 0);
+    stream_note_block(stream, block, came_ms, came_ms);
 }
 
 /* ---- configuration ------------------------------------------------------------------------------------------ */

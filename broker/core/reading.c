@@ -299,10 +299,11 @@ enum reading_result reading_take(struct reading *reading, struct subscription *s
     reading_stop_waiting(reading);
     struct chunk *chunk = chunk_for(reading, sub, position, false);
     if (chunk == NULL) return reading->waits_in != NULL ? READING_NOTHING : READING_SOME;
-    if (chunk->time_ms + STREAM_TIME_SLACK_MS <= reading->since_ms) {
+    if (chunk->time_ms + STREAM_TIME_SLACK_MS <= reading->since_ms && position < reading->since_end) {
         reading->next = chunk->first + chunk->count;
         return READING_PAUSE;
     }
+    reading->since_ms = 0;
     if (position == chunk->first) chunk_prefetch(stream, chunk->first + chunk->count);
     uint32_t off = offset_of(chunk, position);
     if (!is_plain(reading, sub, chunk)) return take_each(reading, sub, chunk, off, bytes_most, msgs_most);

@@ -69,20 +69,23 @@ static uint64_t least(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
-/* Times don't go back, whatever the clock does: who asks for what came after a time asks for a position. */
-static void note_time(struct stream *stream)
+static uint64_t most(uint64_t a, uint64_t b)
 {
-    uint64_t wall_ms = stream->broker->env->wall_ms(stream->broker->env) & MPS_NUMBER_MAX;
-    if (wall_ms > stream->time_ms) stream->time_ms = wall_ms;
+    return a > b ? a : b;
 }
 
-/* Messages that may be added to the open block. */
-static uint32_t open_room(const struct stream *stream)
+static uint64_t wall_ms(const struct stream *stream)
+{
+    return stream->broker->env->wall_ms(stream->broker->env) & MPS_NUMBER_MAX;
+}
+
+/* Messages that may be added to the open block now. When the clock was set back, it is over, too. */
+static uint32_t open_room(const struct stream *stream, uint64_t time_ms)
 {
     const struct block *open = stream->open;
     uint64_t most = stream->max_msgs / BLOCKS_LEAST > 0 ? stream->max_msgs / BLOCKS_LEAST : 1;
     if (open == NULL || open->len >= least(BLOCK_BYTES, stream->max_bytes / BLOCKS_LEAST) || open->count >= most ||
-        stream->time_ms - open->time_ms >= STREAM_BLOCK_MS)
+        time_ms - open->time_ms >= STREAM_BLOCK_MS)
         return 0;
     return (uint32_t)least(most - open->count, UINT32_MAX - open->count);
 }
@@ -113,9 +116,9 @@ static void note_expiry(struct block *block, const struct run *run)
 {
     struct broker *broker = block->stream->broker;
     if (run->expires_ms == UINT64_MAX) return;
-    uint64_t wall_ms = broker->env->wall_ms(broker->env) + (run->expires_ms - broker->now_ms);
-    if (wall_ms > MPS_NUMBER_MAX) return;
-    if (block->expires_ms == 0 || wall_ms < block->expires_ms) block->expires_ms = wall_ms;
+    uint64_t due_ms = wall_ms(block->stream) + (run->expires_ms - broker->now_ms);
+    if (due_ms > MPS_NUMBER_MAX) return;
+    if (block->expires_ms == 0 || due_ms < block->expires_ms) block->expires_ms = due_ms;
 }
 
 /* The first frames of a part, at most so many of them, and so long that a block is not much too long. */
@@ -133,14 +136,15 @@ static struct part first_of(struct run *run, struct part part, uint32_t count_mo
 uint64_t stream_append(struct stream *stream, struct run *run, struct part part, bool sure)
 {
     struct broker *broker = stream->broker;
-    note_time(stream);
+    uint64_t time_ms = wall_ms(stream);
     while (part.count > 0) {
-        uint32_t room = open_room(stream);
+        uint32_t room = open_room(stream, time_ms);
         if (room == 0) {
             struct block *block = commit_new_block(stream);
             block->first = stream->next;
-            block->time_ms = stream->time_ms;
-            room = open_room(stream);
+            block->time_ms = time_ms;
+            block->came_ms = (int64_t)broker->now_ms;
+            room = open_room(stream, time_ms);
         }
         struct part some = first_of(run, part, room);
         note_expiry(stream->open, run);
@@ -164,7 +168,9 @@ static void coarsen(struct stream *stream)
                                                  .msgs = a->msgs + b->msgs,
                                                  .bytes = a->bytes + b->bytes,
                                                  .newest_ms = b->newest_ms,
-                                                 .time_ms = b->time_ms};
+                                                 .came_ms = b->came_ms,
+                                                 .time_ms = b->time_ms,
+                                                 .latest_ms = most(a->latest_ms, b->latest_ms)};
     }
     if (stream->extents_count % 2 == 1) stream->extents[count++] = stream->extents[stream->extents_count - 1];
     stream->extents_count = count;
@@ -183,18 +189,19 @@ static void add_extent(struct stream *stream, const struct extent *extent)
     stream->stored_bytes += extent->bytes;
 }
 
-void stream_note_block(struct stream *stream, const struct store_block *block, int64_t newest_ms)
+void stream_note_block(struct stream *stream, const struct store_block *block, int64_t newest_ms, int64_t came_ms)
 {
     uint64_t end = block->first + block->count;
     stream->stored = end;
     if (stream->next < end) stream->next = end;
-    if (stream->time_ms < block->time_ms) stream->time_ms = block->time_ms;
     add_extent(stream, &(struct extent){.first = block->first,
                                         .last = end - 1,
                                         .msgs = block->count,
                                         .bytes = block->len,
                                         .newest_ms = newest_ms,
-                                        .time_ms = block->time_ms});
+                                        .came_ms = came_ms,
+                                        .time_ms = block->time_ms,
+                                        .latest_ms = block->time_ms});
 }
 
 /* The oldest extents go. */
@@ -268,15 +275,52 @@ uint64_t stream_age_ms(const struct stream *stream, uint64_t seq)
     return age_ms > 0 ? (uint64_t)age_ms : 0;
 }
 
-uint64_t stream_at_time(const struct stream *stream, uint64_t time_ms)
+/* Of what is on its way to the disk, the first block whose time (by the Unix clock, or by the other one) is not over.
+ */
+static const struct block *first_block_since(const struct stream *stream, bool by_age, int64_t limit_ms)
 {
-    uint32_t low = 0, high = stream->extents_count;
-    while (low < high) {
-        uint32_t middle = (low + high) / 2;
-        if (stream->extents[middle].time_ms + STREAM_TIME_SLACK_MS <= time_ms) low = middle + 1;
-        else high = middle;
+    const struct commit *commit = &stream->broker->commit;
+    const struct block *batches[] = {commit->running.blocks, commit->gathering.blocks};
+    for (uint32_t i = 0; i < 2; i++) {
+        for (const struct block *b = batches[i]; b != NULL; b = b->next) {
+            int64_t time_ms = by_age ? b->came_ms : (int64_t)b->time_ms;
+            if (b->stream == stream && time_ms + STREAM_TIME_SLACK_MS > limit_ms) return b;
+        }
     }
-    return low < stream->extents_count ? stream->extents[low].first : stream->stored;
+    return NULL;
+}
+
+/* Times go forward with the positions, unless somebody sets the clock: so they are looked at one by one. */
+struct stream_place stream_at_time(const struct stream *stream, uint64_t time_ms)
+{
+    for (uint32_t i = 0; i < stream->extents_count; i++) {
+        const struct extent *e = &stream->extents[i];
+        if (e->latest_ms + STREAM_TIME_SLACK_MS > time_ms) return (struct stream_place){e->first, time_ms, e->last + 1};
+    }
+    if (time_ms > wall_ms(stream)) return (struct stream_place){stream->stored, time_ms, UINT64_MAX};
+    const struct block *block = first_block_since(stream, false, (int64_t)time_ms);
+    return (struct stream_place){.position = block != NULL ? block->first : stream->next};
+}
+
+struct stream_place stream_at_age(const struct stream *stream, uint64_t age_ms)
+{
+    int64_t limit_ms = (int64_t)stream->broker->now_ms - (int64_t)age_ms;
+    for (uint32_t i = 0; i < stream->extents_count; i++) {
+        const struct extent *e = &stream->extents[i];
+        if (e->came_ms + STREAM_TIME_SLACK_MS <= limit_ms) continue;
+        int64_t since_ms = limit_ms + ((int64_t)e->time_ms - e->came_ms); /* by the Unix clock of those days */
+        return (struct stream_place){e->first, since_ms > 0 ? (uint64_t)since_ms : 0, e->last + 1};
+    }
+    const struct block *block = first_block_since(stream, true, limit_ms);
+    return (struct stream_place){.position = block != NULL ? block->first : stream->next};
+}
+
+uint64_t stream_oldest_ms(const struct stream *stream)
+{
+    if (stream->extents_count == 0) return UINT64_MAX;
+    int64_t age_ms = (int64_t)stream->broker->now_ms - stream->extents[0].came_ms;
+    uint64_t now_ms = wall_ms(stream);
+    return age_ms <= 0 ? now_ms : now_ms > (uint64_t)age_ms ? now_ms - (uint64_t)age_ms : 0;
 }
 
 /* ---- life --------------------------------------------------------------------------------------------------- */

@@ -35,8 +35,10 @@ enum record_kind {
 struct extent {
     uint64_t first, last;      /* positions */
     uint64_t msgs, bytes;
-    int64_t newest_ms;         /* monotonic; of blocks of an earlier life it may be negative */
-    uint64_t time_ms;          /* Unix time of the newest block */
+    int64_t newest_ms;         /* when the newest block was stored; monotonic, of an earlier life it may be negative */
+    int64_t came_ms;           /* when the first message of the newest block came; likewise */
+    uint64_t time_ms;          /* Unix time at that moment */
+    uint64_t latest_ms;        /* the latest Unix time of a block: somebody may have set the clock in between */
 };
 
 struct hole {
@@ -74,7 +76,6 @@ struct stream {
     uint64_t trim_below;       /* blocks below this position are to go with the next commit; 0: none */
     struct extent *extents;    /* oldest first */
     uint32_t extents_count, extents_cap;
-    uint64_t time_ms;          /* of the last block: they never go back */
 
     struct block *open;        /* the block of the batch that gathers to which messages are added; NULL: none */
     struct chunk **chunks;     /* what is in memory, by position */
@@ -96,6 +97,7 @@ struct block {
     uint32_t unsure_count;     /* of them, whose publisher does not wait for them to be stored */
     uint32_t len, cap, longest, shortest;
     uint64_t time_ms, expires_ms;
+    int64_t came_ms;           /* .time_ms by the monotonic clock */
     uint8_t *bytes;
 };
 
@@ -153,15 +155,24 @@ bool stream_takes(const struct stream *stream, uint64_t msgs, uint64_t bytes);
 uint64_t stream_accepted(const struct stream *stream);
 /* Adds frames of a run. sure: their publisher waits until they are stored. Returns the position of the last one. */
 uint64_t stream_append(struct stream *stream, struct run *run, struct part part, bool sure);
-/* The block is on disk. newest_ms: when it came, by the monotonic clock. */
-void stream_note_block(struct stream *stream, const struct store_block *block, int64_t newest_ms);
+/* The block is on disk. newest_ms: since when, came_ms: when its first message came; both by the monotonic clock. */
+void stream_note_block(struct stream *stream, const struct store_block *block, int64_t newest_ms, int64_t came_ms);
 void stream_retain(struct stream *stream);               /* what is over the limits or too old is to go */
 void stream_trim(struct stream *stream, uint64_t below); /* whatever ends below this position is to go */
 uint64_t stream_age_turn(struct broker *broker);         /* lets go of what is too old; returns when to call again */
 /* How long ago a message came, at least, by the monotonic clock: setting the other one makes nothing expire. */
 uint64_t stream_age_ms(const struct stream *stream, uint64_t seq);
-/* Nothing below this position came at or after this Unix time. */
-uint64_t stream_at_time(const struct stream *stream, uint64_t time_ms);
+/* Where a reader begins. Messages below .since_end of an older time than .since_ms are passed over, until the first that
+ * isn't. */
+struct stream_place {
+    uint64_t position, since_ms, since_end;
+};
+/* At the first message that came at this Unix time or later, */
+struct stream_place stream_at_time(const struct stream *stream, uint64_t time_ms);
+/* or so long ago or less, whatever the Unix clock was set to since. */
+struct stream_place stream_at_age(const struct stream *stream, uint64_t age_ms);
+/* Unix time at which the first message that is there came, by what the clock says now; UINT64_MAX: there is none. */
+uint64_t stream_oldest_ms(const struct stream *stream);
 struct stream *stream_new(struct broker *broker, uint32_t number, mps_view name);
 void streams_free(struct broker *broker);
 

@@ -49,7 +49,7 @@ static void write_map(struct mps_out *map, const struct stream *stream)
     put_limit(map, "max_age_ms", stream->max_age_ms);
     put_name(map, "full", stream->refuses ? "refuse" : "drop_old");
     put_number(map, "readers", readers_count(stream));
-    put_limit(map, "oldest_ms", stream->extents_count > 0 ? stream->extents[0].time_ms : UINT64_MAX);
+    put_limit(map, "oldest_ms", stream_oldest_ms(stream));
     put_number(map, "damaged", stream->damaged);
     put_number(map, "unstored", stream->unstored);
     put_flag(map, "configured", stream->is_configured);

@@ -85,15 +85,14 @@ bool log_is_full(const struct model_log *log, uint32_t len)
 uint32_t log_append(struct model_log *log, uint32_t message, bool sure, uint64_t batch)
 {
     const struct world *world = log->model->world;
-    uint64_t wall_ms = world_wall_ms(world);
-    if (wall_ms > log->time_ms) log->time_ms = wall_ms;
     GROW(log->entries, log->count, log->cap);
     log->entries[log->count] = (struct log_entry){.message = message,
                                                   .state = ENTRY_WAITS,
                                                   .sure = sure,
                                                   .position = log->next++,
                                                   .came_ms = world->now_ms,
-                                                  .time_ms = log->time_ms,
+                                                  .aged_ms = (int64_t)world->now_ms,
+                                                  .time_ms = world_wall_ms(world),
                                                   .batch = batch};
     log->waiting_msgs++;
     log->waiting_bytes += log->model->messages[message].len;
@@ -334,14 +333,14 @@ void logs_crash(struct model *model, bool keep)
         bool is_kept = keep && from < to;
         for (uint32_t e = log->count; e > 0 && log->entries[e - 1].state != ENTRY_STORED; e--) {
             struct log_entry *entry = &log->entries[e - 1];
-            if (is_kept && e <= from) break; /* holes before it stay holes */
+            if (is_kept && e <= from) break;                              /* holes before it stay holes */
             if (entry->state == ENTRY_LOST) log->at[entry->position] = 0; /* nobody was told of it */
             entry->state = ENTRY_GONE;
         }
         if (is_kept) bring_back(log, from, to, !runs);
         log->failed_from = log->failed_to = 0;
         log->runs_from = log->waits_from = log->count;
-        log->waiting_msgs = log->waiting_bytes = log->stored_msgs = log->stored_bytes = log->time_ms = 0;
+        log->waiting_msgs = log->waiting_bytes = log->stored_msgs = log->stored_bytes = 0;
         log->blocks_first = log->blocks_end = 0;
     }
     if (keep && (runs || model->uncertain)) {
@@ -368,7 +367,6 @@ void logs_load(void *observer, const struct store_block *block)
                                                         .newest_ms = (int64_t)model->world->now_ms - (int64_t)age_ms};
     log->stored_msgs += block->count;
     log->stored_bytes += block->len;
-    log->time_ms = block->time_ms;
 }
 
 static bool is_on_platter(const struct model_log *log, uint64_t position)
@@ -382,9 +380,12 @@ static bool is_on_platter(const struct model_log *log, uint64_t position)
 static void check_loaded(struct model_log *log)
 {
     uint64_t first = log->blocks_first < log->blocks_end ? log->blocks[log->blocks_first].first : UINT64_MAX;
+    const struct world *world = log->model->world;
+    uint64_t wall_ms = world_wall_ms(world);
     for (uint32_t i = 0; i < log->count; i++) {
-        const struct log_entry *entry = &log->entries[i];
+        struct log_entry *entry = &log->entries[i];
         if (entry->state != ENTRY_STORED) continue;
+        entry->aged_ms = (int64_t)world->now_ms - (int64_t)(wall_ms > entry->time_ms ? wall_ms - entry->time_ms : 0);
         log->stored = entry->position + 1;
         if (entry->position >= first ? is_on_platter(log, entry->position) : log_may_be_gone(log, entry)) continue;
         world_fail(log->model->world, "stream %s: message #%u, stored at %llu, is not on the platter after a crash",

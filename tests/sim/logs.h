@@ -31,7 +31,8 @@ struct log_entry {
     uint64_t position;    /* WAITS, RUNS: if everything before it will be stored */
     uint64_t was_position; /* in the commit that failed last */
     uint64_t came_ms, stored_ms; /* by the world's clock */
-    uint64_t time_ms;     /* Unix time as a stream counts it: it never goes back */
+    int64_t aged_ms;      /* likewise; after a restart, as the Unix clock tells it: what is of the future came then */
+    uint64_t time_ms;     /* Unix time */
     uint64_t batch;       /* of wills of one moment, whose order is open; 0: none */
 };
 
@@ -66,7 +67,6 @@ struct model_log {
     uint64_t stored_msgs, stored_bytes;
     uint64_t gone;        /* positions below are surely removed */
     uint64_t may_be_gone; /* and those below perhaps */
-    uint64_t time_ms;     /* of the last message */
 };
 
 /* ---- logs.c ---- */

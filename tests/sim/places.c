@@ -70,11 +70,12 @@ static bool matches(const struct model_reader *reader, const struct model_place 
 static bool need_not_come(const struct model_reader *reader, struct model_place *place, uint32_t i, int filter)
 {
     const struct log_entry *entry = &place->log->entries[i];
-    if (entry->state == ENTRY_GONE || i < place->from || (*place_mark(place, i) & PLACE_HANDLED)) return true;
+    if (entry->state == ENTRY_GONE || i < place->from || i < place->since) return true;
+    if (*place_mark(place, i) & PLACE_HANDLED) return true;
     if (i < place->chosen_until && !(*place_mark(place, i) & PLACE_CHOSEN)) return true;
     bool removed = log_may_be_gone(place->log, entry);
     if (!place->asks_by_position && entry->position < place->first_owed) return true;
-    bool begins = place->looks_first || place->since_ms > 0 || !place->is_told; /* perhaps only behind the hole */
+    bool begins = place->looks_first || place->begins_since || !place->is_told; /* perhaps only behind the hole */
     if (entry->state == ENTRY_LOST) return i < place->there_until && begins && !place->asks_by_position;
     if (entry->state != ENTRY_STORED) return false;
     if (removed && !place->asks_by_position && (!place->is_told || i < place->chosen_until)) return true;
@@ -101,7 +102,8 @@ void place_move(struct model_place *place, uint64_t position)
     place->asks_by_position = true;
     place->first = position > log->stored ? log->stored : position > 0 ? position : 1;
     place->next = place->from = position >= log->next ? log->count : log_from(log, position);
-    place->chosen_until = 0;
+    place->chosen_until = place->since = 0;
+    place->begins_since = false;
     place->since_ms = 0;
 }
 
@@ -150,7 +152,8 @@ static void first_time(const struct coming *c)
         COMING_FAIL(c, "came with flags %u and tries %u, due are %u", flags, c->conn->for_tries, replay);
     if (*place_mark(place, c->entry) & PLACE_HANDLED) COMING_FAIL(c, "came again, or after its GAP%s", "");
     if (!matches(c->reader, place, c->entry, c->filter)) COMING_FAIL(c, "came, but does not match%s", "");
-    bool is_chosen = c->entry >= place->chosen_until || c->entry < place->vague_until || (*place_mark(place, c->entry) & (PLACE_CHOSEN | PLACE_ALLOWED));
+    bool is_chosen = c->entry >= place->chosen_until || c->entry < place->vague_until ||
+                     (*place_mark(place, c->entry) & (PLACE_CHOSEN | PLACE_ALLOWED));
     if (c->entry < place->from || !is_chosen) COMING_FAIL(c, "came, but is before what was asked for%s", "");
     if (has_expired(entry, message_of(place, c->entry), now_ms)) COMING_FAIL(c, "came after its time%s", "");
     check_order(c, false);
@@ -159,8 +162,12 @@ static void first_time(const struct coming *c)
     if (c->reader->ack == MPS_ACK_NONE) return;
     GROW(place->pending, place->pending_count, place->pending_cap);
     uint64_t due_ms = now_ms + c->reader->ack_ms;
-    place->pending[place->pending_count++] =
-        (struct model_pending){.entry = c->entry, .tries = 1, .tries_most = c->reader->max_tries, .due_ms = due_ms, .must_ms = due_ms, .sub = c->sub};
+    place->pending[place->pending_count++] = (struct model_pending){.entry = c->entry,
+                                                                    .tries = 1,
+                                                                    .tries_most = c->reader->max_tries,
+                                                                    .due_ms = due_ms,
+                                                                    .must_ms = due_ms,
+                                                                    .sub = c->sub};
 }
 
 static void once_more(const struct coming *c, struct model_pending *pending)
@@ -183,7 +190,8 @@ static void once_more(const struct coming *c, struct model_pending *pending)
 static void check_inflight(const struct coming *c)
 {
     uint64_t inflight = 0;
-    for (uint32_t i = 0; i < c->reader->places_count; i++) inflight += place_inflight(&c->reader->places[i], c->sub, true);
+    for (uint32_t i = 0; i < c->reader->places_count; i++)
+        inflight += place_inflight(&c->reader->places[i], c->sub, true);
     if (c->reader->ack != MPS_ACK_NONE && inflight > c->reader->inflight_most)
         COMING_FAIL(c, "came, with it %llu are unacknowledged, inflight is %llu", ULL(inflight),
                     ULL(c->reader->inflight_most));
@@ -265,7 +273,7 @@ static void miss_one(const struct coming *c, const struct mps_gap *gap)
     if (gap->has_count && !is_hole && !matches(c->reader, place, c->entry, c->filter))
         COMING_FAIL(c, "does not match, but is counted as lost for reason %u", gap->reason);
     if (*place_mark(place, c->entry) & PLACE_HANDLED) COMING_FAIL(c, "is told as missing, but came%s", "");
-    if (c->entry < place->from && !is_hole && !place->asks_by_position && place->since_ms == 0)
+    if (c->entry < place->from && !is_hole && !place->asks_by_position && !place->begins_since)
         COMING_FAIL(c, "is told as missing, but is before what was asked for%s", "");
     *place_mark(place, c->entry) |= PLACE_HANDLED;
 }

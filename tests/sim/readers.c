@@ -124,13 +124,26 @@ static void choose_last_of_topics(const struct model_reader *reader, struct mode
     free(seen);
 }
 
-static void begin_at_time(struct model_place *place, uint64_t time_ms)
+/* The first entry whose time is not over: by the Unix clock, or as long ago as by the other one. With `sure` one that
+ * is certainly still there. */
+static uint32_t first_since(const struct model_log *log, bool by_age, int64_t limit_ms, bool sure)
+{
+    for (uint32_t i = 0; i < log->count; i++) {
+        const struct log_entry *entry = &log->entries[i];
+        if (sure && (entry->state == ENTRY_GONE || entry->state == ENTRY_LOST || log_may_be_gone(log, entry))) continue;
+        if ((by_age ? entry->aged_ms : (int64_t)entry->time_ms) >= limit_ms) return i;
+    }
+    return log->count;
+}
+
+static void begin_since(struct model_place *place, bool by_age, int64_t limit_ms)
 {
     const struct model_log *log = place->log;
-    uint32_t i = log->count;
-    while (i > 0 && log->entries[i - 1].time_ms + TIME_SLACK_MS >= time_ms) i--;
-    place->next = place->from = i;
-    place->since_ms = time_ms;
+    place->next = place->from = first_since(log, by_age, limit_ms - TIME_SLACK_MS, false);
+    place->since = first_since(log, by_age, limit_ms, true);
+    place->begins_since = true;
+    bool is_future = !by_age && limit_ms > (int64_t)world_wall_ms(log->model->world);
+    place->since_ms = is_future && place->since == log->count ? (uint64_t)limit_ms : 0;
 }
 
 static void begin(const struct model_reader *reader, struct model_place *place, const struct mps_from *from,
@@ -154,7 +167,6 @@ static void begin_at_position(const struct model_reader *reader, struct model_pl
 static void begin(const struct model_reader *reader, struct model_place *place, const struct mps_from *from, int filter)
 {
     const struct model_log *log = place->log;
-    uint64_t wall_ms = world_wall_ms(reader->model->world);
     place->first = log->gone;
     place->first_owed = log->may_be_gone;
     place->there_until = log_from(log, log->stored);
@@ -163,8 +175,8 @@ static void begin(const struct model_reader *reader, struct model_place *place, 
     case MPS_FROM_ALL:
     case MPS_FROM_ACKED: break;
     case MPS_FROM_SEQ: begin_at_position(reader, place, from, filter); break;
-    case MPS_FROM_TIME: begin_at_time(place, from->number); break;
-    case MPS_FROM_AGO: begin_at_time(place, wall_ms > from->number ? wall_ms - from->number : 0); break;
+    case MPS_FROM_TIME: begin_since(place, false, (int64_t)from->number); break;
+    case MPS_FROM_AGO: begin_since(place, true, (int64_t)reader->model->world->now_ms - (int64_t)from->number); break;
     case MPS_FROM_LAST:
         place->chosen_until = place->there_until;
         choose_last(reader, place, from->number, filter);

@@ -37,7 +37,9 @@ struct model_place {
     uint32_t live_from;       /* entries before had been accepted when it began */
     uint64_t first;           /* nothing below this position is told as missing */
     uint64_t first_owed;      /* and what may have been removed before began below this one */
-    uint64_t since_ms;        /* what came before this Unix time need not come */
+    bool begins_since;        /* with what came at a time or later: */
+    uint32_t since;           /* what stands before this entry need not come, */
+    uint64_t since_ms;        /* nor what came before this Unix time, which was not over when it began */
     bool is_told;             /* something came, or was told as missing */
     bool looks_first;         /* for the last n, or the last of each topic: so nobody knows what is missing */
     bool asks_by_position;    /* what was removed before is told, too */

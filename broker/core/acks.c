@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "pids.h"
+#include "sure.h"
 
 /* Answers that are closed and wait: for a commit, or for those before them. In the order of their pids. */
 struct ack {
@@ -37,8 +38,7 @@ static uint64_t unanswered(const struct ack *ack)
 
 static struct ack_queue *new_queue(struct session *session)
 {
-    struct ack_queue *queue = calloc(1, sizeof *queue);
-    if (queue == NULL) abort(); /* small */
+    struct ack_queue *queue = sure_zeroed(sizeof *queue);
     queue->session = session;
     return session->ack_queue = queue;
 }
@@ -49,8 +49,7 @@ static void push(struct session *session, struct ack ack)
     if (queue == NULL) queue = new_queue(session);
     if (queue->count == queue->cap) {
         uint32_t cap = queue->cap > 0 ? 2 * queue->cap : 8;
-        struct ack *ring = malloc(cap * sizeof *ring);
-        if (ring == NULL) abort(); /* bounded by the publish window */
+        struct ack *ring = sure_alloc(cap * sizeof *ring); /* bounded by the publish window */
         for (uint32_t i = 0; i < queue->count; i++) ring[i] = *at(queue, i);
         free(queue->ring);
         queue->ring = ring;
@@ -145,8 +144,7 @@ void acks_error(struct session *session, uint64_t pid, uint32_t code, const char
 {
     acks_flush(session); /* an ok for those before */
     pids_note_refused(session, pid, pid);
-    struct ack ack = {.ok = {.count = 1, .last_pid = pid}, .code = code, .text = strdup(text)};
-    if (ack.text == NULL) abort(); /* small */
+    struct ack ack = {.ok = {.count = 1, .last_pid = pid}, .code = code, .text = sure_text(text)};
     if (acks_are_waiting(session)) {
         push(session, ack);
         return;
@@ -164,8 +162,7 @@ uint64_t acks_unanswered(const struct session *session)
 static void fail(struct session *session, struct ack *ack, uint32_t code, const char *text)
 {
     ack->code = code;
-    ack->text = strdup(text);
-    if (ack->text == NULL) abort(); /* small */
+    ack->text = sure_text(text);
     pids_note_refused(session, ack->ok.last_pid - ack->ok.count + 1, ack->ok.last_pid);
 }
 

@@ -4,6 +4,7 @@
 #include "away.h"
 #include "pids.h"
 #include "spill.h"
+#include "sure.h"
 
 /* Sessions that are looked at for one that nobody misses. */
 #define LOOKS_MAX 64
@@ -24,8 +25,7 @@ struct session *session_find(const struct broker *broker, mps_view id)
 void session_set_id(struct session *session, mps_view id)
 {
     struct broker *broker = session->broker;
-    uint8_t *own = malloc(id.len);
-    if (own == NULL) abort(); /* at most MPS_ID_MAX bytes */
+    uint8_t *own = sure_alloc(id.len); /* at most MPS_ID_MAX bytes */
     memcpy(own, id.ptr, id.len);
     session->id = (mps_view){own, id.len};
     hash_add(&broker->ids, &session->in_ids, hash_bytes(broker->seed, id.ptr, id.len));
@@ -114,7 +114,6 @@ static void begin_waiting(struct session *session)
 static struct session *new_away(struct broker *broker, uint32_t sess_s, uint32_t rx_max)
 {
     struct session *session = session_alloc(broker, SESSION_AWAY);
-    if (session == NULL) abort(); /* small */
     session->sess_s = sess_s;
     session->rx_max = rx_max;
     return session;
@@ -172,8 +171,8 @@ static void fit_group(struct subscription *sub)
 
 static void set_rx_max(struct session *session)
 {
-    struct subscription **members = malloc((session->subs.count + 1) * sizeof *members);
-    if (members == NULL) abort(); /* one pointer a subscription */
+    struct subscription **members =
+        sure_alloc((session->subs.count + 1) * sizeof *members); /* one pointer a subscription */
     uint32_t count = 0;
     for (struct hash_node *node = hash_first(&session->subs); node != NULL; node = hash_next(&session->subs, node)) {
         struct subscription *sub = container_of(node, struct subscription, in_subs);

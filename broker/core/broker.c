@@ -3,6 +3,7 @@
 
 #include "away.h"
 #include "spill.h"
+#include "sure.h"
 
 #define MIB (1024u * 1024)
 /* Entries of queues that are looked at in one turn for what has expired: about 2 ms. */
@@ -37,9 +38,9 @@ void broker_defaults(struct broker_limits *limits)
 
 struct broker *broker_new(struct env *env, const struct broker_limits *limits)
 {
-    struct broker *broker = calloc(1, sizeof *broker);
-    if (broker == NULL) abort();
+    struct broker *broker = sure_zeroed(sizeof *broker);
     broker->env = env;
+    sure_refill();
     if (limits != NULL) broker->limits = *limits;
     else broker_defaults(&broker->limits);
     env->random(env, &broker->seed, sizeof broker->seed);
@@ -93,7 +94,10 @@ const uint8_t *broker_full_frame(size_t *len)
 {
     static uint8_t room[64];
     struct mps_out out = mps_out_open(room, sizeof room);
-    mps_encode_bye(&out, &(struct mps_bye){.code = MPS_TOO_MANY, .text = mps_text(mps_code_text(MPS_TOO_MANY))});
+    struct mps_bye bye = {.code = MPS_TOO_MANY, .text = mps_text(mps_code_text(MPS_TOO_MANY))};
+    if (sure_is_short())
+        bye = (struct mps_bye){MPS_INTERNAL, mps_text("there is no memory for another client"), {NULL, 0}};
+    mps_encode_bye(&out, &bye);
     *len = out.len;
     return room;
 }
@@ -199,6 +203,7 @@ uint64_t broker_turn(struct broker *broker)
     hold_wake_due(broker);
     run_settle_all(&broker->runs);
     free_dead(broker);
+    sure_refill();
     broker->turn_work_end = broker->work + ALL_WORK_A_TURN;
     if (broker->dirty != NULL || broker->held != NULL || broker->dirty_groups.first != NULL ||
         broker->waking.first != NULL || broker->dirty_cursors.first != NULL)

@@ -64,7 +64,7 @@ int broker_open_store(struct broker *broker, struct store *store, const struct s
 void broker_poll_store(struct broker *broker);
 bool broker_store_idle(const struct broker *broker); /* nothing waits to be stored */
 
-/* A connection was accepted. Returns NULL if there are too many: then write broker_full_frame() and close. */
+/* A connection was accepted. Returns NULL if there are too many, or no memory: then write broker_full_frame() and close. */
 struct session *session_new(struct broker *broker, struct link *link);
 /* Who is at the other end, before its first byte; without this call nothing is known of it. What is_own may do what only the
  * operator may. Copied. */
@@ -72,7 +72,8 @@ void session_set_peer(struct session *session, const struct peer *peer);
 /* A complete BYE frame for a connection that can't be served (static memory). */
 const uint8_t *broker_full_frame(size_t *len);
 
-/* Where the next bytes of this session go: at least 1 byte, valid until session_read(). */
+/* Where the next bytes of this session go, valid until session_read(). No room: there is no memory to read to, and the
+ * connection is to be broken. */
 void session_read_buffer(struct session *session, uint8_t **buf, size_t *cap);
 void session_read(struct session *session, size_t len);
 void session_read_end(struct session *session); /* end of the peer's stream */

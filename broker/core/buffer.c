@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "model.h"
+#include "sure.h"
 
 void buffer_append(struct buffer *buffer, const void *bytes, size_t len)
 {
@@ -10,8 +11,7 @@ void buffer_append(struct buffer *buffer, const void *bytes, size_t len)
         uint32_t held = buffer_len(buffer);
         uint32_t cap = buffer->cap ? buffer->cap : 64;
         while (cap - held < len) cap *= 2;
-        uint8_t *grown = malloc(cap);
-        if (grown == NULL) abort(); /* bounded: reading stops when replies gather */
+        uint8_t *grown = sure_alloc(cap); /* bounded: reading stops when replies gather */
         if (held > 0) memcpy(grown, buffer->bytes + buffer->off, held);
         free(buffer->bytes);
         *buffer = (struct buffer){grown, 0, held, cap};

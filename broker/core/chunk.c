@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "model.h"
+#include "sure.h"
 
 /* One read fetches about so much. */
 #define READ_BYTES (256u * 1024)
@@ -67,8 +68,7 @@ static void add(struct stream *stream, const struct store_block *block, uint8_t 
     }
     while (place < stream->chunks_count && stream->chunks[place]->first < block->first + block->count)
         free_at(stream, place);
-    struct chunk *chunk = calloc(1, sizeof *chunk);
-    if (chunk == NULL) abort(); /* small */
+    struct chunk *chunk = sure_zeroed(sizeof *chunk);
     *chunk = (struct chunk){.stream = stream,
                             .run = run_of_stored(&broker->runs, take_bytes, block->len, block->count),
                             .first = block->first,
@@ -79,8 +79,8 @@ static void add(struct stream *stream, const struct store_block *block, uint8_t 
     place = place_behind(stream, block->first);
     if (stream->chunks_count == stream->chunks_cap) {
         stream->chunks_cap = stream->chunks_cap > 0 ? 2 * stream->chunks_cap : 16;
-        stream->chunks = realloc(stream->chunks, stream->chunks_cap * sizeof stream->chunks[0]);
-        if (stream->chunks == NULL) abort(); /* at most CHUNKS_A_STREAM */
+        stream->chunks =
+            sure_grown(stream->chunks, stream->chunks_cap * sizeof stream->chunks[0]); /* at most CHUNKS_A_STREAM */
     }
     memmove(stream->chunks + place + 1, stream->chunks + place,
             (stream->chunks_count++ - place) * sizeof stream->chunks[0]);
@@ -129,8 +129,7 @@ static void load(struct stream *stream, uint64_t position)
         if (stream->loads[i] == 0) place = i;
     }
     if (place < 0) return; /* who waits is woken when any of these is done, and asks again */
-    struct store_read *read = calloc(1, sizeof *read);
-    if (read == NULL) abort(); /* small */
+    struct store_read *read = sure_zeroed(sizeof *read);
     *read = (struct store_read){
         .stream = stream->number, .from = position, .end = stream->stored, .bytes_most = READ_BYTES, .user = stream};
     stream->loads[place] = position;
@@ -169,15 +168,20 @@ static void log_damage(struct stream *stream, const struct store_read *read)
     }
 }
 
+void chunk_retry_later(struct stream *stream)
+{
+    stream->load_retry_ms = stream->broker->now_ms + READ_RETRY_MS;
+}
+
 void chunk_read_done(void *arg, struct store_read *read)
 {
-    struct broker *broker = arg;
     struct stream *stream = read->user;
+    (void)arg;
     for (int i = 0; i < STREAM_LOADS; i++)
         if (stream->loads[i] == read->from) stream->loads[i] = 0;
     log_damage(stream, read);
     if (read->code != STORE_OK) {
-        stream->load_retry_ms = broker->now_ms + READ_RETRY_MS;
+        chunk_retry_later(stream);
     } else if (read->bytes == NULL) {
         note_hole(stream, read->from, read->end);
     } else {

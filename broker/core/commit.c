@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "pids.h"
+#include "sure.h"
 
 /* Not stored yet: beyond this, publishers to durable topics wait. Records besides. */
 #define WAITING_BYTES_MAX (64u * 1024 * 1024)
@@ -41,12 +42,12 @@ void commit_due(struct broker *broker)
 struct block *commit_new_block(struct stream *stream)
 {
     struct batch *batch = &stream->broker->commit.gathering;
-    struct block *block = calloc(1, sizeof *block);
-    if (block == NULL) abort(); /* small */
+    struct block *block = sure_zeroed(sizeof *block);
     block->stream = stream;
-    block->cap = BLOCK_CAP_FIRST;
-    block->bytes = malloc(block->cap);
-    if (block->bytes == NULL) abort();
+    struct commit *commit = &stream->broker->commit;
+    block->cap = commit->spare != NULL ? commit->spare_cap : BLOCK_CAP_FIRST;
+    block->bytes = commit->spare != NULL ? commit->spare : sure_alloc(block->cap);
+    commit->spare = NULL;
     if (batch->last_block != NULL) batch->last_block->next = block;
     else batch->blocks = block;
     batch->last_block = block;
@@ -105,10 +106,10 @@ static void add_kept(struct broker *broker, struct kept *kept)
     broker->commit.kept_bytes += cost(kept);
 }
 
-static struct kept *new_kept(enum store_change_kind what, enum record_kind kind, mps_view key, mps_view value)
+static struct kept *begin_kept(struct kept *kept, enum store_change_kind what, enum record_kind kind, mps_view key,
+                               mps_view value)
 {
-    struct kept *kept = calloc(1, sizeof *kept + key.len + value.len);
-    if (kept == NULL) abort(); /* bounded by what sessions may have */
+    *kept = (struct kept){0};
     kept->what = what;
     kept->kind = kind;
     kept->key_len = key.len;
@@ -116,6 +117,24 @@ static struct kept *new_kept(enum store_change_kind what, enum record_kind kind,
     if (key.len > 0) memcpy(kept->bytes, key.ptr, key.len);
     if (value.len > 0) memcpy(kept->bytes + key.len, value.ptr, value.len);
     return kept;
+}
+
+static struct kept *new_kept(enum store_change_kind what, enum record_kind kind, mps_view key, mps_view value)
+{
+    struct kept *kept = sure_alloc(sizeof *kept + key.len + value.len); /* bounded by what sessions may have */
+    return begin_kept(kept, what, kind, key, value);
+}
+
+struct kept *keep_prepare(enum record_kind kind, mps_view key, mps_view value)
+{
+    struct kept *kept = sure_if_small(sizeof *kept + key.len + value.len);
+    return kept != NULL ? begin_kept(kept, STORE_PUT, kind, key, value) : NULL;
+}
+
+void keep_prepared(struct broker *broker, struct kept *take_kept)
+{
+    add_kept(broker, take_kept);
+    commit_due(broker);
 }
 
 void commit_lazily(struct broker *broker)
@@ -189,8 +208,8 @@ static struct store_change change_of_kept(const struct kept *kept)
 static void write_batch(struct batch *batch)
 {
     uint32_t count = changes_count(batch), n = 0;
-    struct store_change *changes = malloc((count > 0 ? count : 1) * sizeof *changes);
-    if (changes == NULL) abort(); /* small beside what it speaks of */
+    struct store_change *changes =
+        sure_alloc((count > 0 ? count : 1) * sizeof *changes); /* small beside what it speaks of */
     for (const struct block *b = batch->blocks; b != NULL; b = b->next) changes[n++] = change_of_block(b);
     for (const struct list_node *node = batch->kept.first; node != NULL; node = node->next)
         changes[n++] = change_of_kept(container_of(node, struct kept, in_kept));
@@ -356,4 +375,5 @@ void commit_free(struct broker *broker)
     free_batch(broker, &broker->commit.gathering);
     free_batch(broker, &broker->commit.running);
     heap_free(&broker->commit.keepings);
+    free(broker->commit.spare);
 }

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "model.h"
+#include "sure.h"
 
 /* What a subscription is given at a time, and how little of it has to be left for more. */
 #define OUTLET_BYTES (256u * 1024)
@@ -101,16 +102,15 @@ struct cursor *cursor_new(struct mailbox *box, mps_view pattern, const struct cu
                           const struct mps_from *from)
 {
     struct broker *broker = box->broker;
-    struct cursor *cursor = calloc(1, sizeof *cursor);
-    if (cursor == NULL) abort(); /* small, as subscriptions are */
+    struct cursor *cursor = sure_zeroed(sizeof *cursor); /* small, as subscriptions are */
     *cursor = (struct cursor){.broker = broker, .box = box, .terms = *terms, .is_fresh = true};
     cursor->from_kind = from->kind;
     cursor->from_number = from->number;
     cursor->passes_retained = from->kind != MPS_FROM_NEW;
     timer_init(&cursor->due);
     timer_init(&cursor->keep);
-    cursor->readings = calloc(broker->streams_count > 0 ? broker->streams_count : 1, sizeof cursor->readings[0]);
-    if (cursor->readings == NULL) abort();
+    cursor->readings =
+        sure_zeroed((broker->streams_count > 0 ? broker->streams_count : 1) * sizeof cursor->readings[0]);
     for (uint32_t i = 0; i < broker->streams_count; i++)
         if (stream_overlaps(broker->streams[i], pattern)) add_reading(cursor, broker->streams[i]);
     note_takes_all(cursor);

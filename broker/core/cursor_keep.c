@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "away.h"
+#include "sure.h"
 
 /* Bytes of a number on the wire, at most. */
 #define NUMBER_BYTES 9u
@@ -135,21 +136,16 @@ static uint64_t position_of(const struct reading *reading)
                                                                                           : reading->next;
 }
 
-static uint64_t since_of(const struct reading *reading)
-{
-    return reading->next < reading->since_end ? reading->since_ms : 0;
-}
-
 static bool asks_for_less(const struct reading *reading)
 {
-    return since_of(reading) > 0 || reading->survey != NULL;
+    return reading->since_ms > 0 || reading->survey != NULL;
 }
 
 static void put_request(struct mps_out *out, const struct reading *reading)
 {
     static const struct survey_request everything = {.kind = MPS_FROM_NEW};
     const struct survey_request *request = reading->survey != NULL ? survey_asked(reading->survey) : &everything;
-    mps_put_uint(out, since_of(reading));
+    mps_put_uint(out, reading->since_ms);
     mps_put_uint(out, request->kind);
     mps_put_uint(out, request->number);
     mps_put_uint(out, request->end);
@@ -160,8 +156,7 @@ static mps_view write(const struct cursor *cursor)
 {
     uint32_t cap = 16;
     for (uint32_t i = 0; i < cursor->readings_count; i++) cap += 72 + cursor->readings[i].count * 4 * NUMBER_BYTES;
-    uint8_t *room = malloc(cap);
-    if (room == NULL) abort(); /* bounded by what may be unacknowledged */
+    uint8_t *room = sure_alloc(cap);
     struct mps_out out = mps_out_open(room, cap);
     mps_put_array(&out, cursor->readings_count + 1);
     mps_put_bool(&out, cursor->terms.durable);
@@ -254,8 +249,7 @@ static void record_free(struct broker *broker, struct cursor_record *record)
 /* Nobody has this cursor at the moment: it waits for somebody, as long as a session may. */
 static void record_add(struct broker *broker, mps_view key, mps_view value)
 {
-    struct cursor_record *record = malloc(sizeof *record + key.len + value.len);
-    if (record == NULL) abort(); /* small */
+    struct cursor_record *record = sure_alloc(sizeof *record + key.len + value.len);
     *record = (struct cursor_record){.key_len = key.len, .value_len = value.len};
     memcpy(record->bytes, key.ptr, key.len);
     memcpy(record->bytes + key.len, value.ptr, value.len);
@@ -324,8 +318,6 @@ static void load_request(struct reading *reading, struct mps_reader *r, uint64_t
     if (request.end > stream->stored) request.end = stream->stored;
     if (position < stream->first) position = stream->first;
     reading->since_ms = since_ms;
-    bool is_future = since_ms > stream->broker->env->wall_ms(stream->broker->env);
-    reading->since_end = is_future ? UINT64_MAX : stream->stored;
     if ((kind == MPS_FROM_LAST || kind == MPS_FROM_LAST_PER_TOPIC) && position < request.end)
         reading->survey = survey_new(stream->broker, &request, position);
 }

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "streams.h"
+#include "sure.h"
 
 #define DAMAGES_MAX 1024u
 
@@ -44,8 +45,7 @@ static void replace(struct stream *stream, uint32_t at, uint32_t count, struct d
 
 uint64_t damage_note(struct stream *stream, uint64_t first, uint64_t last)
 {
-    if (stream->damages == NULL) stream->damages = malloc((DAMAGES_MAX + 1) * sizeof stream->damages[0]);
-    if (stream->damages == NULL) abort(); /* small */
+    if (stream->damages == NULL) stream->damages = sure_alloc((DAMAGES_MAX + 1) * sizeof stream->damages[0]);
     forget_removed(stream);
     uint32_t at = place_of(stream, first > 0 ? first - 1 : 0), end = at; /* those next to it become one with it */
     struct damage damage = {first, last};

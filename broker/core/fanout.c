@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "model.h"
+#include "sure.h"
 
 uint64_t fanout_run(const struct route *route, struct run *run)
 {
@@ -15,9 +16,8 @@ static void make_room(struct router *router, uint32_t count)
 {
     if (count <= router->chosen_cap) return;
     router->chosen_cap = count;
-    router->chosen = realloc(router->chosen, count * sizeof router->chosen[0]);
-    router->accepted = realloc(router->accepted, count * sizeof router->accepted[0]);
-    if (router->chosen == NULL || router->accepted == NULL) abort(); /* one pointer a subscription */
+    router->chosen = sure_grown(router->chosen, count * sizeof router->chosen[0]);
+    router->accepted = sure_grown(router->accepted, count * sizeof router->accepted[0]);
 }
 
 static bool accepts(struct broker *broker, const struct mailbox *box, const struct delivery *delivery, mps_view payload)

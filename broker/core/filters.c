@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "model.h"
+#include "sure.h"
 
 static bool has_text(const struct hash_node *node, const void *key)
 {
@@ -19,9 +20,8 @@ struct filter *filter_get(struct broker *broker, mps_view text, struct mps_filte
         known->refs++;
         return known;
     }
-    struct filter *filter = malloc(sizeof *filter + text.len);
-    void *memory = malloc(mps_filter_size(text));
-    if (filter == NULL || memory == NULL) abort(); /* at most MPS_FILTER_TEXT_MAX bytes become a few KiB */
+    struct filter *filter = sure_alloc(sizeof *filter + text.len);
+    void *memory = sure_alloc(mps_filter_size(text)); /* at most MPS_FILTER_TEXT_MAX bytes become a few KiB */
     *filter = (struct filter){.refs = 1, .text_len = text.len};
     filter->program = mps_filter_compile(memory, text, error);
     if (filter->program == NULL) {

@@ -3,11 +3,11 @@
 #include <string.h>
 
 #include "flush.h"
+#include "sure.h"
 
 struct flush_plan *flush_plan_new(void)
 {
-    struct flush_plan *plan = malloc(sizeof *plan);
-    if (plan == NULL) abort();
+    struct flush_plan *plan = sure_alloc(sizeof *plan);
     return plan;
 }
 
@@ -180,8 +180,9 @@ void keep_cut(struct session *session, struct run *run, uint32_t off, uint32_t l
 {
     assert(session->cut == NULL);
     bool pins = len <= COPY_MAX && len < run->len / 2; /* a few bytes must not keep a long run */
-    session->cut = pins ? run_copy(&session->broker->runs, run->bytes + off, len) : run_ref(run);
-    session->cut_off = pins ? 0 : off;
+    struct run *copy = pins ? run_copy(&session->broker->runs, run->bytes + off, len) : NULL;
+    session->cut = copy != NULL ? copy : run_ref(run);
+    session->cut_off = copy != NULL ? 0 : off;
     session->cut_len = len;
 }
 

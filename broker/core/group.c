@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "spill.h"
+#include "sure.h"
 
 /* What the members of one connection are given for one turn: what its link does not take comes back. It begins with
  * little, and is twice as much each time that all was taken. */
@@ -36,8 +37,7 @@ struct group *group_find(struct broker *broker, mps_view name, mps_view pattern)
 static struct group *group_new(struct session *session, mps_view name, mps_view pattern, const struct terms *terms)
 {
     struct broker *broker = session->broker;
-    struct group *group = calloc(1, sizeof *group + name.len + pattern.len);
-    if (group == NULL) abort(); /* small, and never more than there are subscriptions */
+    struct group *group = sure_zeroed(sizeof *group + name.len + pattern.len);
     mailbox_init(&group->box, broker, NULL, session->rx_max);
     group->name_len = (uint8_t)name.len;
     group->pattern_len = (uint8_t)pattern.len;
@@ -150,8 +150,7 @@ void group_join(struct subscription *sub, mps_view name, const struct terms *ter
     else filter_unref(session->broker, terms->filter); /* the group has one like it */
     if (session->hand_out_bytes == 0) session->hand_out_bytes = HAND_OUT_LEAST;
     sub->group = group;
-    sub->member = calloc(1, sizeof *sub->member);
-    if (sub->member == NULL) abort(); /* small, as subscriptions are */
+    sub->member = sure_zeroed(sizeof *sub->member); /* small, as subscriptions are */
     sub->member->sub = sub;
     sub->member->served = group->served;
     enlist(group, sub);
@@ -186,8 +185,7 @@ static void collect(struct group *group)
 {
     struct broker *broker = group->box.broker;
     uint32_t count = 0;
-    struct mailbox **from = malloc(group->members_count * sizeof *from);
-    if (from == NULL) abort(); /* one pointer a member */
+    struct mailbox **from = sure_alloc(group->members_count * sizeof *from); /* one pointer a member */
     for (struct list_node *node; (node = group->returning.first) != NULL;) {
         struct subscription *sub = container_of(node, struct member, in_returning)->sub;
         list_remove(&group->returning, node);

@@ -6,6 +6,7 @@
 #include "away.h"
 #include "pids.h"
 #include "spill.h"
+#include "sure.h"
 
 #define SOFTWARE "pubsubd/" PUBSUB_VERSION
 
@@ -109,6 +110,10 @@ void handle_HELLO(struct session *session, mps_view frame)
     if (hello.will.ptr != NULL &&
         !frame_decoded(session, MPS_OP_HELLO, mps_decode_will(hello.will, &will, &what), &what))
         return;
+    if (sure_is_short()) {
+        session_bye(session, MPS_INTERNAL, "there is no memory for another client");
+        return;
+    }
     const struct broker_limits *limits = &session->broker->limits;
     session->ka_ms = least(hello.ka_s, limits->keepalive_max_s) * 1000;
     session->sess_s = least(hello.sess_s, limits->session_max_s);

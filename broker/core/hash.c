@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "sure.h"
+
 #define FIRST_SLOTS 4u
 
 static inline uint64_t rotate(uint64_t n, int bits)
@@ -94,22 +96,39 @@ static void put(struct hash *table, struct hash_node *node)
     if (at < table->low) table->low = at;
 }
 
-static void set_slots(struct hash *table, uint32_t count)
+static void set_slots(struct hash *table, struct hash_slot *slots, uint32_t count)
 {
     struct hash old = *table;
-    table->slots = calloc(count, sizeof table->slots[0]);
-    if (table->slots == NULL) abort(); /* proportional to entries that are bounded */
+    table->slots = slots;
     table->mask = table->low = count - 1;
     for (uint32_t i = 0; old.slots != NULL && i <= old.mask; i++)
         if (old.slots[i].node != NULL) put(table, old.slots[i].node);
     free(old.slots);
 }
 
+/* To twice as many slots. Without the memory for them it is tried again with the next entry, while there is a little
+ * room. */
+static void grow(struct hash *table)
+{
+    uint32_t count = table->mask + 1;
+    size_t bytes = 2 * (size_t)count * sizeof table->slots[0];
+    bool can_wait = table->count + 1 < count - count / 8;
+    struct hash_slot *slots = can_wait ? calloc(1, bytes) : sure_zeroed(bytes);
+    if (slots != NULL) set_slots(table, slots, 2 * count);
+}
+
+/* To a quarter of the slots; without the memory for them it goes on as it is. */
+static void shrink(struct hash *table)
+{
+    uint32_t count = (table->mask + 1) / 4;
+    struct hash_slot *slots = calloc(count, sizeof *slots);
+    if (slots != NULL) set_slots(table, slots, count);
+}
+
 void hash_add(struct hash *table, struct hash_node *node, uint64_t hash)
 {
-    if (table->slots == NULL) set_slots(table, FIRST_SLOTS);
-    else if (3 * (uint64_t)(table->count + 1) > 2 * ((uint64_t)table->mask + 1))
-        set_slots(table, 2 * (table->mask + 1));
+    if (table->slots == NULL) set_slots(table, sure_zeroed(FIRST_SLOTS * sizeof table->slots[0]), FIRST_SLOTS);
+    else if (3 * (uint64_t)(table->count + 1) > 2 * ((uint64_t)table->mask + 1)) grow(table);
     node->hash = hash;
     put(table, node);
     table->count++;
@@ -141,7 +160,7 @@ void hash_remove(struct hash *table, struct hash_node *node)
     empty_slot(table, slot_of(table, node));
     table->count--;
     if (table->count == 0) hash_free(table);
-    else if (table->mask >= 8 * FIRST_SLOTS && table->count < table->mask / 8) set_slots(table, (table->mask + 1) / 4);
+    else if (table->mask >= 8 * FIRST_SLOTS && table->count < table->mask / 8) shrink(table);
 }
 
 struct hash_node *hash_find(const struct hash *table, uint64_t hash, hash_equal_fn equal, const void *key)

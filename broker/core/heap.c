@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+#include "sure.h"
+
 void timer_init(struct timer *timer)
 {
     *timer = (struct timer){.when_ms = UINT64_MAX};
@@ -36,8 +38,7 @@ void timer_set(struct heap *heap, struct timer *timer, uint64_t when_ms)
     if (timer->when_ms == UINT64_MAX) {
         if (heap->count == heap->cap) {
             heap->cap = heap->cap ? 2 * heap->cap : 64;
-            heap->timers = realloc(heap->timers, heap->cap * sizeof(struct timer *));
-            if (heap->timers == NULL) abort(); /* one pointer a timer */
+            heap->timers = sure_grown(heap->timers, heap->cap * sizeof(struct timer *)); /* one pointer a timer */
         }
         timer->at = heap->count++;
     }

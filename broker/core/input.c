@@ -300,6 +300,12 @@ void session_read_buffer(struct session *session, uint8_t **buf, size_t *cap)
     if (slab == NULL) {
         kept = buffer_len(&session->kept);
         slab = slab_for_reading(&session->broker->slabs, kept + READ_LEAST);
+        if (slab == NULL) {
+            log_peer(session->broker, LOG_WARN, "there is no memory to read what client '%s' sends: it is cut off",
+                     session->id.ptr ? printable(session->id) : "");
+            *cap = 0;
+            return;
+        }
         if (kept > 0) memcpy(slab->bytes + slab->used, session->kept.bytes + session->kept.off, kept);
     }
     *buf = slab->bytes + slab->used + kept;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "latest.h"
+#include "sure.h"
 
 /* What messages are told apart by: props key 6, else the topic. Keys are equal if they mean the same, however they are
  * encoded, so a number is kept as eight bytes. */
@@ -26,8 +27,7 @@ struct latest {
 
 struct latest *latest_new(uint64_t seed)
 {
-    struct latest *latest = calloc(1, sizeof *latest);
-    if (latest == NULL) abort(); /* small */
+    struct latest *latest = sure_zeroed(sizeof *latest);
     latest->seed = seed;
     return latest;
 }
@@ -114,8 +114,7 @@ void latest_add(struct latest *latest, mps_view frame, uint64_t number)
 {
     struct key key;
     read_key(frame, &key);
-    struct place *place = malloc(sizeof *place);
-    if (place == NULL) abort(); /* small, and the queue's limits bound how many there are */
+    struct place *place = sure_alloc(sizeof *place); /* small, and the queue's limits bound how many there are */
     place->number = number;
     hash_add(&latest->places, &place->in_places, key_hash(latest, &key));
 }

@@ -3,6 +3,7 @@
 #include "latest.h"
 #include "mailbox.h"
 #include "spill.h"
+#include "sure.h"
 
 /* Small messages of many topics cost more to keep than they are long: a queue may take twice its max_bytes and this. */
 #define OVERHEAD_BYTES (1024u * 1024)
@@ -331,8 +332,7 @@ void mailbox_take_back(struct mailbox *box, struct mailbox **from, uint32_t from
     uint32_t count = 0, room = 0;
     for (uint32_t i = 0; i < from_count; i++) room += from[i]->queue.entries;
     if (room == 0) return;
-    struct returned *list = malloc(room * sizeof *list);
-    if (list == NULL) abort(); /* bounded by what members are given for a turn */
+    struct returned *list = sure_alloc(room * sizeof *list); /* bounded by what members are given for a turn */
     for (uint32_t i = 0; i < from_count; i++) count = give_all(from[i], list, count);
     if (from_count > 1) qsort(list, count, sizeof *list, by_place);
     while (count > 0) {
@@ -441,6 +441,10 @@ static void push_latest_each(struct mailbox *box, const struct queue_entry *entr
     for (uint32_t at = entry->off, end, one; at < entry->off + entry->len; at = end) {
         end = run_frame_end(entry->run, at, at, &one);
         struct run *run = run_copy_part(runs, entry->run, at, end - at, 1);
+        if (run == NULL) {
+            mailbox_lose_here(box, MPS_GAP_MEMORY, 1);
+            continue;
+        }
         mailbox_push_latest(box, run, (struct part){0, end - at, 1}, UINT64_MAX);
         run_unref(runs, run);
     }

@@ -475,7 +475,7 @@ const char *operator_request(struct session *session, mps_view frame);
 
 /* open.c */
 /* The value of a topic that is kept is a record, too. */
-void retained_keep(struct broker *broker, mps_view topic, mps_view frame, uint64_t expires_ms);
+struct kept *retained_record(struct broker *broker, mps_view topic, mps_view frame, uint64_t expires_ms); /* NULL: no memory */
 void retained_forget(struct broker *broker, mps_view topic); /* it has no value any more, and no record */
 
 /* fanout.c: a message, or a run, to everybody on its route */

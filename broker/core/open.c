@@ -4,6 +4,7 @@
 
 #include "away.h"
 #include "pids.h"
+#include "sure.h"
 
 /* ---- records ------------------------------------------------------------------------------------------------ */
 
@@ -17,19 +18,20 @@ void stream_keep(struct stream *stream)
     keep_put_lazily(stream->broker, RECORD_STREAM, mps_text(stream->name), mps_out_view(&out));
 }
 
-void retained_keep(struct broker *broker, mps_view topic, mps_view frame, uint64_t expires_ms)
+struct kept *retained_record(struct broker *broker, mps_view topic, mps_view frame, uint64_t expires_ms)
 {
     uint32_t cap = frame.len + 32;
-    uint8_t *room = malloc(cap);
-    if (room == NULL) abort(); /* the value itself was kept just now */
+    uint8_t *room = sure_if_small(cap);
+    if (room == NULL) return NULL;
     struct mps_out out = mps_out_open(room, cap);
     uint64_t wall_ms = broker->env->wall_ms(broker->env) & MPS_NUMBER_MAX;
     mps_put_array(&out, 2);
     uint64_t due_ms = expires_ms == UINT64_MAX ? 0 : wall_ms + (expires_ms - broker->now_ms);
     mps_put_uint(&out, due_ms <= MPS_NUMBER_MAX ? due_ms : 0); /* in a hundred thousand years: never */
     mps_put_bin(&out, frame);
-    keep_put(broker, RECORD_RETAINED, topic, mps_out_view(&out));
+    struct kept *kept = keep_prepare(RECORD_RETAINED, topic, mps_out_view(&out));
     free(room);
+    return kept;
 }
 
 void retained_forget(struct broker *broker, mps_view topic)
@@ -113,8 +115,8 @@ static void take_record(struct broker *broker, uint32_t kind, mps_view key, mps_
 
 static void take_later(struct loading *loading, uint32_t kind, mps_view key, mps_view value)
 {
-    struct later *later = malloc(sizeof *later + key.len + value.len);
-    if (later == NULL) abort(); /* at the start; the record itself will take as much */
+    struct later *later =
+        sure_alloc(sizeof *later + key.len + value.len); /* at the start; the record itself will take as much */
     *later = (struct later){.kind = kind, .key_len = key.len, .value_len = value.len};
     if (key.len > 0) memcpy(later->bytes, key.ptr, key.len);
     if (value.len > 0) memcpy(later->bytes + key.len, value.ptr, value.len);
@@ -197,8 +199,7 @@ static struct stream *stream_by_name(const struct broker *broker, const char *na
 
 static mps_view copy_text(const char *text)
 {
-    char *own = strdup(text);
-    if (own == NULL) abort(); /* at the start, small */
+    char *own = sure_text(text);
     return mps_text(own);
 }
 
@@ -214,8 +215,7 @@ static void configure(struct stream *stream, const struct stream_config *config)
     stream->max_msgs = limit_of(config->max_msgs);
     stream->max_age_ms = limit_of(config->max_age_ms);
     stream->refuses = config->refuses;
-    stream->patterns = calloc(config->patterns_count, sizeof stream->patterns[0]);
-    if (stream->patterns == NULL) abort(); /* at the start, small */
+    stream->patterns = sure_zeroed(config->patterns_count * sizeof stream->patterns[0]); /* at the start, small */
     for (size_t i = 0; i < config->patterns_count; i++) stream->patterns[i] = copy_text(config->patterns[i]);
     stream->patterns_count = (uint32_t)config->patterns_count;
 }

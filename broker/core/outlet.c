@@ -1,11 +1,11 @@
 #include <stdlib.h>
 
 #include "model.h"
+#include "sure.h"
 
 struct outlet *outlet_new(void)
 {
-    struct outlet *outlet = calloc(1, sizeof *outlet);
-    if (outlet == NULL) abort(); /* small, as subscriptions are */
+    struct outlet *outlet = sure_zeroed(sizeof *outlet); /* small, as subscriptions are */
     outlet->expires_ms = INT64_MAX;
     return outlet;
 }
@@ -13,8 +13,7 @@ struct outlet *outlet_new(void)
 static void grow(struct outlet *outlet)
 {
     uint32_t cap = outlet->cap > 0 ? 2 * outlet->cap : 4;
-    struct outlet_entry *ring = malloc(cap * sizeof *ring);
-    if (ring == NULL) abort(); /* bounded by what a subscription is given at a time */
+    struct outlet_entry *ring = sure_alloc(cap * sizeof *ring); /* bounded by what a subscription is given at a time */
     for (uint32_t i = 0; i < outlet->count; i++) ring[i] = *outlet_at(outlet, i);
     free(outlet->ring);
     outlet->ring = ring;

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "model.h"
+#include "sure.h"
 
 /* Of pending messages so many are looked at in the time of one step of broker.work. */
 #define LOOKS_A_STEP 16u
@@ -79,8 +80,8 @@ static void make_room(struct reading *reading)
         return;
     }
     reading->cap = reading->cap > 0 ? 2 * reading->cap : 16;
-    reading->pending = realloc(reading->pending, reading->cap * sizeof reading->pending[0]);
-    if (reading->pending == NULL) abort(); /* bounded by the inflight of those who read */
+    reading->pending = sure_grown(
+        reading->pending, reading->cap * sizeof reading->pending[0]); /* bounded by the inflight of those who read */
 }
 
 static void set_timer(struct cursor *cursor, uint64_t due_ms)

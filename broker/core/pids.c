@@ -3,6 +3,7 @@
 
 #include "away.h"
 #include "pids.h"
+#include "sure.h"
 
 /* Ranges of refused pids that are remembered. With more, the lowest ones are not told from what lies between them. */
 #define REFUSED_MAX 64u
@@ -79,8 +80,7 @@ static void add_refused(struct pids *pids, struct range range)
         add_unsure(pids, range);
         return;
     }
-    if (pids->refused == NULL) pids->refused = malloc((REFUSED_MAX + 1) * sizeof pids->refused[0]);
-    if (pids->refused == NULL) abort(); /* small */
+    if (pids->refused == NULL) pids->refused = sure_alloc((REFUSED_MAX + 1) * sizeof pids->refused[0]);
     uint32_t i = place_of(pids, range.first > 0 ? range.first - 1 : 0);
     while (i < pids->refused_count && pids->refused[i].first <= range.last + 1) { /* they touch */
         if (pids->refused[i].first < range.first) range.first = pids->refused[i].first;
@@ -116,8 +116,7 @@ static void forget_below(struct pids *pids, uint64_t pid)
 
 static struct pids *pids_new(struct session *session, uint64_t boot)
 {
-    session->pids = calloc(1, sizeof *session->pids);
-    if (session->pids == NULL) abort(); /* small */
+    session->pids = sure_zeroed(sizeof *session->pids);
     session->pids->session = session;
     session->pids->boot = boot;
     return session->pids;

@@ -1,4 +1,5 @@
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "pids.h"
@@ -181,16 +182,23 @@ static bool retain(struct broker *broker, const struct route *route, mps_view fr
         retained_forget(broker, msg.topic);
         return true;
     }
+    struct kept *kept = NULL;
+    if (route->stream != NULL && (kept = retained_record(broker, msg.topic, frame, expires_ms)) == NULL) return false;
     struct retained_value *value =
         retained_set(&broker->retained, msg.topic, frame, expires_ms, broker->limits.retained_bytes);
-    if (value == NULL) return false;
-    if (route->stream != NULL) retained_keep(broker, msg.topic, frame, expires_ms);
+    if (value == NULL) {
+        free(kept);
+        return false;
+    }
+    if (kept != NULL) keep_prepared(broker, kept);
     else if (value->is_kept) keep_remove(broker, RECORD_RETAINED, msg.topic); /* the topic was durable once */
     value->is_kept = route->stream != NULL;
     return true;
 }
 
 static const char no_retained_room[] = "the memory for retained values is used up";
+
+static const char no_memory[] = "there is no memory for stream '%s' to take a message of up to %u bytes";
 
 static void publish_plain(struct session *session, const struct publish *publish, const struct route *route)
 {
@@ -205,6 +213,11 @@ static void publish_plain(struct session *session, const struct publish *publish
         return;
     }
     mps_view last = {run->bytes + run->last_off, run->len - run->last_off};
+    if (route->stream != NULL && !stream_reserve(route->stream, run->len, run->longest)) {
+        snprintf(text, sizeof text, no_memory, route->stream->name, run->longest);
+        refuse_run(session, publish, MPS_QUOTA, text);
+        return;
+    }
     if ((session->terms.flags & MPS_PUB_RETAIN) && !retain(broker, route, last, run->expires_ms)) {
         refuse_run(session, publish, MPS_QUOTA, no_retained_room);
         return;
@@ -273,6 +286,10 @@ static uint32_t judge_frame(struct session *session, const struct delivery *deli
         snprintf(text, text_cap, "stream '%s' is full: it has reached its limit of %llu %s", stream->name,
                  (unsigned long long)(msgs ? stream->max_msgs : stream->max_bytes), msgs ? "messages" : "bytes");
         return MPS_STREAM_FULL;
+    }
+    if (stream != NULL && !stream_reserve(stream, delivery->stretch.len + frame.len, frame.len)) {
+        snprintf(text, text_cap, no_memory, stream->name, frame.len);
+        return MPS_QUOTA;
     }
     if (!(flags & MPS_PUB_RETAIN)) return 0;
     if (retain(broker, delivery->route, frame, delivery->run->expires_ms)) return 0;

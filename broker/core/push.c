@@ -96,6 +96,7 @@ static struct run *run_for_one(struct run_pool *runs, struct run *run, uint32_t 
     if (run->len < PINNED_MIN || len >= run->len / 2) return run_ref(run);
     struct run *tail = *off == run->last_off ? run_tail(runs, run) : NULL;
     struct run *one = tail ? run_ref(tail) : run_slice(runs, run, *off, len, 1, *off);
+    if (one == NULL) return run_ref(run);
     *off = 0;
     return one;
 }

@@ -3,13 +3,14 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "sure.h"
+
 #define FIRST_CAP 4u
 #define KEPT_CAP 16u
 
 static void set_cap(struct queue *queue, uint32_t cap)
 {
-    struct queue_entry *ring = malloc(cap * sizeof *ring);
-    if (ring == NULL) abort(); /* small, and bounded by max_msgs */
+    struct queue_entry *ring = sure_alloc(cap * sizeof *ring); /* small, and bounded by max_msgs */
     for (uint32_t i = 0; i < queue->entries; i++) ring[i] = *queue_at(queue, i);
     free(queue->ring);
     queue->ring = ring;
@@ -196,6 +197,7 @@ static void unpin(struct queue_entry *entry, struct run_pool *runs)
     struct run *run = entry->run;
     if (run->len < PINNED_MIN || entry->len >= run->len / 2 || !run_has_one_holder(run)) return;
     struct run *part = run_copy_part(runs, run, entry->off, entry->len, (uint32_t)entry->count);
+    if (part == NULL) return;
     run_unref(runs, run);
     entry->run = part;
     entry->off = 0;

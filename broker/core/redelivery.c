@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "model.h"
+#include "sure.h"
 
 /* Where a message goes that nobody could handle: its topic below $dead, or $dead alone if that is too long. */
 static mps_view dead_topic(mps_view topic, uint8_t room[MPS_TOPIC_MAX])
@@ -55,7 +56,8 @@ static bool write_props(struct mps_out *out, const struct mps_msg *msg, const st
     return !out->full && !own.full;
 }
 
-static void publish_dead(struct reading *reading, const struct pending *pending, mps_view frame)
+/* False: there is no memory for it. */
+static bool publish_dead(struct reading *reading, const struct pending *pending, mps_view frame)
 {
     struct broker *broker = reading->cursor->broker;
     struct mps_msg msg;
@@ -69,13 +71,18 @@ static void publish_dead(struct reading *reading, const struct pending *pending,
         write_props(&props, &bare, reading, pending);
     }
     uint32_t cap = MPS_HEAD_MAX + msg.payload.len;
-    uint8_t *room = malloc(cap);
-    if (room == NULL) abort(); /* one message */
+    uint8_t *room = sure_if_small(cap);
+    if (room == NULL) return false;
     struct mps_out out = mps_out_open(room, cap);
     struct mps_msg dead = {
         .topic = dead_topic(msg.topic, topic_room), .props = mps_out_view(&props), .payload = msg.payload};
-    if (mps_encode_msg(&out, &dead)) publish_own(broker, run_copy(&broker->runs, out.buf, out.len), false);
+    bool is_whole = mps_encode_msg(&out, &dead);
+    struct stream *stream = stream_of_topic(broker, dead.topic);
+    bool has_room = stream == NULL || stream_reserve(stream, out.len, out.len);
+    struct run *run = is_whole && has_room ? run_copy(&broker->runs, out.buf, out.len) : NULL;
+    if (run != NULL) publish_own(broker, run, false);
     free(room);
+    return run != NULL || !is_whole;
 }
 
 static void give_up(struct reading *reading, struct pending *pending, struct subscription *sub,
@@ -144,7 +151,11 @@ enum reading_result redelivery_take(struct reading *reading, struct subscription
     uint32_t len = mps_msg_frame_len(chunk->run->bytes + off);
     mps_view frame = {chunk->run->bytes + off, len};
     if (pending->state == PENDING_DEAD) {
-        publish_dead(reading, pending, frame);
+        if (!publish_dead(reading, pending, frame)) {
+            chunk_retry_later(reading->stream);
+            reading_wait(reading, &reading->stream->loading);
+            return READING_WAITS;
+        }
         give_up(reading, pending, sub, MPS_GAP_GAVE_UP);
     } else if (expiry_ms(chunk, pending->seq, frame) <= (int64_t)reading->cursor->broker->now_ms) {
         give_up(reading, pending, sub, MPS_GAP_EXPIRED);

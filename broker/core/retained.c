@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "sure.h"
+
 static bool has_topic(const struct hash_node *node, const void *key)
 {
     const struct retained_value *value = container_of(node, struct retained_value, in_topics);
@@ -92,21 +94,22 @@ struct retained_value *retained_set(struct retained *retained, mps_view topic, m
                                     uint64_t bytes_max)
 {
     struct retained_value *value = find(retained, topic);
+    struct run *run = NULL;
     uint64_t before = value ? cost(topic.len, value->run->len) : 0, after = cost(topic.len, frame.len);
     if (retained->bytes - before + after > bytes_max) return NULL;
+    if ((run = run_copy(retained->runs, frame.ptr, frame.len)) == NULL) return NULL;
     if (value != NULL) {
         leave_order(retained, value);
         retained->frame_bytes -= value->run->len;
         run_unref(retained->runs, value->run);
     } else {
-        value = malloc(sizeof *value + topic.len);
-        if (value == NULL) return NULL;
+        value = sure_alloc(sizeof *value + topic.len);
         *value = (struct retained_value){.len = (uint8_t)topic.len};
         timer_init(&value->expiry);
         memcpy(value->topic, topic.ptr, topic.len);
         hash_add(&retained->topics, &value->in_topics, hash_bytes(retained->seed, topic.ptr, topic.len));
     }
-    value->run = run_copy(retained->runs, frame.ptr, frame.len);
+    value->run = run;
     join_order(retained, value);
     if (expires_ms == UINT64_MAX) timer_cancel(&retained->expiries, &value->expiry);
     else timer_set(&retained->expiries, &value->expiry, expires_ms);

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "model.h"
+#include "sure.h"
 
 /* Cached routes may cost this much memory together; then some go, and the trie is asked again. */
 #define ROUTES_BYTES_MAX (32u * 1024 * 1024)
@@ -32,8 +33,7 @@ static struct route *find(struct broker *broker, mps_view topic, uint64_t hash)
 static void more_room(struct route *route)
 {
     bool few = route->boxes == route->few;
-    struct mailbox **boxes = realloc(few ? NULL : route->boxes, 2 * route->cap * sizeof boxes[0]);
-    if (boxes == NULL) abort(); /* one pointer a subscription */
+    struct mailbox **boxes = sure_grown(few ? NULL : route->boxes, 2 * route->cap * sizeof boxes[0]);
     if (few) memcpy(boxes, route->few, sizeof route->few);
     route->boxes = boxes;
     route->cap *= 2;
@@ -111,8 +111,7 @@ static void fill_cached(struct broker *broker, struct route *route)
 
 static struct route *add(struct broker *broker, mps_view topic, uint64_t hash)
 {
-    struct route *route = malloc(sizeof *route + topic.len);
-    if (route == NULL) abort(); /* small */
+    struct route *route = sure_alloc(sizeof *route + topic.len);
     init_route(route);
     route->topic_len = topic.len;
     memcpy(route->topic, topic.ptr, topic.len);
@@ -124,8 +123,7 @@ static struct route *add(struct broker *broker, mps_view topic, uint64_t hash)
 
 static bool came_before(struct router *router, uint64_t hash)
 {
-    if (router->came == NULL) router->came = calloc(CAME_ONCE, sizeof router->came[0]);
-    if (router->came == NULL) abort(); /* once, 64 KiB */
+    if (router->came == NULL) router->came = sure_zeroed(CAME_ONCE * sizeof router->came[0]); /* once, 64 KiB */
     uint32_t *mark = &router->came[hash % CAME_ONCE], wanted = (uint32_t)(hash >> 32);
     bool came = *mark == wanted || ++router->passed % CACHED_ANYWAY == 0;
     *mark = wanted;
@@ -137,8 +135,7 @@ static const struct route *route_once(struct broker *broker, mps_view topic, uin
     struct router *router = &broker->router;
     struct route **once = &router->once[router->once_next++ % ONCE_ROUTES], *route = *once;
     if (route == NULL) {
-        route = *once = malloc(sizeof *route);
-        if (route == NULL) abort(); /* small */
+        route = *once = sure_alloc(sizeof *route);
         init_route(route);
     }
     if (!inbox_is(topic)) {

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "slab.h"
+#include "sure.h"
 #include "wire.h"
 
 #define SPARE_RUNS_MAX 4096
@@ -14,8 +15,7 @@ static struct run *take_run(struct run_pool *pool)
         pool->spare = run->next;
         pool->spare_count--;
     } else {
-        run = malloc(sizeof *run);
-        if (run == NULL) abort(); /* small */
+        run = sure_alloc(sizeof *run);
     }
     *run = (struct run){.refs = 1, .expires_ms = UINT64_MAX, .place = pool->made++ << 32};
     pool->alive++;
@@ -39,18 +39,20 @@ static void count_own(struct run_pool *pool, struct run *run, uint32_t bytes)
     pool->own_bytes += bytes;
 }
 
-/* Copies what the run refers to into memory of its own. */
-static void copy_bytes(struct run_pool *pool, struct run *run, const uint8_t *bytes)
+/* Copies what the run refers to into memory of its own. False: there is none for so much. */
+static bool copy_bytes(struct run_pool *pool, struct run *run, const uint8_t *bytes)
 {
-    uint8_t *own = malloc(run->len);
-    if (own == NULL) abort(); /* bounded by the queues' budgets, which the operator sized */
+    uint8_t *own = sure_if_small(run->len);
+    if (own == NULL) return false;
     memcpy(own, bytes, run->len);
     run->bytes = own;
     run->slab = NULL;
     count_own(pool, run, run->len);
+    return true;
 }
 
-/* Gives a run that outlives its turn memory of its own. A large frame's slab is that already. */
+/* Gives a run that outlives its turn memory of its own. A large frame's slab is that already, and any slab has to be
+ * when there is no memory to copy to. */
 static void settle(struct run_pool *pool, struct run *run)
 {
     struct slab *slab = run->slab;
@@ -58,16 +60,26 @@ static void settle(struct run_pool *pool, struct run *run)
         count_own(pool, run, slab->cap);
         return;
     }
-    copy_bytes(pool, run, run->bytes);
-    slab_unref(pool->slabs, slab);
+    if (copy_bytes(pool, run, run->bytes)) slab_unref(pool->slabs, slab);
+    else count_own(pool, run, run->len);
+}
+
+/* With a copy of bytes of this length. NULL: there is no memory for them. */
+static struct run *new_copy(struct run_pool *pool, const uint8_t *bytes, uint32_t len)
+{
+    struct run *run = take_run(pool);
+    run->len = len;
+    if (copy_bytes(pool, run, bytes)) return run;
+    run_unref(pool, run);
+    return NULL;
 }
 
 struct run *run_copy(struct run_pool *pool, const uint8_t *frame, uint32_t len)
 {
-    struct run *run = take_run(pool);
-    run->len = run->longest = run->shortest = len;
+    struct run *run = new_copy(pool, frame, len);
+    if (run == NULL) return NULL;
+    run->longest = run->shortest = len;
     run->count = 1;
-    copy_bytes(pool, run, frame);
     return run;
 }
 
@@ -98,15 +110,14 @@ struct run *run_of_stored(struct run_pool *pool, uint8_t *take_bytes, uint32_t l
 
 struct run *run_copy_part(struct run_pool *pool, const struct run *run, uint32_t off, uint32_t len, uint32_t count)
 {
-    struct run *part = take_run(pool);
-    part->len = len;
+    struct run *part = new_copy(pool, run->bytes + off, len);
+    if (part == NULL) return NULL;
     part->count = count;
     part->longest = run->longest;
     part->shortest = run->shortest;
     part->place = run->place + off;
     part->arrived_ms = run->arrived_ms;
     part->expires_ms = run->expires_ms;
-    copy_bytes(pool, part, run->bytes + off);
     return part;
 }
 
@@ -128,8 +139,7 @@ struct run *run_slice(struct run_pool *pool, struct run *run, uint32_t off, uint
 
 static struct run_more *more_of(struct run *run)
 {
-    if (run->more == NULL) run->more = calloc(1, sizeof *run->more);
-    if (run->more == NULL) abort(); /* small */
+    if (run->more == NULL) run->more = sure_zeroed(sizeof *run->more);
     return run->more;
 }
 
@@ -144,7 +154,8 @@ struct run *run_tail(struct run_pool *pool, struct run *run)
 {
     if (run->own_bytes > 0) return run->more ? run->more->tail : NULL;
     struct run_more *more = more_of(run);
-    if (more->tail == NULL) more->tail = run_slice(pool, run, run->last_off, run->len - run->last_off, 1, run->last_off);
+    if (more->tail == NULL)
+        more->tail = run_slice(pool, run, run->last_off, run->len - run->last_off, 1, run->last_off);
     return more->tail;
 }
 
@@ -213,8 +224,8 @@ static const uint32_t *marks_of(struct run *run)
     struct run_more *more = more_of(run);
     if (more->marks != NULL) return more->marks;
     uint32_t off = 0;
-    more->marks = malloc((run->count / MARK_FRAMES + 1) * sizeof more->marks[0]);
-    if (more->marks == NULL) abort(); /* small: a byte for each 16 frames */
+    more->marks =
+        sure_alloc((run->count / MARK_FRAMES + 1) * sizeof more->marks[0]); /* small: a byte for each 16 frames */
     for (uint32_t i = 0; i < run->count; i++, off = next_frame(run, off))
         if (i % MARK_FRAMES == 0) more->marks[i / MARK_FRAMES] = off;
     return more->marks;

@@ -6,6 +6,7 @@
 
 #include "away.h"
 #include "pids.h"
+#include "sure.h"
 
 /* Text of a frame that BYE carries. */
 #define BYE_TEXT_MAX 400
@@ -20,8 +21,7 @@ static uint64_t now_ms(const struct session *session)
 
 struct session *session_alloc(struct broker *broker, enum session_state state)
 {
-    struct session *session = calloc(1, sizeof *session);
-    if (session == NULL) return NULL;
+    struct session *session = sure_zeroed(sizeof *session);
     session->broker = broker;
     session->state = state;
     session->held.sid = UINT32_MAX;
@@ -43,9 +43,8 @@ void session_unlink(struct session *session)
 
 struct session *session_new(struct broker *broker, struct link *link)
 {
-    if (broker->sessions_count >= broker->limits.max_sessions_count || broker->stopping) return NULL;
+    if (broker->sessions_count >= broker->limits.max_sessions_count || broker->stopping || sure_is_short()) return NULL;
     struct session *session = session_alloc(broker, SESSION_NEW);
-    if (session == NULL) return NULL;
     session->link = link;
     broker->sessions_count++;
     session->last_read_ms = now_ms(session);
@@ -104,8 +103,7 @@ void session_too_slow(struct session *session, const struct subscription *sub, b
     snprintf(text, sizeof text, "subscription %u to '%s' is too slow: its queue reached the limit of %llu %s", sub->sid,
              printable(subscription_pattern(sub)), (unsigned long long)(msgs ? sub->box.max_msgs : sub->box.max_bytes),
              msgs ? "messages (max_msgs)" : "bytes (max_bytes)");
-    session->slow_text = strdup(text);
-    if (session->slow_text == NULL) abort(); /* small */
+    session->slow_text = sure_text(text);
     session->next_slow = session->broker->slow;
     session->broker->slow = session;
 }
@@ -262,7 +260,7 @@ void session_end_gently(struct session *session, uint32_t code, const char *text
 {
     if (session->state >= SESSION_ENDING) return;
     session->bye_code = code;
-    session->bye_text = text ? strdup(text) : NULL;
+    session->bye_text = text ? sure_text(text) : NULL;
     stop_listening(session);
     inbox_close(session);
     session_set_state(session, SESSION_ENDING);

@@ -3,25 +3,31 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "sure.h"
+
 #define SPARE_SLABS_MAX 4
 
-struct slab *slab_new(struct slab_pool *pool, uint32_t cap)
+static struct slab *begin(struct slab_pool *pool, struct slab *slab, uint32_t cap)
 {
-    struct slab *slab = malloc(sizeof *slab + cap);
-    if (slab == NULL) return NULL;
     *slab = (struct slab){.refs = 1, .cap = cap};
     pool->alive++;
     pool->bytes += cap;
     return slab;
 }
 
+struct slab *slab_new(struct slab_pool *pool, uint32_t cap)
+{
+    struct slab *slab = malloc(sizeof *slab + cap);
+    return slab != NULL ? begin(pool, slab, cap) : NULL;
+}
+
+/* Mostly there is one for the whole broker. NULL: there is no memory. */
 static struct slab *take_spare(struct slab_pool *pool)
 {
     struct slab *slab = pool->spare;
     if (slab == NULL) {
-        slab = slab_new(pool, SLAB_BYTES);
-        if (slab == NULL) abort(); /* one buffer for the whole broker */
-        return slab;
+        slab = sure_or_null(sizeof *slab + SLAB_BYTES);
+        return slab != NULL ? begin(pool, slab, SLAB_BYTES) : NULL;
     }
     pool->spare = slab->next_spare;
     pool->spare_count--;

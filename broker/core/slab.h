@@ -29,7 +29,7 @@ struct slab_pool {
 
 /* A slab of its own for one large frame. NULL if there is no memory: the caller refuses the frame. */
 struct slab *slab_new(struct slab_pool *pool, uint32_t cap);
-/* The shared slab, with room for at least `room` bytes (at most SLAB_BYTES / 2) behind .used. Borrowed. */
+/* The shared slab, with room for at least `room` bytes (at most SLAB_BYTES / 2) behind .used. Borrowed. NULL: no memory. */
 struct slab *slab_for_reading(struct slab_pool *pool, uint32_t room);
 void slab_unref(struct slab_pool *pool, struct slab *slab);
 void slab_pool_free(struct slab_pool *pool);
@@ -83,17 +83,18 @@ struct run_pool {
 
 /* A run over frames in a slab. The pool itself keeps a reference until run_settle_all(). */
 struct run *run_new(struct run_pool *pool, struct slab *slab, const uint8_t *bytes);
-/* A run with a copy of this one frame; the caller owns the one reference. */
+/* A run with a copy of this one frame; the caller owns the one reference. NULL: there is no memory for it, which happens only
+ * if it is longer than SURE_BYTES_MAX. */
 struct run *run_copy(struct run_pool *pool, const uint8_t *frame, uint32_t len);
 /* A run over count frames in memory from malloc() that it takes over; the caller sets the rest, and owns the one
  * reference. */
 struct run *run_of_bytes(struct run_pool *pool, uint8_t *take_bytes, uint32_t len, uint32_t count);
 /* A run over count frames that are stored, in memory from malloc() that it takes over; the caller owns the one reference. */
 struct run *run_of_stored(struct run_pool *pool, uint8_t *take_bytes, uint32_t len, uint32_t count);
-/* A run with a copy of count frames of another one; the caller owns the one reference. */
+/* A run with a copy of count frames of another one; the caller owns the one reference. NULL as with run_copy(). */
 struct run *run_copy_part(struct run_pool *pool, const struct run *run, uint32_t off, uint32_t len, uint32_t count);
-/* Some of a run's frames as a run of their own, so that they don't keep the memory of the others; the caller owns the one
- * reference. last_off: where the last of them begins, in the run. */
+/* Some of the frames of a run of this turn as a run of their own, so that they don't keep the memory of the others; the caller
+ * owns the one reference. last_off: where the last of them begins, in the run. */
 struct run *run_slice(struct run_pool *pool, struct run *run, uint32_t off, uint32_t len, uint32_t count,
                       uint32_t last_off);
 /* The last frame likewise, the same for all who ask; borrowed from the run. NULL if the run is settled. */

@@ -2,6 +2,7 @@
  * the environment has, each page belonging to one queue. First in, first out. */
 #include "spill.h"
 #include "mailbox.h"
+#include "sure.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -50,8 +51,7 @@ static void add_page(struct broker *broker, struct spill *spill)
 {
     struct area *area = &broker->area;
     if (spill->count == spill->cap) {
-        uint32_t cap = spill->cap > 0 ? 2 * spill->cap : 4, *pages = malloc(cap * sizeof *pages);
-        if (pages == NULL) abort(); /* 4 bytes for 64 KiB of the area */
+        uint32_t cap = spill->cap > 0 ? 2 * spill->cap : 4, *pages = sure_alloc(cap * sizeof *pages);
         for (uint32_t i = 0; i < spill->count; i++) pages[i] = *page_at(spill, i);
         free(spill->pages);
         spill->pages = pages;
@@ -67,8 +67,7 @@ static void free_page(struct broker *broker, uint32_t page)
     struct area *area = &broker->area;
     if (area->free_count == area->free_cap) {
         area->free_cap = area->free_cap > 0 ? 2 * area->free_cap : 64;
-        area->free = realloc(area->free, area->free_cap * sizeof area->free[0]);
-        if (area->free == NULL) abort(); /* 4 bytes for 64 KiB of the area */
+        area->free = sure_grown(area->free, area->free_cap * sizeof area->free[0]); /* 4 bytes for 64 KiB of the area */
     }
     area->free[area->free_count++] = page;
     area->used--;
@@ -175,8 +174,7 @@ void spill_free(struct mailbox *box)
 struct part spill_put(struct mailbox *box, struct run *run, struct part part)
 {
     struct broker *broker = box->broker;
-    if (box->spill == NULL) box->spill = calloc(1, sizeof *box->spill);
-    if (box->spill == NULL) abort(); /* small */
+    if (box->spill == NULL) box->spill = sure_zeroed(sizeof *box->spill);
     while (part.count > 0 && write_loss(broker, box->spill)) {
         struct part some = first_of(run, part);
         struct record record = {.len = some.len,

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "model.h"
+#include "sure.h"
 
 /* Messages are added to a block up to this much: readers fetch whole blocks. */
 #define BLOCK_BYTES (256u * 1024)
@@ -90,13 +91,34 @@ static uint32_t open_room(const struct stream *stream, uint64_t time_ms)
     return (uint32_t)least(most - open->count, UINT32_MAX - open->count);
 }
 
+/* A large message is given its memory before anything is promised. */
+bool stream_reserve(struct stream *stream, uint32_t len, uint32_t longest)
+{
+    struct block *open = stream->open;
+    struct commit *commit = &stream->broker->commit;
+    if (longest <= SURE_BYTES_MAX) return !sure_is_short();
+    bool goes_on = open_room(stream, wall_ms(stream)) > 0;
+    if (goes_on && open->cap - open->len >= len) return true;
+    if (!goes_on && commit->spare != NULL && commit->spare_cap >= len) return true;
+    uint32_t cap = goes_on ? open->len + len : len;
+    uint8_t *bytes = realloc(goes_on ? open->bytes : commit->spare, cap);
+    if (bytes == NULL) return false;
+    if (goes_on) {
+        open->bytes = bytes;
+        open->cap = cap;
+    } else {
+        commit->spare = bytes;
+        commit->spare_cap = cap;
+    }
+    return true;
+}
+
 static void add_to_open(struct stream *stream, const struct run *run, struct part part, bool sure)
 {
     struct block *open = stream->open;
     if (open->cap - open->len < part.len) {
         open->cap = open->len + part.len + open->cap;
-        open->bytes = realloc(open->bytes, open->cap);
-        if (open->bytes == NULL) abort(); /* bounded: publishers wait when much is not stored yet */
+        open->bytes = sure_grown(open->bytes, open->cap); /* a large one has room already */
     }
     memcpy(open->bytes + open->len, run->bytes + part.off, part.len);
     uint32_t longest = part.count == 1 ? part.len : run->longest, shortest = part.count == 1 ? part.len : run->shortest;
@@ -181,8 +203,7 @@ static void add_extent(struct stream *stream, const struct extent *extent)
     if (stream->extents_count == EXTENTS_MAX) coarsen(stream);
     if (stream->extents_count == stream->extents_cap) {
         stream->extents_cap = stream->extents_cap > 0 ? 2 * stream->extents_cap : 16;
-        stream->extents = realloc(stream->extents, stream->extents_cap * sizeof stream->extents[0]);
-        if (stream->extents == NULL) abort(); /* at most EXTENTS_MAX */
+        stream->extents = sure_grown(stream->extents, stream->extents_cap * sizeof stream->extents[0]);
     }
     stream->extents[stream->extents_count++] = *extent;
     stream->stored_msgs += extent->msgs;
@@ -327,10 +348,9 @@ uint64_t stream_oldest_ms(const struct stream *stream)
 
 struct stream *stream_new(struct broker *broker, uint32_t number, mps_view name)
 {
-    struct stream *stream = calloc(1, sizeof *stream);
-    char *own = malloc(name.len + 1);
-    struct stream **streams = realloc(broker->streams, (broker->streams_count + 1) * sizeof *streams);
-    if (stream == NULL || own == NULL || streams == NULL) abort(); /* at the start, small */
+    struct stream *stream = sure_zeroed(sizeof *stream);
+    char *own = sure_alloc(name.len + 1);
+    struct stream **streams = sure_grown(broker->streams, (broker->streams_count + 1) * sizeof *streams);
     memcpy(own, name.ptr, name.len);
     own[name.len] = '\0';
     *stream = (struct stream){.broker = broker,

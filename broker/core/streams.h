@@ -16,6 +16,7 @@
 #include "wire.h"
 
 struct broker;
+struct kept;
 struct session;
 struct part;
 
@@ -119,6 +120,8 @@ struct commit {
     bool is_failing;           /* the last commit failed */
     uint64_t lazy_ms;          /* monotonic; what gathers is due then at the latest; UINT64_MAX: nothing does */
     uint64_t retry_ms;         /* after a failure: not before */
+    uint8_t *spare;            /* memory for the next block, reserved for a large message; NULL: none is */
+    uint32_t spare_cap;
     uint64_t waiting_bytes;    /* of messages in both batches, */
     uint64_t kept_bytes;       /* and of records */
     struct list awaiting;      /* answers of sessions that wait for a commit */
@@ -153,6 +156,9 @@ bool stream_matches_any(const struct broker *broker, mps_view pattern); /* some 
 bool stream_takes(const struct stream *stream, uint64_t msgs, uint64_t bytes);
 /* What was accepted by now and is stored, or still may be, lies below this position. */
 uint64_t stream_accepted(const struct stream *stream);
+/* Sees to it that stream_append() finds memory for a run of so many bytes, whose longest frame is this long. False: there is
+ * none, and nothing is to be appended. */
+bool stream_reserve(struct stream *stream, uint32_t len, uint32_t longest);
 /* Adds frames of a run. sure: their publisher waits until they are stored. Returns the position of the last one. */
 uint64_t stream_append(struct stream *stream, struct run *run, struct part part, bool sure);
 /* The block is on disk. newest_ms: since when, came_ms: when its first message came; both by the monotonic clock. */
@@ -179,6 +185,7 @@ void streams_free(struct broker *broker);
 /* commit.c */
 bool commit_is_full(const struct broker *broker);        /* publishers should wait, */
 bool commit_has_many(const struct broker *broker);       /* and who asks for more records */
+void chunk_retry_later(struct stream *stream);            /* what waits for a read looks again in a moment */
 uint64_t chunk_retry_turn(struct broker *broker);        /* reads that failed are tried again; when to call again */
 uint64_t commit_turn(struct broker *broker);             /* begins what is due; returns when to call again */
 void commit_due(struct broker *broker);                  /* something waits for what gathers */
@@ -190,6 +197,9 @@ void commit_free(struct broker *broker);
 /* A record is this from the next commit on. Lazily: it waits for a commit that something else needs, 50 ms at most.
  * Nothing happens without a store. */
 void keep_put(struct broker *broker, enum record_kind kind, mps_view key, mps_view value);
+/* keep_put() in two steps, of a record that may be large: NULL, there is no memory for it. What isn't put is given to free(). */
+struct kept *keep_prepare(enum record_kind kind, mps_view key, mps_view value);
+void keep_prepared(struct broker *broker, struct kept *take_kept);
 void keep_put_lazily(struct broker *broker, enum record_kind kind, mps_view key, mps_view value);
 void keep_remove(struct broker *broker, enum record_kind kind, mps_view key);
 

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "away.h"
+#include "sure.h"
 
 #define BLOCK_MS_DEFAULT 1000u
 #define BLOCK_MS_CAP (10u * 60 * 1000)
@@ -330,6 +331,10 @@ static struct subscription *subscribe(struct session *session, const struct mps_
                                       const char *what)
 {
     struct subscription *sub = subscription_find(session, in->sid);
+    if (sub == NULL && session->link != NULL && sure_is_short()) {
+        refuse(session, in->sid, MPS_QUOTA, "there is no memory for another subscription");
+        return NULL;
+    }
     if (!grants(session, in, code, what, sub)) return NULL;
     struct mps_suback suback = {.sid = in->sid};
     struct terms terms = terms_of(session->broker, &in->options, is_reader(session->broker, in), &suback.granted);

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "away.h"
+#include "sure.h"
 
 static bool has_sid(const struct hash_node *node, const void *key)
 {
@@ -27,8 +28,7 @@ static bool is_counted(uint32_t sid)
 
 struct subscription *subscription_new(struct session *session, uint32_t sid, mps_view pattern)
 {
-    struct subscription *sub = calloc(1, sizeof *sub + pattern.len);
-    if (sub == NULL) abort(); /* small, and max_subs bounds them */
+    struct subscription *sub = sure_zeroed(sizeof *sub + pattern.len); /* small, and max_subs bounds them */
     mailbox_init(&sub->box, session->broker, session, session->rx_max);
     sub->session = session;
     sub->credit = CREDIT_UNLIMITED;
@@ -83,8 +83,7 @@ void subscription_end(struct subscription *sub)
 
 void subscription_begin_snapshot(struct subscription *sub)
 {
-    if (sub->snapshot == NULL) sub->snapshot = calloc(1, sizeof *sub->snapshot);
-    if (sub->snapshot == NULL) abort(); /* small */
+    if (sub->snapshot == NULL) sub->snapshot = sure_zeroed(sizeof *sub->snapshot);
     snapshot_begin(sub->snapshot, &sub->session->broker->retained, subscription_pattern(sub));
     queue_mark(&sub->box.queue);
     sub->is_starved = false; /* at least the MARK may be written */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "model.h"
+#include "sure.h"
 #include "survey_topics.h"
 
 /* Positions that are put in place at a time. */
@@ -94,8 +95,7 @@ static void see_topic(struct survey *survey, uint64_t seq, mps_view topic)
 static void put_in_place(struct survey *survey)
 {
     struct survey_topics *topics = survey->topics;
-    if (survey->chosen == NULL) survey->chosen = malloc((topics->count + 1) * sizeof survey->chosen[0]);
-    if (survey->chosen == NULL) abort(); /* counted, as part of what the topics take */
+    if (survey->chosen == NULL) survey->chosen = sure_alloc((topics->count + 1) * sizeof survey->chosen[0]);
     uint32_t count = survey_topics_take(topics, survey->chosen + survey->count, SORT_A_STEP);
     survey->broker->work += 1 + count;
     survey->count += count;
@@ -110,16 +110,13 @@ static void put_in_place(struct survey *survey)
 
 struct survey *survey_new(struct broker *broker, const struct survey_request *request, uint64_t first)
 {
-    struct survey *survey = calloc(1, sizeof *survey);
-    if (survey == NULL) abort(); /* small */
+    struct survey *survey = sure_zeroed(sizeof *survey);
     *survey = (struct survey){.broker = broker, .request = *request, .at = first, .end = request->end};
     if (request->kind == MPS_FROM_LAST_PER_TOPIC) {
-        survey->topics = calloc(1, sizeof *survey->topics);
-        if (survey->topics == NULL) abort(); /* small */
+        survey->topics = sure_zeroed(sizeof *survey->topics);
         survey->topics->seed = broker->seed;
     } else if (request->number > 0) {
-        survey->last = malloc(sizeof *survey->last);
-        if (survey->last == NULL) abort(); /* small */
+        survey->last = sure_alloc(sizeof *survey->last);
         last_begin(survey->last, request->number, survey->end);
     }
     if (first < survey->end && (survey->last != NULL || survey->topics != NULL)) return survey;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "spill.h"
+#include "sure.h"
 
 /* A mailbox is slow when its first message has waited this long. */
 #define SLOW_MS 1000u
@@ -23,8 +24,7 @@ struct sys {
 
 struct sys *sys_new(struct broker *broker)
 {
-    struct sys *sys = calloc(1, sizeof *sys);
-    if (sys == NULL) abort(); /* small */
+    struct sys *sys = sure_zeroed(sizeof *sys);
     uint32_t every_ms = broker->limits.sys_ms;
     sys->next_ms = every_ms > 0 ? broker->now_ms + every_ms : UINT64_MAX;
     sys->look_ms = broker->now_ms + LOOK_MS;
@@ -92,8 +92,7 @@ static void put_name(struct mps_out *out, const char *key, mps_view text)
 void sys_publish(struct broker *broker, const char *topic, const struct mps_out *map)
 {
     uint32_t cap = MPS_TOPIC_MAX + 64 + map->len;
-    uint8_t *room = malloc(cap);
-    if (room == NULL) abort(); /* small */
+    uint8_t *room = sure_alloc(cap);
     struct mps_out frame = mps_out_open(room, cap);
     struct mps_msg msg = {.topic = mps_text(topic), .payload = mps_out_view(map)};
     if (!map->full && mps_encode_msg(&frame, &msg)) /* always: names and patterns are bounded */

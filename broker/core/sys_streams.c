@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "model.h"
+#include "sure.h"
 
 static void put_number(struct mps_out *out, const char *key, uint64_t number)
 {
@@ -62,8 +63,7 @@ static void publish_stream(struct broker *broker, const struct stream *stream)
 {
     char topic[MPS_TOPIC_MAX + 1];
     uint32_t cap = 1024 + stream->patterns_count * (MPS_TOPIC_MAX + 8);
-    uint8_t *room = malloc(cap);
-    if (room == NULL) abort(); /* small */
+    uint8_t *room = sure_alloc(cap);
     struct mps_out map = mps_out_open(room, cap);
     write_map(&map, stream);
     snprintf(topic, sizeof topic, "$SYS/stream/%s", stream->name);

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "sure.h"
+
 struct child_key {
     const struct topic_node *parent;
     mps_view level;
@@ -80,8 +82,7 @@ static void detach(struct topics *topics, struct topic_node *node)
 static struct topic_node *add_child(struct topics *topics, struct topic_node *parent, mps_view level, mps_view tail)
 {
     size_t size = offsetof(struct topic_node, text) + level.len + tail.len;
-    struct topic_node *node = malloc(size > sizeof *node ? size : sizeof *node);
-    if (node == NULL) abort(); /* small, and bounded by the subscriptions that are allowed */
+    struct topic_node *node = sure_alloc(size > sizeof *node ? size : sizeof *node);
     *node = (struct topic_node){.len = (uint8_t)level.len, .tail_len = (uint8_t)tail.len};
     memcpy(node->text, level.ptr, level.len);
     if (tail.len > 0) memcpy(node->text + level.len, tail.ptr, tail.len);
@@ -102,8 +103,7 @@ static mps_view next_level(mps_view name, uint32_t *at)
 void topics_init(struct topics *topics, uint64_t seed)
 {
     *topics = (struct topics){
-        .seed = seed, .root = calloc(1, sizeof(struct topic_node)), .whole = calloc(1, sizeof(struct topic_node))};
-    if (topics->root == NULL || topics->whole == NULL) abort();
+        .seed = seed, .root = sure_zeroed(sizeof(struct topic_node)), .whole = sure_zeroed(sizeof(struct topic_node))};
 }
 
 void topics_free(struct topics *topics)

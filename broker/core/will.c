@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "away.h"
+#include "sure.h"
 
 /* Delayed wills outlive their connections: more than this of them are not kept waiting. */
 #define DELAYED_BYTES_MAX (16u * 1024 * 1024)
@@ -53,8 +54,7 @@ static void keep(struct broker *broker, struct will *will)
 
 static struct will *will_new(mps_view id, uint64_t delay_ms, bool retain, mps_view frame)
 {
-    struct will *will = calloc(1, sizeof *will + frame.len);
-    if (will == NULL) abort(); /* small */
+    struct will *will = sure_zeroed(sizeof *will + frame.len);
     timer_init(&will->due);
     will->len = frame.len;
     memcpy(will->frame, frame.ptr, frame.len);

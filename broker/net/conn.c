@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "net.h"
+#include "sure.h"
 
 /* What the kernel holds unsent of a TCP connection: the rest stays in our queues, where it can still be dropped. */
 #define NOTSENT_BYTES (64 * 1024)
@@ -68,6 +69,10 @@ static bool read_once(struct link *link)
     uint8_t *buf;
     size_t cap;
     session_read_buffer(link->session, &buf, &cap);
+    if (cap == 0) {
+        break_link(link);
+        return false;
+    }
     ssize_t len;
     do len = read(link->fd, buf, cap);
     while (len < 0 && errno == EINTR);
@@ -184,8 +189,8 @@ static void set_options(int fd)
 int conn_open(struct server *server, int fd)
 {
     set_options(fd);
-    struct link *link = calloc(1, sizeof *link);
-    if (link != NULL && uv_poll_init(&server->loop, &link->poll, fd) == 0) {
+    struct link *link = sure_zeroed(sizeof *link);
+    if (uv_poll_init(&server->loop, &link->poll, fd) == 0) {
         link->server = server;
         link->fd = fd;
         link->poll.data = link;

@@ -11,6 +11,7 @@ enum control_fault {
     CONTROL_WRITE_FAILS, /* writes: input/output error */
     CONTROL_SYNC_FAILS,  /* syncs: input/output error. What was written since the last one may be lost, see image.c */
     CONTROL_NO_MEMORY,   /* allocations */
+    CONTROL_NO_LARGE_MEMORY, /* allocations of more than CONTROL_LARGE_BYTES */
     CONTROL_DIE,         /* writes, syncs and all others of the kind: the process kills itself before it */
 };
 
@@ -21,9 +22,11 @@ struct control {
     uint64_t calls;    /* so far */
     uint64_t failed;   /* so far */
     int64_t clock_ms;  /* is added to the Unix clock */
+    char whose[64];    /* what failed last: the program or library that the allocation was for */
 };
 
 #define CONTROL_BYTES 4096
+#define CONTROL_LARGE_BYTES 65536
 
 /* NULL: there is none. */
 struct control *control_page(void);

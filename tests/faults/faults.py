@@ -12,7 +12,7 @@ from parties import ROOT
 
 LIBRARIES = pathlib.Path(os.environ.get("PUBSUB_FAULTS", ROOT / "build/release/tests/faults"))
 SANITIZED = os.environ.get("PUBSUB_SANITIZED") == "1"
-NONE, FULL, WRITE_FAILS, SYNC_FAILS, NO_MEMORY, DIE = range(6)
+NONE, FULL, WRITE_FAILS, SYNC_FAILS, NO_MEMORY, NO_LARGE_MEMORY, DIE = range(7)
 FAULT, FIRST, COUNT, CALLS, FAILED, CLOCK_MS = range(0, 48, 8)  # places of the fields
 FOR_EVER = 1 << 62
 ROOM_BYTES = 1 << 30

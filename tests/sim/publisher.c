@@ -317,7 +317,7 @@ void publisher_publish(struct client *client)
     uint32_t len = random_payload_len(client);
     for (uint32_t i = 0; i < count && may_publish(client); i++) {
         if (rng_percent(rng, 15)) topic = *scene_topic(scene);
-        bool seldom = scene->seldom_percent > 0 && !(client->flags & MPS_PUB_RETAIN);
+        bool seldom = scene->seldom_percent > 0 && !scene->apart && !(client->flags & MPS_PUB_RETAIN);
         if (seldom && rng_percent(rng, scene->seldom_percent)) topic = seldom_topic(scene);
         if (rng_percent(rng, scene->inbox_percent)) topic = inbox_topic(client);
         if (!same_length) len = random_payload_len(client);

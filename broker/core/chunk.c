@@ -9,7 +9,7 @@
 #define READ_BYTES (256u * 1024)
 /* Memory of all chunks, those in use besides. With more, a replay goes through memory that is new, or in no cache,
  * where it could use the same again and again: a third of its CPU time. */
-#define CHUNKS_BYTES_MAX (16u * 1024 * 1024)
+#define CHUNKS_BYTES_MAX (8u * 1024 * 1024)
 #define CHUNKS_A_STREAM 1024u
 #define READ_RETRY_MS 1000u
 

@@ -9,6 +9,10 @@
     "SELECT place, count, time_ms, expires_ms, len, head_sum, sum FROM block WHERE place >= ? AND place < ? ORDER BY " \
     "place"
 
+/* From this length on a block's bytes are fetched by themselves. With shorter ones, to go from row to row is cheaper.
+ */
+#define LONG_BYTES (32u * 1024)
+
 /* One request while it is answered, and where it stands. */
 struct reading {
     struct reader *reader;
@@ -161,23 +165,51 @@ static int make_room(struct reading *reading, uint32_t len)
     return SQLITE_OK;
 }
 
-/* SQLITE_CORRUPT: the bytes can't be read, or don't fit their checksum. */
-static int add_bytes(struct reading *reading, const struct head *head)
+/* The bytes of a block to where they will stay. SQLITE_CORRUPT: they can't be read. */
+static int read_short(struct reading *reading, const struct head *head, uint8_t *to)
 {
     sqlite3_stmt *s = reading->reader->bodies;
-    struct store_block block = head->block;
     int result = next_row(s, &reading->bodies_run, reading);
     if (result == SQLITE_DONE) return SQLITE_CORRUPT;
     if (result != SQLITE_ROW) return result;
     if ((uint64_t)sqlite3_column_int64(s, 0) != head->place || sqlite3_column_type(s, 1) != SQLITE_BLOB)
         return SQLITE_CORRUPT;
-    block.bytes = sqlite3_column_blob(s, 1);
-    if (block.len == 0 || sqlite3_column_bytes(s, 1) != (int)block.len) return SQLITE_CORRUPT;
-    if (block.bytes == NULL) return SQLITE_NOMEM;
-    if (block_bytes_sum(&block) != head->bytes_sum) return SQLITE_CORRUPT;
-    result = make_room(reading, block.len);
-    if (result == SQLITE_OK) memcpy(reading->read->bytes + reading->read->block.len, block.bytes, block.len);
-    return result;
+    const void *bytes = sqlite3_column_blob(s, 1);
+    if (sqlite3_column_bytes(s, 1) != (int)head->block.len) return SQLITE_CORRUPT;
+    if (bytes == NULL) return SQLITE_NOMEM;
+    memcpy(to, bytes, head->block.len);
+    return SQLITE_OK;
+}
+
+static void forget_bodies(struct reading *reading)
+{
+    reading->bodies_run = false;
+    sqlite3_reset(reading->reader->bodies);
+}
+
+/* Without the copy that SQLite makes of a value for a statement. */
+static int read_long(struct reading *reading, const struct head *head, uint8_t *to)
+{
+    sqlite3_blob *blob = NULL;
+    forget_bodies(reading); /* it would stand before this row */
+    int result = sqlite3_blob_open(reading->reader->db, "main", "block", "bytes", (sqlite3_int64)head->place, 0, &blob);
+    if (result == SQLITE_OK && sqlite3_blob_bytes(blob) != (int)head->block.len) result = SQLITE_CORRUPT;
+    if (result == SQLITE_OK) result = sqlite3_blob_read(blob, to, (int)head->block.len, 0);
+    sqlite3_blob_close(blob);
+    return result == SQLITE_ERROR ? SQLITE_CORRUPT : result; /* there is no such row, or its value has no bytes */
+}
+
+/* SQLITE_CORRUPT: the bytes can't be read, or don't fit their checksum. */
+static int add_bytes(struct reading *reading, const struct head *head)
+{
+    struct store_block block = head->block;
+    if (block.len == 0) return SQLITE_CORRUPT;
+    int result = make_room(reading, block.len);
+    if (result != SQLITE_OK) return result;
+    uint8_t *to = reading->read->bytes + reading->read->block.len;
+    block.bytes = to;
+    result = block.len < LONG_BYTES ? read_short(reading, head, to) : read_long(reading, head, to);
+    return result == SQLITE_OK && block_bytes_sum(&block) != head->bytes_sum ? SQLITE_CORRUPT : result;
 }
 
 static void add_block(struct store_read *read, const struct store_block *block)
@@ -201,8 +233,7 @@ static int take(struct reading *reading, const struct head *head)
     if (begun(reading) && !joins(read, head)) return SQLITE_DONE;
     if (head->fits && block->first + block->count <= read->from) { /* the one before `from`, which does not hold it */
         reading->at = head->place + 1;
-        reading->bodies_run = false;
-        sqlite3_reset(reading->reader->bodies);
+        forget_bodies(reading);
         return SQLITE_OK;
     }
     if (head->fits && reading->unknown) pass_over_to(reading, block->first - 1);
@@ -213,8 +244,7 @@ static int take(struct reading *reading, const struct head *head)
     } else if (file_is_corrupt(result)) {
         pass_over_from(reading, block->first);
         if (head->fits) pass_over_to(reading, block->first + block->count - 1);
-        reading->bodies_run = false;
-        sqlite3_reset(reading->reader->bodies);
+        forget_bodies(reading);
     } else {
         return result;
     }
@@ -245,9 +275,9 @@ static int gather(struct reading *reading)
         } else if (result != SQLITE_DONE) {
             if (begun(reading)) return SQLITE_OK; /* what is wrong is told to the next request */
             if (!file_is_corrupt(result)) return result;
-            reading->heads_run = reading->bodies_run = false;
+            reading->heads_run = false;
             sqlite3_reset(reading->reader->heads);
-            sqlite3_reset(reading->reader->bodies);
+            forget_bodies(reading);
             result = leap(reading);
         }
     }

@@ -28,7 +28,7 @@ static void assert_change(const struct store_change *change)
         assert(change->value.len <= STORE_BLOCK_MAX);
         return;
     }
-    assert(!"a change of no kind");
+    assert(false && "a change of no kind");
 }
 
 void batch_assert(const struct store_batch *batch)

@@ -110,7 +110,7 @@ static bool read_frame(struct run *run)
         CHECK(run, mps_decode_puback(frame, &puback, &what) == MPS_OK);
         take_puback(run, &puback);
         return true;
-    default: CHECK(run, !"a frame that nobody asked for"); return false;
+    default: CHECK(run, false && "a frame that nobody asked for"); return false;
     }
 }
 

@@ -42,6 +42,7 @@ __attribute__((format(printf, 3, 4))) static bool fail_at(struct parser *parser,
     va_start(arguments, format);
     vsnprintf(parser->text + len, parser->text_cap - (size_t)len, format, arguments);
     va_end(arguments);
+    for (char *p = parser->text; (p = strpbrk(p, "\t\r")) != NULL;) *p = ' '; /* of a quoted line; it stays one sentence */
     return false;
 }
 

@@ -407,6 +407,7 @@ static void wrong_files_are_refused(void **state)
         {"[listener a]\nurl = http://x\n", "file:2: url: 'http://x' is not unix:/path, tcp://host:port or fd:N"},
         {"[listener a]\nulr = fd:1\n", "file:2: unknown key 'ulr' in [listener]; did you mean 'url'?"},
         {"[limits]\n\x1b[31m = 1\n", "file:2: the line holds a control character, 0x1b"},
+        {"[limits]\na\tb\rc = 1\n", "file:2: unknown key 'a b c' in [limits]; pubsubd --print-config shows all"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct config config, before;

@@ -13,6 +13,7 @@
 /* ---- the judge ---------------------------------------------------------------------------------------------- */
 
 struct name {
+    mps_view text;
     uint32_t count;
     mps_view levels[LEVELS_MAX];
 };
@@ -42,6 +43,7 @@ static bool is_text(mps_view text)
 /* False: it has too many levels. */
 static bool split(struct name *name, mps_view text)
 {
+    name->text = text;
     name->count = 0;
     for (uint32_t at = 0;; at++) {
         if (name->count == LEVELS_MAX) return false;
@@ -84,15 +86,13 @@ static bool spread(struct name *to, const struct name *pattern, uint32_t count)
     return true;
 }
 
-static bool judge_match(mps_view pattern_text, mps_view topic_text)
+static bool judge_match(const struct name *pattern, const struct name *topic)
 {
-    struct name pattern, topic, same;
-    split(&pattern, pattern_text);
-    split(&topic, topic_text);
-    if (topic_text.ptr[0] == '$' && (is(pattern.levels[0], "+") || is(pattern.levels[0], "#"))) return false;
-    if (!spread(&same, &pattern, topic.count)) return false;
-    for (uint32_t i = 0; i < topic.count; i++)
-        if (!is(same.levels[i], "+") && !mps_view_equal(same.levels[i], topic.levels[i])) return false;
+    struct name same;
+    if (topic->text.ptr[0] == '$' && (is(pattern->levels[0], "+") || is(pattern->levels[0], "#"))) return false;
+    if (!spread(&same, pattern, topic->count)) return false;
+    for (uint32_t i = 0; i < topic->count; i++)
+        if (!is(same.levels[i], "+") && !mps_view_equal(same.levels[i], topic->levels[i])) return false;
     return true;
 }
 
@@ -109,32 +109,37 @@ static void append(struct text *text, mps_view level, bool is_first)
     text->len += level.len;
 }
 
-static bool both_match(mps_view a, mps_view b, const struct text *topic)
+static bool is_topic(struct name *name, const struct text *text)
 {
-    mps_view view = {topic->bytes, topic->len};
-    return judge_name(view, false) && judge_match(a, view) && judge_match(b, view);
+    mps_view view = {text->bytes, text->len};
+    return judge_name(view, false) && split(name, view);
+}
+
+/* With more levels than this nothing is new: '#' goes on in both. */
+static uint32_t levels_most(const struct name *a, const struct name *b)
+{
+    uint32_t most = (a->count > b->count ? a->count : b->count) + 2;
+    return most < LEVELS_MAX ? most : LEVELS_MAX;
 }
 
 /* The shortest topic of so many levels that both may match: does it exist, and do they? */
-static bool meet_at(mps_view a, mps_view b, uint32_t count)
+static bool meet_at(const struct name *a, const struct name *b, uint32_t count)
 {
-    struct name names[2], of_a, of_b;
+    struct name of_a, of_b, name;
     struct text topic = {.len = 0};
-    split(&names[0], a);
-    split(&names[1], b);
-    if (!spread(&of_a, &names[0], count) || !spread(&of_b, &names[1], count)) return false;
+    if (!spread(&of_a, a, count) || !spread(&of_b, b, count)) return false;
     for (uint32_t i = 0; i < count; i++) {
         mps_view level = !is(of_a.levels[i], "+") ? of_a.levels[i] : of_b.levels[i];
         if (is(level, "+")) level = mps_text(count == 1 ? "x" : "");
         if (topic.len + 1 + level.len > MPS_TOPIC_MAX + 1) return false;
         append(&topic, level, i == 0);
     }
-    return both_match(a, b, &topic);
+    return is_topic(&name, &topic) && judge_match(a, &name) && judge_match(b, &name);
 }
 
-static bool judge_overlap(mps_view a, mps_view b)
+static bool judge_overlap(const struct name *a, const struct name *b)
 {
-    for (uint32_t count = 1; count <= LEVELS_MAX; count++)
+    for (uint32_t count = 1; count <= levels_most(a, b); count++)
         if (meet_at(a, b, count)) return true;
     return false;
 }
@@ -148,21 +153,19 @@ static uint8_t strange_byte(mps_view text)
 }
 
 /* Whether wide matches what narrow does, with this for each level that narrow leaves open, and so many levels. */
-static bool covers_at(mps_view wide, mps_view narrow, uint32_t count, mps_view open)
+static bool covers_at(const struct name *wide, const struct name *narrow, uint32_t count, mps_view open)
 {
-    struct name name, same;
+    struct name same, name;
     struct text topic = {.len = 0};
-    split(&name, narrow);
-    if (!spread(&same, &name, count)) return true;
+    if (!spread(&same, narrow, count)) return true;
     for (uint32_t i = 0; i < count; i++) append(&topic, is(same.levels[i], "+") ? open : same.levels[i], i == 0);
-    mps_view view = {topic.bytes, topic.len};
-    return !judge_name(view, false) || !judge_match(narrow, view) || judge_match(wide, view);
+    return !is_topic(&name, &topic) || !judge_match(narrow, &name) || judge_match(wide, &name);
 }
 
-static bool judge_covers(mps_view wide, mps_view narrow)
+static bool judge_covers(const struct name *wide, const struct name *narrow)
 {
-    uint8_t byte = strange_byte(wide);
-    for (uint32_t count = 1; count <= LEVELS_MAX; count++) {
+    uint8_t byte = strange_byte(wide->text);
+    for (uint32_t count = 1; count <= levels_most(wide, narrow); count++) {
         if (!covers_at(wide, narrow, count, (mps_view){&byte, 1})) return false;
         if (!covers_at(wide, narrow, count, mps_text(""))) return false;
     }
@@ -173,16 +176,18 @@ static bool judge_covers(mps_view wide, mps_view narrow)
 
 #define SHOW(view) (int)(view).len, (const char *)(view).ptr
 
-static void check_pair(mps_view a, mps_view b)
+static void check_pair(const struct name *a, const struct name *b)
 {
     bool overlap = judge_overlap(a, b), covers = judge_covers(a, b);
-    REQUIRE(mps_patterns_overlap(a, b) == overlap, "'%.*s' and '%.*s': overlap is not %d", SHOW(a), SHOW(b), !overlap);
-    REQUIRE(mps_pattern_covers(a, b) == covers, "'%.*s' over '%.*s': covers is not %d", SHOW(a), SHOW(b), !covers);
+    REQUIRE(mps_patterns_overlap(a->text, b->text) == overlap, "'%.*s' and '%.*s': overlap is not %d", SHOW(a->text),
+            SHOW(b->text), !overlap);
+    REQUIRE(mps_pattern_covers(a->text, b->text) == covers, "'%.*s' over '%.*s': covers is not %d", SHOW(a->text),
+            SHOW(b->text), !covers);
 }
 
 struct planted {
     struct topic_entry entry;
-    mps_view pattern;
+    const struct name *pattern;
     unsigned found;
 };
 
@@ -192,26 +197,26 @@ static void on_found(struct topic_entry *entry, void *arg)
     ((struct planted *)entry)->found++;
 }
 
-static void check_trie(struct topics *topics, struct planted *planted, int count, mps_view topic)
+static void check_trie(struct topics *topics, struct planted *planted, int count, const struct name *topic)
 {
     for (int i = 0; i < count; i++) planted[i].found = 0;
-    topics_match(topics, topic, topics_hash(topics, topic), on_found, NULL);
+    topics_match(topics, topic->text, topics_hash(topics, topic->text), on_found, NULL);
     for (int i = 0; i < count; i++) {
         bool expected = planted[i].entry.node != NULL && judge_match(planted[i].pattern, topic);
-        REQUIRE(planted[i].found == expected, "the trie finds '%.*s' %u times for '%.*s'", SHOW(planted[i].pattern),
-                planted[i].found, SHOW(topic));
+        REQUIRE(planted[i].found == expected, "the trie finds '%.*s' %u times for '%.*s'", SHOW(planted[i].pattern->text),
+                planted[i].found, SHOW(topic->text));
     }
 }
 
 /* Patterns come, each twice, and go, first the earlier of the two; after each the trie finds what is there. */
-static void plant(const mps_view *patterns, int count, mps_view topic)
+static void plant(const struct name *patterns, int count, const struct name *topic)
 {
     struct topics topics;
     struct planted planted[2 * PATTERNS_MAX] = {0};
     topics_init(&topics, 1);
     for (int i = 0; i < 2 * count; i++) {
-        planted[i].pattern = patterns[i % count];
-        topics_add(&topics, planted[i].pattern, &planted[i].entry);
+        planted[i].pattern = &patterns[i % count];
+        topics_add(&topics, planted[i].pattern->text, &planted[i].entry);
         check_trie(&topics, planted, 2 * count, topic);
     }
     for (int i = 0; i < 2 * count; i++) {
@@ -221,24 +226,26 @@ static void plant(const mps_view *patterns, int count, mps_view topic)
     topics_free(&topics);
 }
 
-static void check_names(const mps_view *patterns, int count, mps_view topic)
+static void check_names(const struct name *patterns, int count, mps_view text)
 {
+    struct name topic;
     for (int i = 0; i < count; i++)
-        for (int j = 0; j < count; j++) check_pair(patterns[i], patterns[j]);
-    bool is_topic = judge_name(topic, false);
-    REQUIRE((mps_topic_error(topic) == NULL) == is_topic, "'%.*s' is not judged %d", SHOW(topic), is_topic);
-    if (!is_topic) return;
+        for (int j = 0; j < count; j++) check_pair(&patterns[i], &patterns[j]);
+    bool is_good = judge_name(text, false);
+    REQUIRE((mps_topic_error(text) == NULL) == is_good, "'%.*s' is not judged %d", SHOW(text), is_good);
+    if (!is_good) return;
+    split(&topic, text);
     for (int i = 0; i < count; i++) {
-        bool matches = judge_match(patterns[i], topic);
-        REQUIRE(mps_topic_matches(patterns[i], topic) == matches, "'%.*s' matches '%.*s' otherwise than %d",
-                SHOW(patterns[i]), SHOW(topic), matches);
+        bool matches = judge_match(&patterns[i], &topic);
+        REQUIRE(mps_topic_matches(patterns[i].text, text) == matches, "'%.*s' matches '%.*s' otherwise than %d",
+                SHOW(patterns[i].text), SHOW(text), matches);
     }
-    plant(patterns, count, topic);
+    plant(patterns, count, &topic);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    mps_view patterns[PATTERNS_MAX];
+    static struct name patterns[PATTERNS_MAX];
     int count = 0;
     for (;;) {
         const uint8_t *newline = size > 0 ? memchr(data, '\n', size) : NULL;
@@ -254,11 +261,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             free(copy);
             break;
         }
-        if (is_pattern) patterns[count++] = name;
+        if (is_pattern) split(&patterns[count++], name);
         else free(copy);
         data += len + 1;
         size -= len + 1;
     }
-    while (count > 0) free((void *)(uintptr_t)patterns[--count].ptr);
+    while (count > 0) free((void *)(uintptr_t)patterns[--count].text.ptr);
     return 0;
 }

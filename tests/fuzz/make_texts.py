@@ -53,6 +53,8 @@ STORES = {
     "version": (0, order(WRITE, 60, b"\x7f\xff\xff\xff")), "id": (0, order(WRITE, 68, bytes(4))), "free-list": (0, order(WRITE, 32, b"\0\0\0\x03\0\0\0\x09")),
     "other-file": (0, order(WHOLE, 0, b"") + b"this is no database " * 60), "log-head": (KILLED, order(WRITE, 0, bytes(32), True)), "log-cut": (KILLED, order(CUT, 70000, b"", True)),
     "log-text": (KILLED, order(FLIP, 50000, b"\x10", True)), "log-frame": (KILLED, order(WRITE, 32, b"\0\0\0\x02", True)), "both": (KILLED, order(FLIP, 100, b"\x40" * 9), order(CUT, 30000, b"", True)),
+    "texts": (0, *[order(FLIP, 4096 * page + 3500, b"\x01") for page in range(2, 60)]), "texts-salvaged": (SALVAGE, *[order(FLIP, 4096 * page + 3500, b"\x01") for page in range(2, 60, 3)]),
+    "texts-and-root": (READS, order(WRITE, 4096, bytes(100)), *[order(FLIP, 4096 * page + 3000, b"\x01") for page in range(4, 60, 5)]),
     "log-alone": (KILLED | SALVAGE, order(CUT, 0, b"")),
 }
 

@@ -3,8 +3,8 @@
 #include <stdarg.h>
 #include <string.h>
 
-#include "settings.h"
 #include "nearest.h"
+#include "settings.h"
 
 static const char *const section_names[] = {"broker", "limits", STREAM, LISTENER, NULL};
 
@@ -42,7 +42,8 @@ __attribute__((format(printf, 3, 4))) static bool fail_at(struct parser *parser,
     va_start(arguments, format);
     vsnprintf(parser->text + len, parser->text_cap - (size_t)len, format, arguments);
     va_end(arguments);
-    for (char *p = parser->text; (p = strpbrk(p, "\t\r")) != NULL;) *p = ' '; /* of a quoted line; it stays one sentence */
+    for (char *p = parser->text; (p = strpbrk(p, "\t\r")) != NULL;)
+        *p = ' '; /* of a quoted line; it stays one sentence */
     return false;
 }
 

@@ -1,6 +1,7 @@
 /* A data directory that is damaged as the input says: the store opens it or refuses it with a sentence, reads whatever
  * is in it, and never gives what was not written, whether it salvages or not; then it takes something new.
- * Input: a byte of options, then orders: what, where (three bytes, big-endian), how long (one byte), and as many bytes. */
+ * Input: a byte of options, then orders: what, where (three bytes, big-endian), how long (one byte), and as many bytes.
+ */
 #include <string.h>
 
 #include "../unit/store_rig.h"

@@ -203,8 +203,8 @@ static void check_trie(struct topics *topics, struct planted *planted, int count
     topics_match(topics, topic->text, topics_hash(topics, topic->text), on_found, NULL);
     for (int i = 0; i < count; i++) {
         bool expected = planted[i].entry.node != NULL && judge_match(planted[i].pattern, topic);
-        REQUIRE(planted[i].found == expected, "the trie finds '%.*s' %u times for '%.*s'", SHOW(planted[i].pattern->text),
-                planted[i].found, SHOW(topic->text));
+        REQUIRE(planted[i].found == expected, "the trie finds '%.*s' %u times for '%.*s'",
+                SHOW(planted[i].pattern->text), planted[i].found, SHOW(topic->text));
     }
 }
 

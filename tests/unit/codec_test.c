@@ -606,6 +606,48 @@ static void plain_integers(void **state)
     }
 }
 
+/* ---- names ---------------------------------------------------------------------------------------------------- */
+
+/* What people are told: of the numbers below 1000 so many have a name, each another one. */
+static void check_names(const char *(*name_of)(unsigned number), unsigned expected)
+{
+    const char *names[1000];
+    unsigned count = 0;
+    for (unsigned number = 0; number < 1000; number++) {
+        const char *name = name_of(number);
+        if (strcmp(name, "unknown") == 0) continue;
+        assert_true(strlen(name) > 0);
+        for (unsigned i = 0; i < count; i++) assert_string_not_equal(name, names[i]);
+        names[count++] = name;
+    }
+    assert_int_equal(count, expected);
+}
+
+static void names(void **state)
+{
+    (void)state;
+#define CODE(number, NAME, text) +1
+    const unsigned codes = 0
+#include "codes.def"
+        ;
+    check_names(mps_code_text, codes);
+    assert_string_equal(mps_code_text(MPS_LIMIT), "limit exceeded");
+#define GAP_REASON(number, NAME, text) +1
+    const unsigned reasons = 0
+#include "codes.def"
+        ;
+    check_names(mps_gap_reason_name, reasons);
+#define MARK_KIND(number, NAME, text) +1
+    const unsigned marks = 0
+#include "codes.def"
+        ;
+    check_names(mps_mark_name, marks);
+    assert_string_equal(mps_mark_name(MPS_MARK_CAUGHT_UP), "caught_up");
+    check_names(mps_policy_name, 6);
+    check_names(mps_ack_mode_name, 3);
+    check_names(mps_from_name, 8);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -615,7 +657,7 @@ int main(void)
         cmocka_unit_test(from_a_kind),     cmocka_unit_test(from_positions),
         cmocka_unit_test(from_bad_shapes), cmocka_unit_test(subscribe),
         cmocka_unit_test(welcome),         cmocka_unit_test(refusals),
-        cmocka_unit_test(plain_integers),
+        cmocka_unit_test(plain_integers),  cmocka_unit_test(names),
     };
     return cmocka_run_group_tests(tests, judge_set_up, judge_tear_down);
 }

@@ -2,6 +2,7 @@
  * each message that is delivered is what was written at its position; the rest is told as damaged or missing, or the
  * start is refused, and what is salvaged then is a part of what was written. A crash, a hang or an altered message
  * fails the test. damage [BITS [CUTS [SEED]]]    how many trials of either kind; each is a process of its own */
+/* Hostile 56. */
 #include <errno.h>
 #include <inttypes.h>
 #include <signal.h>

@@ -1,6 +1,7 @@
 /* The store on a disk of which the k-th call fails, for every k, as often as given: what was acknowledged is there, now
  * and after a power failure, and nothing else is; what was refused is not there, or as a whole if the power failed
  * right then; and service goes on by itself when the disk does. The store in memory says what there must be. */
+/* Hostile 53. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,5 +1,6 @@
 /* Any bytes as a configuration file: it is read or refused with one sentence that names the file, and a refused one
  * changes nothing. What was read is printed, and what is printed reads as the same. */
+/* Hostile 49. */
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>

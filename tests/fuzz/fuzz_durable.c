@@ -1,6 +1,7 @@
 /* Any bytes as what clients, time and the disk do to a broker that keeps streams and sessions: each action takes some
  * of them. After each, what the core counts of places in streams is compared with what is there; in the end everything
  * has to be gone. */
+/* Hostile 29. */
 #include <string.h>
 
 #include "../unit/broker_stage.h"

@@ -3,6 +3,7 @@
  * published, byte for byte. The attacker's own stream has to be well-formed and true as well, and when all have gone
  * and time has passed, nothing of them is left. The first byte is how the input is cut, the second is options. In the
  * input, the inbox OWN_INBOX stands for the attacker's. */
+/* Hostile 32. */
 #include <string.h>
 
 #include "require.h"

@@ -2,6 +2,7 @@
  * is in it, and never gives what was not written, whether it salvages or not; then it takes something new.
  * Input: a byte of options, then orders: what, where (three bytes, big-endian), how long (one byte), and as many bytes.
  */
+/* Hostile 56. */
 #include <string.h>
 
 #include "../unit/store_rig.h"

@@ -1,6 +1,7 @@
 /* Topics and patterns: what is accepted, what matches, overlaps and covers, and what the broker's trie finds. Each
  * answer is compared with a judge that is slow and obvious: it tries all numbers of levels that a wildcard may stand
  * for. Input: lines; the last one is the topic, those before it are patterns. */
+/* Hostile 24. */
 #include <string.h>
 
 #include "require.h"

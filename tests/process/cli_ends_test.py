@@ -240,6 +240,7 @@ class Ends(CliTest):
             self.assertEqual((done.stdout, done.code), (b"", 1))
             self.assertRegex(done.stderr, r"\Apubsub: standard input is not [^\n]+\n\Z")
 
+    # Hostile 18.
     def test_taken_over(self):
         topic = fresh_topic()
         first = self.subscriber("--id", "the-same", topic)

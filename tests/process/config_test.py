@@ -111,6 +111,7 @@ class Checking(ConfigTest):
     def test_a_good_file(self):
         self.assertEqual(self.ok("--check-config", "-c", EXAMPLE), f"pubsubd: {EXAMPLE} is valid\n")
 
+    # Hostile 49, 50.
     def test_wrong_files(self):
         self.write("[limits]\nmax_payload = 64k\nmax_conections = 5\n")
         error = f"pubsubd: {self.file}:3: unknown key 'max_conections' in [limits]; did you mean 'max_connections'?\n"
@@ -137,6 +138,7 @@ class Checking(ConfigTest):
                             "--salvage")
         self.assert_refused("pubsubd: --durable is given more than 64 times\n", *["--durable", "x"] * 65)
 
+    # Hostile 49.
     def test_a_wrong_file_opens_nothing(self):
         path = self.dir / "s"
         self.write(f"[listener here]\nurl = unix:{path}\n[limits]\nqueue_bytes = 8m\nqueue_bytes_cap = 4m\n")

@@ -13,6 +13,7 @@ from raw import (ACK, AUTH, BYE, CREDIT, ERR, FOR, GAP, INFO, MARK, MSG, PING, P
 
 
 class Frames(HostileTest):
+    # Hostile 19.
     def test_every_frame_cut_at_every_byte_then_the_end(self):
         for name, data in VALID_FRAMES.items():
             for cut in range(1, len(data)):
@@ -23,6 +24,7 @@ class Frames(HostileTest):
                     self.assertFalse(peer.was_reset)
                     self.assertIn(frames, ([], [[BYE, 0]], [[BYE, MALFORMED, *frames[-1][2:]]] if frames else []))
 
+    # Hostile 19.
     def test_hello_cut_at_every_byte_then_the_end(self):
         data = hello(id="cut", ka=60, sw="x")
         for cut in range(len(data)):
@@ -31,6 +33,7 @@ class Frames(HostileTest):
                 peer.finish()
                 self.assertNotIn(WELCOME, [f[0] for f in peer.rest()])
 
+    # Hostile 19.
     def test_every_frame_cut_at_every_byte_then_a_reset(self):
         for name, data in VALID_FRAMES.items():
             for cut in range(len(data) + 1):
@@ -38,6 +41,7 @@ class Frames(HostileTest):
                 peer.send(data[:cut])
                 peer.reset()
 
+    # Hostile 20.
     def test_one_byte_per_write(self):
         for name, data in VALID_FRAMES.items():
             with self.subTest(name):
@@ -51,6 +55,7 @@ class Frames(HostileTest):
                     peer.close()
                 self.assertEqual(answers[0], answers[1])
 
+    # Hostile 20.
     def test_a_large_frame_in_small_pieces_costs_linear_time(self):
         reader = self.welcomed(rx_max=1 << 22)
         reader.tell(SUB, 1, "pieces", {})
@@ -64,6 +69,7 @@ class Frames(HostileTest):
         self.assertEqual(reader.answer(MSG), [MSG, "pieces", None, payload])
         self.assertLess(self.broker.cpu_s() - before_s, 1.5 * SLOWNESS)
 
+    # Hostile 21.
     def test_10000_frames_in_one_write_do_not_keep_others_waiting(self):
         count = 10000
         other = self.welcomed()
@@ -80,6 +86,7 @@ class Frames(HostileTest):
         other.tell(STAT, 1)
         self.assertEqual(other.answer(STAT)[2], count)
 
+    # Hostile 5, 24.
     def test_claims_of_huge_lengths(self):
         for claim, code in (("ddffffffff", LIMIT), ("dd10000000", LIMIT), ("dfffffffff", MALFORMED),
                             ("dbffffffff", MALFORMED), ("c6ffffffff", MALFORMED), ("c9ffffffffff", MALFORMED),
@@ -103,6 +110,7 @@ class Frames(HostileTest):
         self.assertEqual([f[:3] for f in frames], [[PUBACK, 1, TOO_LARGE], [PUBACK, 2, 1]])
         self.assert_refused(bytes.fromhex("9402a3626967c0c6") + (4 * largest + 1).to_bytes(4, "big"), LIMIT)
 
+    # Hostile 22, 26.
     def test_fields_that_are_missing_or_of_a_wrong_type(self):
         ext = raw.msgpack.ExtType(1, b"x")
         for fields in ([2], [2, "a"], [2, "a", None], [2, 5, None, b""], [2, b"a", None, b""], [2, ext, None, b""],
@@ -115,6 +123,7 @@ class Frames(HostileTest):
                        ["MSG"], [None], [128], [-1], [1.0], [True], []):
             self.assert_refused(frame(*fields), MALFORMED)
 
+    # Hostile 23.
     def test_numbers_out_of_range(self):
         for number in -1, 1.5, 2**63, 2**64 - 1, 2**53:
             self.assert_refused(frame(PUB, number, ROUTED), MALFORMED)
@@ -133,6 +142,7 @@ class Frames(HostileTest):
         for op in 64, 95, 96, 127:
             self.assert_kept(frame(op, {"x": [1, b"y"]}, -1))
 
+    # Hostile 22.
     def test_more_fields_than_are_known(self):
         self.assert_kept(frame(SUB, 1, "more", {"retained": 2, "color": {"r": 1}, 7: "x"}, "extra", None), (SUBACK, 1, 0))
         self.assert_kept(frame(UNSUB, 1, [1, 2]), (MARK, 1, 4, {"sent": 0, "lost": 0}))
@@ -140,6 +150,7 @@ class Frames(HostileTest):
         self.assert_kept(frame(PUB, 0, 0, "extra"))
         self.assert_kept(frame(PUB, 1, ROUTED | 1 << 31) + frame(MSG, "more", None, b"x"), (PUBACK, 1, 1))
 
+    # Hostile 25.
     def test_keys_given_twice(self):
         twice = b"\x82\xa3key\x01\xa3key\x02"
         overlong_twice = b"\x82\xa3key\x01\xd9\x03key\x02"
@@ -147,6 +158,7 @@ class Frames(HostileTest):
             self.assert_refused(b"\x94\x09\x01\xa1a" + pairs, MALFORMED)
             self.assert_kept(b"\x94\x02\xa1a" + pairs + b"\xc4\x00", (ERR, BAD_PROPS))
 
+    # Hostile 24.
     def test_topics_that_are_none(self):
         bad = ["", "a\0b", "x" * 256, "/".join("a" * 33), "a/+", "#", "a/#/b"]
         for topic in bad:
@@ -172,6 +184,7 @@ class Frames(HostileTest):
         for props in ({1: 5}, {3: 1}, {4: -1}, {4: "x"}, {5: b"short"}, {"h": {"deep": 1}}, {"h": [[1]]}, {1.5: 1}, {None: 1}):
             self.assert_kept(frame(MSG, "a", props, b""), (ERR, BAD_PROPS))
 
+    # Hostile 27.
     def test_overlong_encodings_mean_the_same(self):
         self.assert_kept(bytes.fromhex("dc0002 cd000d c50001 78"), (PONG, b"x"))
         self.assert_kept(bytes.fromhex("dd00000004 cf0000000000000009 ce00000007 db00000001 61"
@@ -181,11 +194,13 @@ class Frames(HostileTest):
         peer.send(bytes.fromhex("dc0004 cc02 da0004 6c6f6e67 c0 c600000001 78"))
         self.assertEqual(peer.answer(MSG), [MSG, "long", None, b"x"])
 
+    # Hostile 28.
     def test_frames_that_only_the_broker_may_send(self):
         for fields in ([FOR, 1], [GAP, 1, 5, 1], [PUBACK, 1, 0, 1, 0], [SUBACK, 1, 0, {}], [MARK, 1, 1], [WELCOME, 1, {}],
                        [ERR, 210, "x"], [INFO, {}]):
             self.assert_refused(frame(*fields), STATE)
 
+    # Hostile 32.
     def test_terms_of_delivery_at_any_moment(self):
         peer = self.welcomed()
         peer.tell(SUB, 1, "terms", {})
@@ -196,6 +211,7 @@ class Frames(HostileTest):
         peer.send(hello() + frame(PUB, 1, ROUTED) + frame(FOR, 1))
         self.assert_bye(peer, STATE)
 
+    # Hostile 29.
     def test_acknowledging_what_was_never_sent(self):
         self.assert_kept(frame(ACK, 1, 64, 300), (ERR, BAD_OPTION))
         self.assert_kept(frame(ACK, 1, 64, 300) * 2, *[(ERR, BAD_OPTION)] * 2)
@@ -228,6 +244,7 @@ class Frames(HostileTest):
         self.assert_kept(frame(PUB, 1, ROUTED | MUST_ROUTE) + frame(MSG, "nobody/here", None, b""), (PUBACK, 1, NOBODY))
         self.assert_kept(frame(PUB, 0, MUST_ROUTE) + frame(MSG, "nobody/here", None, b""), (ERR, NOBODY))
 
+    # Hostile 31.
     def test_publish_ids_in_disorder(self):
         message = frame(MSG, "a", None, b"")
         for terms in (frame(PUB, 0, ROUTED), frame(PUB, 1, 0), frame(PUB, 1, RETAIN),
@@ -237,6 +254,7 @@ class Frames(HostileTest):
                       frame(PUB, 5, ROUTED) + message + frame(PUB, 1, ROUTED)):
             self.assert_refused(terms, PID_ORDER)
 
+    # Hostile 31.
     def test_publish_ids_that_run_out(self):
         """In the middle of a run, of which the publisher itself takes some messages: what it ends with is its own."""
         message = frame(MSG, "last/ids", None, b"\x01") + frame(MSG, "last/ids", None, b"\x02")
@@ -250,6 +268,7 @@ class Frames(HostileTest):
         cleaner.tell(MSG, "last/ids", None, b"")
         cleaner.ping()
 
+    # Hostile 32.
     def test_terms_of_publishing_at_any_moment(self):
         rng = random.Random(7)
         peer = self.welcomed()
@@ -271,6 +290,7 @@ class Frames(HostileTest):
         self.assertEqual(settled[-1][1], pid - 1)
         self.assertEqual([f[1] for f in settled], sorted({f[1] for f in settled}))
 
+    # Hostile 30.
     def test_65535_publishes_whose_answers_are_not_read(self):
         count = 65535
         peer = self.welcomed()
@@ -307,6 +327,7 @@ class Frames(HostileTest):
             peer.ping()
             self.assertLess(self.broker.cpu_s() - before, 2 * SLOWNESS)
 
+    # Hostile 38.
     def test_patterns_that_cost_the_most(self):
         """Every pattern of a and + over 12 levels, and topics that go through all of them: others are served in between."""
         levels = 12

@@ -1,5 +1,6 @@
 """What hostile and unlucky peers do to the broker by sheer numbers: of topics, patterns, retained values, wills and
 connections."""
+import collections
 import random
 import select
 import socket
@@ -14,7 +15,7 @@ from raw import (BYE, ERR, FOR, GAP, HELLO, MARK, MSG, PING, PUB, PUBACK, RETAIN
                  frame, hello)
 from readers import Publisher, Reader, number_of, numbered, small_socket
 
-QUOTA, TOO_MANY_SUBSCRIPTIONS, KEEPALIVE = 214, 221, 110
+QUOTA, TOO_MANY_SUBSCRIPTIONS, TAKEN_OVER, KEEPALIVE = 214, 221, 109, 110
 MEMORY_GAP = 11
 BATCH = 1000
 ROUTES_BYTES = 64 << 20  # to remember whom it found for which topic: 32 MiB, and what the allocator adds
@@ -40,6 +41,7 @@ class Topics(HostileTest):
     def start_broker(cls):
         return brokers.Broker(config=f"[limits]\nretained_bytes = {cls.RETAINED_BYTES >> 20}m\n")
 
+    # Hostile 36.
     def test_a_million_topics(self):
         total = 1_000_000 // MANY
         with self.others_served():
@@ -55,6 +57,7 @@ class Topics(HostileTest):
         if not SANITIZED:
             self.assertLess(peak, self.memory_bytes + self.MEMORY_SLACK_BYTES + (8 << 20))
 
+    # Hostile 36.
     def test_a_million_retained_topics(self):
         total = 200_000 // MANY
         with self.others_served():
@@ -107,6 +110,7 @@ class Subscriptions(HostileTest):
         self.assertEqual(sum(got[0] == MSG for got in frames), len(topics) * expected_each)
         return self.broker.cpu_s() - before_s
 
+    # Hostile 37.
     def test_more_subscriptions_than_are_allowed(self):
         with self.others_served():
             peer = self.welcomed()
@@ -117,6 +121,7 @@ class Subscriptions(HostileTest):
             peer.close()
             self.assertEqual(self.subscribe(self.welcomed(), ["many/1"]), 0)
 
+    # Hostile 37.
     def test_100000_wildcards(self):
         with self.others_served():
             peer = self.welcomed()
@@ -124,6 +129,7 @@ class Subscriptions(HostileTest):
             cpu_s = self.publish_and_count(peer, [f"a/{n % 60}/{n}/7/z" for n in range(1000)], 1)
         self.assertLess(cpu_s, 5 * SLOWNESS, "a thousand publishes")
 
+    # Hostile 38.
     def test_plus_after_plus(self):
         """Thousands of patterns of the same levels, each an a or a +, against topics that differ only at the end."""
         choose = random.Random(3)
@@ -180,6 +186,7 @@ class Subscriptions(HostileTest):
         flood = (frame(MSG, "same/a", None, b"") + frame(MSG, "same/b", None, b"")) * 4000
         self.assertLess(self.longest_turn_cpu_s([flood] * 8), 0.5 * SLOWNESS)
 
+    # Hostile 41.
     def test_10000_patterns_that_overlap(self):
         count, messages = 10_000 // MANY, 30
         with self.others_served():
@@ -201,6 +208,7 @@ class Subscriptions(HostileTest):
                     came += 1
             self.assertEqual(copies, {sid: list(range(1, messages + 1)) for sid in range(1, count + 1)})
 
+    # Hostile 40.
     def test_subscribe_and_unsubscribe_in_a_loop(self):
         """Everything there is, with retained values to be sent."""
         writer = self.welcomed()
@@ -227,6 +235,7 @@ class RetainedValues(HostileTest):
     MEMORY_SLACK_BYTES = HostileTest.MEMORY_SLACK_BYTES + ROUTES_BYTES + (16 << 20)
     COUNT = 200_000 // MANY
 
+    # Hostile 39.
     def test_everything_at_once_to_one_who_reads_slowly(self):
         """The snapshot is read as it is sent: it costs no memory, and what is published meanwhile is not mixed up."""
         writer = self.welcomed()
@@ -271,6 +280,7 @@ class Wills(HostileTest):
     def start_broker(cls):
         return brokers.Broker(config="[limits]\nmax_payload = 1k\n")
 
+    # Hostile 42.
     def test_many_cut_at_once(self):
         watcher = self.welcomed()
         watcher.tell(SUB, 1, "wills/#", {})
@@ -283,6 +293,7 @@ class Wills(HostileTest):
             topics = [watcher.answer(MSG)[1] for _ in range(self.CLIENTS)]
         self.assertEqual(sorted(topics), sorted(f"wills/{n}" for n in range(self.CLIENTS)))
 
+    # Hostile 43.
     def test_bad_wills(self):
         watcher = self.welcomed()
         watcher.tell(SUB, 1, "#", {"no_local": True})
@@ -316,6 +327,7 @@ class Wills(HostileTest):
 
 
 class Connections(HostileTest):
+    # Hostile 44.
     def test_a_storm_of_connections(self):
         """They end in every way there is, at every moment."""
         choose = random.Random(44)
@@ -336,6 +348,29 @@ class Connections(HostileTest):
                     peer.finish()
                 peer.close()
 
+    # Hostile 18.
+    def test_two_who_take_over_each_other(self):
+        """Each comes back as soon as it is told. Everybody is told why, and the broker keeps nothing of them."""
+        told = collections.Counter()
+        with self.others_served():
+            peer = self.welcomed(id="same", will=["taken/over", b"gone", 0, 0])
+            for _ in range(2000 // MANY):
+                peer.tell(SUB, 1, "taken/#", {"retained": 2})
+                other = self.welcomed(id="same", will=["taken/over", b"gone", 0, 0])
+                told[self.last_of(peer)] += 1
+                peer = other
+            self.assertEqual(peer.ping(), [])
+            self.assertEqual(peer.goodbye()[-1][:2], [BYE, 0])
+        self.assertEqual(told, {(BYE, TAKEN_OVER): 2000 // MANY})
+
+    @staticmethod
+    def last_of(peer):
+        """What the last frame is, and its code."""
+        frames = peer.rest()
+        peer.close()
+        return tuple(frames[-1][:2]) if frames else None
+
+    # Hostile 45.
     def test_half_open(self):
         """Those who promised to say something, and do not, are closed. Those who did not promise stay."""
         silent = [self.welcomed(ka=1) for _ in range(300)]
@@ -349,6 +384,7 @@ class Connections(HostileTest):
             self.assertEqual(peer.ping(), [])
             peer.close()
 
+    # Hostile 34.
     def test_a_publisher_that_does_not_read_its_acknowledgements(self):
         """It is not read from any more before its answers take much memory. When it reads, it gets all."""
         sock = small_socket(self.broker.tcp)
@@ -388,6 +424,7 @@ class TotalBudget(HostileTest):
     def start_broker(cls):
         return brokers.Broker(config=f"[limits]\nqueue_total_bytes = {cls.BUDGET >> 20}m\n")
 
+    # Hostile 35.
     def test_a_thousand_stalled_each_with_its_own_topic(self):
         """Who owes most loses, and is told. Who owes little, or keeps up, loses nothing."""
         count, each, size = 1000 // MANY, 100, 1024

@@ -353,6 +353,7 @@ class ClockJumps(HostileTest):
         finally:
             del os.environ["LD_PRELOAD"]
 
+    # Hostile 46.
     def test_nothing_expires_in_bulk(self):
         with open(f"/proc/{self.broker.process.pid}/maps") as maps:
             self.assertIn("clock.so", maps.read(), "the broker has the right time: the test is wrong")

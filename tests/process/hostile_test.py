@@ -10,6 +10,7 @@ from raw import (ACK, AUTH, BYE, ERR, HELLO, MSG, PING, PUB, STAT, SUB, UNSUB, W
 
 
 class BeforeWelcome(HostileTest):
+    # Hostile 1.
     def test_silence_is_ended_in_time(self):
         peer = self.connect()
         began = time.monotonic()
@@ -17,6 +18,7 @@ class BeforeWelcome(HostileTest):
         self.assertGreater(time.monotonic() - began, HANDSHAKE_S - 1)
         self.assertLess(time.monotonic() - began, HANDSHAKE_S + 10)
 
+    # Hostile 2.
     def test_a_byte_a_second_gains_no_time(self):
         peer = self.connect()
         began = time.monotonic()
@@ -32,6 +34,7 @@ class BeforeWelcome(HostileTest):
         self.assert_bye(peer, HANDSHAKE_TIMEOUT)
         self.assertLess(time.monotonic() - began, HANDSHAKE_S + 10)
 
+    # Hostile 5.
     def test_claims_of_huge_lengths(self):
         for claim in "ddffffffff", "dfffffffff", "dd10000000", "dbffffffff", "c6ffffffff", "c9ffffffffff":
             self.assert_first_bytes_refused(bytes.fromhex(claim), MALFORMED)
@@ -41,18 +44,21 @@ class BeforeWelcome(HostileTest):
                 peer.send(inside_hello)
                 self.assert_bye(peer, LIMIT)
 
+    # Hostile 6.
     def test_a_huge_ext_and_more_in_a_second_write(self):
         peer = self.connect()
         peer.send(bytes.fromhex("c9ffffffffff"))
         peer.send(b"\x00" * 100)
         self.assert_bye(peer, MALFORMED)
 
+    # Hostile 7.
     def test_the_byte_that_is_not_msgpack(self):
         self.assert_first_bytes_refused(b"\xc1", MALFORMED)
         peer = self.connect()
         peer.send(bytes.fromhex("9401c1"))
         self.assert_bye(peer, MALFORMED)
 
+    # Hostile 8.
     def test_nested_arrays(self):
         for depth in 33, 512, 100000:
             self.assert_first_bytes_refused(b"\x91" * depth, MALFORMED)
@@ -60,12 +66,15 @@ class BeforeWelcome(HostileTest):
             peer.send(bytes.fromhex("9401a36d707301") + b"\x91" * depth)
             self.assert_bye(peer, LIMIT)
 
+    # Hostile 9.
     def test_24000_nested_claims(self):
         self.assert_first_bytes_refused(bytes.fromhex("dcffff") * 24000, MALFORMED)
 
+    # Hostile 10.
     def test_a_mebibyte_of_nils(self):
         self.assert_first_bytes_refused(bytes.fromhex("dd00100000") + b"\xc0" * (1 << 20), MALFORMED)
 
+    # Hostile 11.
     def test_other_protocols_are_named(self):
         self.assert_first_bytes_refused(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", MALFORMED, "HTTP")
         self.assert_first_bytes_refused(b"POST /x HTTP/1.1\r\nHost: localhost\r\n\r\n", MALFORMED, "HTTP")
@@ -73,6 +82,7 @@ class BeforeWelcome(HostileTest):
         self.assert_first_bytes_refused(b"SSH-2.0-OpenSSH_9.2p1\r\n", MALFORMED, "SSH")
         self.assert_first_bytes_refused(bytes.fromhex("101000044d5154540402003c0004746573740a"), MALFORMED, "MQTT")
 
+    # Hostile 12.
     def test_the_first_frame_must_be_hello(self):
         self.assert_first_bytes_refused(VALID_FRAMES["MSG"], STATE)
         self.assert_first_bytes_refused(VALID_FRAMES["SUB"], STATE)
@@ -80,6 +90,7 @@ class BeforeWelcome(HostileTest):
         for name in "PUB", "UNSUB", "PING", "STAT", "AUTH":  # too short to begin as HELLO does
             self.assert_first_bytes_refused(VALID_FRAMES[name], MALFORMED)
 
+    # Hostile 13.
     def test_two_hellos(self):
         self.assert_refused(hello(), STATE)
 
@@ -113,6 +124,7 @@ class BeforeWelcome(HostileTest):
         self.assert_first_bytes_refused(hello(auth="token", data=b"secret"), AUTH_FAILED, "token")
         self.assert_first_bytes_refused(hello(auth="password", data=["me", "secret"]), AUTH_FAILED)
 
+    # Hostile 16.
     def test_bad_client_ids(self):
         for bad in ("", "a/b", "a+b", "#", "$SYS", "two words", "line\nbreak", "tab\t", "\x1b[31m", "x" * 65,
                     "right\u202eleft", "zero\u200bwidth"):
@@ -135,6 +147,7 @@ class Descriptors(HostileTest):
     def start_broker(cls):
         return brokers.Broker(descriptors=cls.LIMIT)
 
+    # Hostile 4.
     def test_more_connections_than_descriptors(self):
         served, refused = [], 0
         for _ in range(2 * self.LIMIT):

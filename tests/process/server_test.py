@@ -156,11 +156,13 @@ class CommandLine(ServerTest):
 
 
 class UnixSocketPaths(ServerTest):
+    # Hostile 52.
     def test_a_file_is_refused(self):
         self.socket.write_text("precious")
         self.assert_refuses(self.spawn("--listen", f"unix:{self.socket}"), 1, self.socket)
         self.assertEqual(self.socket.read_text(), "precious")
 
+    # Hostile 52.
     def test_a_symlink_is_refused(self):
         target = self.dir / "target"
         stale = socket.socket(socket.AF_UNIX)
@@ -170,6 +172,7 @@ class UnixSocketPaths(ServerTest):
         self.assert_refuses(self.spawn("--listen", f"unix:{self.socket}"), 1, self.socket)
         self.assertTrue(self.socket.is_symlink() and target.exists())
 
+    # Hostile 52.
     def test_a_live_socket_is_refused(self):
         with socket.socket(socket.AF_UNIX) as live:
             live.bind(str(self.socket))
@@ -177,6 +180,7 @@ class UnixSocketPaths(ServerTest):
             self.assert_refuses(self.spawn("--listen", f"unix:{self.socket}"), 1, self.socket)
             self.assertTrue(self.socket.is_socket())
 
+    # Hostile 52.
     def test_a_stale_socket_is_replaced(self):
         with brokers.Broker() as first:
             first.kill()

@@ -104,6 +104,7 @@ class Matrix(unittest.TestCase):
 
 
 class NeverReads(Matrix):
+    # Hostile 33.
     def test_never_reads(self):
         for count, policy in self.cells():
             base = next(self.names)
@@ -127,6 +128,7 @@ class NeverReads(Matrix):
 
 
 class ReadsLittle(Matrix):
+    # Hostile 33.
     def test_reads_1_kib_a_second(self):
         for count, policy in self.cells():
             base = next(self.names)
@@ -168,6 +170,7 @@ class Stopped(Matrix):
         process.send_signal(signal.SIGSTOP)
         return process
 
+    # Hostile 33.
     def test_stopped_and_continued(self):
         for count, policy in self.cells():
             base = next(self.names)
@@ -214,6 +217,7 @@ class HalfOpen(Matrix):
             except ConnectionError:
                 pass  # sent away by `close`, and not heard of since
 
+    # Hostile 45.
     def test_half_open(self):
         """All policies of a number of readers go at the same time: the wait for the keepalive is theirs together."""
         at_rest = self.broker.descriptors()

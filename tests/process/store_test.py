@@ -129,6 +129,7 @@ class DataDirectory(StoreTest):
         self.assertFalse(self.data.exists())
         self.assertFalse((pathlib.Path(broker.dir) / "pubsub").exists())
 
+    # Hostile 56.
     def test_it_has_one_broker(self):
         first = self.durable()
         self.assert_refuses([self.data, "another broker"], "--durable", "x", "--data", self.data)
@@ -143,6 +144,7 @@ class DataDirectory(StoreTest):
         self.assert_refuses([self.data], "--durable", "#", "--data", self.data)
         self.assertEqual(self.data.read_text(), "precious")
 
+    # Hostile 56.
     def test_it_can_not_be_written(self):
         user, how = os.getuid(), {}
         self.durable().stop()
@@ -191,6 +193,7 @@ class Durable(StoreTest):
         self.assertEqual(broker.process.wait(END_S), 0)
 
     @unittest.skipIf(os.environ.get("PUBSUB_SANITIZED") == "1", "a sanitizer's library has to be loaded before all others")
+    # Hostile 53.
     def test_a_disk_that_takes_nothing_more(self):
         """Nothing is acknowledged that isn't stored, what needs no disk goes on, and it ends in spite of it, and says so."""
         stuck = self.dir / "stuck"
@@ -340,6 +343,7 @@ class Salvage(StoreTest):
             file.seek(4096)
             file.write(b"\xa5" * 3 * 4096)
 
+    # Hostile 56.
     def test_a_damaged_store_is_refused_and_says_what_to_do(self):
         self.damage()
         before = self.file.read_bytes()

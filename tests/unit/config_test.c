@@ -449,6 +449,7 @@ static void assert_refused(const char *path, const char *error)
     assert_string_equal(text, error);
 }
 
+/* Hostile 49. */
 static void files_that_are_no_text(void **state)
 {
     (void)state;
@@ -459,6 +460,7 @@ static void files_that_are_no_text(void **state)
 }
 
 /* The longest line that is taken, and one byte more; what it holds behind the key is a blank. */
+/* Hostile 50. */
 static void lines_have_a_length(void **state)
 {
     (void)state;

@@ -44,6 +44,25 @@ static int take_will(struct pubsub *client, const struct pubsub_will *will)
                             why != NULL ? why : "it does not fit into a HELLO of 4,096 bytes");
 }
 
+/* Token and password are kept only here, in the form in which HELLO carries them. */
+static int take_proof(struct pubsub *client, const struct pubsub_proof *proof)
+{
+    const char *why = NULL;
+    client->secret = mps_secret_alloc(sizeof *client->secret);
+    if (client->secret == NULL) return mps_client_error(client, PUBSUB_ENOMEM, "out of memory");
+    struct mps_out out = mps_out_open(client->secret->proof, sizeof client->secret->proof);
+    int rc = mps_request_proof(&out, proof, &client->auth, &why);
+    client->secret->proof_len = out.len;
+    if (rc == PUBSUB_OK) return rc;
+    return mps_client_error(client, rc, "bad proof of identity: %s",
+                            why != NULL ? why : "it does not fit into a HELLO of 4,096 bytes");
+}
+
+static bool has_proof(const struct pubsub_proof *proof)
+{
+    return proof->token != NULL || proof->user != NULL || proof->password != NULL || proof->certificate;
+}
+
 static int take_options(struct pubsub *client, const struct pubsub_options *given)
 {
     struct pubsub_options *options = &client->options;
@@ -52,6 +71,8 @@ static int take_options(struct pubsub *client, const struct pubsub_options *give
     options->url = options->client_id = NULL; /* until they are copies */
     const struct pubsub_will will = options->will;
     options->will = (struct pubsub_will){0};
+    const struct pubsub_proof proof = options->proof;
+    options->proof = (struct pubsub_proof){.in_clear = proof.in_clear};
     options->keepalive_s = or_default(options->keepalive_s, KEEPALIVE_S);
     options->connect_ms = or_default(options->connect_ms, CONNECT_MS);
     options->reconnect_min_ms = or_default(options->reconnect_min_ms, RECONNECT_MIN_MS);
@@ -67,6 +88,7 @@ static int take_options(struct pubsub *client, const struct pubsub_options *give
     const char *why = mps_url_parse(&client->url, client->url_text);
     if (why != NULL) return mps_client_error(client, PUBSUB_EINVAL, "bad URL '%s': %s", client->url_text, why);
     int rc = will.topic != NULL ? take_will(client, &will) : PUBSUB_OK;
+    if (rc == PUBSUB_OK && has_proof(&proof)) rc = take_proof(client, &proof);
     if (id == NULL || rc != PUBSUB_OK) return rc;
     why = strlen(id) > MPS_ID_MAX ? "it is longer than 64 bytes" : mps_id_error(mps_text(id));
     if (why != NULL) return mps_client_error(client, PUBSUB_EINVAL, "bad client id '%.80s': %s", id, why);
@@ -85,7 +107,8 @@ static int prepare(struct pubsub *client, const struct pubsub_options *options)
     client->rx_cap = RX_FIRST_BYTES;
     client->rx = malloc(client->rx_cap);
     if (client->rx == NULL) return mps_client_error(client, PUBSUB_ENOMEM, "out of memory");
-    pubsub_core_init(&client->core, client->rx, client->rx_cap, client->tx, sizeof client->tx);
+    pubsub_core_init(&client->core, client->rx, client->rx_cap,
+                     client->secret != NULL ? client->secret->tx : client->tx, sizeof client->tx);
     uint32_t rx_max = client->options.rx_max;
     if (rx_max != 0) /* of messages; what else the broker says needs room as well */
         pubsub_core_set_input(&client->core, client->rx, client->rx_cap, rx_max > MPS_HEAD_MAX ? rx_max : MPS_HEAD_MAX);
@@ -93,7 +116,7 @@ static int prepare(struct pubsub *client, const struct pubsub_options *options)
     rc = mps_client_hello(client); /* only to see that it fits */
     pubsub_core_restart(&client->core, 1);
     if (rc == PUBSUB_OK) return rc;
-    return mps_client_error(client, rc, "the will and the client id do not fit into a HELLO of 4,096 bytes");
+    return mps_client_error(client, rc, "will, client id and proof of identity do not fit into a HELLO of 4,096 bytes");
 }
 
 static void release(struct pubsub *client)
@@ -105,6 +128,7 @@ static void release(struct pubsub *client)
     mps_pendings_free(&client->requests);
     free(client->rx);
     free(client->will);
+    mps_secret_free(client->secret, sizeof *client->secret);
     free((void *)(uintptr_t)client->options.client_id);
     free(client);
 }

@@ -15,6 +15,7 @@
 #include "link.h"
 #include "outbox.h"
 #include "pending.h"
+#include "secret.h"
 #include "subs.h"
 #include "url.h"
 
@@ -28,6 +29,13 @@ enum link_state {
     LINK_CONNECTING,  /* the descriptor is not connected yet */
     LINK_GREETING,    /* HELLO is sent, WELCOME is not there */
     LINK_UP,
+};
+
+/* What proves who the client is. In memory of mps_secret_alloc(). */
+struct mps_secret {
+    uint8_t proof[MPS_HELLO_FRAME_MAX]; /* as HELLO carries it */
+    size_t proof_len;
+    uint8_t tx[MPS_HELLO_FRAME_MAX];    /* instead of the client's: HELLO is written there */
 };
 
 struct pubsub {
@@ -55,7 +63,9 @@ struct pubsub {
     struct pubsub_core core;
     uint8_t *rx;
     size_t rx_cap;
-    uint8_t tx[MPS_HELLO_FRAME_MAX];  /* HELLO, PING, PONG, BYE: they do not wait behind messages */
+    uint8_t tx[MPS_HELLO_FRAME_MAX];  /* HELLO, PING, PONG, BYE: they do not wait behind messages; if there is no secret */
+    struct mps_secret *secret;        /* NULL: there is no proof that is one */
+    const char *auth;                 /* kind of proof; NULL: none */
     uint8_t *will;                    /* as HELLO carries it; NULL: none */
     size_t will_len;
     bool rx_blocked;                  /* input waits until a PONG fits into tx */

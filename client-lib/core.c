@@ -73,6 +73,7 @@ void pubsub_core_init(struct pubsub_core *core, void *rx, size_t rx_cap, void *t
 
 void pubsub_core_restart(struct pubsub_core *core, uint64_t first_pid)
 {
+    if (core->secret) mps_core_wipe_output(core);
     core->rx_begin = core->rx_end = core->tx_begin = core->tx_end = 0;
     core->scanning = core->skipping = core->have_for = false;
     core->state = CORE_NEW;

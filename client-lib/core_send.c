@@ -10,10 +10,19 @@ size_t pubsub_core_output(const struct pubsub_core *core, const void **at)
     return core->tx_end - core->tx_begin;
 }
 
+void mps_core_wipe_output(struct pubsub_core *core)
+{
+    volatile uint8_t *tx = core->tx; /* volatile: nobody reads it again, it is to be written all the same */
+    for (size_t i = 0; i < core->tx_cap; i++) tx[i] = 0;
+    core->secret = false;
+}
+
 void pubsub_core_written(struct pubsub_core *core, size_t len)
 {
     core->tx_begin += len;
-    if (core->tx_begin == core->tx_end) core->tx_begin = core->tx_end = 0;
+    if (core->tx_begin < core->tx_end) return;
+    core->tx_begin = core->tx_end = 0;
+    if (core->secret) mps_core_wipe_output(core);
 }
 
 static void move_output(struct pubsub_core *core)
@@ -52,10 +61,13 @@ int pubsub_core_hello(struct pubsub_core *core, const struct pubsub_core_hello *
         .boot = hello->boot,
         .rx_max = hello->rx_max,
         .half = hello->half,
+        .auth = mps_text(hello->auth),
     };
     if (hello->client_id != NULL && mps_id_error(frame.id) != NULL) return PUBSUB_EINVAL;
-    if (hello->will.len > MPS_HELLO_FRAME_MAX) return PUBSUB_ETOOBIG;
+    if (hello->will.len > MPS_HELLO_FRAME_MAX || hello->proof.len > MPS_HELLO_FRAME_MAX) return PUBSUB_ETOOBIG;
     if (hello->will.len > 0) frame.will = (mps_view){hello->will.ptr, (uint32_t)hello->will.len};
+    if (hello->proof.len > 0) frame.data = (mps_view){hello->proof.ptr, (uint32_t)hello->proof.len};
+    core->secret = hello->proof.len > 0; /* also of what did not fit */
     struct mps_out out = output(core);
     int rc = commit(core, &out, mps_encode_hello(&out, &frame));
     if (rc != PUBSUB_OK) return rc;
@@ -70,6 +82,15 @@ int pubsub_core_will(const struct pubsub_will *will, void *out, size_t cap, size
     struct mps_out frame = mps_out_open(out, cap);
     int rc = mps_request_will(&frame, will, &why);
     *len = rc == PUBSUB_OK ? frame.len : 0;
+    return rc;
+}
+
+int pubsub_core_proof(const struct pubsub_proof *proof, const char **auth, void *out, size_t cap, size_t *len)
+{
+    const char *why;
+    struct mps_out value = mps_out_open(out, cap);
+    int rc = mps_request_proof(&value, proof, auth, &why);
+    *len = rc == PUBSUB_OK ? value.len : 0;
     return rc;
 }
 

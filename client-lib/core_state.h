@@ -39,6 +39,9 @@ enum outcome mps_core_on_msg(struct pubsub_core *core, mps_view frame, struct pu
 enum outcome mps_core_fail(struct pubsub_core *core, struct pubsub_event *event, enum mps_code code, const char *where,
                            const char *what);
 
+/* Overwrites the output buffer, with what was written from it. */
+void mps_core_wipe_output(struct pubsub_core *core);
+
 /* Answers a PING. Returns as the public functions that write a frame. */
 int mps_core_pong(struct pubsub_core *core, mps_view token);
 

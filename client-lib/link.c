@@ -29,6 +29,30 @@ void mps_addresses_free(struct mps_addresses *addresses)
     *addresses = (struct mps_addresses){0};
 }
 
+static bool is_here(const struct sockaddr *address)
+{
+    if (address->sa_family == AF_UNIX) return true;
+    if (address->sa_family == AF_INET)
+        return ntohl(((const struct sockaddr_in *)(const void *)address)->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+    if (address->sa_family != AF_INET6) return false;
+    const struct in6_addr *ip = &((const struct sockaddr_in6 *)(const void *)address)->sin6_addr;
+    return IN6_IS_ADDR_LOOPBACK(ip) || (IN6_IS_ADDR_V4MAPPED(ip) && ip->s6_addr[12] == IN_LOOPBACKNET);
+}
+
+bool mps_addresses_leave(const struct mps_addresses *addresses)
+{
+    for (const struct addrinfo *a = addresses->list; a != NULL; a = a->ai_next)
+        if (!is_here(a->ai_addr)) return true;
+    return false;
+}
+
+bool mps_link_leaves(int fd)
+{
+    struct sockaddr_storage peer = {0};
+    socklen_t len = sizeof peer;
+    return getpeername(fd, (struct sockaddr *)&peer, &len) != 0 || !is_here((const struct sockaddr *)&peer);
+}
+
 static int start(int family, int protocol, const struct sockaddr *address, socklen_t len, int *fd)
 {
     int s = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, protocol);

@@ -21,6 +21,7 @@ struct mps_addresses {
 /* Looks up where url points to (asks the resolver, which may block). Returns NULL or a clause for a person. */
 const char *mps_addresses_find(struct mps_addresses *addresses, const struct mps_url *url);
 void mps_addresses_free(struct mps_addresses *addresses);
+bool mps_addresses_leave(const struct mps_addresses *addresses); /* any of them is beyond this machine */
 
 /* Starts to connect to the next address. Returns 0 and the descriptor, which is connected when it becomes writable and
  * mps_link_connected() says 0; or why not. */
@@ -29,6 +30,7 @@ int mps_link_connected(int fd);
 
 /* Prepares a descriptor that is connected already. Returns 0, or why it can't be used (ENOTSOCK, EBADF, ...). */
 int mps_link_adopt(int fd);
+bool mps_link_leaves(int fd); /* the other end may be beyond this machine */
 
 /* What a call moved: bytes >= 0; MPS_LINK_AGAIN nothing now; MPS_LINK_ERROR, *error says what. A read of 0 bytes is the
  * end of the stream. */

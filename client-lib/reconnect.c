@@ -128,6 +128,7 @@ static const char *own_id(const struct pubsub *client)
 int mps_client_hello(struct pubsub *client)
 {
     const struct pubsub_options *options = &client->options;
+    const struct mps_secret *secret = client->secret;
     return pubsub_core_hello(&client->core,
                              &(struct pubsub_core_hello){.client_id = own_id(client),
                                                          .software = SOFTWARE,
@@ -137,7 +138,10 @@ int mps_client_hello(struct pubsub *client)
                                                          .keepalive_s = options->keepalive_s,
                                                          .rx_max = options->rx_max,
                                                          .half = options->half,
-                                                         .will = {client->will, client->will_len}});
+                                                         .will = {client->will, client->will_len},
+                                                         .auth = client->auth,
+                                                         .proof = {secret != NULL ? secret->proof : NULL,
+                                                                   secret != NULL ? secret->proof_len : 0}});
 }
 
 static void greet(struct pubsub *client)
@@ -181,6 +185,26 @@ static void try_next(struct pubsub *client, int error)
     attempt_failed(client, error);
 }
 
+/* Whether HELLO must not go this way: token and password are not for everybody who can listen on it. */
+static bool would_be_overheard(const struct pubsub *client)
+{
+    if (client->secret == NULL || client->secret->proof_len == 0 || client->options.proof.in_clear) return false;
+    switch (client->url.kind) {
+    case MPS_URL_UNIX: return false;
+    case MPS_URL_FD: return mps_link_leaves(client->url.fd);
+    case MPS_URL_TCP: return mps_addresses_leave(&client->addresses);
+    }
+    return true;
+}
+
+static void refuse_to_be_overheard(struct pubsub *client)
+{
+    char why[MPS_URL_MAX + 128];
+    snprintf(why, sizeof why, "cannot connect to %s: a %s would travel to another machine without encryption",
+             client->url_text, client->auth);
+    mps_client_end(client, PUBSUB_EINVAL, why);
+}
+
 void mps_client_connect(struct pubsub *client)
 {
     uint64_t now = mps_now_ms();
@@ -192,11 +216,19 @@ void mps_client_connect(struct pubsub *client)
             attempt_failed(client, error);
             return;
         }
+        if (would_be_overheard(client)) {
+            refuse_to_be_overheard(client);
+            return;
+        }
         client->fd = client->url.fd;
         greet(client);
         return;
     }
     const char *why = mps_addresses_find(&client->addresses, &client->url);
+    if (why == NULL && would_be_overheard(client)) {
+        refuse_to_be_overheard(client);
+        return;
+    }
     if (why == NULL) {
         try_next(client, ECONNREFUSED);
         return;

@@ -257,3 +257,37 @@ int mps_request_will(struct mps_out *out, const struct pubsub_will *will, const 
     if (props.ptr != NULL) mps_put_raw(out, props);
     return out->full ? PUBSUB_ETOOBIG : PUBSUB_OK;
 }
+
+/* ---- proofs ------------------------------------------------------------------------------------------------- */
+
+static const char *proof_error(const struct pubsub_proof *proof)
+{
+    int kinds = (proof->token != NULL) + (proof->user != NULL) + proof->certificate;
+    if (kinds > 1) return "it is more than one of token, user and certificate";
+    if (proof->token != NULL && proof->token_len == 0) return "the token is empty";
+    if ((proof->user == NULL) != (proof->password == NULL)) return "user and password do not come together";
+    if (proof->user == NULL) return NULL;
+    if (proof->user[0] == '\0') return "the name of the user is empty";
+    if (!mps_utf8_valid(mps_text(proof->user))) return "the name of the user is not UTF-8";
+    return mps_utf8_valid(mps_text(proof->password)) ? NULL : "the password is not UTF-8";
+}
+
+int mps_request_proof(struct mps_out *out, const struct pubsub_proof *proof, const char **auth, const char **why)
+{
+    *auth = NULL;
+    *why = proof_error(proof);
+    if (*why != NULL) return PUBSUB_EINVAL;
+    if (proof->token_len > MPS_HELLO_FRAME_MAX) return PUBSUB_ETOOBIG;
+    if (proof->token != NULL) {
+        *auth = "token";
+        mps_put_bin(out, mps_payload_view(proof->token, proof->token_len));
+    } else if (proof->user != NULL) {
+        *auth = "password";
+        mps_put_array(out, 2);
+        mps_put_text(out, mps_text(proof->user));
+        mps_put_text(out, mps_text(proof->password));
+    } else if (proof->certificate) {
+        *auth = "cert";
+    }
+    return out->full ? PUBSUB_ETOOBIG : PUBSUB_OK;
+}

@@ -39,6 +39,10 @@ size_t mps_request_sub_bound(const struct mps_sub *sub); /* bytes of its frame, 
 /* Writes the array that stands for a will in HELLO. ETOOBIG without *why: it did not fit. */
 int mps_request_will(struct mps_out *out, const struct pubsub_will *will, const char **why);
 
+/* Writes the value that proves who the client is, and sets *auth to what HELLO calls its kind; NULL: no proof. ETOOBIG
+ * without *why: it did not fit. */
+int mps_request_proof(struct mps_out *out, const struct pubsub_proof *proof, const char **auth, const char **why);
+
 static inline bool mps_flags_acked(uint32_t flags)
 {
     return (flags & MPS_PUB_LEVEL_MASK) != 0;

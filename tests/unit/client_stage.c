@@ -215,6 +215,11 @@ static void remember_hello(struct stage *stage, mps_view frame)
     stage->session_s = hello.sess_s;
     stage->boot = hello.boot;
     stage->clean = hello.clean;
+    snprintf(stage->auth, sizeof stage->auth, "%.*s", (int)hello.auth.len,
+             hello.auth.ptr == NULL ? "" : (const char *)hello.auth.ptr);
+    assert_true(hello.data.len <= sizeof stage->proof);
+    stage->proof_len = hello.data.len;
+    if (hello.data.len > 0) memcpy(stage->proof, hello.data.ptr, hello.data.len);
 }
 
 /* Keeps what a test may want to know of a message's properties. */

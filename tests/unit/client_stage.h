@@ -26,6 +26,9 @@ struct stage {
     uint32_t session_s;            /* likewise */
     uint64_t boot;                 /* likewise */
     bool clean;                    /* likewise */
+    char auth[16];                 /* likewise */
+    uint8_t proof[128];            /* likewise: its raw value */
+    size_t proof_len;
     uint8_t in[1 << 17];           /* what the client wrote and was not looked at yet */
     size_t in_len;
     char log[8192];                /* callbacks, one line each */

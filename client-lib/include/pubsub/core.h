@@ -110,7 +110,7 @@ struct pubsub_core {
     uint64_t settled_pid;
     uint64_t broker_payload_max;            /* of what we may publish, bytes */
     uint8_t state;
-    bool have_for, have_position, scanning, skipping;
+    bool have_for, have_position, scanning, skipping, secret; /* secret: tx holds a proof */
     uint64_t scan[10];                      /* of a frame that is not complete */
     uint16_t topic_len;
     uint8_t topic[PUBSUB_TOPIC_MAX];        /* the last one that was found valid */
@@ -154,12 +154,19 @@ struct pubsub_core_hello {
     uint32_t rx_max;           /* largest MSG frame that may be sent to us, bytes; 0: not said */
     bool half;                 /* keep delivering after our end of the stream is shut down */
     struct pubsub_bytes will;  /* what pubsub_core_will() wrote; len 0: none */
+    const char *auth;          /* kind of proof, as pubsub_core_proof() said it */
+    struct pubsub_bytes proof; /* what pubsub_core_proof() wrote; len 0: none. The output buffer is wiped behind it */
 };
 int pubsub_core_hello(struct pubsub_core *core, const struct pubsub_core_hello *hello);
 
 /* Writes a will as HELLO carries it to out, at most PUBSUB_CORE_WILL_MAX bytes, and sets *len. Its topic must not be
  * NULL, and its properties hold no arrays. Returns 0, EINVAL, or ETOOBIG when cap is not enough. */
 int pubsub_core_will(const struct pubsub_will *will, void *out, size_t cap, size_t *len);
+
+/* Writes a proof as HELLO carries it to out, and sets *len and *auth (static; NULL: no proof). Proof's .in_clear means
+ * nothing here. Returns 0; EINVAL more than one kind, or a user without password, or either is not UTF-8; ETOOBIG when
+ * cap is not enough. */
+int pubsub_core_proof(const struct pubsub_proof *proof, const char **auth, void *out, size_t cap, size_t *len);
 
 /* sid: 1..2^31-1, the caller's choice. The same sid and pattern again changes the options: all but the group, and the
  * credit only grows. options: as of pubsub_subscribe(), without its callbacks and .sid; NULL: defaults. */

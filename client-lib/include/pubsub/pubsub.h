@@ -161,6 +161,18 @@ struct pubsub_refusal {
     const char *text;          /* one sentence, NUL-terminated, borrowed */
 };
 
+/* How a client proves to the broker who it is: by one of the three, or not at all. Token and password are copied into
+ * memory that is wiped when the client is closed and, where the system allows it, is neither swapped nor dumped; the
+ * caller's own he wipes himself. They never stand in a text of the library. */
+struct pubsub_proof {
+    const void *token;         /* token_len bytes; NULL: none. With all else in HELLO at most 4 KiB */
+    size_t token_len;
+    const char *user;          /* UTF-8; NULL: none */
+    const char *password;      /* UTF-8, of user */
+    bool certificate;          /* the certificate that the client has for TLS */
+    bool in_clear;             /* token and password may travel to another machine without TLS. Without: EINVAL */
+};
+
 enum pubsub_mark {
     PUBSUB_MARK_RETAINED_DONE = 1,
     PUBSUB_MARK_CAUGHT_UP = 2, /* all history has come, that is, what the broker had accepted before it subscribed; what
@@ -197,6 +209,7 @@ struct pubsub_options {
     size_t outbox_bytes;       /* what may wait: not yet written, or written and not yet acknowledged; 0: 8 MiB */
     enum pubsub_outbox_policy outbox_policy;
     struct pubsub_will will;   /* copied */
+    struct pubsub_proof proof; /* who the client is; copied */
 
     /* text: why, for a person */
     void (*on_state)(pubsub *client, enum pubsub_state state, const char *text, void *user);
@@ -279,7 +292,7 @@ struct pubsub_request_options {
  * connects in the background).
  *   options  borrowed during the call; NULL: all defaults.
  * Returns 0 and sets *client; or PUBSUB_EINVAL bad URL or option; ECONNECT nobody listens or no answer in connect_ms;
- * EREFUSED, EAUTH the broker said BYE; EPROTO the peer isn't a broker; EINTR a signal came; ENOMEM. on_state
+ * EREFUSED the broker said BYE; EAUTH it does not believe who the client says it is; EPROTO the peer isn't a broker; EINTR a signal came; ENOMEM. on_state
  * (CONNECTED) runs before it returns. Looking up a host's name may block longer than connect_ms. On failure *client is
  * untouched and, if text_cap > 0, text holds one NUL-terminated sentence. */
 int pubsub_open(pubsub **client, const struct pubsub_options *options, char *text, size_t text_cap);

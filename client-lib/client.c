@@ -87,6 +87,9 @@ static int take_options(struct pubsub *client, const struct pubsub_options *give
     }
     const char *why = mps_url_parse(&client->url, client->url_text);
     if (why != NULL) return mps_client_error(client, PUBSUB_EINVAL, "bad URL '%s': %s", client->url_text, why);
+    if (client->url.tls && options->tls == NULL)
+        return mps_client_error(client, PUBSUB_EINVAL, "cannot connect to %s: this program has no TLS (option tls)",
+                                client->url_text);
     int rc = will.topic != NULL ? take_will(client, &will) : PUBSUB_OK;
     if (rc == PUBSUB_OK && has_proof(&proof)) rc = take_proof(client, &proof);
     if (id == NULL || rc != PUBSUB_OK) return rc;
@@ -160,11 +163,6 @@ int pubsub_open(pubsub **client, const struct pubsub_options *options, char *tex
     return rc;
 }
 
-static bool is_written(const struct pubsub *client)
-{
-    return mps_outbox_all_written(&client->outbox);
-}
-
 static bool is_ended(const struct pubsub *client)
 {
     return client->ended != 0;
@@ -189,7 +187,7 @@ void pubsub_close(pubsub *client, int timeout_ms)
     mps_client_requests_end(client, PUBSUB_ECLOSED, "the client was closed");
     if (client->state == LINK_UP && timeout_ms > 0) {
         bool bye = client->shut ? !client->options.half
-                                : until_closing(client, is_written, until) == PUBSUB_OK &&
+                                : until_closing(client, mps_client_written, until) == PUBSUB_OK &&
                                       pubsub_core_bye(&client->core, MPS_OK) == PUBSUB_OK;
         if (bye) (void)until_closing(client, is_ended, until);
     } else if (client->state == LINK_UP) {

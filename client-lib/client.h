@@ -16,6 +16,7 @@
 #include "outbox.h"
 #include "pending.h"
 #include "secret.h"
+#include "secure.h"
 #include "subs.h"
 #include "url.h"
 
@@ -27,6 +28,7 @@
 enum link_state {
     LINK_DOWN,        /* none; the next attempt is at retry_at_ms, unless the client has ended */
     LINK_CONNECTING,  /* the descriptor is not connected yet */
+    LINK_SECURING,    /* TLS is being negotiated */
     LINK_GREETING,    /* HELLO is sent, WELCOME is not there */
     LINK_UP,
 };
@@ -45,6 +47,7 @@ struct pubsub {
 
     enum link_state state;
     int fd;                           /* -1: none */
+    struct mps_secure secure;         /* TLS over fd; all zero: none */
     struct mps_addresses addresses;
     uint64_t attempt_until_ms;        /* when this attempt, all addresses together, has failed */
     uint64_t address_until_ms;        /* when this address has */
@@ -121,7 +124,8 @@ int mps_client_until(struct pubsub *client, bool (*done)(const struct pubsub *cl
 void mps_client_write(struct pubsub *client);
 void mps_client_push(struct pubsub *client);
 int mps_remaining_ms(uint64_t until, uint64_t now); /* for poll(); -1: until MPS_NEVER */
-bool mps_client_drained(const struct pubsub *client); /* all is written and acknowledged */
+bool mps_client_written(const struct pubsub *client); /* all that was published has left */
+bool mps_client_drained(const struct pubsub *client); /* and is acknowledged */
 
 /* ---- publish.c ---- */
 
@@ -152,6 +156,7 @@ uint64_t mps_random(void); /* not for secrets */
 int mps_client_hello(struct pubsub *client); /* puts HELLO into the core's output. Returns as pubsub_core_hello() */
 void mps_client_connect(struct pubsub *client);                      /* begins an attempt */
 void mps_client_connecting(struct pubsub *client, short revents);    /* the descriptor is ready, or revents is 0 */
+void mps_client_securing(struct pubsub *client);                     /* the descriptor is ready for TLS */
 void mps_client_welcomed(struct pubsub *client, const struct pubsub_welcome *welcome);
 /* The connection, or the attempt, is over; error: what it means if it can't be had again. */
 void mps_client_lost(struct pubsub *client, int error, const char *why);

@@ -13,6 +13,7 @@
 
 static void close_link(struct pubsub *client)
 {
+    mps_secure_close(&client->secure);
     if (client->fd >= 0) close(client->fd);
     client->fd = -1;
     client->state = LINK_DOWN;
@@ -153,7 +154,6 @@ static void greet(struct pubsub *client)
         return;
     }
     client->state = LINK_GREETING;
-    client->address_until_ms = client->attempt_until_ms;
     client->last_rx_ms = client->last_tx_ms = mps_now_ms();
     mps_client_write(client);
 }
@@ -189,6 +189,7 @@ static void try_next(struct pubsub *client, int error)
 static bool would_be_overheard(const struct pubsub *client)
 {
     if (client->secret == NULL || client->secret->proof_len == 0 || client->options.proof.in_clear) return false;
+    if (client->url.tls) return false;
     switch (client->url.kind) {
     case MPS_URL_UNIX: return false;
     case MPS_URL_FD: return mps_link_leaves(client->url.fd);
@@ -221,6 +222,7 @@ void mps_client_connect(struct pubsub *client)
             return;
         }
         client->fd = client->url.fd;
+        client->address_until_ms = client->attempt_until_ms;
         greet(client);
         return;
     }
@@ -238,11 +240,42 @@ void mps_client_connect(struct pubsub *client)
     mps_client_lost(client, PUBSUB_ECONNECT, text);
 }
 
+static void secure_failed(struct pubsub *client, int error, const char *why)
+{
+    char text[MPS_URL_MAX + MPS_ERROR_MAX];
+    snprintf(text, sizeof text, "cannot connect to %s: %s", client->url_text, why);
+    mps_client_lost(client, error, text);
+}
+
+void mps_client_securing(struct pubsub *client)
+{
+    switch (mps_secure_handshake(&client->secure)) {
+    case 0: greet(client); break;
+    case MPS_LINK_AGAIN: break;
+    case MPS_LINK_ERROR: secure_failed(client, PUBSUB_ECONNECT, client->secure.error); break;
+    }
+}
+
+/* Who does not get through this step is not asked at another address: it is a broker, and something is wrong there. */
+static void secure(struct pubsub *client)
+{
+    char why[MPS_ERROR_MAX] = "";
+    int rc = mps_secure_open(&client->secure, client->options.tls, client->fd, client->url.host, why, sizeof why);
+    if (rc != PUBSUB_OK) {
+        secure_failed(client, rc, why);
+        return;
+    }
+    client->state = LINK_SECURING;
+    mps_client_securing(client);
+}
+
 void mps_client_connecting(struct pubsub *client, short revents)
 {
     int error = revents == 0 ? ETIMEDOUT : mps_link_connected(client->fd);
     if (error == 0) {
-        greet(client);
+        client->address_until_ms = client->attempt_until_ms;
+        if (client->url.tls) secure(client);
+        else greet(client);
         return;
     }
     close(client->fd);

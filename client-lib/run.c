@@ -27,7 +27,7 @@ static bool wants_write(const struct pubsub *client)
     const void *control;
     if (client->state != LINK_UP && client->state != LINK_GREETING) return false;
     if (client->tx_broken) return false;
-    return pubsub_core_output(&client->core, &control) > 0 ||
+    return mps_secure_owes(&client->secure) || pubsub_core_output(&client->core, &control) > 0 ||
            (client->state == LINK_UP && mps_outbox_writable(&client->outbox) > 0);
 }
 
@@ -60,38 +60,57 @@ static void account(struct pubsub *client, const struct pieces *pieces, size_t l
     if (len > rest + control) mps_outbox_written(&client->outbox, len - rest - control);
 }
 
+static void write_failed(struct pubsub *client, int error)
+{
+    client->tx_broken = true;
+    client->tx_error = error;
+}
+
 void mps_client_write(struct pubsub *client)
 {
+    bool secure = mps_secure_is_open(&client->secure);
     while (wants_write(client)) {
         struct pieces pieces;
-        int error;
+        int error = 0;
         gather(client, &pieces);
         size_t total = pieces.iov[0].iov_len + pieces.iov[1].iov_len + pieces.iov[2].iov_len;
-        ssize_t n = mps_link_write(client->fd, pieces.iov, 3, &error);
+        ssize_t n = secure ? mps_secure_write(&client->secure, pieces.iov, 3)
+                           : mps_link_write(client->fd, pieces.iov, 3, &error);
         if (n == MPS_LINK_ERROR) {
-            client->tx_broken = true;
-            client->tx_error = error;
+            write_failed(client, error);
             break;
         }
         if (n == MPS_LINK_AGAIN) break;
         client->last_tx_ms = mps_now_ms();
         account(client, &pieces, (size_t)n);
-        if ((size_t)n < total) break;
+        if (client->secure.ending) break; /* nothing follows but the end, which is said in its turn */
+        if (!secure && (size_t)n < total) break;
     }
     client->write_at = mps_outbox_writable(&client->outbox) + MPS_GATHER_BYTES;
 }
 
+bool mps_client_written(const struct pubsub *client)
+{
+    return mps_outbox_all_written(&client->outbox) && !mps_secure_owes(&client->secure);
+}
+
 bool mps_client_drained(const struct pubsub *client)
 {
-    return mps_outbox_all_written(&client->outbox) && mps_outbox_unacked(&client->outbox) == 0;
+    return mps_client_written(client) && mps_outbox_unacked(&client->outbox) == 0;
 }
 
 /* Closes our end of the stream once everything has left. */
 static void shut_if_due(struct pubsub *client)
 {
     const void *control;
-    if (!client->shutting || client->shut || client->state != LINK_UP || client->closing) return;
-    if (!mps_client_drained(client) || pubsub_core_output(&client->core, &control) > 0) return;
+    if (!client->shutting || client->shut || client->state != LINK_UP || client->closing || client->tx_broken) return;
+    if (!client->secure.ending && (!mps_client_drained(client) || pubsub_core_output(&client->core, &control) > 0))
+        return;
+    if (mps_secure_is_open(&client->secure)) {
+        int result = mps_secure_end(&client->secure);
+        if (result == MPS_LINK_ERROR) write_failed(client, 0);
+        if (result != 0) return;
+    }
     shutdown(client->fd, SHUT_WR);
     client->shut = true;
 }
@@ -120,17 +139,20 @@ static bool grow_input(struct pubsub *client)
 static void read_ended(struct pubsub *client, int error)
 {
     char why[MPS_ERROR_MAX];
-    if (client->shut && error == 0) {
+    if (client->shut && error == 0 && client->secure.error == NULL) {
         mps_client_end(client, PUBSUB_ECLOSED, "the broker has sent everything and closed the connection");
         return;
     }
     if (error == 0 && client->tx_broken) error = client->tx_error;
-    if (error == 0 || error == EPIPE) snprintf(why, sizeof why, "the broker closed the connection");
+    if (client->secure.error != NULL) snprintf(why, sizeof why, "the connection broke: %s", client->secure.error);
+    else if (error == 0 || error == EPIPE) snprintf(why, sizeof why, "the broker closed the connection");
     else snprintf(why, sizeof why, "the connection broke: %s", strerror(error));
     bool up = client->state == LINK_UP;
     if (!up && !client->was_up) {
         char text[2 * MPS_ERROR_MAX];
-        snprintf(text, sizeof text, "cannot connect to %s: %s without an answer", client->url_text, why);
+        snprintf(text, sizeof text, "cannot connect to %s: %s%s", client->url_text,
+                 client->secure.error != NULL ? client->secure.error : why,
+                 client->secure.error != NULL ? "" : " without an answer");
         mps_client_lost(client, PUBSUB_ECONNECT, text);
         return;
     }
@@ -139,6 +161,7 @@ static void read_ended(struct pubsub *client, int error)
 
 static void read_input(struct pubsub *client)
 {
+    bool secure = mps_secure_is_open(&client->secure);
     for (int i = 0; i < READS_MAX && client->fd >= 0; i++) {
         void *at;
         size_t room = pubsub_core_input(&client->core, &at);
@@ -148,7 +171,7 @@ static void read_input(struct pubsub *client)
         }
         if (room == 0) continue;
         int error = 0;
-        ssize_t n = mps_link_read(client->fd, at, room, &error);
+        ssize_t n = secure ? mps_secure_read(&client->secure, at, room) : mps_link_read(client->fd, at, room, &error);
         if (n == MPS_LINK_AGAIN) break;
         if (n <= 0) {
             read_ended(client, error);
@@ -159,6 +182,7 @@ static void read_input(struct pubsub *client)
         pubsub_core_received(&client->core, (size_t)n);
         mps_client_events(client);
         if (client->rx_blocked || client->held) break;
+        if ((size_t)n < room && secure) continue; /* it was one record: there is more until it says there is not */
         if ((size_t)n < room) break;
         if (client->fd >= 0 && client->rx_cap < RX_USUAL_BYTES) (void)grow_input(client);
     }
@@ -173,6 +197,7 @@ static uint64_t link_timer(const struct pubsub *client)
     switch (client->state) {
     case LINK_DOWN: return client->retry_at_ms;
     case LINK_CONNECTING:
+    case LINK_SECURING:
     case LINK_GREETING: return client->address_until_ms;
     case LINK_UP: break;
     }
@@ -194,9 +219,10 @@ static void timer_due(struct pubsub *client, uint64_t now)
     switch (client->state) {
     case LINK_DOWN: mps_client_connect(client); break;
     case LINK_CONNECTING: mps_client_connecting(client, 0); break;
+    case LINK_SECURING:
     case LINK_GREETING:
-        snprintf(why, sizeof why, "cannot connect to %s: no answer within %u ms", client->url_text,
-                 (unsigned)client->options.connect_ms);
+        snprintf(why, sizeof why, "cannot connect to %s: no answer%s within %u ms", client->url_text,
+                 client->state == LINK_SECURING ? " to the TLS handshake" : "", (unsigned)client->options.connect_ms);
         mps_client_lost(client, PUBSUB_ECONNECT, why);
         break;
     case LINK_UP:
@@ -226,6 +252,9 @@ short pubsub_poll_events(const pubsub *client)
 {
     if (client->fd < 0) return 0;
     if (client->state == LINK_CONNECTING) return POLLOUT;
+    if (client->state == LINK_SECURING) return mps_secure_events(&client->secure, true, false);
+    if (mps_secure_is_open(&client->secure))
+        return mps_secure_events(&client->secure, !client->rx_blocked, wants_write(client));
     int events = (client->rx_blocked ? 0 : POLLIN) | (wants_write(client) ? POLLOUT : 0);
     return (short)events;
 }
@@ -235,9 +264,29 @@ int pubsub_fd(const pubsub *client)
     return client->fd;
 }
 
+/* There may be input that the descriptor does not show. */
+static bool has_unread(const struct pubsub *client)
+{
+    return client->secure.unread && !client->rx_blocked;
+}
+
 int pubsub_poll_timeout_ms(const pubsub *client)
 {
-    return client->ended != 0 || client->held ? 0 : mps_remaining_ms(next_timer(client), mps_now_ms());
+    return client->ended != 0 || client->held || has_unread(client)
+               ? 0
+               : mps_remaining_ms(next_timer(client), mps_now_ms());
+}
+
+/* The connection is up, or nearly: writes and reads as far as it is ready. TLS may have to do either for the other. */
+static void move_bytes(struct pubsub *client, short revents)
+{
+    bool secure = mps_secure_is_open(&client->secure);
+    if (revents & (secure ? ~0 : POLLOUT)) mps_client_write(client);
+    if (client->rx_blocked) mps_client_events(client);
+    if (client->rx_blocked && client->tx_broken) read_ended(client, client->tx_error);
+    bool readable = secure ? revents != 0 || has_unread(client) : (revents & ~POLLOUT) != 0;
+    if (!client->rx_blocked && client->fd >= 0 && (client->tx_broken || readable)) read_input(client);
+    mps_client_push(client); /* what the callbacks queued */
 }
 
 int mps_client_step(struct pubsub *client, int timeout_ms)
@@ -259,13 +308,10 @@ int mps_client_step(struct pubsub *client, int timeout_ms)
     if (ready < 0) return errno == EINTR ? PUBSUB_EINTR : PUBSUB_OK;
     if (client->state == LINK_CONNECTING) {
         if (ready > 0) mps_client_connecting(client, pfd.revents);
+    } else if (client->state == LINK_SECURING) {
+        if (ready > 0) mps_client_securing(client);
     } else if (client->fd >= 0) {
-        if (pfd.revents & POLLOUT) mps_client_write(client);
-        if (client->rx_blocked) mps_client_events(client);
-        if (client->rx_blocked && client->tx_broken) read_ended(client, client->tx_error);
-        if (!client->rx_blocked && client->fd >= 0 && (client->tx_broken || (pfd.revents & ~POLLOUT) != 0))
-            read_input(client);
-        mps_client_push(client); /* what the callbacks queued */
+        move_bytes(client, pfd.revents);
     }
     uint64_t now = mps_now_ms();
     if (client->ended == 0 && link_timer(client) <= now) timer_due(client, now);

@@ -41,10 +41,10 @@ static const char *parse_tcp(struct mps_url *url, const char *text)
     } else {
         colon = host_end = strrchr(text, ':');
         if (colon != NULL && memchr(text, ':', (size_t)(colon - text)) != NULL)
-            return "an IPv6 address must stand in brackets, as in tcp://[::1]:7717";
+            return "an IPv6 address must stand in brackets, as in [::1]:7717";
     }
-    if (colon == NULL || *colon != ':') return "the port is missing, as in tcp://host:7717";
-    if (host == host_end) return "the host is missing, as in tcp://host:7717";
+    if (colon == NULL || *colon != ':') return "the port is missing, as in host:7717";
+    if (host == host_end) return "the host is missing, as in host:7717";
     if (!copy(url->host, sizeof url->host, host, (size_t)(host_end - host))) return "the host is longer than 255 bytes";
     long port = number(colon + 1, 65535);
     if (port < 1) return "the port is not a number from 1 to 65535";
@@ -64,7 +64,8 @@ static const char *parse_unix(struct mps_url *url, const char *path)
 const char *mps_url_parse(struct mps_url *url, const char *text)
 {
     memset(url, 0, sizeof *url);
-    if (strncmp(text, "tcp://", 6) == 0) return parse_tcp(url, text + 6);
+    url->tls = strncmp(text, "tls://", 6) == 0;
+    if (url->tls || strncmp(text, "tcp://", 6) == 0) return parse_tcp(url, text + 6);
     if (strncmp(text, "unix:", 5) == 0) return parse_unix(url, text + 5);
     if (strncmp(text, "fd:", 3) == 0) {
         long fd = number(text + 3, 1000000);
@@ -72,7 +73,7 @@ const char *mps_url_parse(struct mps_url *url, const char *text)
         url->fd = (int)fd;
         return fd < 0 ? "the descriptor is not a number" : NULL;
     }
-    return "it is none of unix:/path, tcp://host:port, fd:N";
+    return "it is none of unix:/path, tcp://host:port, tls://host:port, fd:N";
 }
 
 static bool is_socket(const char *path)

@@ -2,6 +2,7 @@
 #ifndef PUBSUB_URL_H
 #define PUBSUB_URL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 enum mps_url_kind { MPS_URL_UNIX, MPS_URL_TCP, MPS_URL_FD };
@@ -13,6 +14,7 @@ struct mps_url {
     char path[108];   /* MPS_URL_UNIX */
     char host[256];   /* MPS_URL_TCP: name or address, without brackets */
     char port[6];     /* MPS_URL_TCP: 1..65535 */
+    bool tls;         /* MPS_URL_TCP: what goes over it is encrypted */
     int fd;           /* MPS_URL_FD */
 };
 

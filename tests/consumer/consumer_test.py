@@ -36,6 +36,14 @@ def check(program, broker, libraries):
     print(f"{program.name}: {printed}", end="")
 
 
+def check_tls(program, broker, libraries):
+    url = broker.tcp.replace("tcp:", "tls:")
+    printed = run(program, url, LD_LIBRARY_PATH=str(libraries))
+    if printed != f"-6 cannot connect to {url}: the peer does not speak TLS there\n":
+        sys.exit(f"{program} printed: {printed}")
+    print(f"{program.name}: {printed}", end="")
+
+
 def main(build, flags):
     with tempfile.TemporaryDirectory(prefix="pubsub-test-") as scratch, brokers.Broker() as broker:
         scratch = pathlib.Path(scratch)
@@ -45,25 +53,30 @@ def main(build, flags):
         libraries = installed_under(prefix, "lib/**/libpubsub.so").parent
         installed_under(prefix, "lib/**/libpubsub.a")
         installed_under(prefix, "lib/**/libpubsub.so.*")
+        for file in "lib/**/libpubsub_tls.a", "lib/**/libpubsub_tls.so.*", "include/pubsub/tls_openssl.h":
+            installed_under(prefix, file)
         for program in "pubsubd", "pubsub":
             print(run(installed_under(prefix, f"bin/{program}"), "--version", LD_LIBRARY_PATH=str(libraries)), end="")
 
         project = scratch / "project"
         project.mkdir()
         shutil.copy(HERE / "main.c", project)
+        shutil.copy(HERE / "tls.c", project)
         shutil.copy(HERE / "project.cmake", project / "CMakeLists.txt")
         run("cmake", "-G", "Ninja", "-S", project, "-B", project / "build", f"-DCMAKE_PREFIX_PATH={prefix}",
             f"-DCMAKE_C_FLAGS={flags}")
         run("cmake", "--build", project / "build")
         check(project / "build" / "consumer", broker, libraries)
+        check_tls(project / "build" / "consumer_tls", broker, libraries)
 
-        for name, static in ("shared", []), ("static", ["--static"]):
-            asked = run("pkg-config", "--cflags", "--libs", *static, "pubsub", PKG_CONFIG_PATH=str(pc.parent)).split()
-            if static:  # takes the archive although the shared library is there as well
-                asked = ["-l:libpubsub.a" if part == "-lpubsub" else part for part in asked]
-            program = scratch / f"consumer-{name}"
-            run("cc", *flags.split(), "-o", program, HERE / "main.c", *asked)
-            check(program, broker, libraries)
+        for package, source, check_program in ("pubsub", "main.c", check), ("pubsub-tls", "tls.c", check_tls):
+            for name, static in ("shared", []), ("static", ["--static"]):
+                asked = run("pkg-config", "--cflags", "--libs", *static, package, PKG_CONFIG_PATH=str(pc.parent)).split()
+                if static:  # takes the archives although the shared libraries are there as well
+                    asked = [f"-l:lib{part[2:]}.a" if part.startswith("-lpubsub") else part for part in asked]
+                program = scratch / f"{package}-{name}"
+                run("cc", *flags.split(), "-o", program, HERE / source, *asked)
+                check_program(program, broker, libraries)
 
 
 if __name__ == "__main__":

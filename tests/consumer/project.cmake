@@ -4,3 +4,7 @@ project(consumer LANGUAGES C)
 find_package(pubsub 0.1 REQUIRED)
 add_executable(consumer main.c)
 target_link_libraries(consumer PRIVATE pubsub::pubsub)
+
+find_package(pubsub 0.1 REQUIRED COMPONENTS tls)
+add_executable(consumer_tls tls.c)
+target_link_libraries(consumer_tls PRIVATE pubsub::tls)

@@ -24,6 +24,12 @@ static void good_urls(void **state)
     assert_int_equal(url.kind, MPS_URL_TCP);
     assert_string_equal(url.host, "localhost");
     assert_string_equal(url.port, "7717");
+    assert_false(url.tls);
+    assert_null(mps_url_parse(&url, "tls://broker.example:7718"));
+    assert_int_equal(url.kind, MPS_URL_TCP);
+    assert_true(url.tls);
+    assert_string_equal(url.host, "broker.example");
+    assert_string_equal(url.port, "7718");
     assert_null(mps_url_parse(&url, "tcp://[::1]:1"));
     assert_string_equal(url.host, "::1");
     assert_string_equal(url.port, "1");
@@ -61,6 +67,9 @@ static void bad_urls(void **state)
         "tcp://[::1:7717",
         "tcp://[::1]7717",
         "tcp://[]:7717",
+        "tls://localhost",
+        "tls://:7718",
+        "tls:localhost:7718",
         "unix:",
         "fd:",
         "fd:-1",

@@ -28,7 +28,7 @@ extern "C" {
 #endif
 
 #define PUBSUB_TOPIC_MAX 255              /* bytes of a topic or pattern */
-#define PUBSUB_DEFAULT_TCP "tcp://127.0.0.1:7717"
+#define PUBSUB_DEFAULT_TCP "tcp://127.0.0.1:7717" /* with TLS a broker is usually at port 7718 */
 
 enum pubsub_error {
     PUBSUB_OK = 0,
@@ -99,6 +99,7 @@ enum pubsub_state {
 };
 
 typedef struct pubsub pubsub;
+struct pubsub_tls; /* pubsub/tls.h */
 
 /* Everything that the broker says of one message. All pointers are borrowed until the callback returns. */
 struct pubsub_message {
@@ -169,7 +170,7 @@ struct pubsub_proof {
     size_t token_len;
     const char *user;          /* UTF-8; NULL: none */
     const char *password;      /* UTF-8, of user */
-    bool certificate;          /* the certificate that the client has for TLS */
+    bool certificate;          /* the certificate that the client has for TLS must be that of a user. Without: it may be */
     bool in_clear;             /* token and password may travel to another machine without TLS. Without: EINVAL */
 };
 
@@ -187,7 +188,8 @@ struct pubsub_stat { uint32_t sid; uint64_t matched, sent, lost, queued, queued_
 
 /* All zero is a valid set of options, here and in what follows: everything by default. Strings are copied. */
 struct pubsub_options {
-    const char *url;           /* unix:/path | tcp://host:port | fd:N (a connected stream socket, which then belongs to
+    const char *url;           /* unix:/path | tcp://host:port | tls://host:port (needs .tls; nothing is ever sent there
+                                  in clear, whatever fails) | fd:N (a connected stream socket, which then belongs to
                                   the client: closed with it, or when opening fails after HELLO; no reconnect).
                                   NULL: $PUBSUB_URL, else the default Unix socket if it is there, else
                                   PUBSUB_DEFAULT_TCP */
@@ -210,6 +212,7 @@ struct pubsub_options {
     enum pubsub_outbox_policy outbox_policy;
     struct pubsub_will will;   /* copied */
     struct pubsub_proof proof; /* who the client is; copied */
+    const struct pubsub_tls *tls; /* what speaks TLS; borrowed as long as the client lives. NULL: tls:// is EINVAL */
 
     /* text: why, for a person */
     void (*on_state)(pubsub *client, enum pubsub_state state, const char *text, void *user);
@@ -291,7 +294,8 @@ struct pubsub_request_options {
 /* Opens a client and connects. Waits until the broker's WELCOME is there (with retry_first: returns at once and
  * connects in the background).
  *   options  borrowed during the call; NULL: all defaults.
- * Returns 0 and sets *client; or PUBSUB_EINVAL bad URL or option; ECONNECT nobody listens or no answer in connect_ms;
+ * Returns 0 and sets *client; or PUBSUB_EINVAL bad URL or option; ECONNECT nobody listens, no answer in connect_ms, or
+ * no TLS with a broker that can be trusted (text says why not);
  * EREFUSED the broker said BYE; EAUTH it does not believe who the client says it is; EPROTO the peer isn't a broker; EINTR a signal came; ENOMEM. on_state
  * (CONNECTED) runs before it returns. Looking up a host's name may block longer than connect_ms. On failure *client is
  * untouched and, if text_cap > 0, text holds one NUL-terminated sentence. */

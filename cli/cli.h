@@ -13,7 +13,7 @@
     EXIT(1, ERROR, "another error")                                                  \
     EXIT(2, USAGE, "wrong usage")                                                    \
     EXIT(3, CONNECT, "cannot connect")                                               \
-    EXIT(4, AUTH, "not authorised")                                                  \
+    EXIT(4, AUTH, "not authorised, or not believed who this is")                     \
     EXIT(5, REFUSED, "refused (too large, quota, bad topic, option or filter)")      \
     EXIT(6, NOBODY, "nobody answers, or fewer subscriptions matched than --require") \
     EXIT(7, LOST, "connection lost and not resumed")                                 \

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cli.h"
+#include "credentials.h"
 #include "signals.h"
 #include "wire.h"
 
@@ -19,11 +20,65 @@ static bool set_id(void *into, const char *value)
     return true;
 }
 
+static bool set_user(void *into, const char *value)
+{
+    ((struct connection_options *)into)->user = value;
+    return true;
+}
+
+static bool set_password_file(void *into, const char *value)
+{
+    ((struct connection_options *)into)->password_file = value;
+    return true;
+}
+
+static bool set_token_file(void *into, const char *value)
+{
+    ((struct connection_options *)into)->token_file = value;
+    return true;
+}
+
+static bool set_ca(void *into, const char *value)
+{
+    ((struct connection_options *)into)->ca = value;
+    return true;
+}
+
+static bool set_certificate(void *into, const char *value)
+{
+    ((struct connection_options *)into)->certificate = value;
+    return true;
+}
+
+static bool set_certificate_key(void *into, const char *value)
+{
+    ((struct connection_options *)into)->certificate_key = value;
+    return true;
+}
+
+static bool set_auth_in_clear(void *into, const char *value)
+{
+    (void)value;
+    return ((struct connection_options *)into)->auth_in_clear = true;
+}
+
 const struct option_row connection_option_rows[] = {
     {'s', NULL, "URL", set_url,
-     "the broker: unix:/path or tcp://host:port; default $PUBSUB_URL,\n"
-     "else the default Unix socket if it is there, else\n" PUBSUB_DEFAULT_TCP},
+     "the broker: unix:/path, tcp://host:port or, with TLS,\n"
+     "tls://host:port (usually 7718); default $PUBSUB_URL, else the\n"
+     "default Unix socket if it is there, else " PUBSUB_DEFAULT_TCP},
     {0, "id", "ID", set_id, "name of this client; default: the broker gives one"},
+    {0, "user", "NAME", set_user, "who this is, with the password of --password-file or $PUBSUB_PASSWORD"},
+    {0, "password-file", "FILE", set_password_file, "a file with the user's password, which nobody else may read"},
+    {0, "token-file", "FILE", set_token_file,
+     "a file with a token that says who this is, which nobody else may\n"
+     "read; default $PUBSUB_TOKEN, if there is no --user"},
+    {0, "ca", "FILE", set_ca,
+     "with TLS: the certificates to trust, in a file (which may hold\n"
+     "revocation lists too) or a directory; default: the system's"},
+    {0, "cert", "FILE", set_certificate, "with TLS: our certificate, if the broker asks for one"},
+    {0, "cert-key", "FILE", set_certificate_key, "its key, which nobody else may read; default: in the same file"},
+    {0, "auth-in-clear", NULL, set_auth_in_clear, "let password or token go to another machine without TLS"},
     {0, NULL, NULL, NULL, NULL},
 };
 
@@ -50,6 +105,8 @@ int link_open(struct link *link, const struct connection_options *connection, st
     char text[512] = "";
     options->url = connection->url;
     options->client_id = connection->client_id;
+    int result = credentials_fill(connection, options);
+    if (result != CLI_EXIT_DONE) return result;
     options->on_state = say_state;
     options->user = link;
     int error = pubsub_open(&link->client, options, text, sizeof text);

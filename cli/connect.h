@@ -10,6 +10,10 @@
 struct connection_options {
     const char *url;       /* NULL: as the library chooses */
     const char *client_id; /* NULL: the broker gives one */
+    const char *user;      /* NULL: none, like all that follow */
+    const char *password_file, *token_file;
+    const char *ca, *certificate, *certificate_key; /* paths, for TLS */
+    bool auth_in_clear;    /* password and token may travel to another machine without TLS */
 };
 extern const struct option_row connection_option_rows[];
 

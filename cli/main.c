@@ -5,6 +5,7 @@
 
 #include "cli.h"
 #include "connect.h"
+#include "credentials.h"
 #include "nearest.h"
 #include "options.h"
 
@@ -76,6 +77,7 @@ int main(int argc, char **argv)
             - 1,
     };
     start_ns();
+    if (!credentials_take_environment()) return CLI_EXIT_USAGE;
     char summary[1024] = "Publishes messages to a broker and receives them. Commands, each with --help of its own:\n";
     list_commands(summary + strlen(summary), sizeof summary - strlen(summary));
     struct global_options options = {0};
@@ -107,5 +109,7 @@ int main(int argc, char **argv)
     char **rest = argv + 1;
     const struct command *command = find_command(rest[0]);
     if (!command) return unknown_command(rest[0]);
-    return end_output(command->run(arguments - 1, rest + 1, &options.connection));
+    int result = command->run(arguments - 1, rest + 1, &options.connection);
+    credentials_free();
+    return end_output(result);
 }

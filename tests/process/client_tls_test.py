@@ -14,6 +14,7 @@ from certificates import Authority, self_signed
 from programs import PUBSUB, CliTest, Program, Subscriber, eventually, fresh_topic, run_without_broker, scaled
 from tls_peer import TlsPeer, context_for
 
+EXAMPLES = os.environ.get("PUBSUB_EXAMPLES", ".")
 CANNOT_CONNECT = 3
 
 
@@ -268,6 +269,71 @@ class Connections(TlsTest):
         self.assertTrue(eventually(lambda: self.run_cli("req", topic, "hello").code == 0), responder.stderr())
         done = self.run_tls(peer.url, "req", topic, "hello")
         self.assertEqual((done.stdout, done.stderr, done.code), (b"hello\n", "", 0))
+
+
+class Examples(TlsTest):
+    """The library's example programs for TLS."""
+
+    def start(self, name, *arguments, **environment):
+        program = Program([os.path.join(EXAMPLES, f"example_{name}"), *arguments], stdin=subprocess.PIPE,
+                          env={**os.environ, **environment})
+        self.addCleanup(program.stop)
+        return program
+
+    def ended(self, program):
+        return program.wait(), program.stderr()
+
+    def test_openssl(self):
+        topic, peer, other = fresh_topic(), self.peer(), self.peer(self_signed(self.dir, "openssl-example"))
+        subscriber = self.subscriber(topic, "-n", "2", ready=topic)
+        self.assertEqual(self.ended(self.start("tls", peer.url, topic, "hello", self.authority.path)), (0, ""))
+        self.assertEqual((subscriber.wait(), subscriber.lines()), (0, b'{"$bin":"aGVsbG8="}\n'))
+        self.assertEqual(self.ended(self.start("tls", other.url, topic, "hello", self.authority.path)), (
+            3, f"tls: cannot connect to {other.url}: its certificate is self-signed and not among those that are "
+               "trusted\n"))
+        code, said = self.ended(self.start("tls", peer.url, topic, "x", self.authority.path, PUBSUB_TOKEN="secret"))
+        self.assertEqual(code, 3)
+        self.assertIn("the broker closed the connection: ", said)  # it knows no tokens
+
+    def test_mbedtls(self):
+        topic, peer = fresh_topic(), self.peer()
+        for url in peer.url, f"tls://127.0.0.1:{peer.port}":
+            chat = self.start("tls_mbedtls", url, self.authority.path, topic)
+            self.assertTrue(eventually(lambda: b"(subscribed)\n" in chat.stdout() or chat.process.poll() is not None))
+            long = b"x" * 40000
+            self.assertEqual(self.run_cli("pub", topic, "--bin", stdin=b"hello").code, 0)
+            chat.process.stdin.write(long + b"\n")
+            chat.process.stdin.close()
+            self.assertEqual(self.ended(chat), (0, ""))
+            lines = chat.stdout().splitlines()
+            self.assertEqual(lines[:2], [b"(subscribed)", b"hello"])
+            self.assertEqual(b"".join(lines[2:]), long)
+        self.assertEqual([each[:2] for each in peer.established], [("TLSv1.2", "mps/1")] * 2)
+        self.assertTrue(eventually(lambda: peer.endings == ["told", "told"]), (peer.endings, peer.failures))
+
+    def test_mbedtls_believes_nobody_else(self):
+        port = self.broker.tcp.rpartition(":")[2]
+        wrong = [(self.peer(self.authority.issue("old", begins_days=-9, ends_days=-2)).url, "its certificate has expired"),
+                 (self.peer(self.authority.issue("soon", begins_days=2)).url, "its certificate is not valid yet"),
+                 (self.peer(self_signed(self.dir, "mbedtls-example")).url, "its certificate is not trusted"),
+                 (self.peer(self.authority.issue("strange", "DNS:a.example")).url, "its certificate is for another name"),
+                 (f"tls://127.0.0.1:{self.peer(self.authority.issue('names', 'DNS:127.0.0.1')).port}",
+                  "its certificate is for another name"),
+                 (self.peer(context=context_for(self.good, versions=(ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1))).url,
+                  "the broker does not speak TLS 1.2"),
+                 (f"tls://localhost:{port}", "the peer does not speak TLS there")]
+        for url, words in wrong:
+            self.assertEqual(self.ended(self.start("tls_mbedtls", url, self.authority.path, "topic")), (
+                3, f"tls_mbedtls: cannot connect to {url}: {words}\n"))
+
+    def test_mbedtls_when_the_stream_is_cut(self):
+        topic, peer = fresh_topic(), self.peer()
+        chat = self.start("tls_mbedtls", peer.url, self.authority.path, topic)
+        self.assertTrue(eventually(lambda: b"(subscribed)\n" in chat.stdout()))
+        peer.cut()
+        self.assertTrue(eventually(lambda: chat.stdout() == b"(subscribed)\n" * 2), chat.stderr())
+        self.assertEqual(self.run_cli("pub", topic, "--bin", stdin=b"back").code, 0)
+        self.assertTrue(eventually(lambda: chat.stdout().endswith(b"back\n")))
 
 
 if __name__ == "__main__":

@@ -97,6 +97,8 @@ static const char *words_for(int reason, bool greeting)
     case SSL_R_UNSUPPORTED_PROTOCOL:
     case SSL_R_WRONG_SSL_VERSION:
     case SSL_R_TLSV1_ALERT_PROTOCOL_VERSION: return "the broker speaks neither TLS 1.2 nor 1.3";
+    case SSL_R_BAD_EXTENSION:
+        return "the peer's answer is not allowed: it may have chosen another protocol than " PUBSUB_TLS_ALPN " (ALPN)";
     case SSL_R_TLSV1_ALERT_NO_APPLICATION_PROTOCOL: return "the peer does not serve " PUBSUB_TLS_ALPN " (ALPN)";
     case SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED: return "the broker asks for a certificate of the client's";
     case SSL_R_TLSV1_ALERT_UNKNOWN_CA: return "the broker does not trust who issued the client's certificate";
@@ -172,14 +174,15 @@ static void *session_open(void *context, int fd, const char *host, char *text, s
     return NULL;
 }
 
-/* A broker that chooses no protocol may be one behind something that ends TLS for it. */
+/* A broker that chooses no protocol may be one behind something that ends TLS for it. OpenSSL before 3.0.15 lets a peer
+ * choose what was not offered. */
 static int check_alpn(struct mps_tls_session *session)
 {
     const unsigned char *name;
     unsigned len;
     SSL_get0_alpn_selected(session->ssl, &name, &len);
     if (len == 0 || (len == strlen(PUBSUB_TLS_ALPN) && memcmp(name, PUBSUB_TLS_ALPN, len) == 0)) return 0;
-    say(session, "the peer chose another protocol than " PUBSUB_TLS_ALPN " (ALPN)");
+    say(session, "the peer has chosen another protocol than " PUBSUB_TLS_ALPN " (ALPN)");
     return PUBSUB_TLS_FAILED;
 }
 

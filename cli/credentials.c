@@ -120,13 +120,23 @@ static const char *contradiction(const struct connection_options *connection)
     return NULL;
 }
 
-static int fill_proof(const struct connection_options *connection, struct pubsub_proof *proof)
+/* Once: a command may have many connections, and a file may be a pipe. */
+static int read_secrets(const struct connection_options *connection)
 {
+    static bool done;
     int result = CLI_EXIT_DONE;
+    if (done) return result;
     if (connection->password_file)
         result = credentials_read_file("password", connection->password_file, secrets.password, &secrets.password_len);
     if (connection->token_file && result == CLI_EXIT_DONE)
         result = credentials_read_file("token", connection->token_file, secrets.token, &secrets.token_len);
+    done = result == CLI_EXIT_DONE;
+    return result;
+}
+
+static int fill_proof(const struct connection_options *connection, struct pubsub_proof *proof)
+{
+    int result = read_secrets(connection);
     proof->in_clear = connection->auth_in_clear;
     if (connection->user) {
         proof->user = connection->user;

@@ -2,6 +2,7 @@
 
 #include <poll.h>
 #include <pubsub/pubsub.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "link.h"
@@ -15,7 +16,7 @@ int mps_secure_open(struct mps_secure *secure, const struct pubsub_tls *tls, int
     *secure = (struct mps_secure){.read_events = POLLIN, .write_events = POLLOUT};
     secure->staged = mps_secret_alloc(STAGED_BYTES);
     if (secure->staged == NULL) {
-        strncpy(text, "out of memory", text_cap);
+        snprintf(text, text_cap, "out of memory");
         return PUBSUB_ENOMEM;
     }
     secure->session = tls->open(tls->context, fd, host, text, text_cap);

@@ -10,7 +10,7 @@ import time
 import unittest
 
 import brokers
-from certificates import Authority, self_signed
+from issuer import Authority, self_signed
 from programs import PUBSUB, CliTest, Program, Subscriber, eventually, fresh_topic, run_without_broker, scaled
 from tls_peer import TlsPeer, context_for
 

@@ -13,6 +13,7 @@ BACKLOG_BYTES = 4 * CHUNK  # what waits for one side before the other is not rea
 def context_for(certificate, client_ca=None, versions=None, alpn=("mps/1",)):
     """A server's. versions: the lowest and the highest; client_ca: the client needs a certificate of it."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF  # with it, a stream that is cut off looks as one that has ended
     if versions:
         context.set_ciphers("DEFAULT:@SECLEVEL=0")  # for versions that are too old for the system's level
         with warnings.catch_warnings():

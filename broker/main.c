@@ -11,7 +11,7 @@
 
 #include "log.h"
 #include "net/net.h"
-#include "options.h"
+#include "reload.h"
 #include "sqlite_store.h"
 
 #define DEFAULT_TCP "tcp://127.0.0.1:7717"
@@ -80,10 +80,10 @@ static void raise_descriptor_limit(void)
     setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-/* One arena for all threads: what the store's threads read is freed by the loop's, and arenas of their own would give it
- * back to the system and fetch it again (replay to one reader: a third of the time). And large pieces are used again at
- * once, instead of going to the system and coming back empty: new pages for each cost more than to fill them (1 MiB through
- * the broker: 1.5 ms of CPU, of which 0.9). server_trim_soon() gives back what is not needed any more. */
+/* One arena for all threads: what the store's threads read is freed by the loop's, and arenas of their own would give
+ * it back to the system and fetch it again (replay to one reader: a third of the time). And large pieces are used again
+ * at once, instead of going to the system and coming back empty: new pages for each cost more than to fill them (1 MiB
+ * through the broker: 1.5 ms of CPU, of which 0.9). server_trim_soon() gives back what is not needed any more. */
 static void tune_allocator(void)
 {
     mallopt(M_ARENA_MAX, 1);
@@ -100,9 +100,10 @@ static void say_ready(const struct server *server, int ready_fd)
     if (ready_fd != STDERR_FILENO) close(ready_fd);
 }
 
-static int serve(const struct options *options)
+static int serve(struct options *options)
 {
     char text[600];
+    static struct reload reload;
     static struct server *server; /* static: whatever is open when a listener fails stays referenced until the exit */
     server = server_new(&options->config.limits);
     int failed = open_store(server, options, text, sizeof text);
@@ -113,6 +114,7 @@ static int serve(const struct options *options)
         server_close_store(server);
         return 1;
     }
+    reload_watch(&reload, server, options);
     say_ready(server, options->ready_fd);
     int code = server_run(server);
     if (code == 0) server_free(server);

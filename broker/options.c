@@ -39,6 +39,8 @@ static const char help[] =
     "  -V, --version       show the version\n"
     "\n"
     "Sockets handed over by systemd (LISTEN_FDS) are served, too, instead of the default.\n"
+    "SIGHUP loads the configuration again; a line on stderr says what holds from then on, what\n"
+    "needs a restart, or what is wrong, and then everything stays as it was.\n"
     "SIGTERM and SIGINT stop it: clients are told, what they have in their queues is written,\n"
     "and what was published to streams is stored.\n"
     "\n"
@@ -50,16 +52,6 @@ static int wrong(const char *text)
     fprintf(stderr, "pubsubd: %s\n", text);
     return 2;
 }
-
-/* Options that are only acted upon when all have been read. */
-struct later {
-    const char *urls[LISTEN_MAX]; /* of --listen */
-    int urls_count;
-    const char *durables[STREAMS_MAX]; /* of --durable */
-    int durables_count;
-    const char *file, *data; /* of --config and --data, or NULL */
-    bool check, print;
-};
 
 static int add_listen(struct later *later, const char *url)
 {
@@ -95,37 +87,46 @@ static int set_ready_fd(struct options *options, const char *digits)
 }
 
 /* What is kept, and where. */
-static int configure_streams(struct options *options, const struct later *later)
+static int configure_streams(const struct options *options, struct config *config, char *text, size_t text_cap)
 {
-    char text[1000], sentence[1100];
-    struct config *config = &options->config;
-    for (int i = 0; i < later->durables_count; i++) {
-        if (config_add_durable(config, later->durables[i], text, sizeof text) == 0) continue;
-        snprintf(sentence, sizeof sentence, "--durable: %s", text);
-        return wrong(sentence);
+    char why[1000];
+    const struct later *given = &options->given;
+    for (int i = 0; i < given->durables_count; i++) {
+        if (config_add_durable(config, given->durables[i], why, sizeof why) == 0) continue;
+        snprintf(text, text_cap, "--durable: %s", why);
+        return -1;
     }
-    if (later->data != NULL && config_set_data(config, later->data, text, sizeof text) != 0) {
-        snprintf(sentence, sizeof sentence, "--data: %s", text);
-        return wrong(sentence);
+    if (given->data != NULL && config_set_data(config, given->data, why, sizeof why) != 0) {
+        snprintf(text, text_cap, "--data: %s", why);
+        return -1;
     }
     if (options->salvage && config->streams_count == 0) {
-        return wrong("--salvage is of no use without a stream, from --durable or the configuration");
+        snprintf(text, text_cap, "--salvage is of no use without a stream, from --durable or the configuration");
+        return -1;
     }
-    return -1;
+    return 0;
 }
 
-/* The configuration, and where to serve. */
-static int configure(struct options *options, const struct later *later)
+/* The configuration, and where to serve. *config has the defaults. */
+static int configure(const struct options *options, struct config *config, char *text, size_t text_cap)
 {
-    char text[1000], name[16];
-    struct config *config = &options->config;
-    if (later->file != NULL && config_load(config, later->file, text, sizeof text) != 0) return wrong(text);
-    if (later->urls_count > 0) config->listeners_count = 0;
-    for (int i = 0; i < later->urls_count; i++) {
+    char name[16];
+    const struct later *given = &options->given;
+    if (given->file != NULL && config_load(config, given->file, text, text_cap) != 0) return -1;
+    if (given->urls_count > 0) config->listeners_count = 0;
+    for (int i = 0; i < given->urls_count; i++) {
         snprintf(name, sizeof name, "%d", i + 1);
-        if (config_add_listener(config, name, later->urls[i], text, sizeof text) != 0) return wrong(text);
+        if (config_add_listener(config, name, given->urls[i], text, text_cap) != 0) return -1;
     }
-    return configure_streams(options, later);
+    return configure_streams(options, config, text, text_cap);
+}
+
+int options_load_again(const struct options *options, struct config *config, char *text, size_t text_cap)
+{
+    *config = (struct config){.limits = options->defaults};
+    if (configure(options, config, text, text_cap) == 0) return 0;
+    config_free(config);
+    return -1;
 }
 
 static int check_or_print(const struct config *config, const struct later *later)
@@ -154,20 +155,21 @@ int options_parse(struct options *options, int argc, char **argv)
         {"version", no_argument, NULL, 'V'},
         {NULL, 0, NULL, 0},
     };
-    struct later later = {0};
     *options = (struct options){.ready_fd = -1};
+    struct later *later = &options->given;
     config_defaults(&options->config);
-    char text[400];
+    options->defaults = options->config.limits;
+    char text[1200];
     int result = -1, letter;
     opterr = 0;
     while (result < 0 && (letter = getopt_long(argc, argv, ":c:l:hV", known, NULL)) != -1) {
         switch (letter) {
-        case 'c': result = set_once(&later.file, optarg, "--config is given twice"); break;
-        case 'k': later.check = true; break;
-        case 'p': later.print = true; break;
-        case 'l': result = add_listen(&later, optarg); break;
-        case 'd': result = add_durable(&later, optarg); break;
-        case 'D': result = set_once(&later.data, optarg, "--data is given twice"); break;
+        case 'c': result = set_once(&later->file, optarg, "--config is given twice"); break;
+        case 'k': later->check = true; break;
+        case 'p': later->print = true; break;
+        case 'l': result = add_listen(later, optarg); break;
+        case 'd': result = add_durable(later, optarg); break;
+        case 'D': result = set_once(&later->data, optarg, "--data is given twice"); break;
         case 's': options->salvage = true; break;
         case 'r': result = set_ready_fd(options, optarg); break;
         case 'h': fputs(help, stdout); return 0;
@@ -182,7 +184,7 @@ int options_parse(struct options *options, int argc, char **argv)
         snprintf(text, sizeof text, "unexpected argument '%s'; try --help", argv[optind]);
         return wrong(text);
     }
-    if (result < 0) result = configure(options, &later);
-    if (result < 0) result = check_or_print(&options->config, &later);
+    if (result < 0 && configure(options, &options->config, text, sizeof text) != 0) return wrong(text);
+    if (result < 0) result = check_or_print(&options->config, later);
     return result;
 }

@@ -36,6 +36,11 @@ void broker_defaults(struct broker_limits *limits)
     };
 }
 
+void broker_set_limits(struct broker *broker, const struct broker_limits *limits)
+{
+    broker->limits = *limits;
+}
+
 struct broker *broker_new(struct env *env, const struct broker_limits *limits)
 {
     struct broker *broker = sure_zeroed(sizeof *broker);

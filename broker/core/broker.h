@@ -45,6 +45,8 @@ struct broker_limits {
 struct broker *broker_new(struct env *env, const struct broker_limits *limits); /* limits NULL: defaults */
 void broker_free(struct broker *broker); /* every connection must be gone */
 void broker_defaults(struct broker_limits *limits);
+/* From now on these hold. Nothing that is over one of them now is ended or refused for it. */
+void broker_set_limits(struct broker *broker, const struct broker_limits *limits);
 
 /* Messages of these topics are kept. Texts are copied. */
 struct stream_config {

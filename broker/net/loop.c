@@ -140,6 +140,13 @@ void server_stop(struct server *server)
     uv_idle_start(&server->again, on_again); /* a turn follows, also when nobody is connected */
 }
 
+void server_lend_reserve(struct server *server, bool lend)
+{
+    if (lend && server->reserve_fd >= 0) close(server->reserve_fd);
+    if (lend) server->reserve_fd = -1;
+    else if (server->reserve_fd < 0) server->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
 struct server *server_new(const struct broker_limits *limits)
 {
     struct server *server = calloc(1, sizeof *server);

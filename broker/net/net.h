@@ -72,6 +72,8 @@ void server_free(struct server *server);
 void server_stop(struct server *server);
 void server_turn(struct server *server); /* flushes what gathered, and does what is due */
 void server_trim_soon(struct server *server); /* what was freed goes back to the system */
+/* Whether the descriptor that is kept in reserve may be used for something else meanwhile. */
+void server_lend_reserve(struct server *server, bool lend);
 void server_add_ready(struct server *server, const char *url);
 
 /* listener.c: 0, or -1 and one sentence in text */

@@ -1,0 +1,99 @@
+#include "changes.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "settings.h"
+
+/* Limits that the core asks for each time, and that nobody was told or has built upon: a smaller one closes nothing and
+ * refuses only what comes. */
+static const char *const at_once[] = {
+    "max_connections",   "queue_total_bytes", "retained_bytes", "spill_bytes",
+    "handshake_timeout", "closing_timeout",   "keepalive_max",  "session_max",
+};
+
+static bool is_at_once(const struct setting *setting)
+{
+    for (size_t i = 0; i < sizeof at_once / sizeof *at_once; i++)
+        if (strcmp(setting->section, "limits") == 0 && strcmp(setting->name, at_once[i]) == 0) return true;
+    return false;
+}
+
+void changes_add(char list[CHANGES_TEXT_MAX], const char *name)
+{
+    static const char more[] = ", ...";
+    size_t len = strlen(list);
+    if (len >= sizeof more - 1 && strcmp(list + len - (sizeof more - 1), more) == 0) return;
+    bool fits = len + 2 + strlen(name) + sizeof more <= CHANGES_TEXT_MAX;
+    if (fits) snprintf(list + len, CHANGES_TEXT_MAX - len, "%s%s", len > 0 ? ", " : "", name);
+    else snprintf(list + len, CHANGES_TEXT_MAX - len, more);
+}
+
+static void compare_settings(const struct config *running, const struct config *fresh, struct config_changes *changes)
+{
+    for (const struct setting *setting = settings; setting < settings + SETTINGS_COUNT; setting++) {
+        char before[SETTING_TEXT_MAX], now[SETTING_TEXT_MAX];
+        if (setting_is_of_stream(setting)) continue;
+        setting_write(before, running, setting);
+        setting_write(now, fresh, setting);
+        if (strcmp(before, now) != 0)
+            changes_add(is_at_once(setting) ? changes->taken : changes->waiting, setting->name);
+    }
+}
+
+static bool same_address(const struct address *a, const struct address *b)
+{
+    return a->kind == b->kind && a->fd == b->fd && strcmp(a->path, b->path) == 0 && strcmp(a->host, b->host) == 0 &&
+           strcmp(a->port, b->port) == 0;
+}
+
+static bool same_listeners(const struct config *running, const struct config *fresh)
+{
+    if (running->listeners_count != fresh->listeners_count) return false;
+    for (int i = 0; i < fresh->listeners_count; i++) {
+        const struct listener_config *a = &running->listeners[i], *b = &fresh->listeners[i];
+        if (strcmp(a->name, b->name) != 0 || !same_address(&a->address, &b->address)) return false;
+    }
+    return true;
+}
+
+static bool same_stream(const struct stream_section *a, const struct stream_section *b)
+{
+    if (strcmp(a->name, b->name) != 0 || a->terms.patterns_count != b->terms.patterns_count) return false;
+    for (size_t i = 0; i < a->terms.patterns_count; i++)
+        if (strcmp(a->patterns[i], b->patterns[i]) != 0) return false;
+    return a->terms.max_bytes == b->terms.max_bytes && a->terms.max_msgs == b->terms.max_msgs &&
+           a->terms.max_age_ms == b->terms.max_age_ms && a->terms.refuses == b->terms.refuses;
+}
+
+static bool same_streams(const struct config *running, const struct config *fresh)
+{
+    if (running->streams_count != fresh->streams_count) return false;
+    for (int i = 0; i < fresh->streams_count; i++)
+        if (!same_stream(running->streams[i], fresh->streams[i])) return false;
+    return true;
+}
+
+void config_compare(const struct config *running, const struct config *fresh, struct config_changes *changes)
+{
+    changes->taken[0] = changes->waiting[0] = '\0';
+    compare_settings(running, fresh, changes);
+    if (!same_listeners(running, fresh)) changes_add(changes->waiting, "[" LISTENER "]");
+    if (!same_streams(running, fresh)) changes_add(changes->waiting, "[" STREAM "]");
+}
+
+void config_set_back(struct config *fresh, const struct config *running)
+{
+    for (const struct setting *setting = settings; setting < settings + SETTINGS_COUNT; setting++) {
+        char value[SETTING_TEXT_MAX];
+        if (setting_is_of_stream(setting) || is_at_once(setting)) continue;
+        setting_write(value, running, setting);
+        if (setting->kind == KIND_PATH) memcpy((char *)fresh + setting->offset, value, strlen(value) + 1);
+        else setting_read(fresh, setting, value);
+    }
+}
+
+void config_adopt(struct config *running, struct config *fresh)
+{
+    running->limits = fresh->limits;
+}

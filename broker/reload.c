@@ -1,0 +1,109 @@
+#include "reload.h"
+
+#include <signal.h>
+#include <stdio.h>
+
+#include "changes.h"
+#include "log.h"
+
+/* What takes over a part of the configuration. Each is asked to prepare before any applies. */
+struct part {
+    /* May fail: then nothing has changed, text has one sentence, and nothing is to be discarded. */
+    int (*prepare)(struct server *server, const struct config *fresh, char *text, size_t text_cap);
+    void (*apply)(struct server *server);   /* can't fail */
+    void (*discard)(struct server *server); /* another part could not prepare */
+};
+
+static struct broker_limits prepared_limits;
+
+static int limits_prepare(struct server *server, const struct config *fresh, char *text, size_t text_cap)
+{
+    (void)server, (void)text, (void)text_cap;
+    prepared_limits = fresh->limits;
+    return 0;
+}
+
+static void limits_apply(struct server *server)
+{
+    broker_set_limits(server->broker, &prepared_limits);
+}
+
+static void limits_discard(struct server *server)
+{
+    (void)server;
+}
+
+static const struct part parts[] = {
+    {limits_prepare, limits_apply, limits_discard},
+};
+#define PARTS_COUNT (sizeof parts / sizeof *parts)
+
+/* All or none. Returns whether all did. */
+static bool prepare_all(struct server *server, const struct config *fresh, char *text, size_t text_cap)
+{
+    for (size_t i = 0; i < PARTS_COUNT; i++) {
+        if (parts[i].prepare(server, fresh, text, text_cap) == 0) continue;
+        while (i > 0) parts[--i].discard(server);
+        return false;
+    }
+    return true;
+}
+
+static void say_refused(const char *why)
+{
+    char line[1200];
+    snprintf(line, sizeof line, "the configuration was not loaded again, what was loaded before holds: %s", why);
+    log_line(LOG_ERROR, line);
+}
+
+static void say_done(const struct config_changes *changes)
+{
+    char line[2 * CHANGES_TEXT_MAX + 200];
+    snprintf(line, sizeof line, "the configuration was loaded again; %s%s%s%s",
+             changes->taken[0] != '\0' ? "from now on holds: " : "nothing changes at once", changes->taken,
+             changes->waiting[0] != '\0' ? "; after a restart: " : "", changes->waiting);
+    log_line(LOG_INFO, line);
+}
+
+static void load(struct reload *reload)
+{
+    struct config *running = &reload->options->config, fresh;
+    struct config_changes changes;
+    char text[1000];
+    if (reload->options->given.file == NULL) {
+        log_line(LOG_WARN, "there is no configuration file to load again: the broker was started without --config");
+        return;
+    }
+    if (options_load_again(reload->options, &fresh, text, sizeof text) != 0) {
+        say_refused(text);
+        return;
+    }
+    config_compare(running, &fresh, &changes);
+    config_set_back(&fresh, running);
+    if (prepare_all(reload->server, &fresh, text, sizeof text)) {
+        for (size_t i = 0; i < PARTS_COUNT; i++) parts[i].apply(reload->server);
+        config_adopt(running, &fresh);
+        say_done(&changes);
+    } else {
+        say_refused(text);
+    }
+    config_free(&fresh);
+}
+
+/* A descriptor is needed for each file, one after the other: when there is none, the reserve is for this, too. */
+static void on_signal(uv_signal_t *signal, int signum)
+{
+    (void)signum;
+    struct reload *reload = signal->data;
+    server_lend_reserve(reload->server, true);
+    load(reload);
+    server_lend_reserve(reload->server, false);
+}
+
+void reload_watch(struct reload *reload, struct server *server, struct options *options)
+{
+    *reload = (struct reload){.server = server, .options = options};
+    uv_signal_init(&server->loop, &reload->signal);
+    reload->signal.data = reload;
+    uv_signal_start(&reload->signal, on_signal, SIGHUP);
+}

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "away.h"
+#include "identity.h"
 #include "pids.h"
 #include "spill.h"
 #include "sure.h"
@@ -119,10 +120,11 @@ static struct session *new_away(struct broker *broker, uint32_t sess_s, uint32_t
     return session;
 }
 
-struct session *session_new_away(struct broker *broker, mps_view id, uint32_t sess_s, uint32_t rx_max)
+struct session *session_new_away(struct broker *broker, mps_view id, mps_view user, uint32_t sess_s, uint32_t rx_max)
 {
     struct session *session = new_away(broker, sess_s, rx_max);
     session_set_id(session, id);
+    identity_set(session, user, id);
     session->has_own_id = true;
     begin_waiting(session);
     return session;
@@ -139,6 +141,7 @@ void session_leave(struct session *session)
 {
     if (session->sess_s == 0) return;
     struct session *away = new_away(session->broker, session->sess_s, session->rx_max);
+    identity_share(away, session);
     adopt(away, session);
     for (struct hash_node *node = hash_first(&away->subs); node != NULL; node = hash_next(&away->subs, node))
         leave(container_of(node, struct subscription, in_subs));
@@ -199,6 +202,7 @@ static void free_away(struct session *session)
     acks_free(session);
     pids_free(session);
     group_session_gone(session);
+    identity_free(session);
     if (session->id.ptr != NULL) {
         hash_remove(&broker->ids, &session->in_ids);
         free((uint8_t *)session->id.ptr);
@@ -215,6 +219,7 @@ void session_resume(struct session *session, struct session *from)
     for (struct hash_node *node = hash_first(&session->subs); node != NULL; node = hash_next(&session->subs, node))
         come_back(container_of(node, struct subscription, in_subs), was_away);
     if (other_rx_max) set_rx_max(session);
+    identity_judge_all(session);
     if (was_away) free_away(from);
     group_session_ready(session);
     session_dirty(session);

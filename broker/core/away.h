@@ -16,7 +16,8 @@ void session_resume(struct session *session, struct session *from);
 void session_end(struct session *session);
 void session_give_up(struct session *session);        /* it will end with its connection */
 void session_away_due(struct session *session);    /* the client did not come back in time */
-struct session *session_new_away(struct broker *broker, mps_view id, uint32_t sess_s, uint32_t rx_max);
+struct session *session_new_away(struct broker *broker, mps_view id, mps_view user, uint32_t sess_s,
+                                 uint32_t rx_max);
 void sessions_free(struct broker *broker);         /* those that are away; their records stay */
 
 /* keep.c: sessions and subscriptions as records */

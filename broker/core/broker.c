@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "away.h"
+#include "identity.h"
 #include "spill.h"
 #include "sure.h"
 
@@ -69,6 +70,7 @@ void broker_free(struct broker *broker)
     sessions_free(broker);
     assert(broker->sessions == NULL && broker->dead == NULL);
     will_free_all(broker);
+    snapshot_end(&broker->recheck);
     commit_free(broker);
     cursor_records_free(broker);
     free(broker->area.free);
@@ -91,6 +93,7 @@ void broker_free(struct broker *broker)
     heap_free(&broker->expiries);
     heap_free(&broker->wills);
     sys_free(broker);
+    access_unref(broker->access);
     free(broker->plan);
     free(broker);
 }
@@ -196,6 +199,7 @@ uint64_t broker_turn(struct broker *broker)
     broker->turn_bytes = 0;
     run_timers(broker);
     resume_held(broker);
+    bool rechecks = broker->recheck.at != NULL && identity_recheck(broker);
     uint64_t sys_ms = sys_turn(broker);
     session_close_slow(broker);
     if (keeps) kept_ms = cursors_turn(broker);
@@ -210,7 +214,7 @@ uint64_t broker_turn(struct broker *broker)
     free_dead(broker);
     sure_refill();
     broker->turn_work_end = broker->work + ALL_WORK_A_TURN;
-    if (broker->dirty != NULL || broker->held != NULL || broker->dirty_groups.first != NULL ||
+    if (rechecks || broker->dirty != NULL || broker->held != NULL || broker->dirty_groups.first != NULL ||
         broker->waking.first != NULL || broker->dirty_cursors.first != NULL)
         return 0;
     return least(least(sys_ms, kept_ms), next_timer_ms(broker));

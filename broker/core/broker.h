@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "access.h"
 #include "env.h"
 #include "peer.h"
 
@@ -48,6 +49,10 @@ void broker_defaults(struct broker_limits *limits);
 /* From now on these hold. Nothing that is over one of them now is ended or refused for it. */
 void broker_set_limits(struct broker *broker, const struct broker_limits *limits);
 
+/* From now on this says who may do what: also to who is connected, who is away, and what they left. Consumes the reference.
+ * NULL: nothing is restricted. At the start before broker_open_store(). */
+void broker_set_access(struct broker *broker, struct access *take_access);
+
 /* Messages of these topics are kept. Texts are copied. */
 struct stream_config {
     const char *name;              /* 1..64 bytes */
@@ -71,6 +76,8 @@ struct session *session_new(struct broker *broker, struct link *link);
 /* Who is at the other end, before its first byte; without this call nothing is known of it. What is_own may do what only the
  * operator may. Copied. */
 void session_set_peer(struct session *session, const struct peer *peer);
+/* The answer to env.verify() that came later. Of a session that does not wait for one: nothing happens. */
+void session_verified(struct session *session, const struct verdict *verdict);
 /* A complete BYE frame for a connection that can't be served (static memory). */
 const uint8_t *broker_full_frame(size_t *len);
 

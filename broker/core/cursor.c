@@ -82,8 +82,8 @@ static void begin(struct reading *reading, const struct mps_from *from)
 static void note_takes_all(struct cursor *cursor)
 {
     for (uint32_t i = 0; i < cursor->readings_count; i++)
-        cursor->readings[i].takes_all =
-            cursor->box->filter == NULL && stream_is_covered(cursor->readings[i].stream, cursor_pattern(cursor));
+        cursor->readings[i].takes_all = cursor->box->filter == NULL && !cursor->box->is_guarded &&
+                                        stream_is_covered(cursor->readings[i].stream, cursor_pattern(cursor));
 }
 
 void cursor_filter_changed(struct cursor *cursor)

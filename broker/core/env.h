@@ -4,6 +4,7 @@
 #ifndef BROKER_ENV_H
 #define BROKER_ENV_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -12,6 +13,33 @@
 struct link; /* one connection, as the environment knows it */
 
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
+
+struct session;
+
+/* What a client brings to prove who it is. Lent for the call. */
+struct proof {
+    bool is_token;      /* else a user's password */
+    const void *user;   /* any bytes */
+    size_t user_len;
+    const void *secret; /* the token, or the password: any bytes */
+    size_t secret_len;
+};
+
+#define VERIFY_NAME_MAX 32 /* bytes of a user's name */
+
+struct verdict {
+    bool is_good;
+    char user[VERIFY_NAME_MAX + 1]; /* whose it is: 1 to 32 letters, digits, '_', '-', '.' */
+    uint64_t proof;                 /* names what was shown, so that it can be taken back (struct access); not 0 */
+};
+
+enum verify_answer {
+    VERIFY_DONE,        /* *verdict says */
+    VERIFY_LATER,       /* session_verified() will be called, not from inside this call */
+    VERIFY_BUSY,        /* too many are being checked */
+    VERIFY_LIMITED,     /* the peer, or this user, has failed too often lately */
+    VERIFY_UNAVAILABLE, /* nobody has one of this kind */
+};
 
 struct env {
     /* Monotonic milliseconds; constant within one turn of the loop. */
@@ -36,6 +64,11 @@ struct env {
      * and lengths in bytes. 0, or -1: no room, or it is broken. NULL: there is no such area. */
     int (*area_write)(struct env *env, uint64_t at, const void *bytes, size_t len);
     int (*area_read)(struct env *env, uint64_t at, void *bytes, size_t len);
+    /* Whether a proof is good. One at a time for each session. NULL: VERIFY_UNAVAILABLE. */
+    enum verify_answer (*verify)(struct env *env, struct link *link, struct session *session, const struct proof *proof,
+                                 struct verdict *verdict);
+    /* The session is not interested any more in what was to come later. NULL is allowed. */
+    void (*verify_forget)(struct env *env, struct session *session);
 };
 
 #endif

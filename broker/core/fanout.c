@@ -23,6 +23,7 @@ static void make_room(struct router *router, uint32_t count)
 static bool accepts(struct broker *broker, const struct mailbox *box, const struct delivery *delivery, mps_view payload)
 {
     if (box->no_local && delivery->from != NULL && box->session == delivery->from) return false;
+    if (box->is_guarded && !grant_receives(box->session->grant, delivery->topic)) return false;
     return box->filter == NULL || filter_judge(broker, box->filter, delivery->topic, delivery->props, payload);
 }
 

@@ -238,7 +238,7 @@ void group_leave(struct subscription *sub, bool gently)
     sub->member = NULL;
     group->away_count -= sub->session->state == SESSION_AWAY;
     if (--group->members_count > 0) return;
-    if (gently) inherit(sub, group);
+    if (gently && !sub->box.is_guarded) inherit(sub, group);
     group_free(group);
 }
 
@@ -256,6 +256,19 @@ void group_member_ready(struct subscription *sub)
     struct group *group = sub->group;
     rise(group, sub);
     if (sub->draining) group->is_draining = true;
+    group_dirty(group);
+}
+
+void group_member_judged(struct subscription *sub)
+{
+    struct group *group = sub->group;
+    if (sub->box.is_guarded) {
+        if (sub->is_handed) give_back(sub);
+        if (group->returning.first != NULL) collect(group);
+        cursor_release(sub);
+    } else {
+        rise(group, sub);
+    }
     group_dirty(group);
 }
 
@@ -318,7 +331,7 @@ static void wake(struct session *session)
 static bool is_ready(const struct subscription *sub)
 {
     uint64_t msgs = sub->box.queue.msgs + (sub->outlet != NULL ? sub->outlet->msgs : 0);
-    return session_is_ready(sub->session) && subscription_credit_left(sub) > msgs;
+    return session_is_ready(sub->session) && !sub->box.is_guarded && subscription_credit_left(sub) > msgs;
 }
 
 /* Of those who are not resting, who was served longest ago. */

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "identity.h"
 #include "input.h"
 
 /* At least this much room is offered to each read. */
@@ -246,6 +247,12 @@ static void read_ahead(struct session *session)
         session_hold(session); /* until it is written */
 }
 
+/* It said who it is, and that is being checked: nothing more is taken from it until then. */
+static bool waits_for_proof(const struct session *session)
+{
+    return session->state == SESSION_NEW && session->proving != NULL;
+}
+
 /* What is left waits: for its share of the next turn, or until the message that it begins with can be queued. */
 static void stall(struct input *in)
 {
@@ -264,7 +271,7 @@ static void stall(struct input *in)
     if (session->waits_for != NULL) {
         read_ahead(session);
     } else {
-        session_hold(session);
+        if (!waits_for_proof(session)) session_hold(session);
         set_reading(session, false);
     }
 }
@@ -277,6 +284,7 @@ static bool work(struct session *session, struct slab *slab, const uint8_t *byte
     struct broker *broker = session->broker;
     in.work_end = broker->work + WORK_A_TURN;
     while (in.p < in.end && takes_input(session) && more && !in.waits) {
+        if (waits_for_proof(session)) break;
         if (in.frames >= FRAMES_A_TURN || broker->work >= in.work_end || buffer_len(&session->control) > CONTROL_MAX)
             break;
         if (!messages_grow(&in) && !messages_take_plain(&in)) more = step(&in);
@@ -288,6 +296,7 @@ static bool work(struct session *session, struct slab *slab, const uint8_t *byte
         stall(&in);
         return true;
     }
+    if (waits_for_proof(session)) set_reading(session, false);
     keep_rest(&in);
     return false;
 }
@@ -350,7 +359,7 @@ void input_resume(struct session *session)
 {
     struct slab *slab = session->stalled;
     struct broker *broker = session->broker;
-    if (slab == NULL || !takes_input(session)) return;
+    if (slab == NULL || !takes_input(session) || waits_for_proof(session)) return;
     if (session->waits_for != NULL) { /* the peer reads our answers again */
         read_ahead(session);
         return;
@@ -369,6 +378,13 @@ void input_resume(struct session *session)
     if (waits || !takes_input(session)) return;
     set_reading(session, true);
     if (session->read_ended) session_read_end(session);
+}
+
+void input_go_on(struct session *session)
+{
+    if (!takes_input(session)) return;
+    if (session->stalled != NULL) session_hold(session);
+    else set_reading(session, true);
 }
 
 void input_forget(struct session *session)

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "away.h"
+#include "identity.h"
 
 bool session_is_kept(const struct session *session)
 {
@@ -19,12 +20,14 @@ static uint64_t hash_of(const struct broker *broker, mps_view value)
 
 void session_keep(struct session *session)
 {
-    uint8_t room[32];
+    uint8_t room[32 + ACCESS_NAME_MAX];
     struct mps_out out = mps_out_open(room, sizeof room);
     if (!session_is_kept(session)) return;
-    mps_put_array(&out, 2);
+    bool is_named = session->origin->user_len > 0;
+    mps_put_array(&out, 2 + is_named);
     mps_put_uint(&out, session->sess_s);
     mps_put_uint(&out, session->rx_max);
+    if (is_named) mps_put_text(&out, origin_user(session->origin));
     uint64_t hash = hash_of(session->broker, mps_out_view(&out));
     if (hash == session->kept_hash) return;
     session->kept_hash = hash;
@@ -42,12 +45,15 @@ void session_unkeep(struct session *session)
 bool session_load(struct broker *broker, mps_view key, mps_view value)
 {
     struct mps_reader r = mps_reader_open(value);
-    mps_read_array(&r, "session");
+    uint32_t fields = mps_read_array(&r, "session");
     uint32_t sess_s = (uint32_t)mps_read_uint(&r, UINT32_MAX, "sess");
     uint32_t rx_max = (uint32_t)mps_read_uint(&r, UINT32_MAX, "rx_max");
-    if (r.bad != NULL || sess_s == 0 || mps_id_error(key) != NULL || session_find(broker, key) != NULL) return false;
+    mps_view user = fields > 2 ? mps_read_text(&r, "user") : (mps_view){NULL, 0};
+    if (r.bad != NULL || user.len > ACCESS_NAME_MAX || sess_s == 0 || mps_id_error(key) != NULL ||
+        session_find(broker, key) != NULL)
+        return false;
     if (sess_s > broker->limits.session_max_s) sess_s = broker->limits.session_max_s;
-    struct session *session = session_new_away(broker, key, sess_s, rx_max);
+    struct session *session = session_new_away(broker, key, user, sess_s, rx_max);
     if (session != NULL) session->kept_hash = hash_of(broker, value);
     return true;
 }
@@ -148,6 +154,7 @@ bool subscription_load(struct broker *broker, mps_view key, mps_view value)
         return true;
     }
     sub->kept_hash = hash_of(broker, value);
+    identity_judge(sub);
     tell_restart(sub);
     return true;
 }

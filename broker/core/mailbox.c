@@ -345,16 +345,28 @@ void mailbox_take_back(struct mailbox *box, struct mailbox **from, uint32_t from
     mailbox_account(box, was);
 }
 
+/* Why a frame that was queued can't be sent any more; 0: it can. */
+static enum mps_gap_reason refusal(const struct mailbox *box, mps_view frame)
+{
+    struct mps_msg msg;
+    const char *what;
+    if (box->rx_max > 0 && frame.len > box->rx_max) return MPS_GAP_TOO_LARGE;
+    if (!box->is_guarded) return 0;
+    mps_decode_msg(frame, &msg, &what); /* accepted when it came */
+    return grant_receives(box->session->grant, msg.topic) ? 0 : MPS_GAP_FORBIDDEN;
+}
+
 void mailbox_requeue(struct mailbox *box, struct run *run, struct part part)
 {
-    if (box->rx_max == 0 || run->longest <= box->rx_max) {
+    if (!box->is_guarded && (box->rx_max == 0 || run->longest <= box->rx_max)) {
         queue_push(&box->queue, run, part.off, part.len, part.count);
         return;
     }
     for (uint32_t at = part.off, end, one; at < part.off + part.len; at = end) {
         end = run_frame_end(run, at, at, &one);
-        if (end - at <= box->rx_max) queue_push(&box->queue, run, at, end - at, 1);
-        else mailbox_lose_here(box, MPS_GAP_TOO_LARGE, 1);
+        enum mps_gap_reason reason = refusal(box, (mps_view){run->bytes + at, end - at});
+        if (reason == 0) queue_push(&box->queue, run, at, end - at, 1);
+        else mailbox_lose_here(box, reason, 1);
     }
 }
 
@@ -375,28 +387,47 @@ static void requeue_all(struct mailbox *box)
 }
 
 /* Each entry is one message, and stays where the index says that it is. */
-static void lose_longer(struct mailbox *box, uint32_t rx_max)
+static void lose_refused(struct mailbox *box)
 {
     for (uint32_t i = 0; i < box->queue.entries; i++) {
         const struct queue_entry *entry = queue_at(&box->queue, i);
-        if (entry->run == NULL || entry->len <= rx_max) continue;
+        enum mps_gap_reason reason = entry->run != NULL ? refusal(box, queue_frame(entry)) : 0;
+        if (reason == 0) continue;
         latest_forget(box->latest, queue_frame(entry), box->queue.first + i);
         mailbox_count_lost(box, 1);
-        queue_lose_at(&box->queue, &box->broker->runs, i, MPS_GAP_TOO_LARGE);
+        queue_lose_at(&box->queue, &box->broker->runs, i, reason);
     }
+}
+
+/* What its reader takes no more is lost. */
+static void judge_queue(struct mailbox *box)
+{
+    if (box->queue.entries == 0) return;
+    struct totals was = mailbox_totals(box);
+    if (box->latest != NULL) lose_refused(box);
+    else requeue_all(box);
+    box->broker->work += box->queue.entries;
+    mailbox_account(box, was);
+    mailbox_activate(box);
 }
 
 void mailbox_set_rx_max(struct mailbox *box, uint32_t rx_max)
 {
     bool is_less = rx_max > 0 && (box->rx_max == 0 || rx_max < box->rx_max);
     box->rx_max = rx_max;
-    if (!is_less || box->queue.entries == 0) return;
-    struct totals was = mailbox_totals(box);
-    if (box->latest != NULL) lose_longer(box, rx_max);
-    else requeue_all(box);
-    box->broker->work += box->queue.entries;
-    mailbox_account(box, was);
-    mailbox_activate(box);
+    if (is_less) judge_queue(box);
+}
+
+static void note_picky(struct mailbox *box)
+{
+    box->is_picky = box->filter != NULL || box->no_local || box->is_guarded || box->policy == MPS_POLICY_BLOCK;
+}
+
+void mailbox_set_guarded(struct mailbox *box, bool guarded)
+{
+    box->is_guarded = guarded;
+    note_picky(box);
+    if (guarded) judge_queue(box);
 }
 
 /* ---- life --------------------------------------------------------------------------------------------------- */
@@ -489,7 +520,7 @@ void mailbox_set_terms(struct mailbox *box, const struct terms *terms)
     filter_unref(box->broker, box->filter);
     box->filter = terms->filter;
     set_policy(box, terms->policy);
-    box->is_picky = box->filter != NULL || box->no_local || box->policy == MPS_POLICY_BLOCK;
+    note_picky(box);
     mailbox_lose_oldest(box, box->max_msgs, box->max_bytes, MPS_GAP_DROP_OLD);
     mailbox_account(box, was);
     if (box->lost > lost) mailbox_activate(box);

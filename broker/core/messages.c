@@ -99,6 +99,12 @@ static bool turn_is_over(struct input *in)
     return true;
 }
 
+/* Of a topic without a route something else is to be judged first: it begins with $, or is none. */
+static inline bool is_denied(const struct session *session, const struct publish *publish)
+{
+    return session->grant != NULL && publish->route != NULL && !grant_publishes(session->grant, publish->topic);
+}
+
 /* The message at .p, which is in nobody's way, begins a run of its own: begin is all but the run. */
 static void begin_run(struct input *in, uint32_t frame_len, uint32_t head_len, struct publish begin)
 {
@@ -125,8 +131,10 @@ bool messages_take_plain(struct input *in)
     if (turn_is_over(in)) return true;
     struct publish begin = {.topic = {in->p + plain.topic_at, plain.topic_len}};
     begin.route = router_route(session->broker, begin.topic);
+    begin.is_denied = is_denied(session, &begin);
     in->frames++;
-    if (in->publish.run != NULL && begin.route != NULL && publish_joins(session, &in->publish, begin.route)) {
+    if (in->publish.run != NULL && begin.route != NULL && !begin.is_denied &&
+        publish_joins(session, &in->publish, begin.route)) {
         in->publish.route = begin.route;
         in->head = in->p;
         in->head_len = plain.bin_at;
@@ -150,5 +158,6 @@ void messages_take(struct input *in, const struct mps_scan *scan)
         return;
     }
     struct publish begin = {.topic = msg.topic, .props = msg.props, .route = router_route(session->broker, msg.topic)};
+    begin.is_denied = is_denied(session, &begin);
     begin_run(in, scan->pos, plain ? scan->payload_at - bin_head_len(in->p, scan) : 0, begin);
 }

@@ -48,7 +48,8 @@ struct mailbox {
     uint8_t policy, then;             /* enum mps_policy */
     bool is_debtor;
     bool gave_up;                     /* somebody waited in vain; until something is sent, nobody waits again */
-    bool is_picky;                    /* each message is judged by itself: filter, no_local, or policy `block` */
+    bool is_picky;                    /* each message is judged by itself: filter, no_local, guard, or policy `block` */
+    bool is_guarded;                  /* its pattern is wider than what its session may receive */
 
     bool no_local;
     bool is_slow;                     /* as last told under $SYS */
@@ -148,6 +149,7 @@ struct will {
     uint64_t delay_ms;
     bool retain, is_named;            /* is_named: in broker.named_wills */
     bool is_kept;                     /* it is a record, too */
+    struct origin *origin;            /* whose it is; NULL: nobody knows */
     uint8_t id_len;
     uint8_t id[MPS_ID_MAX];
     uint32_t len;
@@ -243,6 +245,7 @@ struct session {
     struct buffer kept;               /* the beginning of a frame */
     struct mps_scan scan;             /* of the frame that begins .kept or .large */
     uint64_t last_read_ms;
+    struct grant *grant;              /* what it may; NULL: everything */
     struct mps_pub terms;             /* of the MSGs that follow: flags; .pid the next one's if acknowledged */
     uint64_t next_pid;                /* of the next acknowledged MSG; 0: any (nothing was acknowledged yet) */
     uint64_t errs_second;             /* when the count of unacknowledged errors began, in s */
@@ -255,6 +258,17 @@ struct session {
     char *bye_text;                   /* own memory or NULL */
 
     struct will *will;                /* NULL: none */
+
+    /* who it is (identity.h) */
+    struct origin *origin;            /* NULL until that is known */
+    struct proving *proving;          /* a proof that is being checked, or NULL */
+    uint64_t proof;                   /* what its name rests on; 0: on the connection itself, or it has none */
+    struct peer_certificate *certificate; /* NULL: none was shown */
+    uint32_t uid, gid;
+    uint8_t peer_kind;                /* enum peer_kind */
+    bool is_loopback, is_encrypted, needs_identity;
+    bool is_void;                     /* scratch of broker_set_access() */
+    char user[ACCESS_NAME_MAX + 1];   /* while HELLO is worked on */
     struct subscription *inbox;       /* sid 0; NULL until somebody writes to it */
     struct hash_node in_inboxes;
     uint8_t inbox_id[INBOX_ID_BYTES];
@@ -297,6 +311,8 @@ struct router {
     uint32_t chosen_count, accepted_count, chosen_cap;
 };
 
+struct origin;
+struct proving;
 struct flush_plan;
 
 /* Memory of the environment's that isn't memory of the process, in pages. */
@@ -310,6 +326,8 @@ struct area {
 struct broker {
     struct env *env;
     struct broker_limits limits;
+    struct access *access;            /* who may do what; NULL: everybody everything */
+    struct snapshot recheck;          /* of retained values, by what their publishers may now */
     uint64_t seed;                    /* of the hash tables; random, secret */
     uint64_t epoch;                   /* of this run of the broker */
     struct slab_pool slabs;
@@ -397,6 +415,7 @@ void session_unlink(struct session *session);      /* from broker.sessions */
 
 /* input.c: bytes to frames */
 void input_resume(struct session *session);        /* works on .stalled; called from broker_turn() */
+void input_go_on(struct session *session);         /* who it is is known now */
 void input_forget(struct session *session);        /* whatever has come in and was not worked on */
 
 /* handlers.c: one for each operation that a broker may receive; subscribe.c has SUB's */
@@ -430,6 +449,7 @@ void log_peer(struct broker *broker, enum log_level level, const char *format, .
 
 /* publish.c: messages coming in */
 struct publish {
+    bool is_denied;            /* the session may not publish to its topic */
     struct run *run;           /* the same props in every frame, and one topic, or topics that publish_joins() joined */
     mps_view topic, props;     /* of its first frame; props absent if nil */
     const struct route *route; /* router_route() of its last topic */
@@ -443,7 +463,8 @@ uint32_t publish_run(struct session *session, const struct publish *publish, uin
 /* A MSG that can't be published: answers it, pid or not. */
 void publish_refuse(struct session *session, mps_view topic, uint32_t code, const char *text);
 /* Publishes one frame that no client sent just now: a will, the broker's own. take_run is consumed. */
-void publish_own(struct broker *broker, struct run *take_run, bool retain);
+/* origin: who it comes from; NULL: the broker itself. */
+void publish_own(struct broker *broker, struct run *take_run, bool retain, struct origin *origin);
 
 /* What has gathered is closed, if anything has. Once for each write. */
 static inline void acks_flush(struct session *session)
@@ -475,7 +496,9 @@ const char *operator_request(struct session *session, mps_view frame);
 
 /* open.c */
 /* The value of a topic that is kept is a record, too. */
-struct kept *retained_record(struct broker *broker, mps_view topic, mps_view frame, uint64_t expires_ms); /* NULL: no memory */
+/* origin: who published it, or NULL. NULL: no memory. */
+struct kept *retained_record(struct broker *broker, mps_view topic, mps_view frame, uint64_t expires_ms,
+                             const struct origin *origin);
 void retained_forget(struct broker *broker, mps_view topic); /* it has no value any more, and no record */
 
 /* fanout.c: a message, or a run, to everybody on its route */
@@ -523,6 +546,8 @@ bool mailbox_never_fits(const struct mailbox *box, uint32_t len);
 bool mailbox_is_away(const struct mailbox *box); /* nobody is there who could make room */
 /* Its reader takes frames up to this from now on; 0: any. What is queued and longer is lost. */
 void mailbox_set_rx_max(struct mailbox *box, uint32_t rx_max);
+/* From now on its session is asked of each message whether it may receive it, and of what is queued: the rest is lost. */
+void mailbox_set_guarded(struct mailbox *box, bool guarded);
 void mailbox_expire(struct mailbox *box);   /* what has expired becomes a gap; long queues may have to wait for that */
 /* Why the policy can't be changed to this at the moment; NULL: it can. */
 const char *mailbox_change_error(const struct mailbox *box, enum mps_policy policy);
@@ -568,6 +593,7 @@ void group_dirty(struct group *group);             /* there may be something to 
 void group_member_ready(struct subscription *sub); /* perhaps: it has more credit, or drains */
 void group_member_acked(struct subscription *sub); /* it may have more of streams; also what is no member */
 void group_each(const struct group *group, void (*fn)(struct subscription *sub, void *arg), void *arg);
+void group_member_judged(struct subscription *sub); /* whether it is guarded may have changed */
 void group_session_ready(struct session *session); /* its link takes bytes again */
 void group_session_gone(struct session *session);
 /* The member's connection is gone, or there again. */
@@ -604,7 +630,7 @@ struct mailbox *inbox_find(struct broker *broker, mps_view topic); /* where this
 uint32_t will_set(struct session *session, const struct mps_will *will, char *text, size_t text_cap);
 void will_drop(struct session *session);           /* it says good-bye */
 void will_release(struct session *session);        /* it doesn't: published when it is due */
-void will_forget_id(struct broker *broker, mps_view id); /* the client is back */
+void will_forget_id(struct broker *broker, mps_view id, mps_view user); /* the client is back; user absent: it has no name */
 void will_publish_due(struct broker *broker);
 void will_free_all(struct broker *broker);
 

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "away.h"
+#include "identity.h"
 #include "pids.h"
 #include "sure.h"
 
@@ -18,17 +19,19 @@ void stream_keep(struct stream *stream)
     keep_put_lazily(stream->broker, RECORD_STREAM, mps_text(stream->name), mps_out_view(&out));
 }
 
-struct kept *retained_record(struct broker *broker, mps_view topic, mps_view frame, uint64_t expires_ms)
+struct kept *retained_record(struct broker *broker, mps_view topic, mps_view frame, uint64_t expires_ms,
+                             const struct origin *origin)
 {
-    uint32_t cap = frame.len + 32;
+    uint32_t cap = frame.len + 32 + (uint32_t)sizeof(struct origin);
     uint8_t *room = sure_if_small(cap);
     if (room == NULL) return NULL;
     struct mps_out out = mps_out_open(room, cap);
     uint64_t wall_ms = broker->env->wall_ms(broker->env) & MPS_NUMBER_MAX;
-    mps_put_array(&out, 2);
+    mps_put_array(&out, 4);
     uint64_t due_ms = expires_ms == UINT64_MAX ? 0 : wall_ms + (expires_ms - broker->now_ms);
     mps_put_uint(&out, due_ms <= MPS_NUMBER_MAX ? due_ms : 0); /* in a hundred thousand years: never */
     mps_put_bin(&out, frame);
+    origin_put(&out, origin);
     struct kept *kept = keep_prepare(RECORD_RETAINED, topic, mps_out_view(&out));
     free(room);
     return kept;
@@ -65,7 +68,7 @@ static bool load_stream(struct broker *broker, mps_view name, mps_view value)
 static bool load_retained(struct broker *broker, mps_view topic, mps_view value)
 {
     struct mps_reader r = mps_reader_open(value);
-    mps_read_array(&r, "retained");
+    uint32_t fields = mps_read_array(&r, "retained");
     uint64_t expires_ms = mps_read_uint(&r, MPS_NUMBER_MAX, "expiry");
     mps_view frame = mps_read_bin(&r, "frame");
     uint64_t wall_ms = broker->env->wall_ms(broker->env);
@@ -76,8 +79,10 @@ static bool load_retained(struct broker *broker, mps_view topic, mps_view value)
     }
     uint64_t due_ms = expires_ms > 0 ? broker->now_ms + (expires_ms - wall_ms) : UINT64_MAX;
     struct retained_value *kept = retained_set(&broker->retained, topic, frame, due_ms, UINT64_MAX);
-    if (kept != NULL) kept->is_kept = true;
-    return kept != NULL;
+    if (kept == NULL) return false;
+    kept->is_kept = true;
+    kept->origin = fields >= 4 ? origin_read(&r) : NULL;
+    return true;
 }
 
 static bool load_record(struct broker *broker, uint32_t kind, mps_view key, mps_view value)
@@ -279,6 +284,7 @@ int broker_open_store(struct broker *broker, struct store *store, const struct s
     take_rest(&loading);
     keep_epoch(broker);
     sessions_loaded(broker);
+    identity_begin_recheck(broker);
     return 0;
 }
 

@@ -29,7 +29,7 @@ static void answer(struct broker *broker, const struct mps_msg *request, const s
     }
     struct mps_msg msg = {.topic = reply_to, .props = mps_out_view(&props), .payload = mps_out_view(payload)};
     if (!props.full && !payload->full && mps_encode_msg(&out, &msg))
-        publish_own(broker, run_copy(&broker->runs, out.buf, out.len), false);
+        publish_own(broker, run_copy(&broker->runs, out.buf, out.len), false, NULL);
 }
 
 static void answer_error(struct broker *broker, const struct mps_msg *request, const char *text)
@@ -101,7 +101,8 @@ const char *operator_request(struct session *session, mps_view frame)
 {
     struct mps_msg msg;
     const char *what;
-    if (!session->is_operator) return "only who runs the broker may, over its Unix socket";
+    bool may = session->is_operator || (session->grant != NULL && grant_has(session->grant, ACCESS_ADMIN));
+    if (!may) return "only who runs the broker may, over its Unix socket, and who has the right 'admin'";
     mps_decode_msg(frame, &msg, &what); /* accepted when it came */
     if (msg.props.ptr == NULL || mps_props_find(msg.props, MPS_PROP_REPLY_TO).ptr == NULL)
         return "a request needs a reply-to";

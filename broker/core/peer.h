@@ -27,6 +27,7 @@ struct peer {
     bool is_loopback;
     bool is_own;      /* PEER_UNIX: a process of the broker's own user or root's */
     bool is_encrypted; /* TLS */
+    bool needs_identity; /* nobody may come in here without saying who it is */
     char address[PEER_ADDRESS_MAX];
     struct peer_certificate certificate;
 };

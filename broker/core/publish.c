@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "identity.h"
 #include "pids.h"
 
 static unsigned ack_level(const struct session *session)
@@ -129,6 +130,16 @@ static const char *reserved_error(mps_view topic, bool retain)
     return retain ? "an inbox keeps no retained value" : NULL;
 }
 
+/* Why the session may not publish here as it asks; NULL: it may. */
+static const char *denied_error(const struct session *session, const struct publish *publish)
+{
+    if (publish->is_denied) return "it is not granted";
+    bool retains = (session->terms.flags & MPS_PUB_RETAIN) != 0;
+    if (retains && session->grant != NULL && !grant_has(session->grant, ACCESS_RETAIN))
+        return "to retain a value needs the right 'retain'";
+    return NULL;
+}
+
 /* 0, or the code for why no MSG of this run can be published, with a sentence. */
 static uint32_t judge(struct session *session, const struct publish *publish, const struct route **route, char *text,
                       size_t text_cap)
@@ -146,6 +157,7 @@ static uint32_t judge(struct session *session, const struct publish *publish, co
     }
     *route = publish->route ? publish->route : router_route_once(broker, publish->topic);
     wrong = reserved_error(publish->topic, session->terms.flags & MPS_PUB_RETAIN);
+    if (wrong == NULL) wrong = denied_error(session, publish);
     if (wrong != NULL) {
         snprintf(text, text_cap, "may not publish to '%s': %s", printable(publish->topic), wrong);
         return MPS_NOT_AUTHORISED;
@@ -173,7 +185,8 @@ static void note_times(struct broker *broker, struct run *run, mps_view props)
 /* ---- routing ------------------------------------------------------------------------------------------------ */
 
 /* Keeps the message as its topic's value, or clears it. */
-static bool retain(struct broker *broker, const struct route *route, mps_view frame, uint64_t expires_ms)
+static bool retain(struct broker *broker, const struct route *route, mps_view frame, uint64_t expires_ms,
+                   struct origin *origin)
 {
     struct mps_msg msg;
     const char *what;
@@ -183,13 +196,16 @@ static bool retain(struct broker *broker, const struct route *route, mps_view fr
         return true;
     }
     struct kept *kept = NULL;
-    if (route->stream != NULL && (kept = retained_record(broker, msg.topic, frame, expires_ms)) == NULL) return false;
+    if (route->stream != NULL && (kept = retained_record(broker, msg.topic, frame, expires_ms, origin)) == NULL)
+        return false;
     struct retained_value *value =
         retained_set(&broker->retained, msg.topic, frame, expires_ms, broker->limits.retained_bytes);
     if (value == NULL) {
         free(kept);
         return false;
     }
+    origin_unref(value->origin);
+    value->origin = origin_ref(origin);
     if (kept != NULL) keep_prepared(broker, kept);
     else if (value->is_kept) keep_remove(broker, RECORD_RETAINED, msg.topic); /* the topic was durable once */
     value->is_kept = route->stream != NULL;
@@ -218,7 +234,7 @@ static void publish_plain(struct session *session, const struct publish *publish
         refuse_run(session, publish, MPS_QUOTA, text);
         return;
     }
-    if ((session->terms.flags & MPS_PUB_RETAIN) && !retain(broker, route, last, run->expires_ms)) {
+    if ((session->terms.flags & MPS_PUB_RETAIN) && !retain(broker, route, last, run->expires_ms, session->origin)) {
         refuse_run(session, publish, MPS_QUOTA, no_retained_room);
         return;
     }
@@ -241,7 +257,8 @@ bool publish_joins(const struct session *session, const struct publish *publish,
 {
     const struct route *last = publish->route;
     uint32_t told = MPS_PUB_RETAIN | MPS_PUB_MUST_ROUTE | MPS_PUB_EACH; /* of each topic, of each message */
-    if (last == NULL || (session->terms.flags & told) || publish->props.ptr != NULL || last->stream != route->stream)
+    if (last == NULL || publish->is_denied || (session->terms.flags & told) || publish->props.ptr != NULL ||
+        last->stream != route->stream)
         return false;
     session->broker->work += route->count / COMPARED_A_STEP;
     return last->is_plain && route->is_plain && last->readers == route->readers && !last->has_latest &&
@@ -292,7 +309,7 @@ static uint32_t judge_frame(struct session *session, const struct delivery *deli
         return MPS_QUOTA;
     }
     if (!(flags & MPS_PUB_RETAIN)) return 0;
-    if (retain(broker, delivery->route, frame, delivery->run->expires_ms)) return 0;
+    if (retain(broker, delivery->route, frame, delivery->run->expires_ms, session->origin)) return 0;
     snprintf(text, text_cap, "%s", no_retained_room);
     return MPS_QUOTA;
 }
@@ -390,7 +407,7 @@ static bool is_usual(const struct session *session, const struct publish *publis
     const struct route *route = publish->route;
     uint32_t asks = MPS_PUB_RETAIN | MPS_PUB_MUST_ROUTE;
     return route != NULL && route->is_plain && route->stream == NULL && publish->props.ptr == NULL &&
-           !(session->terms.flags & asks) && ack_level(session) <= 1;
+           !publish->is_denied && !(session->terms.flags & asks) && ack_level(session) <= 1;
 }
 
 /* publish_any() of one of those: nothing is left of it to be judged, and it costs 80 instead of 140 instructions. */
@@ -427,7 +444,9 @@ static uint32_t publish_part(struct session *session, const struct publish *publ
     struct run *run = publish->run;
     uint32_t off = run_skip(run, 0, from), last = run_skip(run, off, count - 1);
     uint32_t one, end = run_frame_end(run, last, last, &one);
-    struct publish part = {.run = run_slice(runs, run, off, end - off, count, last), .route = publish->route};
+    struct publish part = {.is_denied = publish->is_denied,
+                           .run = run_slice(runs, run, off, end - off, count, last),
+                           .route = publish->route};
     struct mps_msg msg;
     const char *what;
     mps_decode_msg((mps_view){run->bytes + off, run_skip(run, off, 1) - off}, &msg, &what); /* accepted when it came */
@@ -487,7 +506,7 @@ static void note_unstored(struct stream *stream, mps_view topic)
              printable(topic), name);
 }
 
-void publish_own(struct broker *broker, struct run *take_run, bool retain_it)
+void publish_own(struct broker *broker, struct run *take_run, bool retain_it, struct origin *origin)
 {
     mps_view frame = {take_run->bytes, take_run->len};
     struct mps_msg msg;
@@ -497,7 +516,7 @@ void publish_own(struct broker *broker, struct run *take_run, bool retain_it)
     struct delivery delivery = {
         .route = router_route_once(broker, msg.topic), .run = take_run, .topic = msg.topic, .props = msg.props};
     struct stream *stream = delivery.route->stream;
-    if (retain_it) retain(broker, delivery.route, frame, take_run->expires_ms);
+    if (retain_it) retain(broker, delivery.route, frame, take_run->expires_ms, origin);
     if (stream != NULL && stream_takes(stream, 1, frame.len))
         stream_append(stream, take_run, (struct part){0, frame.len, 1}, false);
     else if (stream != NULL) note_unstored(stream, msg.topic);

@@ -85,6 +85,7 @@ static bool matches(struct reading *reading, const struct frame *frame)
     struct cursor *cursor = reading->cursor;
     struct broker *broker = cursor->broker;
     if (reading->takes_all) return true;
+    if (cursor->box->is_guarded && !grant_receives(cursor->box->session->grant, frame->msg.topic)) return false;
     if (!mps_topic_matches(cursor_pattern(cursor), frame->msg.topic)) return false;
     if (cursor->box->filter == NULL) return true;
     broker->judged++;

@@ -80,7 +80,7 @@ static bool publish_dead(struct reading *reading, const struct pending *pending,
     struct stream *stream = stream_of_topic(broker, dead.topic);
     bool has_room = stream == NULL || stream_reserve(stream, out.len, out.len);
     struct run *run = is_whole && has_room ? run_copy(&broker->runs, out.buf, out.len) : NULL;
-    if (run != NULL) publish_own(broker, run, false);
+    if (run != NULL) publish_own(broker, run, false, NULL);
     free(room);
     return run != NULL || !is_whole;
 }
@@ -98,6 +98,17 @@ static void give_up(struct reading *reading, struct pending *pending, struct sub
                                                         .last = pending->seq,
                                                         .reading = reading});
     pending_done(reading, pending);
+}
+
+/* What its reader may not receive any more. */
+static bool is_denied(const struct reading *reading, mps_view frame)
+{
+    const struct mailbox *box = reading->cursor->box;
+    struct mps_msg msg;
+    const char *what;
+    if (!box->is_guarded) return false;
+    mps_decode_msg(frame, &msg, &what); /* accepted when it came */
+    return !grant_receives(box->session->grant, msg.topic);
 }
 
 static int64_t expiry_ms(const struct chunk *chunk, uint64_t seq, mps_view frame)
@@ -157,6 +168,8 @@ enum reading_result redelivery_take(struct reading *reading, struct subscription
             return READING_WAITS;
         }
         give_up(reading, pending, sub, MPS_GAP_GAVE_UP);
+    } else if (is_denied(reading, frame)) {
+        give_up(reading, pending, sub, MPS_GAP_FORBIDDEN);
     } else if (expiry_ms(chunk, pending->seq, frame) <= (int64_t)reading->cursor->broker->now_ms) {
         give_up(reading, pending, sub, MPS_GAP_EXPIRED);
     } else {

@@ -1,4 +1,4 @@
-#include "retained.h"
+#include "identity.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -80,6 +80,7 @@ static void free_value(struct retained *retained, struct retained_value *value)
     retained->bytes -= cost(value->len, value->run->len);
     retained->frame_bytes -= value->run->len;
     run_unref(retained->runs, value->run);
+    origin_unref(value->origin);
     free(value);
 }
 

@@ -10,6 +10,7 @@
 #include "wire.h"
 
 struct snapshot;
+struct origin;
 
 struct retained_value {
     struct hash_node in_topics;
@@ -18,6 +19,7 @@ struct retained_value {
     uint64_t version;                   /* when it was set: a count of all changes */
     struct run *run;                    /* the MSG frame */
     struct timer expiry;                /* in .expiries, if its time is limited */
+    struct origin *origin;              /* who published it; NULL: the broker, or nobody knows. The value's */
     bool is_kept;                       /* it is a record in the store, too */
     uint8_t len;
     uint8_t topic[];
@@ -44,7 +46,8 @@ struct retained {
 void retained_init(struct retained *retained, struct run_pool *runs, uint64_t seed);
 void retained_free(struct retained *retained);
 /* Keeps a copy of this MSG frame as the topic's value; a value that was there goes. Returns NULL, and keeps the old
- * one, if the whole would exceed bytes_max. expires_ms: when it goes by itself; UINT64_MAX: never. */
+ * one, if the whole would exceed bytes_max. expires_ms: when it goes by itself; UINT64_MAX: never. Of one that was there
+ * is_kept and the origin stay. */
 struct retained_value *retained_set(struct retained *retained, mps_view topic, mps_view frame, uint64_t expires_ms, uint64_t bytes_max);
 bool retained_clear(struct retained *retained, mps_view topic); /* returns whether the value was a record, too */
 struct retained_value *retained_due(struct retained *retained, uint64_t now_ms); /* one that is to go; NULL: none is */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "away.h"
+#include "identity.h"
 #include "pids.h"
 #include "sure.h"
 
@@ -55,6 +56,15 @@ struct session *session_new(struct broker *broker, struct link *link)
 void session_set_peer(struct session *session, const struct peer *peer)
 {
     session->is_operator = peer->is_own;
+    session->uid = peer->uid;
+    session->gid = peer->gid;
+    session->peer_kind = (uint8_t)peer->kind;
+    session->is_loopback = peer->is_loopback;
+    session->is_encrypted = peer->is_encrypted;
+    session->needs_identity = peer->needs_identity;
+    if (!peer->certificate.is_given) return;
+    session->certificate = sure_alloc(sizeof *session->certificate);
+    *session->certificate = peer->certificate;
 }
 
 void session_set_state(struct session *session, enum session_state state)
@@ -143,6 +153,7 @@ static void die(struct session *session)
     pids_free(session);
     leave_ids(session);
     will_release(session);
+    identity_free(session);
     timer_cancel(&broker->timers, &session->timer);
     buffer_free(&session->control);
     if (session->cut != NULL) run_unref(&broker->runs, session->cut);
@@ -212,6 +223,7 @@ static void say_bye(struct session *session, uint32_t code, const char *text, ui
 {
     acks_flush(session); /* what was taken before is answered before */
     stop_listening(session);
+    identity_forget_proof(session);
     session_leave(session);
     session_forget_subs(session);
     group_session_gone(session);
@@ -337,8 +349,10 @@ void session_timer_due(struct session *session, uint64_t now)
 {
     switch (session->state) {
     case SESSION_NEW:
-        session_byef(session, MPS_HANDSHAKE_TIMEOUT, "no complete HELLO came within %u ms",
-                     session->broker->limits.handshake_ms);
+        if (session->proving != NULL) session_bye(session, MPS_HANDSHAKE_TIMEOUT, "the proof was not checked in time");
+        else
+            session_byef(session, MPS_HANDSHAKE_TIMEOUT, "no complete HELLO came within %u ms",
+                         session->broker->limits.handshake_ms);
         break;
     case SESSION_READY: ready_timer_due(session, now); break;
     case SESSION_ENDING:

@@ -129,11 +129,30 @@ static const struct mailbox *box_of(const struct subscription *sub)
     return sub->group ? &sub->group->box : &sub->box;
 }
 
+/* Why the session may not subscribe as it asks, or NULL. One that is away lost nothing of what it had: what it may
+ * receive is asked when there is something. */
+static const char *denied_error(const struct session *session, const struct mps_sub *in, char *text, size_t text_cap)
+{
+    const struct grant *grant = session->grant;
+    const struct mps_sub_options *o = &in->options;
+    if (grant == NULL || session->state == SESSION_AWAY || mps_pattern_error(in->pattern) != NULL) return NULL;
+    if (!grant_subscribes(grant, in->pattern)) return grant_hint(grant, in->pattern, text, text_cap);
+    if (o->group.ptr != NULL && !grant_has(grant, ACCESS_GROUPS)) return "a group needs the right 'groups'";
+    if (o->durable && !grant_has(grant, ACCESS_DURABLE)) return "option 'durable' needs the right 'durable'";
+    if (o->policy == MPS_POLICY_SPILL && !grant_has(grant, ACCESS_DURABLE))
+        return "policy 'spill' needs the right 'durable'";
+    if (o->policy == MPS_POLICY_BLOCK && !grant_has(grant, ACCESS_BLOCK))
+        return "policy 'block' needs the right 'block'";
+    return NULL;
+}
+
 /* Whether the SUB can be granted, but for its filter and its group; if not, answers why. */
 static bool grants(struct session *session, const struct mps_sub *in, enum mps_code code, const char *what,
                    const struct subscription *sub)
 {
     uint32_t unreadable_code;
+    char room[MPS_TOPIC_MAX + 40];
+    const char *denied = denied_error(session, in, room, sizeof room);
     const char *unreadable = reader_error(session, in, sub, &unreadable_code);
     const char *wrong = mps_pattern_error(in->pattern), *odd = option_error(&in->options, sub);
     uint32_t max_subs = session->broker->limits.max_subs_count;
@@ -146,6 +165,8 @@ static bool grants(struct session *session, const struct mps_sub *in, enum mps_c
     else if (inbox_is(in->pattern))
         refuse(session, in->sid, MPS_NOT_AUTHORISED, "may not subscribe to '%s': inboxes belong to their clients",
                printable(in->pattern));
+    else if (denied != NULL)
+        refuse(session, in->sid, MPS_NOT_AUTHORISED, "may not subscribe to '%s': %s", printable(in->pattern), denied);
     else if (sub != NULL && !mps_view_equal(subscription_pattern(sub), in->pattern))
         refuse(session, in->sid, MPS_SID_IN_USE, "subscription id %u is in use with the pattern '%s'", in->sid,
                printable(subscription_pattern(sub)));

@@ -96,7 +96,7 @@ void sys_publish(struct broker *broker, const char *topic, const struct mps_out 
     struct mps_out frame = mps_out_open(room, cap);
     struct mps_msg msg = {.topic = mps_text(topic), .payload = mps_out_view(map)};
     if (!map->full && mps_encode_msg(&frame, &msg)) /* always: names and patterns are bounded */
-        publish_own(broker, run_copy(&broker->runs, frame.buf, frame.len), false);
+        publish_own(broker, run_copy(&broker->runs, frame.buf, frame.len), false, NULL);
     free(room);
 }
 

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "away.h"
+#include "identity.h"
 #include "sure.h"
 
 /* Delayed wills outlive their connections: more than this of them are not kept waiting. */
@@ -33,6 +34,14 @@ static uint32_t judge(const struct broker *broker, const struct mps_will *will, 
     return 0;
 }
 
+/* Why this may not be published there; NULL: it may. grant NULL: everything may. */
+static const char *denied_error(struct grant *grant, mps_view topic, bool retain)
+{
+    if (grant == NULL) return NULL;
+    if (!grant_publishes(grant, topic)) return "it is not granted";
+    return retain && !grant_has(grant, ACCESS_RETAIN) ? "to retain a value needs the right 'retain'" : NULL;
+}
+
 static mps_view id_of(const struct will *will)
 {
     return (mps_view){will->id, will->id_len};
@@ -41,21 +50,24 @@ static mps_view id_of(const struct will *will)
 /* One that is delayed outlives the broker, too. */
 static void keep(struct broker *broker, struct will *will)
 {
-    uint8_t room[MPS_HELLO_FRAME_MAX + 96];
+    uint8_t room[MPS_HELLO_FRAME_MAX + 96 + sizeof(struct origin)];
     struct mps_out out = mps_out_open(room, sizeof room);
     if (broker->commit.store == NULL) return;
-    mps_put_array(&out, 3);
+    mps_put_array(&out, 5);
     mps_put_uint(&out, will->delay_ms);
     mps_put_uint(&out, will->retain);
     mps_put_bin(&out, (mps_view){will->frame, will->len});
+    origin_put(&out, will->origin);
     keep_put_lazily(broker, RECORD_WILL, id_of(will), mps_out_view(&out));
     will->is_kept = true;
 }
 
-static struct will *will_new(mps_view id, uint64_t delay_ms, bool retain, mps_view frame)
+/* Takes over the reference to the origin. */
+static struct will *will_new(mps_view id, struct origin *origin, uint64_t delay_ms, bool retain, mps_view frame)
 {
     struct will *will = sure_zeroed(sizeof *will + frame.len);
     timer_init(&will->due);
+    will->origin = origin;
     will->len = frame.len;
     memcpy(will->frame, frame.ptr, frame.len);
     will->delay_ms = delay_ms;
@@ -70,10 +82,16 @@ uint32_t will_set(struct session *session, const struct mps_will *in, char *text
     struct broker *broker = session->broker;
     uint32_t code = judge(broker, in, text, text_cap);
     if (code != 0) return code;
+    const char *denied = denied_error(session->grant, in->topic, in->flags & MPS_PUB_RETAIN);
+    if (denied != NULL) {
+        snprintf(text, text_cap, "may not leave a will to '%s': %s", printable(in->topic), denied);
+        return MPS_NOT_AUTHORISED;
+    }
     uint8_t room[MPS_HELLO_FRAME_MAX + 64]; /* it came inside a HELLO */
     struct mps_out frame = mps_out_open(room, sizeof room);
     mps_encode_msg(&frame, &(struct mps_msg){.topic = in->topic, .props = in->props, .payload = in->payload});
-    struct will *will = will_new(session->id, in->delay_ms, in->flags & MPS_PUB_RETAIN, mps_out_view(&frame));
+    struct will *will = will_new(session->id, origin_ref(session->origin), in->delay_ms, in->flags & MPS_PUB_RETAIN,
+                                 mps_out_view(&frame));
     session->will = will;
     if (will->delay_ms > 0) keep(broker, will);
     return 0;
@@ -86,6 +104,7 @@ static void will_free(struct broker *broker, struct will *will)
         hash_remove(&broker->named_wills, &will->in_wills);
         broker->wills_bytes -= sizeof *will + will->len;
     }
+    origin_unref(will->origin);
     free(will);
 }
 
@@ -107,12 +126,34 @@ static uint64_t id_hash(const struct broker *broker, mps_view id)
     return hash_bytes(broker->seed, id.ptr, id.len);
 }
 
+static mps_view topic_of(const struct will *will)
+{
+    struct mps_msg msg;
+    const char *what;
+    mps_decode_msg((mps_view){will->frame, will->len}, &msg, &what); /* written, or looked at, by us */
+    return msg.topic;
+}
+
+/* Whether it may be published now, too; else that is logged. */
+static bool may_publish(struct broker *broker, const struct will *will)
+{
+    struct grant *grant = origin_grant(broker, will->origin);
+    const char *denied = denied_error(grant, topic_of(will), will->retain);
+    grant_unref(grant);
+    if (denied == NULL) return true;
+    log_peer(broker, LOG_INFO, "the will of client '%s' to '%s' is not published: %s", printable(id_of(will)),
+             printable(topic_of(will)), denied);
+    return false;
+}
+
 static void publish(struct broker *broker, struct will *will)
 {
-    struct run *run = run_copy(&broker->runs, will->frame, will->len);
-    bool retain = will->retain;
+    bool may = may_publish(broker, will), retain = will->retain;
+    struct run *run = may ? run_copy(&broker->runs, will->frame, will->len) : NULL;
+    struct origin *origin = origin_ref(will->origin);
     will_end(broker, will);
-    publish_own(broker, run, retain);
+    if (may) publish_own(broker, run, retain, origin);
+    origin_unref(origin);
 }
 
 /* There are too many delayed ones: the first of them is due now. */
@@ -143,15 +184,22 @@ void will_release(struct session *session)
     else wait(broker, will);
 }
 
-static bool has_id(const struct hash_node *node, const void *key)
+struct client {
+    mps_view id, user;
+};
+
+static bool is_of(const struct hash_node *node, const void *key)
 {
-    return mps_view_equal(id_of(container_of(node, struct will, in_wills)), *(const mps_view *)key);
+    const struct client *client = key;
+    const struct will *will = container_of(node, struct will, in_wills);
+    return mps_view_equal(id_of(will), client->id) && origin_may_follow(will->origin, client->user);
 }
 
-void will_forget_id(struct broker *broker, mps_view id)
+void will_forget_id(struct broker *broker, mps_view id, mps_view user)
 {
     struct hash_node *node;
-    while ((node = hash_find(&broker->named_wills, id_hash(broker, id), has_id, &id)) != NULL)
+    struct client client = {id, user};
+    while ((node = hash_find(&broker->named_wills, id_hash(broker, id), is_of, &client)) != NULL)
         will_end(broker, container_of(node, struct will, in_wills));
 }
 
@@ -168,12 +216,12 @@ static bool is_msg(mps_view frame)
 bool will_load(struct broker *broker, mps_view key, mps_view value)
 {
     struct mps_reader r = mps_reader_open(value);
-    mps_read_array(&r, "will");
+    uint32_t fields = mps_read_array(&r, "will");
     uint64_t delay_ms = mps_read_uint(&r, MPS_NUMBER_MAX, "delay");
     bool retain = mps_read_uint(&r, 1, "retain");
     mps_view frame = mps_read_bin(&r, "frame");
     if (r.bad != NULL || delay_ms == 0 || mps_id_error(key) != NULL || !is_msg(frame)) return false;
-    struct will *will = will_new(key, delay_ms, retain, frame);
+    struct will *will = will_new(key, fields >= 5 ? origin_read(&r) : NULL, delay_ms, retain, frame);
     will->is_kept = true;
     wait(broker, will);
     return true;

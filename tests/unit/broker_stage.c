@@ -170,6 +170,8 @@ int stage_set_up(void **state)
 void stage_start(struct stage *stage)
 {
     stage->broker = broker_new(&stage->env, &stage->limits);
+    broker_set_access(stage->broker, stage->access);
+    stage->access = NULL;
 }
 
 void stage_start_stored(struct stage *stage, const char *pattern)
@@ -335,17 +337,23 @@ void stage_pass_bytes(struct stage *stage, char name, size_t bytes)
     stage_settle(stage);
 }
 
-void stage_hello(struct stage *stage, char name, struct mps_hello hello)
+void stage_open(struct stage *stage, char name)
 {
     struct link *link = link_of(stage, name);
-    uint8_t room[MPS_HELLO_FRAME_MAX];
-    struct mps_out out = mps_out_open(room, sizeof room);
     assert_null(link->session);
     free(link->in);
     free(link->out);
     *link = (struct link){.stage = stage, .room = STAGE_ROOM, .reading = true, .pass = SIZE_MAX};
     link->session = session_new(stage->broker, link);
     assert_non_null(link->session);
+    session_set_peer(link->session, &stage->peer);
+}
+
+void stage_hello(struct stage *stage, char name, struct mps_hello hello)
+{
+    uint8_t room[MPS_HELLO_FRAME_MAX];
+    struct mps_out out = mps_out_open(room, sizeof room);
+    stage_open(stage, name);
     hello.magic = mps_text("mps");
     hello.version = 1;
     mps_encode_hello(&out, &hello);

@@ -47,6 +47,8 @@ struct stage {
     struct env env;
     struct broker *broker;
     struct broker_limits limits;
+    struct access *access;   /* of the next broker that starts, or NULL; its reference goes there */
+    struct peer peer;        /* who comes next says HELLO from there */
     uint64_t now_ms, wall_ms;
     uint64_t random;
     struct link links[STAGE_LINKS];
@@ -77,6 +79,7 @@ void stage_pass(struct stage *stage, uint64_t ms);          /* what is due withi
 void stage_write(struct stage *stage, char link, const struct mps_out *out); /* comes to the broker with the next turn */
 void stage_send(struct stage *stage, char link, const struct mps_out *out);
 void stage_pass_bytes(struct stage *stage, char link, size_t bytes); /* so many more come through; SIZE_MAX: all */
+void stage_open(struct stage *stage, char link);            /* a new link, on which nothing was said yet */
 void stage_hello(struct stage *stage, char link, struct mps_hello hello);  /* on a new link; .magic and .version are set */
 void stage_sub(struct stage *stage, char link, uint32_t sid, const char *pattern, struct mps_sub_options options);
 void stage_unsub(struct stage *stage, char link, uint32_t sid);

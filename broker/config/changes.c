@@ -47,12 +47,52 @@ static bool same_address(const struct address *a, const struct address *b)
            strcmp(a->port, b->port) == 0;
 }
 
+static bool same_texts(const struct access_texts *a, const struct access_texts *b)
+{
+    bool same = a->count == b->count;
+    for (size_t i = 0; same && i < a->count; i++) same = strcmp(a->at[i], b->at[i]) == 0;
+    return same;
+}
+
+static bool same_numbers(const struct access_numbers *a, const struct access_numbers *b)
+{
+    return a->count == b->count && (a->count == 0 || memcmp(a->at, b->at, a->count * sizeof a->at[0]) == 0);
+}
+
+static bool same_user(const struct access_user *a, const struct access_user *b)
+{
+    return strcmp(a->name, b->name) == 0 && same_texts(&a->groups, &b->groups) &&
+           same_texts(&a->certificates, &b->certificates) && same_numbers(&a->uids, &b->uids) &&
+           same_numbers(&a->gids, &b->gids);
+}
+
+static bool same_group(const struct access_group *a, const struct access_group *b)
+{
+    bool same = strcmp(a->name, b->name) == 0 && a->rights == b->rights;
+    for (size_t i = 0; same && i < ACCESS_LISTS_COUNT; i++) same = same_texts(&a->lists[i], &b->lists[i]);
+    return same;
+}
+
+/* Both have a file, and with it users and groups, be they none. */
+static bool same_access(const struct config *running, const struct config *fresh)
+{
+    const struct access *a = running->access, *b = fresh->access;
+    bool same = a->users_count == b->users_count && a->groups_count == b->groups_count &&
+                a->plaintext_passwords == b->plaintext_passwords && strcmp(a->default_group, b->default_group) == 0 &&
+                strcmp(a->user_group, b->user_group) == 0;
+    for (size_t i = 0; same && i < a->users_count; i++) same = same_user(a->users[i], b->users[i]);
+    for (size_t i = 0; same && i < a->groups_count; i++) same = same_group(a->groups[i], b->groups[i]);
+    return same;
+}
+
 static bool same_listeners(const struct config *running, const struct config *fresh)
 {
     if (running->listeners_count != fresh->listeners_count) return false;
     for (int i = 0; i < fresh->listeners_count; i++) {
         const struct listener_config *a = &running->listeners[i], *b = &fresh->listeners[i];
-        if (strcmp(a->name, b->name) != 0 || !same_address(&a->address, &b->address)) return false;
+        if (strcmp(a->name, b->name) != 0 || !same_address(&a->address, &b->address) ||
+            a->says_anonymous != b->says_anonymous || a->allow_anonymous != b->allow_anonymous)
+            return false;
     }
     return true;
 }
@@ -78,6 +118,9 @@ void config_compare(const struct config *running, const struct config *fresh, st
 {
     changes->taken[0] = changes->waiting[0] = '\0';
     compare_settings(running, fresh, changes);
+    if (!same_access(running, fresh)) changes_add(changes->taken, "users and groups");
+    if (fresh->passwords[0] != '\0' || running->passwords[0] != '\0') changes_add(changes->taken, "passwords");
+    if (fresh->tokens[0] != '\0' || running->tokens[0] != '\0') changes_add(changes->taken, "tokens");
     if (!same_listeners(running, fresh)) changes_add(changes->waiting, "[" LISTENER "]");
     if (!same_streams(running, fresh)) changes_add(changes->waiting, "[" STREAM "]");
 }
@@ -96,4 +139,9 @@ void config_set_back(struct config *fresh, const struct config *running)
 void config_adopt(struct config *running, struct config *fresh)
 {
     running->limits = fresh->limits;
+    strcpy(running->passwords, fresh->passwords);
+    strcpy(running->tokens, fresh->tokens);
+    struct access *old = running->access;
+    running->access = fresh->access;
+    fresh->access = old;
 }

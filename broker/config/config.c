@@ -5,8 +5,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "settings.h"
+#include "access_keys.h"
 #include "memory.h"
+#include "settings.h"
 
 #define KIB UINT64_C(1024)
 #define DATA_OF_ROOT "/var/lib/pubsub"
@@ -83,6 +84,7 @@ static void print_listener(const struct listener_config *listener, FILE *out)
         break;
     case ADDRESS_FD: fprintf(out, "fd:%d\n", address->fd); break;
     }
+    if (listener->says_anonymous) fprintf(out, "allow_anonymous = %s\n", listener->allow_anonymous ? "yes" : "no");
 }
 
 /* What a key means, and what can be set. Each line begins with `begin`. */
@@ -152,7 +154,12 @@ static void print_listeners(const struct config *config, FILE *out)
           "# unix:/path, tcp://host:port or fd:N. When --listen is given, that holds instead of these. Without any of\n"
           "# both: the user's Unix socket (see pubsubd --help) and the first of these examples.\n"
           "#\n# [" LISTENER " local]\n# url = tcp://127.0.0.1:7717\n"
-          "#\n# [" LISTENER " socket]\n# url = unix:/run/pubsub/pubsub.sock\n",
+          "#\n# [" LISTENER " socket]\n# url = unix:/run/pubsub/pubsub.sock\n"
+          "# # Whether who comes from there may have no name. By default yes at a Unix socket, an inherited descriptor "
+          "and an\n"
+          "# # address that only this machine reaches; elsewhere no, and where nobody can have a name, then it must be "
+          "said.\n"
+          "# allow_anonymous = yes\n",
           out);
     for (int i = 0; i < config->listeners_count; i++) print_listener(&config->listeners[i], out);
 }
@@ -164,6 +171,7 @@ void config_print(const struct config *config, FILE *out)
           "# A time has a unit: ms, s, m, h, d; without one it is in seconds.\n",
           out);
     print_limits(config, out);
+    access_print(config, out);
     print_streams(config, out);
     print_listeners(config, out);
 }

@@ -19,6 +19,7 @@
 struct listener_config {
     char name[SECTION_NAME_MAX + 1];
     struct address address;
+    bool says_anonymous, allow_anonymous; /* whether it is said, and what; by default it depends on the address */
 };
 
 struct stream_section {
@@ -34,13 +35,16 @@ struct config {
     int listeners_count;            /* 0: the default addresses */
     struct stream_section *streams[STREAMS_MAX];
     int streams_count;              /* 0: nothing is kept */
+    char passwords[CONFIG_TEXT_MAX + 1]; /* file of users; "": none */
+    char tokens[CONFIG_TEXT_MAX + 1];    /* file of tokens; "": none */
+    struct access *access;          /* users and groups of the file; NULL: there is no file. The configuration's */
 };
 
 /* The core's defaults, and half of the memory that there is for the queues. */
 void config_defaults(struct config *config);
 void config_free(struct config *config);
 
-/* Reads a file; limits that it does not set stay as they are in *config, listeners and streams are the file's. Returns 0,
+/* Reads a file; limits that it does not set stay as they are in *config, listeners, streams, users and groups are the file's. Returns 0,
  * or -1 and one sentence in text that begins with "FILE:LINE: " or "FILE: "; *config is untouched then. */
 int config_load(struct config *config, const char *path, char *text, size_t text_cap);
 

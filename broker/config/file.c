@@ -3,10 +3,13 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "access_keys.h"
 #include "nearest.h"
 #include "settings.h"
 
-static const char *const section_names[] = {"broker", "limits", STREAM, LISTENER, NULL};
+#define ANONYMOUS "allow_anonymous"
+
+static const char *const section_names[] = {"broker", "limits", ACCESS, USER, GROUP, STREAM, LISTENER, NULL};
 
 /* A file being read. inih takes keys and values apart; lines and sections are seen to here, because it has no line
  * numbers, says nothing of a section without keys, cuts long names and lines, ignores what stands behind a section's
@@ -18,10 +21,12 @@ struct parser {
     int line;
     char start[64];                  /* of the line, for a complaint */
     const char *section;             /* NULL: none yet */
-    char name[SECTION_NAME_MAX + 1]; /* in [listener NAME] and [stream NAME] */
+    char name[SECTION_NAME_MAX + 1]; /* in [listener NAME], [stream NAME], [user NAME], [group NAME] */
     struct stream_section *stream;   /* in [stream NAME] */
+    struct access_reader access;
     int section_line;
     bool has_url;
+    bool says_anonymous, allow_anonymous;                            /* in [listener NAME] */
     int section_lines[sizeof section_names / sizeof *section_names]; /* where each began; 0: nowhere */
     int listener_lines[LISTEN_MAX], stream_lines[STREAMS_MAX];
     int lines[SETTINGS_COUNT]; /* where each key was set, of a stream's this stream's; 0: nowhere */
@@ -59,7 +64,10 @@ static bool is_comment(const char *line)
 
 static bool has_name(const char *section)
 {
-    return strcmp(section, LISTENER) == 0 || strcmp(section, STREAM) == 0;
+    static const char *const with_name[] = {LISTENER, STREAM, USER, GROUP};
+    for (size_t i = 0; i < sizeof with_name / sizeof *with_name; i++)
+        if (strcmp(section, with_name[i]) == 0) return true;
+    return false;
 }
 
 /* Behind its name, where people are told of it. */
@@ -73,6 +81,12 @@ static bool section_end(struct parser *parser)
 {
     if (parser->section == NULL || !has_name(parser->section)) return true;
     bool is_listener = strcmp(parser->section, LISTENER) == 0;
+    if (!is_listener && strcmp(parser->section, STREAM) != 0) return true;
+    if (is_listener && parser->has_url) {
+        struct listener_config *listener = &parser->config.listeners[parser->config.listeners_count - 1];
+        listener->says_anonymous = parser->says_anonymous;
+        listener->allow_anonymous = parser->allow_anonymous;
+    }
     if (is_listener ? parser->has_url : parser->stream->terms.patterns_count > 0) return true;
     return fail_at(parser, parser->section_line, "[%s %s] has no %s", parser->section, parser->name,
                    is_listener ? "url" : "topics");
@@ -104,7 +118,7 @@ static bool begin_listener(struct parser *parser, const char *name)
     for (int i = 0; i < parser->config.listeners_count; i++) {
         if (strcmp(parser->config.listeners[i].name, name) == 0) return fail_twice(parser, parser->listener_lines[i]);
     }
-    parser->has_url = false;
+    parser->has_url = parser->says_anonymous = false;
     return true;
 }
 
@@ -125,6 +139,18 @@ static bool begin_stream(struct parser *parser, const char *name)
     return true;
 }
 
+static bool begin_of_access(struct parser *parser, const char *name)
+{
+    char text[100];
+    struct access *access = parser->config.access;
+    if (!check_name(parser, name)) return false;
+    bool is_there = strcmp(parser->section, USER) == 0 ? access_find_user(access, name) != NULL
+                                                       : access_find_group(access, name) != NULL;
+    if (is_there) return fail_at(parser, parser->line, "[%s %s] is there already", parser->section, name);
+    if (access_begin(&parser->access, &parser->config, parser->section, name, text, sizeof text)) return true;
+    return fail_at(parser, parser->line, "%s", text);
+}
+
 static bool unknown_section(struct parser *parser, const char *name)
 {
     char word[NEAREST_NAME_MAX + 2];
@@ -132,7 +158,9 @@ static bool unknown_section(struct parser *parser, const char *name)
     const char *nearest = nearest_name(word, section_names);
     if (nearest == NULL) {
         return fail_at(parser, parser->line,
-                       "unknown section [%.60s]; there are [broker], [limits], [stream NAME], [listener NAME]", name);
+                       "unknown section [%.60s]; there are [broker], [limits], [access], [user NAME], [group NAME], "
+                       "[stream NAME], [listener NAME]",
+                       name);
     }
     return fail_at(parser, parser->line, "unknown section [%.60s]; did you mean [%s%s]?", name, nearest,
                    name_hint(nearest));
@@ -152,7 +180,7 @@ static bool begin_section(struct parser *parser, const char *name)
     name += word_len + strspn(name + word_len, " \t");
     if (strcmp(word, LISTENER) == 0) return begin_listener(parser, name);
     if (strcmp(word, STREAM) == 0) return begin_stream(parser, name);
-    return true;
+    return has_name(word) ? begin_of_access(parser, name) : true;
 }
 
 /* A line that begins with a bracket. */
@@ -210,27 +238,40 @@ static char *read_line(char *line, int size, void *user)
     return line;
 }
 
+static bool is_access_key(const char *section, const char *key)
+{
+    const char *const *keys = access_keys(section);
+    while (keys != NULL && *keys != NULL && strcmp(*keys, key) != 0) keys++;
+    return keys != NULL && *keys != NULL;
+}
+
 /* The section that a key belongs to, or NULL. */
 static const char *section_of(const char *key)
 {
     const struct setting *setting = setting_find(NULL, key);
-    if (strcmp(key, "url") == 0) return LISTENER;
+    if (strcmp(key, "url") == 0 || strcmp(key, ANONYMOUS) == 0) return LISTENER;
     if (strcmp(key, "topics") == 0) return STREAM;
+    static const char *const of_access[] = {ACCESS, USER, GROUP};
+    for (size_t i = 0; i < sizeof of_access / sizeof *of_access; i++)
+        if (is_access_key(of_access[i], key)) return of_access[i];
     return setting ? setting->section : NULL;
 }
 
 static bool unknown_key(struct parser *parser, const char *name)
 {
-    const char *names[SETTINGS_COUNT + 2] = {NULL};
+    const char *names[SETTINGS_COUNT + 8] = {NULL};
     size_t count = 0;
     const char *section = section_of(name);
     if (section != NULL) {
         return fail_at(parser, parser->line, "'%s' belongs into [%s%s]", name, section, name_hint(section));
     }
-    if (strcmp(parser->section, LISTENER) == 0) names[count++] = "url";
+    if (strcmp(parser->section, LISTENER) == 0) names[count++] = "url", names[count++] = ANONYMOUS;
     if (strcmp(parser->section, STREAM) == 0) names[count++] = "topics";
     for (size_t i = 0; i < SETTINGS_COUNT; i++) {
         if (strcmp(settings[i].section, parser->section) == 0) names[count++] = settings[i].name;
+    }
+    for (const char *const *keys = access_keys(parser->section); keys != NULL && *keys != NULL; keys++) {
+        names[count++] = *keys;
     }
     const char *nearest = nearest_name(name, names);
     if (nearest != NULL) {
@@ -255,11 +296,30 @@ static bool set_url(struct parser *parser, const char *url)
     return parser->has_url = true;
 }
 
+static bool set_anonymous(struct parser *parser, const char *value)
+{
+    bool is_yes = strcmp(value, "yes") == 0;
+    if (parser->says_anonymous) return fail_at(parser, parser->line, ANONYMOUS " is set already");
+    if (!is_yes && strcmp(value, "no") != 0)
+        return fail_at(parser, parser->line, ANONYMOUS " = '%.60s' is not one of no and yes", value);
+    parser->says_anonymous = true;
+    parser->allow_anonymous = is_yes;
+    return true;
+}
+
 static bool add_topics(struct parser *parser, const char *patterns)
 {
     char text[400];
     if (config_add_topics(&parser->config, parser->stream, patterns, text, sizeof text) == 0) return true;
     return fail_at(parser, parser->line, "topics: %s", text);
+}
+
+static bool set_of_access(struct parser *parser, const char *name, const char *value)
+{
+    char text[500];
+    if (access_set(&parser->access, &parser->config, parser->section, name, value, parser->line, text, sizeof text))
+        return true;
+    return fail_at(parser, parser->line, "%s", text);
 }
 
 static bool set_key(struct parser *parser, const char *name, const char *value)
@@ -268,7 +328,9 @@ static bool set_key(struct parser *parser, const char *name, const char *value)
         return fail_at(parser, parser->line, "'%.60s' stands before the first [section]", name);
     }
     if (strcmp(parser->section, LISTENER) == 0 && strcmp(name, "url") == 0) return set_url(parser, value);
+    if (strcmp(parser->section, LISTENER) == 0 && strcmp(name, ANONYMOUS) == 0) return set_anonymous(parser, value);
     if (strcmp(parser->section, STREAM) == 0 && strcmp(name, "topics") == 0) return add_topics(parser, value);
+    if (is_access_key(parser->section, name)) return set_of_access(parser, name, value);
     const struct setting *setting = setting_find(parser->section, name);
     if (setting == NULL) return unknown_key(parser, name);
     size_t index = (size_t)(setting - settings);
@@ -313,6 +375,14 @@ static bool check_together(struct parser *parser)
     return true;
 }
 
+static bool check_groups(struct parser *parser)
+{
+    char text[200];
+    int line;
+    if (access_check(&parser->access, &parser->config, &line, text, sizeof text)) return true;
+    return fail_at(parser, line, "%s", text);
+}
+
 static int read_file(struct parser *parser)
 {
     int result = ini_parse_stream(read_line, parser, take_pair, parser);
@@ -324,7 +394,7 @@ static int read_file(struct parser *parser)
         snprintf(parser->text, parser->text_cap, "%s: the file is empty", parser->path);
     } else if (result != 0) {
         snprintf(parser->text, parser->text_cap, "%s: cannot be parsed (inih says %d)", parser->path, result);
-    } else if (section_end(parser) && check_together(parser)) {
+    } else if (section_end(parser) && check_together(parser) && check_groups(parser)) {
         return 0;
     }
     return -1;
@@ -334,12 +404,16 @@ int config_load(struct config *config, const char *path, char *text, size_t text
 {
     struct parser parser = {.config = *config, .path = path, .is_empty = true, .text = text, .text_cap = text_cap};
     parser.config.listeners_count = parser.config.streams_count = 0;
+    parser.config.passwords[0] = parser.config.tokens[0] = '\0';
     parser.file = fopen(path, "re");
     if (parser.file == NULL) {
         snprintf(text, text_cap, "%s: cannot be opened: %s", path, strerror(errno));
         return -1;
     }
-    if (read_file(&parser) != 0) {
+    parser.config.access = access_new();
+    int result = read_file(&parser);
+    access_reader_free(&parser.access);
+    if (result != 0) {
         config_free(&parser.config);
         return -1;
     }

@@ -38,6 +38,8 @@ void config_free(struct config *config)
         free(stream);
     }
     config->streams_count = 0;
+    access_unref(config->access);
+    config->access = NULL;
 }
 
 /* The stream that has this very pattern, or NULL. */

@@ -324,8 +324,10 @@ static void wrong_files_are_refused(void **state)
         {"[Listener a]\n", "file:1: unknown section [Listener a]; did you mean [listener NAME]?"},
         {"[limits a]\n", "file:1: unknown section [limits a]; did you mean [limits]?"},
         {"[nothing]\n",
-         "file:1: unknown section [nothing]; there are [broker], [limits], [stream NAME], [listener NAME]"},
-        {"[]\n", "file:1: unknown section []; there are [broker], [limits], [stream NAME], [listener NAME]"},
+         "file:1: unknown section [nothing]; there are [broker], [limits], [access], [user NAME], [group NAME], "
+         "[stream NAME], [listener NAME]"},
+        {"[]\n", "file:1: unknown section []; there are [broker], [limits], [access], [user NAME], [group NAME], "
+                 "[stream NAME], [listener NAME]"},
         {"[limits\n", "file:1: '[limits' is not a [section], with nothing behind it"},
         {"[limits] max_payload = 1m\n",
          "file:1: '[limits] max_payload = 1m' is not a [section], with nothing behind it"},
@@ -395,6 +397,39 @@ static void wrong_files_are_refused(void **state)
                                           "be kept"},
         {"[stream a]\ntopics = x\n[stream b]\ntopics = y, x\n",
          "file:4: topics: 'x' is a pattern of the stream 'a' already"},
+        {"[listener a]\nallow_anonymous = y\nurl = fd:1\n", "file:2: allow_anonymous = 'y' is not one of no and yes"},
+        {"[limits]\nallow_anonymous = yes\n", "file:2: 'allow_anonymous' belongs into [listener NAME]"},
+        {"[access]\npublish = x\n", "file:2: 'publish' belongs into [group NAME]"},
+        {"[group a]\nuid = 1\n", "file:2: 'uid' belongs into [user NAME]"},
+        {"[access]\npasword = x\n", "file:2: unknown key 'pasword' in [access]; did you mean 'passwords'?"},
+        {"[group a]\nsubscrib = x\n", "file:2: unknown key 'subscrib' in [group]; did you mean 'subscribe'?"},
+        {"[access]\ntokens = x\ntokens = x\n", "file:3: tokens is set already, in line 2"},
+        {"[access]\ntokens =\n", "file:2: tokens = '' is not a path: it is empty"},
+        {"[access]\nallow_plaintext_passwords = maybe\n",
+         "file:2: allow_plaintext_passwords = 'maybe' is not one of no and yes"},
+        {"[access]\n[access]\n", "file:2: [access] is there already, in line 1"},
+        {"[user a]\n[user a]\n", "file:2: [user a] is there already"},
+        {"[user]\n", "file:1: [user] needs a name: [user NAME]"},
+        {"[group a/b]\n", "file:1: 'a/b' is not a group's name: 1 to 32 letters, digits, '_', '-', '.'"},
+        {"[usr ann]\n", "file:1: unknown section [usr ann]; did you mean [user NAME]?"},
+        {"[user ann]\n#\ngroups = a, b\n[group a]\n", "file:3: there is no [group b]"},
+        {"[access]\ndefault_group = sensors\n[group sensor]\n",
+         "file:2: there is no [group sensors]; did you mean 'sensor'?"},
+        {"[access]\nuser_group = x\n", "file:2: there is no [group x]"},
+        {"[user a]\ngroups = x y\n",
+         "file:2: groups: 'x y' is not a group's name: a name has 1 to 32 letters, digits, '_', '-', '.'"},
+        {"[user a]\ncertificate = ip:1\n",
+         "file:2: certificate: 'ip:1' is not a certificate's name: it does not begin with "
+         "'uri:', 'dns:', 'cn:' or 'sha256:'"},
+        {"[user a]\nuid = -1\n", "file:2: uid: '-1' is not a uid or gid: it is a whole number from 0 to 4294967294"},
+        {"[user a]\ngid = 4294967295\n",
+         "file:2: gid: '4294967295' is not a uid or gid: it is a whole number from 0 to 4294967294"},
+        {"[group a]\npublish = x, a#\n",
+         "file:2: publish: 'a#' is not a pattern: a wildcard, '+' or '#', must be a whole level"},
+        {"[group a]\ndeny_subscribe = %n\n",
+         "file:2: deny_subscribe: '%n' is not a pattern: behind '%' stands 'u', 'i' or '%'"},
+        {"[group a]\nrights = sys, root\n", "file:2: rights: 'root' is not a right: there are retain, block, durable, "
+                                            "groups, sys and admin"},
         {"[listener]\nurl = fd:1\n", "file:1: [listener] needs a name: [listener NAME]"},
         {"[listener a/b]\n", "file:1: 'a/b' is not a listener's name: 1 to 32 letters, digits, '_', '-', '.'"},
         {"[listener 123456789012345678901234567890123]\n", "file:1: '123456789012345678901234567890123' is not a "
@@ -421,6 +456,75 @@ static void wrong_files_are_refused(void **state)
         assert_int_equal(config.listeners_count, 0);
         assert_int_equal(config.streams_count, 0);
     }
+}
+
+static void users_and_groups_are_read_and_printed(void **state)
+{
+    (void)state;
+    struct config config, again;
+    config_defaults(&config);
+    config_defaults(&again);
+    load_text(&config,
+              "[group all]\nrights = sys , admin\n[user ann]\nuid = 7, 8\ngroups = all,x\ngid = 9\n"
+              "certificate = cn:A, B\n[access]\ntokens = t\npasswords = p\ndefault_group = x\nuser_group = all\n"
+              "allow_plaintext_passwords = yes\n[group x]\npublish = a/%u , %i/#\npublish = b\nsubscribe = #\n"
+              "deny_publish = c\ndeny_subscribe = d\n");
+    FILE *out = fopen("printed", "w");
+    config_print(&config, out);
+    fclose(out);
+    char text[400] = "";
+    assert_int_equal(config_load(&again, "printed", text, sizeof text), 0);
+    for (int i = 0; i < 2; i++) { /* what is printed says the same */
+        const struct config *read = i == 0 ? &config : &again;
+        const struct access *access = read->access;
+        assert_string_equal(read->tokens, "t");
+        assert_string_equal(read->passwords, "p");
+        assert_true(access->restricts && access->plaintext_passwords);
+        assert_string_equal(access->default_group, "x");
+        assert_string_equal(access->user_group, "all");
+        const struct access_user *ann = access_find_user(access, "ann");
+        assert_int_equal(ann->groups.count, 2);
+        assert_string_equal(ann->groups.at[1], "x");
+        assert_string_equal(ann->certificates.at[0], "cn:A, B");
+        assert_int_equal(ann->uids.count, 2);
+        assert_int_equal(ann->uids.at[1], 8);
+        assert_int_equal(ann->gids.at[0], 9);
+        assert_int_equal(access_find_group(access, "all")->rights, ACCESS_SYS | ACCESS_ADMIN);
+        const struct access_group *x = access_find_group(access, "x");
+        assert_int_equal(x->lists[ACCESS_PUBLISH].count, 3);
+        assert_string_equal(x->lists[ACCESS_PUBLISH].at[1], "%i/#");
+        assert_string_equal(x->lists[ACCESS_SUBSCRIBE].at[0], "#");
+        assert_string_equal(x->lists[ACCESS_DENY_PUBLISH].at[0], "c");
+        assert_string_equal(x->lists[ACCESS_DENY_SUBSCRIBE].at[0], "d");
+    }
+    config_free(&config);
+    config_free(&again);
+}
+
+/* The examples in the comments of what is printed are a configuration, too. */
+static void the_examples_can_be_read(void **state)
+{
+    (void)state;
+    struct config config;
+    char text[400] = "", line[400];
+    config_defaults(&config);
+    FILE *out = fopen("printed", "w"), *bare = fopen("bare", "w");
+    config_print(&config, out);
+    fclose(out);
+    FILE *in = fopen("printed", "r");
+    bool is_example = false;
+    while (fgets(line, sizeof line, in) != NULL) {
+        if (strstr(line, "# [user ann]") != NULL) is_example = true;
+        if (line[0] != '#') is_example = false;
+        if (is_example) fputs(line[1] == ' ' ? line + 2 : "\n", bare);
+    }
+    fclose(in);
+    fclose(bare);
+    if (config_load(&config, "bare", text, sizeof text) != 0) fail_msg("%s", text);
+    assert_int_equal(config.access->users_count, 1);
+    assert_int_equal(config.access->groups_count, 2);
+    assert_int_equal(access_find_group(config.access, "readers")->rights, 63);
+    config_free(&config);
 }
 
 /* What was there before a wrong file is still there. */
@@ -589,6 +693,8 @@ int main(void)
         cmocka_unit_test(texts_have_a_length),
         cmocka_unit_test(the_data_directory),
         cmocka_unit_test(wrong_files_are_refused),
+        cmocka_unit_test(users_and_groups_are_read_and_printed),
+        cmocka_unit_test(the_examples_can_be_read),
         cmocka_unit_test(a_wrong_file_changes_nothing),
         cmocka_unit_test(files_that_are_no_text),
         cmocka_unit_test(lines_have_a_length),

@@ -9,6 +9,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "access/commands.h"
+#include "access/verifier.h"
 #include "log.h"
 #include "net/net.h"
 #include "reload.h"
@@ -28,12 +30,12 @@ static int inherited_count(void)
 
 static int open_default(struct server *server, char *text, size_t text_cap)
 {
-    struct address address = {.kind = ADDRESS_UNIX};
-    if (address_default_unix(address.path, sizeof address.path, text, text_cap) != 0 ||
-        listener_open(server, &address, text, text_cap) != 0 ||
-        address_parse(&address, DEFAULT_TCP, text, text_cap) != 0)
+    struct listener_config local = {.address.kind = ADDRESS_UNIX}, tcp = {.name = ""};
+    if (address_default_unix(local.address.path, sizeof local.address.path, text, text_cap) != 0 ||
+        listener_open(server, &local, text, text_cap) != 0 ||
+        address_parse(&tcp.address, DEFAULT_TCP, text, text_cap) != 0)
         return -1;
-    return listener_open(server, &address, text, text_cap);
+    return listener_open(server, &tcp, text, text_cap);
 }
 
 static int open_all(struct server *server, const struct config *config, char *text, size_t text_cap)
@@ -43,7 +45,7 @@ static int open_all(struct server *server, const struct config *config, char *te
         if (listener_adopt(server, FIRST_INHERITED + i, text, text_cap) != 0) return -1;
     }
     for (int i = 0; i < config->listeners_count; i++) {
-        if (listener_open(server, &config->listeners[i].address, text, text_cap) != 0) return -1;
+        if (listener_open(server, &config->listeners[i], text, text_cap) != 0) return -1;
     }
     return inherited + config->listeners_count > 0 ? 0 : open_default(server, text, text_cap);
 }
@@ -106,7 +108,9 @@ static int serve(struct options *options)
     static struct reload reload;
     static struct server *server; /* static: whatever is open when a listener fails stays referenced until the exit */
     server = server_new(&options->config.limits);
-    int failed = open_store(server, options, text, sizeof text);
+    int failed = verifier_prepare(server, &options->config, text, sizeof text);
+    if (failed == 0) verifier_apply(server);
+    if (failed == 0) failed = open_store(server, options, text, sizeof text);
     server_catch_signals(server);
     if (failed != 0 || open_all(server, &options->config, text, sizeof text) != 0) {
         fprintf(stderr, "pubsubd: %s\n", text);
@@ -124,7 +128,9 @@ static int serve(struct options *options)
 int main(int argc, char **argv)
 {
     struct options options;
-    int code = options_parse(&options, argc, argv);
+    int code = access_command(argc, argv);
+    if (code >= 0) return code;
+    code = options_parse(&options, argc, argv);
     if (code < 0) {
         signal(SIGPIPE, SIG_IGN);
         signal(SIGXFSZ, SIG_IGN); /* a file that may not grow any more is an error of the store */

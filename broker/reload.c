@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <stdio.h>
 
+#include "access/verifier.h"
 #include "changes.h"
 #include "log.h"
 
@@ -35,6 +36,7 @@ static void limits_discard(struct server *server)
 
 static const struct part parts[] = {
     {limits_prepare, limits_apply, limits_discard},
+    {verifier_prepare, verifier_apply, verifier_discard},
 };
 #define PARTS_COUNT (sizeof parts / sizeof *parts)
 

@@ -186,19 +186,21 @@ static void set_options(int fd)
     setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
 }
 
-int conn_open(struct server *server, int fd)
+int conn_open(struct server *server, int fd, const struct listener *listener)
 {
     set_options(fd);
     struct link *link = sure_zeroed(sizeof *link);
     if (uv_poll_init(&server->loop, &link->poll, fd) == 0) {
         link->server = server;
         link->fd = fd;
+        link->needs_identity = listener != NULL && listener->needs_identity;
         link->poll.data = link;
         server->links_count++;
         link->session = session_new(server->broker, link);
         if (link->session != NULL) {
             struct peer peer;
             peer_of_socket(&peer, fd);
+            peer.needs_identity = link->needs_identity;
             session_set_peer(link->session, &peer);
             poll_for(link, UV_READABLE);
             return 0;

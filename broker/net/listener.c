@@ -7,6 +7,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "access/verifier.h"
+#include "log.h"
 #include "net.h"
 
 #define BACKLOG 4096
@@ -46,7 +48,7 @@ static void on_connection(uv_poll_t *poll, int status, int events)
     for (int i = 0; i < ACCEPTS_A_TURN; i++) {
         int fd = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
-            conn_open(server, fd);
+            conn_open(server, fd, listener);
         } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
             if (refuse_one(server, listener->fd)) continue;
             uv_poll_stop(&listener->poll); /* not even that: wait until something comes free */
@@ -150,8 +152,40 @@ static int bind_tcp(const struct addrinfo *info)
     return -1;
 }
 
-static int open_tcp(struct server *server, const struct address *address, char *text, size_t text_cap)
+static bool is_loopback(int fd)
 {
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } name = {0};
+    socklen_t len = sizeof name;
+    if (getsockname(fd, &name.any, &len) != 0) return false;
+    if (name.any.sa_family == AF_INET) return ntohl(name.v4.sin_addr.s_addr) >> 24 == 127;
+    return name.any.sa_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&name.v6.sin6_addr);
+}
+
+/* Who may come in at a bound socket: sets *needs_identity. NULL, or why it must not be served so. */
+static const char *judge_anonymous(const struct server *server, const struct listener_config *config, int fd,
+                                   bool *needs_identity)
+{
+    bool local = is_loopback(fd), allows = config->says_anonymous ? config->allow_anonymous : local;
+    *needs_identity = !allows;
+    if (!allows && !verifier_is_configured(server))
+        return "nobody could come in: there are no tokens, passwords or users with certificates; make some, see "
+               "[access], or say allow_anonymous = yes in its [listener NAME]";
+    if (!allows || local) return NULL;
+    char line[400];
+    snprintf(line, sizeof line, "whoever reaches tcp://%s:%s may come in without a name: allow_anonymous = yes",
+             config->address.host, config->address.port);
+    log_line(LOG_WARN, line);
+    return NULL;
+}
+
+static int open_tcp(struct server *server, const struct listener_config *config, char *text, size_t text_cap)
+{
+    const struct address *address = &config->address;
+    bool needs_identity = false;
     struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE}, *info;
     const char *why;
     int error = getaddrinfo(address->host, address->port, &hints, &info);
@@ -159,9 +193,14 @@ static int open_tcp(struct server *server, const struct address *address, char *
         int fd = bind_tcp(info);
         why = strerror(errno);
         freeaddrinfo(info);
-        if (fd >= 0 && start(server, fd, &error) != NULL) return 0;
+        const char *refusal = fd >= 0 ? judge_anonymous(server, config, fd, &needs_identity) : NULL;
+        struct listener *listener = fd >= 0 && refusal == NULL ? start(server, fd, &error) : NULL;
+        if (listener != NULL) {
+            listener->needs_identity = needs_identity;
+            return 0;
+        }
         if (fd >= 0) {
-            why = uv_strerror(error);
+            why = refusal != NULL ? refusal : uv_strerror(error);
             close(fd);
         }
     } else {
@@ -187,7 +226,7 @@ int listener_adopt(struct server *server, int fd, char *text, size_t text_cap)
         return -1;
     }
     snprintf(url, sizeof url, "fd:%d", fd);
-    if (conn_open(server, fd) != 0) {
+    if (conn_open(server, fd, NULL) != 0) {
         snprintf(text, text_cap, "cannot serve '%s': it is not a connected socket", url);
         return -1;
     }
@@ -195,11 +234,15 @@ int listener_adopt(struct server *server, int fd, char *text, size_t text_cap)
     return 0;
 }
 
-int listener_open(struct server *server, const struct address *address, char *text, size_t text_cap)
+int listener_open(struct server *server, const struct listener_config *config, char *text, size_t text_cap)
 {
+    const struct address *address = &config->address;
     switch (address->kind) {
-    case ADDRESS_UNIX: return open_unix(server, address, text, text_cap);
-    case ADDRESS_TCP: return open_tcp(server, address, text, text_cap);
+    case ADDRESS_UNIX:
+        if (open_unix(server, address, text, text_cap) != 0) return -1;
+        server->listeners->needs_identity = config->says_anonymous && !config->allow_anonymous;
+        return 0;
+    case ADDRESS_TCP: return open_tcp(server, config, text, text_cap);
     case ADDRESS_FD: return listener_adopt(server, address->fd, text, text_cap);
     }
     return -1;

@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "access/verifier.h"
 #include "log.h"
 #include "net.h"
 
@@ -221,6 +222,7 @@ void server_free(struct server *server)
     uv_close((uv_handle_t *)&server->stored, NULL);
     uv_run(&server->loop, UV_RUN_DEFAULT);
     uv_loop_close(&server->loop);
+    verifier_free(server);
     if (server->reserve_fd >= 0) close(server->reserve_fd);
     area_close(server);
     free(server);

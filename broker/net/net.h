@@ -13,6 +13,7 @@
 
 #include "address.h"
 #include "broker.h"
+#include "config.h"
 #include "store.h"
 
 struct link {
@@ -22,6 +23,7 @@ struct link {
     struct link *next_broken;
     int fd, events;          /* what is polled for */
     bool paused, read_ended, broken;
+    bool needs_identity;     /* where it was accepted */
     bool blocked;            /* something waits to be written */
 };
 
@@ -30,6 +32,7 @@ struct listener {
     struct server *server;
     struct listener *next;
     int fd;
+    bool needs_identity;     /* nobody may come in without a name */
     dev_t device;            /* of the Unix socket that we made, to remove only that; inode 0: none */
     ino_t inode;
     char path[sizeof((struct address *)0)->path];
@@ -54,6 +57,8 @@ struct server {
     bool serves_descriptors_only, stopping;
     int area_fd;             /* what queues spill; -1: not opened yet */
     char area_directory[4096]; /* where; empty: a temporary directory */
+    struct verifier *verifier; /* NULL: nobody can say who they are */
+    bool has_certificate_users;
     bool store_late;         /* it was stopped, and not waited for any more */
     char ready[4096];        /* URLs, each with a blank before it */
 };
@@ -77,13 +82,14 @@ void server_lend_reserve(struct server *server, bool lend);
 void server_add_ready(struct server *server, const char *url);
 
 /* listener.c: 0, or -1 and one sentence in text */
-int listener_open(struct server *server, const struct address *address, char *text, size_t text_cap);
+int listener_open(struct server *server, const struct listener_config *config, char *text, size_t text_cap);
 int listener_adopt(struct server *server, int fd, char *text, size_t text_cap); /* listening or connected */
 void listener_close_all(struct server *server);
 void listener_resume(struct server *server); /* descriptors may have come free */
 
 /* conn.c */
-int conn_open(struct server *server, int fd); /* takes fd. -1: it can't be served, fd is closed */
+/* Takes fd, which this listener has accepted; NULL: it was inherited. -1: it can't be served, fd is closed. */
+int conn_open(struct server *server, int fd, const struct listener *listener);
 void conn_forget_broken(struct server *server);
 void conn_fill_env(struct env *env);
 

@@ -1,0 +1,217 @@
+#include "verifier.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+
+#include "credentials.h"
+#include "limiter.h"
+#include "log.h"
+
+/* A password that waits, or is being checked. */
+struct check {
+    uv_work_t work;
+    struct check *next;
+    struct verifier *verifier;
+    struct session *session; /* NULL: it is not interested any more */
+    struct password_check password;
+    bool is_good;
+    char address[PEER_ADDRESS_MAX];
+    char user[ACCESS_NAME_MAX + 1]; /* whose failures these are; longer names are cut off */
+};
+
+struct verifier {
+    struct server *server;
+    struct credentials *credentials, *prepared;
+    struct access *prepared_access;
+    struct check *first, *last; /* the first one is being checked */
+    int count;
+    struct limiter limiter;
+};
+
+/* ---- limits -------------------------------------------------------------------------------------------------- */
+
+/* Who it is, for counting: a Unix socket's peer by its user. */
+static void address_of(const struct link *link, char address[PEER_ADDRESS_MAX])
+{
+    struct peer peer;
+    peer_of_socket(&peer, link->fd);
+    if (peer.kind == PEER_UNIX) snprintf(address, PEER_ADDRESS_MAX, "uid:%u", peer.uid);
+    else snprintf(address, PEER_ADDRESS_MAX, "%s", peer.address);
+}
+
+static int checks_of(const struct verifier *verifier, const char *address)
+{
+    int count = 0;
+    for (const struct check *check = verifier->first; check != NULL; check = check->next)
+        count += strcmp(check->address, address) == 0;
+    return count;
+}
+
+/* ---- passwords ----------------------------------------------------------------------------------------------- */
+
+static void run(uv_work_t *work)
+{
+    struct check *check = work->data;
+    check->is_good = password_check_run(&check->password);
+}
+
+static void done(uv_work_t *work, int status);
+
+static void begin_first(struct verifier *verifier)
+{
+    struct check *check = verifier->first;
+    if (check == NULL) return;
+    check->work.data = check;
+    if (uv_queue_work(&verifier->server->loop, &check->work, run, done) != 0)
+        abort(); /* it fails without a function only */
+}
+
+static void tell(struct check *check)
+{
+    static const struct verdict bad = {.is_good = false};
+    struct verifier *verifier = check->verifier;
+    if (!check->is_good)
+        limiter_note_failure(&verifier->limiter, check->address, check->user, strlen(check->user),
+                             uv_now(&verifier->server->loop));
+    if (check->session != NULL) session_verified(check->session, check->is_good ? &check->password.verdict : &bad);
+}
+
+/* on_turn() follows in the same iteration. */
+static void done(uv_work_t *work, int status)
+{
+    struct check *check = work->data;
+    struct verifier *verifier = check->verifier;
+    (void)status;
+    verifier->first = check->next;
+    if (verifier->first == NULL) verifier->last = NULL;
+    verifier->count--;
+    tell(check);
+    password_check_free(&check->password);
+    free(check);
+    begin_first(verifier);
+}
+
+static enum verify_answer ask_password(struct verifier *verifier, struct session *session, const struct proof *proof,
+                                       const char *address)
+{
+    if (verifier->count >= CHECKS_MAX || checks_of(verifier, address) >= CHECKS_OF_ADDRESS) return VERIFY_BUSY;
+    struct check *check = calloc(1, sizeof *check);
+    if (check == NULL) return VERIFY_BUSY;
+    if (!password_check_begin(&check->password, verifier->credentials, proof->user, proof->user_len, proof->secret,
+                              proof->secret_len)) {
+        free(check);
+        return VERIFY_DONE; /* no password is so long */
+    }
+    check->verifier = verifier;
+    check->session = session;
+    strcpy(check->address, address);
+    snprintf(check->user, sizeof check->user, "%.*s", (int)(proof->user_len < 64 ? proof->user_len : 64),
+             (const char *)proof->user);
+    if (verifier->last != NULL) verifier->last->next = check;
+    else verifier->first = check;
+    verifier->last = check;
+    if (verifier->count++ == 0) begin_first(verifier);
+    return VERIFY_LATER;
+}
+
+/* ---- env ----------------------------------------------------------------------------------------------------- */
+
+static struct verifier *verifier_of(struct env *env)
+{
+    return ((struct server *)(void *)env)->verifier;
+}
+
+static enum verify_answer env_verify(struct env *env, struct link *link, struct session *session,
+                                     const struct proof *proof, struct verdict *verdict)
+{
+    struct verifier *verifier = verifier_of(env);
+    const struct credentials *credentials = verifier->credentials;
+    uint64_t now_ms = uv_now(&verifier->server->loop);
+    char address[PEER_ADDRESS_MAX];
+    bool is_there = proof->is_token ? credentials_have_tokens(credentials) : credentials_have_passwords(credentials);
+    if (!is_there) return VERIFY_UNAVAILABLE;
+    address_of(link, address);
+    if (!limiter_allows(&verifier->limiter, address, proof->user, proof->user_len, now_ms)) return VERIFY_LIMITED;
+    if (!proof->is_token) return ask_password(verifier, session, proof, address);
+    credentials_find_token(credentials, proof->secret, proof->secret_len, verdict);
+    if (!verdict->is_good) limiter_note_failure(&verifier->limiter, address, NULL, 0, now_ms);
+    return VERIFY_DONE;
+}
+
+static void env_verify_forget(struct env *env, struct session *session)
+{
+    for (struct check *check = verifier_of(env)->first; check != NULL; check = check->next)
+        if (check->session == session) check->session = NULL;
+}
+
+/* ---- the configuration --------------------------------------------------------------------------------------- */
+
+static struct verifier *verifier_new(struct server *server)
+{
+    struct verifier *verifier = calloc(1, sizeof *verifier);
+    if (verifier == NULL || sodium_init() < 0) abort(); /* at the start */
+    verifier->server = server;
+    randombytes_buf(&verifier->limiter.seed, sizeof verifier->limiter.seed);
+    server->env.verify = env_verify;
+    server->env.verify_forget = env_verify_forget;
+    return verifier;
+}
+
+int verifier_prepare(struct server *server, const struct config *config, char *text, size_t text_cap)
+{
+    if (server->verifier == NULL) server->verifier = verifier_new(server);
+    struct verifier *verifier = server->verifier;
+    struct access *access = config->access != NULL ? access_copy(config->access) : access_new();
+    verifier->prepared = credentials_load(config->passwords, config->tokens, access, text, text_cap);
+    verifier->prepared_access = access;
+    if (verifier->prepared != NULL) return 0;
+    verifier_discard(server);
+    return -1;
+}
+
+/* What is in memory now must not come to light by a crash. LeakSanitizer looks into its own process in a way that this
+ * forbids. */
+static void keep_out_of_dumps(void)
+{
+#ifndef __SANITIZE_ADDRESS__
+    prctl(PR_SET_DUMPABLE, 0);
+#endif
+}
+
+void verifier_apply(struct server *server)
+{
+    struct verifier *verifier = server->verifier;
+    credentials_free(verifier->credentials);
+    verifier->credentials = verifier->prepared;
+    verifier->prepared = NULL;
+    server->has_certificate_users = access_has_certificates(verifier->prepared_access);
+    if (verifier_is_configured(server)) keep_out_of_dumps();
+    broker_set_access(server->broker, verifier->prepared_access);
+    verifier->prepared_access = NULL;
+}
+
+void verifier_discard(struct server *server)
+{
+    struct verifier *verifier = server->verifier;
+    credentials_free(verifier->prepared);
+    access_unref(verifier->prepared_access);
+    verifier->prepared = NULL;
+    verifier->prepared_access = NULL;
+}
+
+bool verifier_is_configured(const struct server *server)
+{
+    const struct credentials *credentials = server->verifier->credentials;
+    return credentials_have_passwords(credentials) || credentials_have_tokens(credentials) ||
+           server->has_certificate_users;
+}
+
+void verifier_free(struct server *server)
+{
+    if (server->verifier == NULL) return;
+    credentials_free(server->verifier->credentials);
+    free(server->verifier);
+    server->verifier = NULL;
+}

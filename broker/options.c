@@ -38,6 +38,8 @@ static const char help[] =
     "  -h, --help          show this\n"
     "  -V, --version       show the version\n"
     "\n"
+    "pubsubd token and pubsubd passwd make the files of tokens and passwords: pubsubd token --help\n"
+    "\n"
     "Sockets handed over by systemd (LISTEN_FDS) are served, too, instead of the default.\n"
     "SIGHUP loads the configuration again; a line on stderr says what holds from then on, what\n"
     "needs a restart, or what is wrong, and then everything stays as it was.\n"

@@ -91,13 +91,17 @@ static const struct password *stand_in(const struct credentials *credentials, co
     return &credentials->passwords[proof_of(user, user_len) % credentials->passwords_count];
 }
 
+static int by_user(const void *a, const void *b)
+{
+    return strcmp(((const struct password *)a)->user, ((const struct password *)b)->user);
+}
+
 static const struct password *find_password(const struct credentials *credentials, const void *user, size_t user_len)
 {
-    for (size_t i = 0; i < credentials->passwords_count; i++) {
-        const struct password *known = &credentials->passwords[i];
-        if (strlen(known->user) == user_len && memcmp(known->user, user, user_len) == 0) return known;
-    }
-    return NULL;
+    struct password wanted = {.user = ""};
+    if (user_len > ACCESS_NAME_MAX || memchr(user, '\0', user_len) != NULL) return NULL;
+    memcpy(wanted.user, user, user_len);
+    return bsearch(&wanted, credentials->passwords, credentials->passwords_count, sizeof wanted, by_user);
 }
 
 bool password_check_begin(struct password_check *check, const struct credentials *credentials, const void *user,
@@ -148,12 +152,24 @@ static const char *take_password(struct credentials *credentials, const char *na
     struct password *password = &credentials->passwords[credentials->passwords_count];
     const char *why = kept_error(rest);
     if (why != NULL) return why;
-    if (find_password(credentials, name, strlen(name)) != NULL) return "the user is there already";
     memset(password, 0, sizeof *password); /* all of it is in its proof */
     strcpy(password->user, name);
     strcpy(password->kept, rest);
     credentials->passwords_count++;
     return NULL;
+}
+
+/* So that they are found. Returns 0, or -1: one is there twice. */
+static int sort_passwords(struct credentials *credentials, const char *path, char *text, size_t text_cap)
+{
+    struct password *all = credentials->passwords;
+    if (credentials->passwords_count > 1) qsort(all, credentials->passwords_count, sizeof all[0], by_user);
+    for (size_t i = 1; i < credentials->passwords_count; i++) {
+        if (by_user(&all[i - 1], &all[i]) != 0) continue;
+        snprintf(text, text_cap, "%s: the user '%s' is there twice", path, all[i].user);
+        return -1;
+    }
+    return 0;
 }
 
 static const char *take_token(struct credentials *credentials, const char *name, const char *rest)
@@ -198,6 +214,7 @@ struct credentials *credentials_load(const char *passwords, const char *tokens, 
     if (credentials == NULL) abort(); /* small */
     if (load_file(credentials, passwords, take_password, (void **)&credentials->passwords, sizeof(struct password),
                   text, text_cap) != 0 ||
+        sort_passwords(credentials, passwords, text, text_cap) != 0 ||
         load_file(credentials, tokens, take_token, (void **)&credentials->tokens, sizeof(struct token), text,
                   text_cap) != 0) {
         credentials_free(credentials);

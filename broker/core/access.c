@@ -124,13 +124,23 @@ void access_add_proof(struct access *access, uint64_t proof)
 {
     access->proofs = grown(access->proofs, access->proofs_count, &access->proofs_cap, sizeof access->proofs[0]);
     access->proofs[access->proofs_count++] = proof;
+    access->proofs_sorted = false;
 }
 
-bool access_has_proof(const struct access *access, uint64_t proof)
+static int by_number(const void *a, const void *b)
 {
-    for (size_t i = 0; i < access->proofs_count; i++)
-        if (access->proofs[i] == proof) return true;
-    return false;
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* Sorted when it is first asked for: each connection is looked up after a change. */
+bool access_has_proof(struct access *access, uint64_t proof)
+{
+    size_t size = sizeof access->proofs[0];
+    if (access->proofs_count == 0) return false;
+    if (!access->proofs_sorted) qsort(access->proofs, access->proofs_count, size, by_number);
+    access->proofs_sorted = true;
+    return bsearch(&proof, access->proofs, access->proofs_count, size, by_number) != NULL;
 }
 
 static void copy_texts(struct access_texts *to, const struct access_texts *from)

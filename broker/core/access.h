@@ -70,6 +70,7 @@ struct access {
     size_t users_count;
     uint64_t *proofs;            /* what somebody may rest on who proved a name: tokens, passwords */
     size_t proofs_count, proofs_cap;
+    bool proofs_sorted;
 };
 
 struct access *access_new(void); /* nothing is restricted */
@@ -86,7 +87,7 @@ struct access_user *access_find_user(const struct access *access, const char *na
 void access_add_text(struct access_texts *texts, const char *text);
 void access_add_number(struct access_numbers *numbers, uint32_t number);
 void access_add_proof(struct access *access, uint64_t proof);
-bool access_has_proof(const struct access *access, uint64_t proof);
+bool access_has_proof(struct access *access, uint64_t proof);
 
 /* Why this can't be a pattern of a group, a name, a certificate's rule. NULL: it can. Static text. */
 const char *access_pattern_error(const char *pattern);

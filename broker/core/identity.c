@@ -359,7 +359,7 @@ void identity_judge_all(struct session *session)
 static bool is_void(struct session *session)
 {
     char user[ACCESS_NAME_MAX + 1];
-    const struct access *access = session->broker->access;
+    struct access *access = session->broker->access;
     if (session->proof != 0) return access == NULL || !access_has_proof(access, session->proof);
     user_of_peer(session, user);
     mps_view now = user[0] != '\0' ? mps_text(user) : (mps_view){NULL, 0};

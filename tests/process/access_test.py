@@ -204,7 +204,7 @@ class Files(AccessTest):
         self.password("ann", "x")
         good = self.passwords.read_text()
         for text, error in ((good + "bob", ":2: it is not NAME:..."),
-                            (good + good, ":2: the user is there already"),
+                            (good + good, ": the user 'ann' is there twice"),
                             ("b/b:x\n", ":1: a name has 1 to 32 letters, digits, '_', '-', '.'"),
                             ("bob:$1$x\n", ":1: behind the name stands no hash by argon2id ($argon2id$v=19$m=..,t=..,p=1$..)"),
                             (good.replace("65536", "9999999"), ":1: to check it would take more than 256 MiB"),

@@ -91,6 +91,7 @@ static void every_key_sets_its_field(void **state)
     assert_int_equal(config.limits.spill_bytes, 16 * GIB);
     assert_string_equal(config.data, "/var/x y");
     assert_int_equal(config.listeners_count, 0);
+    config_free(&config);
 }
 
 static void what_a_file_leaves_out_stays(void **state)
@@ -104,6 +105,7 @@ static void what_a_file_leaves_out_stays(void **state)
     load_text(&config, "[limits]\nmax_payload = 2m\n");
     assert_int_equal(config.limits.max_payload, 2 * MIB);
     assert_int_equal(config.limits.queue_bytes, defaults.limits.queue_bytes);
+    config_free(&config);
 }
 
 static void the_defaults_are_within_their_ranges(void **state)
@@ -120,6 +122,8 @@ static void the_defaults_are_within_their_ranges(void **state)
     assert_int_equal(again.limits.keepalive_max_s, config.limits.keepalive_max_s);
     assert_int_equal(again.limits.handshake_ms, config.limits.handshake_ms);
     assert_true(config.limits.queue_total_bytes <= memory_available_bytes("") / 2);
+    config_free(&config);
+    config_free(&again);
 }
 
 static void forms_that_people_use(void **state)
@@ -137,6 +141,7 @@ static void forms_that_people_use(void **state)
     snprintf(long_comment, sizeof long_comment, "# %0900d\n[limits]\nmax_payload = 3m\n", 1);
     load_text(&config, long_comment);
     assert_int_equal(config.limits.max_payload, 3 * MIB);
+    config_free(&config);
 }
 
 static void listeners_are_read_and_printed(void **state)
@@ -167,6 +172,7 @@ static void listeners_are_read_and_printed(void **state)
     assert_string_equal(config.listeners[2].address.host, "::1");
     load_text(&config, "[limits]\n");
     assert_int_equal(config.listeners_count, 0);
+    config_free(&config);
 }
 
 static void assert_stream(const struct stream_section *stream, const char *name, size_t patterns_count,
@@ -578,6 +584,7 @@ static void lines_have_a_length(void **state)
     snprintf(content, sizeof content, "[limits]\nmax_payload =%*s\nmax_connections = 7\n", 198 - 13, "4m");
     write_file("file", content);
     assert_refused("file", "file:2: the line is longer than 197 bytes");
+    config_free(&config);
 }
 
 static void addresses_have_a_number(void **state)

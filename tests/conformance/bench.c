@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bench_access.h"
 #include "broker.h"
 #include "memory_store.h"
 #include "stage.h"
@@ -37,6 +38,7 @@ struct bench {
     struct store *store;
     bool is_full; /* the store has no room */
     bool fails;   /* behind the group that it holds */
+    struct bench_access access;
     uint64_t now_ms;
     uint64_t random;
     struct link links[STAGE_CONNS_COUNT];
@@ -161,6 +163,7 @@ static bool store_is_ready(const struct bench *bench)
 static uint64_t turn(struct bench *bench)
 {
     if (store_is_ready(bench)) broker_poll_store(bench->broker);
+    bool answered = bench_access_turn(&bench->access);
     for (int i = 0; i < STAGE_CONNS_COUNT; i++) {
         struct link *link = &bench->links[i];
         if (link->session != NULL && link->blocked && link->room > 0) {
@@ -173,7 +176,7 @@ static uint64_t turn(struct bench *bench)
     for (int i = 0; i < STAGE_CONNS_COUNT; i++) {
         if (has_input(&bench->links[i])) return 0; /* it reads again */
     }
-    return store_is_ready(bench) ? 0 : next_ms;
+    return store_is_ready(bench) || answered || bench->access.asking != NULL ? 0 : next_ms;
 }
 
 /* Turns until there is nothing to do at this moment. Returns when the core wants to be called again. */
@@ -203,12 +206,35 @@ static bool bench_connect(struct stage *stage, int conn)
     return true;
 }
 
-static bool bench_set_operator(struct stage *stage, int conn)
+static bool bench_set_peer(struct stage *stage, int conn, const char *who)
 {
     struct bench *bench = (struct bench *)stage;
-    if (bench->links[conn].session != NULL)
-        session_set_peer(bench->links[conn].session, &(struct peer){.kind = PEER_UNIX, .is_own = true});
+    struct peer peer = {.kind = PEER_UNIX, .uid = 1000};
+    peer.is_own = strcmp(who, "operator") == 0;
+    peer.needs_identity = strcmp(who, "nameless") == 0;
+    if (!peer.is_own && !peer.needs_identity && sscanf(who, "uid %u", &peer.uid) != 1) return false;
+    if (bench->links[conn].session != NULL) session_set_peer(bench->links[conn].session, &peer);
     return true;
+}
+
+static bool bench_access(struct stage *stage, const char *words)
+{
+    struct bench *bench = (struct bench *)stage;
+    bool good = bench_access_say(&bench->access, bench->broker, words);
+    settle(bench);
+    return good;
+}
+
+static enum verify_answer env_verify(struct env *env, struct link *link, struct session *session,
+                                     const struct proof *proof, struct verdict *verdict)
+{
+    (void)link;
+    return bench_access_verify(&bench_of(env)->access, session, proof, verdict);
+}
+
+static void env_verify_forget(struct env *env, struct session *session)
+{
+    bench_access_forget(&bench_of(env)->access, session);
 }
 
 static void bench_send(struct stage *stage, int conn, const uint8_t *bytes, size_t len)
@@ -369,6 +395,7 @@ static bool bench_close(struct stage *stage, char *error, size_t cap)
         free(bench->links[i].waiting);
         free(stage->inbox[i].at);
     }
+    bench_access_free(&bench->access);
     free(bench->area);
     free(bench);
     return clean;
@@ -426,7 +453,7 @@ struct stage *bench_open(const char *text, char *const *streams, size_t streams_
     struct bench *bench = calloc(1, sizeof *bench);
     if (bench == NULL) abort();
     bench->stage = (struct stage){.connect = bench_connect,
-                                  .set_operator = bench_set_operator,
+                                  .set_peer = bench_set_peer,
                                   .send = bench_send,
                                   .wait = bench_wait,
                                   .poll = bench_poll,
@@ -434,6 +461,7 @@ struct stage *bench_open(const char *text, char *const *streams, size_t streams_
                                   .drop = bench_drop,
                                   .room = bench_room,
                                   .pass = bench_pass,
+                                  .access = bench_access,
                                   .store = bench_store,
                                   .restart = bench_restart,
                                   .close = bench_close};
@@ -446,7 +474,9 @@ struct stage *bench_open(const char *text, char *const *streams, size_t streams_
                               .close = env_close,
                               .log = env_log,
                               .area_write = env_area_write,
-                              .area_read = env_area_read};
+                              .area_read = env_area_read,
+                              .verify = env_verify,
+                              .verify_forget = env_verify_forget};
     bench->now_ms = 1000000;
     bench->random = 1;
     bench->limits = limits;

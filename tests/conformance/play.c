@@ -262,14 +262,16 @@ static bool play_step(struct play *play)
         if (stage->open[conn]) return wrong(play, "this connection was opened already");
         stage->open[conn] = true;
         if (!stage->connect(stage, conn)) return wrong(play, "can't connect");
-        return step->number == 0 || (stage->set_operator != NULL && stage->set_operator(stage, conn)) ||
-               wrong(play, "can't be the operator's here");
+        return step->text == NULL || (stage->set_peer != NULL && stage->set_peer(stage, conn, step->text)) ||
+               wrong(play, "can't be theirs");
     }
-    bool of_stage = step->kind == STEP_AT || step->kind == STEP_STORE || step->kind == STEP_RESTART;
+    bool of_stage =
+        step->kind == STEP_ACCESS || step->kind == STEP_AT || step->kind == STEP_STORE || step->kind == STEP_RESTART;
     bool missing =
-        (step->kind == STEP_AT && stage->pass == NULL) || (step->kind == STEP_STORE && stage->store == NULL) ||
-        (step->kind == STEP_RESTART && stage->restart == NULL) || (step->kind == STEP_DROP && stage->drop == NULL) ||
-        (step->kind == STEP_ROOM && stage->room == NULL) || (step->kind == STEP_END && stage->end == NULL) ||
+        (step->kind == STEP_ACCESS && stage->access == NULL) || (step->kind == STEP_AT && stage->pass == NULL) ||
+        (step->kind == STEP_STORE && stage->store == NULL) || (step->kind == STEP_RESTART && stage->restart == NULL) ||
+        (step->kind == STEP_DROP && stage->drop == NULL) || (step->kind == STEP_ROOM && stage->room == NULL) ||
+        (step->kind == STEP_END && stage->end == NULL) ||
         ((step->kind == STEP_DO || step->kind == STEP_EVENT) && stage->act == NULL);
     if (missing) return wrong(play, "can't be done in this role");
     if (!of_stage && (step->conn == 0 || !stage->open[conn])) return wrong(play, "needs an open connection");
@@ -288,6 +290,7 @@ static bool play_step(struct play *play)
     case STEP_DROP: stage->drop(stage, conn); return true;
     case STEP_ROOM: stage->room(stage, conn, step->number); return true;
     case STEP_AT: stage->pass(stage, step->number); return true;
+    case STEP_ACCESS: return stage->access(stage, step->text) || wrong(play, "is not understood");
     case STEP_STORE: return happen_to_store(play);
     case STEP_RESTART: return restart(play);
     case STEP_DO: return stage->act(stage, conn, step->text) || wrong(play, "the client can't do this");

@@ -52,7 +52,9 @@ struct stage {
     struct inbox events[STAGE_CONNS_COUNT]; /* of a client: what it told its program, each as a msgpack array */
     bool open[STAGE_CONNS_COUNT];           /* was opened in this case */
     bool (*connect)(struct stage *stage, int conn);
-    bool (*set_operator)(struct stage *stage, int conn); /* the connection is the operator's; only on a bench */
+    /* Whose the connection is: "operator", "uid 5", "nameless" (and it needs a name). False: that isn't understood. Only on a
+     * bench. */
+    bool (*set_peer)(struct stage *stage, int conn, const char *who);
     void (*send)(struct stage *stage, int conn, const uint8_t *bytes, size_t len);
     /* Waits until something came or the stream ended. False: nothing comes (any more, or in time). */
     bool (*wait)(struct stage *stage, int conn);
@@ -63,6 +65,7 @@ struct stage {
     void (*drop)(struct stage *stage, int conn);
     void (*room)(struct stage *stage, int conn, uint64_t bytes);
     void (*pass)(struct stage *stage, uint64_t ms);
+    bool (*access)(struct stage *stage, const char *words); /* see bench_access.h */
     bool (*store)(struct stage *stage, const struct stage_store *happens); /* false: it can't */
     bool (*restart)(struct stage *stage); /* every connection is gone; false: it doesn't come back */
     /* Only with a client. what: words, see client_do.h. Returns false if they are not understood. */

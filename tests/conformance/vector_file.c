@@ -195,6 +195,11 @@ static bool parse_line(struct vector_file *file, const char *text, unsigned line
         return true;
     }
     if ((arg = after(text, "at"))) return parse_time(file, c, arg, line);
+    if ((arg = after(text, "access"))) {
+        add_step(c, STEP_ACCESS, line)->text = must(strdup(arg));
+        c->bench_only = true;
+        return true;
+    }
     if ((arg = after(text, "store"))) return parse_store_line(file, c, arg, line);
     if (strcmp(text, "restart") == 0) {
         add_step(c, STEP_RESTART, line);
@@ -202,13 +207,13 @@ static bool parse_line(struct vector_file *file, const char *text, unsigned line
         return true;
     }
     if ((arg = after(text, "conn"))) {
-        bool by_operator = arg[0] != '\0' && strcmp(arg + 1, " operator") == 0;
-        if (!isupper((unsigned char)arg[0]) || (arg[1] != '\0' && !by_operator))
-            return fail(file, line, "a connection is one letter, A to Z, and maybe the operator's");
+        bool is_special = arg[0] != '\0' && arg[1] == ' ';
+        if (!isupper((unsigned char)arg[0]) || (arg[1] != '\0' && !is_special))
+            return fail(file, line, "a connection is one letter, A to Z, and maybe whose it is");
         struct step *step = add_step(c, STEP_CONN, line);
         step->conn = arg[0];
-        step->number = by_operator;
-        c->bench_only |= by_operator;
+        if (is_special) step->text = must(strdup(arg + 2));
+        c->bench_only |= is_special;
         return true;
     }
     if (isupper((unsigned char)text[0])) return parse_conn_line(file, c, text, line);

@@ -26,6 +26,7 @@ enum step_kind {
     STEP_DROP,    /* the connection breaks */
     STEP_ROOM,    /* the connection takes only so many further bytes */
     STEP_AT,      /* time passes */
+    STEP_ACCESS,  /* something is said about who may do what */
     STEP_STORE,   /* something happens to the broker's store */
     STEP_RESTART, /* the broker dies and comes back */
     STEP_DO,      /* client: its program asks for something */
@@ -40,8 +41,8 @@ struct step {
     char conn;      /* 'A'..'Z' */
     uint8_t *bytes; /* STEP_FRAME, STEP_SEND, STEP_BYTES */
     size_t len;
-    char *text;      /* a pattern, the words of a verdict or of what happens, or the source of bytes that hold names */
-    uint64_t number; /* STEP_AT: milliseconds; STEP_ROOM: bytes; STEP_CONN: 1 if it is the operator's */
+    char *text;      /* a pattern, the words of a verdict, of what happens or of who connects (NULL: nobody special), or the source of bytes that hold names */
+    uint64_t number; /* STEP_AT: milliseconds; STEP_ROOM: bytes */
 };
 
 struct vector_case {

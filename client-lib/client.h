@@ -66,7 +66,7 @@ struct pubsub {
     struct pubsub_core core;
     uint8_t *rx;
     size_t rx_cap;
-    uint8_t tx[MPS_HELLO_FRAME_MAX];  /* HELLO, PING, PONG, BYE: they do not wait behind messages; if there is no secret */
+    uint8_t tx[MPS_HELLO_FRAME_MAX];  /* HELLO, PING, PONG, BYE: they go ahead of messages. If there is no secret */
     struct mps_secret *secret;        /* NULL: there is no proof that is one */
     const char *auth;                 /* kind of proof; NULL: none */
     uint8_t *will;                    /* as HELLO carries it; NULL: none */

@@ -1,4 +1,4 @@
-/* Memory for what nobody else is to see: locked where the system allows it, left out of core dumps, wiped when freed. */
+/* Memory for what nobody else is to see: locked where the system allows it, left out of core dumps, wiped at last. */
 #ifndef PUBSUB_SECRET_H
 #define PUBSUB_SECRET_H
 

@@ -1,6 +1,6 @@
 /* TLS on a connection: what stands between the client and the table of functions that the application lends. What is to
- * be written is staged here, because a session wants the same bytes again after it could not write them, while the client
- * may by then have something more urgent. */
+ * be written is staged here, because a session wants the same bytes again after it could not write them, while the
+ * client may by then have something more urgent. */
 #ifndef PUBSUB_SECURE_H
 #define PUBSUB_SECURE_H
 
@@ -43,7 +43,7 @@ ssize_t mps_secure_read(struct mps_secure *secure, void *at, size_t len); /* 0: 
  * is what the pieces hold; or as above. */
 ssize_t mps_secure_write(struct mps_secure *secure, const struct iovec *pieces, int count);
 
-/* Says that nothing follows. Returns 0, MPS_LINK_AGAIN: call again when what it waits for is there, or MPS_LINK_ERROR. */
+/* Says that nothing follows. Returns 0; MPS_LINK_AGAIN: call again when what it waits for is there; MPS_LINK_ERROR. */
 int mps_secure_end(struct mps_secure *secure);
 
 /* Something that was taken, or the end, is not sent yet. */

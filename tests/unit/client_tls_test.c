@@ -16,8 +16,8 @@
 
 /* The script, and what was seen: of all sessions, one at a time. */
 static struct {
-    int handshake_wants; /* how often the handshake asks for writing before it is done */
-    int handshake_failures;    /* how many handshakes fail */
+    int handshake_wants;    /* how often the handshake asks for writing before it is done */
+    int handshake_failures; /* how many handshakes fail */
     bool handshake_stalls, open_fails;
     bool write_wants_read; /* writing goes on when the peer has sent a byte */
     bool write_hiccups;    /* every other write has to be repeated */

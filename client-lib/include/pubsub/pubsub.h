@@ -170,7 +170,7 @@ struct pubsub_proof {
     size_t token_len;
     const char *user;          /* UTF-8; NULL: none */
     const char *password;      /* UTF-8, of user */
-    bool certificate;          /* the certificate that the client has for TLS must be that of a user. Without: it may be */
+    bool certificate;          /* the client's certificate for TLS must be that of a user. Without: it may be */
     bool in_clear;             /* token and password may travel to another machine without TLS. Without: EINVAL */
 };
 
@@ -295,10 +295,10 @@ struct pubsub_request_options {
  * connects in the background).
  *   options  borrowed during the call; NULL: all defaults.
  * Returns 0 and sets *client; or PUBSUB_EINVAL bad URL or option; ECONNECT nobody listens, no answer in connect_ms, or
- * no TLS with a broker that can be trusted (text says why not);
- * EREFUSED the broker said BYE; EAUTH it does not believe who the client says it is; EPROTO the peer isn't a broker; EINTR a signal came; ENOMEM. on_state
- * (CONNECTED) runs before it returns. Looking up a host's name may block longer than connect_ms. On failure *client is
- * untouched and, if text_cap > 0, text holds one NUL-terminated sentence. */
+ * no TLS with a broker that can be trusted (text says why not); EREFUSED the broker said BYE; EAUTH it does not believe
+ * who the client says it is; EPROTO the peer isn't a broker; EINTR a signal came; ENOMEM. on_state (CONNECTED) runs
+ * before it returns. Looking up a host's name may block longer than connect_ms. On failure *client is untouched and, if
+ * text_cap > 0, text holds one NUL-terminated sentence. */
 int pubsub_open(pubsub **client, const struct pubsub_options *options, char *text, size_t text_cap);
 
 /* Says BYE, waits at most timeout_ms until the broker has taken all that was written and says BYE too, frees

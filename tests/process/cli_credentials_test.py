@@ -38,6 +38,8 @@ class Doorkeeper:
             try:
                 sock, _ = self.listener.accept()
             except OSError:
+                for sock in held:
+                    sock.close()
                 return
             unpacker = msgpack.Unpacker(raw=False)
             while not (hello := next(iter(unpacker), None)):

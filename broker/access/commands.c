@@ -166,10 +166,11 @@ static bool read_hidden(const char *prompt, char *password, size_t cap)
     if (tcgetattr(STDIN_FILENO, &shown) != 0) return false;
     hidden = shown;
     hidden.c_lflag &= ~(tcflag_t)ECHO;
+    tcsetattr(STDIN_FILENO, TCSAFLUSH,
+              &hidden); /* before it is asked for: whoever answers at once is not flushed away */
     fputs(prompt, stderr);
-    tcsetattr(STDIN_FILENO, TCSAFLUSH, &hidden);
     bool is_there = read_line(password, cap);
-    tcsetattr(STDIN_FILENO, TCSAFLUSH, &shown);
+    tcsetattr(STDIN_FILENO, TCSADRAIN, &shown);
     fputc('\n', stderr);
     return is_there;
 }

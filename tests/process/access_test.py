@@ -2,6 +2,7 @@
 import os
 import pathlib
 import pty
+import select
 import signal
 import stat
 import subprocess
@@ -138,9 +139,12 @@ class Commands(AccessTest):
         process = subprocess.Popen([brokers.PUBSUBD, "passwd", self.passwords, "ann"], stdin=theirs, stdout=theirs,
                                    stderr=theirs, close_fds=True)
         os.close(theirs)
+        self.addCleanup(process.wait, END_S)
+        self.addCleanup(process.kill)
         shown = b""
         for prompt in (b"New password: ", b"Again: "):
             while not shown.endswith(prompt):
+                self.assertTrue(select.select([mine], [], [], END_S)[0], shown)
                 shown += os.read(mine, 100)
             os.write(mine, b"hush\n")
         try:

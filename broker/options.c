@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "net/tls.h"
+
 static const char help[] =
     "Usage: pubsubd [--config FILE] [--listen URL]... [--durable PATTERN]... [--data DIR] [--ready-fd N]\n"
     "\n"
@@ -20,7 +22,8 @@ static const char help[] =
     "  -l, --listen URL    serve here, and not at the addresses of the configuration;\n"
     "                      may be given several times:\n"
     "                        unix:/path        a Unix socket\n"
-    "                        tcp://host:port   port 0 picks a free one\n"
+    "                        tcp://host:port   port 0 picks a free one; for tls://host:port,\n"
+    "                                          which needs a certificate, see --print-config\n"
     "                        fd:N              a descriptor that was inherited, connected or\n"
     "                                          listening; when connected descriptors are all\n"
     "                                          there is and they have closed, it exits\n"
@@ -119,6 +122,12 @@ static int configure(const struct options *options, struct config *config, char 
     for (int i = 0; i < given->urls_count; i++) {
         snprintf(name, sizeof name, "%d", i + 1);
         if (config_add_listener(config, name, given->urls[i], text, text_cap) != 0) return -1;
+        if (!config->listeners[i].address.is_tls) continue;
+        snprintf(text, text_cap,
+                 "--listen can't serve '%.300s': TLS needs a certificate, which a [listener NAME] of the "
+                 "configuration has",
+                 given->urls[i]);
+        return -1;
     }
     return configure_streams(options, config, text, text_cap);
 }
@@ -135,6 +144,8 @@ static int check_or_print(const struct config *config, const struct later *later
 {
     if (!later->check && !later->print) return -1;
     if (later->check && later->file == NULL) return wrong("--check-config needs --config FILE");
+    char text[1000];
+    if (later->check && tls_check(config, text, sizeof text) != 0) return wrong(text);
     if (later->print) config_print(config, stdout);
     else printf("pubsubd: %s is valid\n", later->file);
     if (fflush(stdout) == 0 && !ferror(stdout)) return 0;

@@ -37,6 +37,7 @@ static void limits_discard(struct server *server)
 static const struct part parts[] = {
     {limits_prepare, limits_apply, limits_discard},
     {verifier_prepare, verifier_apply, verifier_discard},
+    {tls_prepare, tls_apply, tls_discard},
 };
 #define PARTS_COUNT (sizeof parts / sizeof *parts)
 

@@ -33,7 +33,7 @@ static void compare_settings(const struct config *running, const struct config *
 {
     for (const struct setting *setting = settings; setting < settings + SETTINGS_COUNT; setting++) {
         char before[SETTING_TEXT_MAX], now[SETTING_TEXT_MAX];
-        if (setting_is_of_stream(setting)) continue;
+        if (setting_is_of_one(setting)) continue;
         setting_write(before, running, setting);
         setting_write(now, fresh, setting);
         if (strcmp(before, now) != 0)
@@ -43,8 +43,8 @@ static void compare_settings(const struct config *running, const struct config *
 
 static bool same_address(const struct address *a, const struct address *b)
 {
-    return a->kind == b->kind && a->fd == b->fd && strcmp(a->path, b->path) == 0 && strcmp(a->host, b->host) == 0 &&
-           strcmp(a->port, b->port) == 0;
+    return a->kind == b->kind && a->is_tls == b->is_tls && a->fd == b->fd && strcmp(a->path, b->path) == 0 &&
+           strcmp(a->host, b->host) == 0 && strcmp(a->port, b->port) == 0;
 }
 
 static bool same_texts(const struct access_texts *a, const struct access_texts *b)
@@ -97,6 +97,14 @@ static bool same_listeners(const struct config *running, const struct config *fr
     return true;
 }
 
+/* The files may hold something else now, whether their names have changed or not. */
+static bool has_files(const struct config *config)
+{
+    for (int i = 0; i < config->listeners_count; i++)
+        if (config->listeners[i].address.is_tls) return true;
+    return false;
+}
+
 static bool same_stream(const struct stream_section *a, const struct stream_section *b)
 {
     if (strcmp(a->name, b->name) != 0 || a->terms.patterns_count != b->terms.patterns_count) return false;
@@ -121,6 +129,7 @@ void config_compare(const struct config *running, const struct config *fresh, st
     if (!same_access(running, fresh)) changes_add(changes->taken, "users and groups");
     if (fresh->passwords[0] != '\0' || running->passwords[0] != '\0') changes_add(changes->taken, "passwords");
     if (fresh->tokens[0] != '\0' || running->tokens[0] != '\0') changes_add(changes->taken, "tokens");
+    if (has_files(running) && has_files(fresh)) changes_add(changes->taken, "certificates");
     if (!same_listeners(running, fresh)) changes_add(changes->waiting, "[" LISTENER "]");
     if (!same_streams(running, fresh)) changes_add(changes->waiting, "[" STREAM "]");
 }
@@ -129,7 +138,7 @@ void config_set_back(struct config *fresh, const struct config *running)
 {
     for (const struct setting *setting = settings; setting < settings + SETTINGS_COUNT; setting++) {
         char value[SETTING_TEXT_MAX];
-        if (setting_is_of_stream(setting) || is_at_once(setting)) continue;
+        if (setting_is_of_one(setting) || is_at_once(setting)) continue;
         setting_write(value, running, setting);
         if (setting->kind == KIND_PATH) memcpy((char *)fresh + setting->offset, value, strlen(value) + 1);
         else setting_read(fresh, setting, value);

@@ -73,20 +73,6 @@ int config_data_directory(const struct config *config, char *path, size_t path_c
     return -1;
 }
 
-static void print_listener(const struct listener_config *listener, FILE *out)
-{
-    const struct address *address = &listener->address;
-    fprintf(out, "\n[" LISTENER " %s]\nurl = ", listener->name);
-    switch (address->kind) {
-    case ADDRESS_UNIX: fprintf(out, "unix:%s\n", address->path); break;
-    case ADDRESS_TCP:
-        fprintf(out, strchr(address->host, ':') ? "tcp://[%s]:%s\n" : "tcp://%s:%s\n", address->host, address->port);
-        break;
-    case ADDRESS_FD: fprintf(out, "fd:%d\n", address->fd); break;
-    }
-    if (listener->says_anonymous) fprintf(out, "allow_anonymous = %s\n", listener->allow_anonymous ? "yes" : "no");
-}
-
 /* What a key means, and what can be set. Each line begins with `begin`. */
 static void print_meaning(const struct setting *setting, const char *begin, FILE *out)
 {
@@ -101,7 +87,7 @@ static void print_limits(const struct config *config, FILE *out)
     const char *section = "";
     for (const struct setting *setting = settings; setting < settings + SETTINGS_COUNT; setting++) {
         char value[SETTING_TEXT_MAX];
-        if (setting_is_of_stream(setting)) continue;
+        if (setting_is_of_one(setting)) continue;
         if (strcmp(section, setting->section) != 0) fprintf(out, "\n[%s]", section = setting->section);
         print_meaning(setting, "", out);
         setting_write(value, config, setting);
@@ -147,21 +133,63 @@ static void print_streams(const struct config *config, FILE *out)
     }
 }
 
+static void print_url(const struct address *address, FILE *out)
+{
+    switch (address->kind) {
+    case ADDRESS_UNIX: fprintf(out, "unix:%s\n", address->path); break;
+    case ADDRESS_TCP:
+        fprintf(out, strchr(address->host, ':') ? "%s://[%s]:%s\n" : "%s://%s:%s\n", address->is_tls ? "tls" : "tcp",
+                address->host, address->port);
+        break;
+    case ADDRESS_FD: fprintf(out, "fd:%d\n", address->fd); break;
+    }
+}
+
+/* With comments: as an example, in comments. */
+static void print_listener(const struct listener_config *listener, bool comments, FILE *out)
+{
+    const char *begin = comments ? "# " : "";
+    fprintf(out, "%s[" LISTENER " %s]\n%surl = ", begin, listener->name, begin);
+    print_url(&listener->address, out);
+    if (listener->says_anonymous) fprintf(out, "allow_anonymous = %s\n", listener->allow_anonymous ? "yes" : "no");
+    if (!listener->address.is_tls) return;
+    for (const struct setting *setting = settings; setting < settings + SETTINGS_COUNT; setting++) {
+        char value[SETTING_TEXT_MAX];
+        if (!setting_is_of_listener(setting)) continue;
+        if (comments) print_meaning(setting, "#", out);
+        setting_write(value, listener, setting);
+        if (value[0] != '\0') fprintf(out, "%s%s = %s\n", begin, setting->name, value);
+    }
+}
+
 static void print_listeners(const struct config *config, FILE *out)
 {
-    fputs("\n# Where it is served: for each address a section [" LISTENER
-          " NAME], with a name of its choice and one url,\n"
-          "# unix:/path, tcp://host:port or fd:N. When --listen is given, that holds instead of these. Without any of\n"
-          "# both: the user's Unix socket (see pubsubd --help) and the first of these examples.\n"
-          "#\n# [" LISTENER " local]\n# url = tcp://127.0.0.1:7717\n"
-          "#\n# [" LISTENER " socket]\n# url = unix:/run/pubsub/pubsub.sock\n"
-          "# # Whether who comes from there may have no name. By default yes at a Unix socket, an inherited descriptor "
-          "and an\n"
-          "# # address that only this machine reaches; elsewhere no, and where nobody can have a name, then it must be "
-          "said.\n"
-          "# allow_anonymous = yes\n",
-          out);
-    for (int i = 0; i < config->listeners_count; i++) print_listener(&config->listeners[i], out);
+    static const struct listener_config example = {
+        .name = "public",
+        .address = {.kind = ADDRESS_TCP, .is_tls = true, .host = "0.0.0.0", .port = "7718"},
+        .tls = {"/etc/pubsub/server.crt", "/etc/pubsub/server.key", "/etc/pubsub/clients-ca.crt", 0},
+    };
+    fputs(
+        "\n# Where it is served: for each address a section [" LISTENER
+        " NAME], with a name of its choice and one url,\n"
+        "# unix:/path, tcp://host:port, tls://host:port or fd:N. When --listen is given, that holds instead of "
+        "these. Without any\n"
+        "# of both: the user's Unix socket (see pubsubd --help) and the first of these examples.\n"
+        "#\n# [" LISTENER " local]\n# url = tcp://127.0.0.1:7717\n"
+        "#\n# [" LISTENER " socket]\n# url = unix:/run/pubsub/pubsub.sock\n"
+        "# # Whether who comes from there may have no name. By default yes at a Unix socket, an inherited descriptor "
+        "and an\n"
+        "# # address that only this machine reaches; elsewhere no, and where nobody can have a name, then it must be "
+        "said.\n"
+        "# allow_anonymous = yes\n"
+        "#\n# With tls:// the certificate and its key are needed, and the others may be set. On SIGHUP these files are "
+        "read again.\n#\n",
+        out);
+    print_listener(&example, true, out);
+    for (int i = 0; i < config->listeners_count; i++) {
+        fputc('\n', out);
+        print_listener(&config->listeners[i], false, out);
+    }
 }
 
 void config_print(const struct config *config, FILE *out)

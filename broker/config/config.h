@@ -16,10 +16,21 @@
 #define PATTERNS_MAX 64     /* of one stream */
 #define CONFIG_TEXT_MAX 180 /* bytes of a stream's pattern and of a directory: each fits into a line of the file */
 
+enum client_certificate { CLIENT_CERTIFICATE_OFF, CLIENT_CERTIFICATE_OPTIONAL, CLIENT_CERTIFICATE_REQUIRED };
+
+/* What a TLS listener needs besides its address. Paths of PEM files; "": not set. */
+struct tls_config {
+    char certificate[CONFIG_TEXT_MAX + 1]; /* with the chain behind it, without the root */
+    char key[CONFIG_TEXT_MAX + 1];
+    char client_ca[CONFIG_TEXT_MAX + 1];   /* whoever signs clients' certificates */
+    uint32_t client_certificate;           /* enum client_certificate */
+};
+
 struct listener_config {
     char name[SECTION_NAME_MAX + 1];
     struct address address;
     bool says_anonymous, allow_anonymous; /* whether it is said, and what; by default it depends on the address */
+    struct tls_config tls; /* complete if address.is_tls, else empty */
 };
 
 struct stream_section {

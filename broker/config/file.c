@@ -24,12 +24,13 @@ struct parser {
     char name[SECTION_NAME_MAX + 1]; /* in [listener NAME], [stream NAME], [user NAME], [group NAME] */
     struct stream_section *stream;   /* in [stream NAME] */
     struct access_reader access;
+    struct listener_config listener; /* in [listener NAME], what is set beside its url */
     int section_line;
     bool has_url;
     bool says_anonymous, allow_anonymous;                            /* in [listener NAME] */
     int section_lines[sizeof section_names / sizeof *section_names]; /* where each began; 0: nowhere */
     int listener_lines[LISTEN_MAX], stream_lines[STREAMS_MAX];
-    int lines[SETTINGS_COUNT]; /* where each key was set, of a stream's this stream's; 0: nowhere */
+    int lines[SETTINGS_COUNT]; /* where each key was set, in a section with a name in this one; 0: nowhere */
     bool expects_pair;         /* inih has a line that it should make a key and a value of */
     bool is_empty, failed;
     int read_error; /* errno */
@@ -76,20 +77,52 @@ static const char *name_hint(const char *section)
     return has_name(section) ? " NAME" : "";
 }
 
+static bool is_of_tls(const struct setting *setting)
+{
+    size_t begin = offsetof(struct listener_config, tls);
+    return setting_is_of_listener(setting) && setting->offset >= begin &&
+           setting->offset < begin + sizeof(struct tls_config);
+}
+
+static bool fail_missing(struct parser *parser, const char *key, const char *why)
+{
+    return fail_at(parser, parser->section_line, "[%s %s] has no %s%s", parser->section, parser->name, key, why);
+}
+
+/* What is set goes with the address. */
+static bool end_listener(struct parser *parser)
+{
+    const struct tls_config *tls = &parser->listener.tls;
+    if (!parser->has_url) return fail_missing(parser, "url", "");
+    struct listener_config *listener = &parser->config.listeners[parser->config.listeners_count - 1];
+    for (size_t i = 0; !listener->address.is_tls && i < SETTINGS_COUNT; i++) {
+        if (!is_of_tls(&settings[i]) || parser->lines[i] == 0) continue;
+        return fail_at(parser, parser->lines[i], "%s is only for a url that begins with tls://", settings[i].name);
+    }
+    if (listener->address.is_tls && tls->certificate[0] == '\0')
+        return fail_missing(parser, "certificate", ", which tls:// needs");
+    if (listener->address.is_tls && tls->key[0] == '\0') return fail_missing(parser, "key", ", which tls:// needs");
+    if (tls->client_certificate != CLIENT_CERTIFICATE_OFF && tls->client_ca[0] == '\0')
+        return fail_missing(parser, "client_ca", ", which client_certificate needs");
+    listener->tls = *tls;
+    listener->says_anonymous = parser->says_anonymous;
+    listener->allow_anonymous = parser->allow_anonymous;
+    return true;
+}
+
 /* The section that was open is complete. */
 static bool section_end(struct parser *parser)
 {
     if (parser->section == NULL || !has_name(parser->section)) return true;
-    bool is_listener = strcmp(parser->section, LISTENER) == 0;
-    if (!is_listener && strcmp(parser->section, STREAM) != 0) return true;
-    if (is_listener && parser->has_url) {
-        struct listener_config *listener = &parser->config.listeners[parser->config.listeners_count - 1];
-        listener->says_anonymous = parser->says_anonymous;
-        listener->allow_anonymous = parser->allow_anonymous;
-    }
-    if (is_listener ? parser->has_url : parser->stream->terms.patterns_count > 0) return true;
-    return fail_at(parser, parser->section_line, "[%s %s] has no %s", parser->section, parser->name,
-                   is_listener ? "url" : "topics");
+    if (strcmp(parser->section, LISTENER) == 0) return end_listener(parser);
+    if (strcmp(parser->section, STREAM) != 0) return true;
+    return parser->stream->terms.patterns_count > 0 || fail_missing(parser, "topics", "");
+}
+
+static void forget_lines(struct parser *parser, const char *section)
+{
+    for (size_t i = 0; i < SETTINGS_COUNT; i++)
+        if (strcmp(settings[i].section, section) == 0) parser->lines[i] = 0;
 }
 
 static bool check_name(struct parser *parser, const char *name)
@@ -119,6 +152,8 @@ static bool begin_listener(struct parser *parser, const char *name)
         if (strcmp(parser->config.listeners[i].name, name) == 0) return fail_twice(parser, parser->listener_lines[i]);
     }
     parser->has_url = parser->says_anonymous = false;
+    parser->listener = (struct listener_config){0};
+    forget_lines(parser, LISTENER);
     return true;
 }
 
@@ -133,9 +168,7 @@ static bool begin_stream(struct parser *parser, const char *name)
     parser->stream = config_add_stream(config, name, text, sizeof text);
     if (parser->stream == NULL) return fail_at(parser, parser->line, "%s", text);
     parser->stream_lines[config->streams_count - 1] = parser->line;
-    for (size_t i = 0; i < SETTINGS_COUNT; i++) {
-        if (setting_is_of_stream(&settings[i])) parser->lines[i] = 0;
-    }
+    forget_lines(parser, STREAM);
     return true;
 }
 
@@ -322,6 +355,13 @@ static bool set_of_access(struct parser *parser, const char *name, const char *v
     return fail_at(parser, parser->line, "%s", text);
 }
 
+/* What the key's field is in. */
+static void *fields_of(struct parser *parser, const struct setting *setting)
+{
+    if (setting_is_of_stream(setting)) return &parser->stream->terms;
+    return setting_is_of_listener(setting) ? (void *)&parser->listener : &parser->config;
+}
+
 static bool set_key(struct parser *parser, const char *name, const char *value)
 {
     if (parser->section == NULL) {
@@ -337,8 +377,7 @@ static bool set_key(struct parser *parser, const char *name, const char *value)
     if (parser->lines[index] > 0) {
         return fail_at(parser, parser->line, "%s is set already, in line %d", name, parser->lines[index]);
     }
-    void *fields = setting_is_of_stream(setting) ? (void *)&parser->stream->terms : &parser->config;
-    if (!setting_read(fields, setting, value)) {
+    if (!setting_read(fields_of(parser, setting), setting, value)) {
         char range[SETTING_TEXT_MAX];
         setting_range(range, setting);
         return fail_at(parser, parser->line, "%s = '%.60s' is not %s", name, value, range);

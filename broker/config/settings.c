@@ -19,9 +19,10 @@
 #define WIDTH(type, name) sizeof(((type *)0)->name)
 #define LIMIT(name) offsetof(struct config, limits.name), WIDTH(struct config, limits.name)
 #define TERM(name) offsetof(struct stream_config, name), WIDTH(struct stream_config, name)
+#define TLS(name) offsetof(struct listener_config, tls.name), WIDTH(struct listener_config, tls.name)
 #define NO_CHOICES \
     {              \
-        NULL, NULL \
+        NULL       \
     }
 
 /* The ranges keep every sum and product of these numbers within the types that the core and the wire have for them. */
@@ -73,6 +74,14 @@ const struct setting settings[SETTINGS_COUNT] = {
     {STREAM, "on_full", KIND_CHOICE, TERM(refuses), 0, 1, NULL, NULL,
      "At max_bytes or max_messages the oldest messages go, or new ones are refused",
      {"drop_oldest", "refuse"}},
+    {LISTENER, "certificate", KIND_PATH, TLS(certificate), 1, CONFIG_TEXT_MAX, NULL, NULL,
+     "PEM file of a tls:// address: the certificate, and behind it those that lead to a root", NO_CHOICES},
+    {LISTENER, "key", KIND_PATH, TLS(key), 1, CONFIG_TEXT_MAX, NULL, NULL,
+     "PEM file of its private key, which nobody but its owner and group may read", NO_CHOICES},
+    {LISTENER, "client_ca", KIND_PATH, TLS(client_ca), 1, CONFIG_TEXT_MAX, NULL, NULL,
+     "PEM file of the authorities whose certificates are accepted from clients", NO_CHOICES},
+    {LISTENER, "client_certificate", KIND_CHOICE, TLS(client_certificate), 0, 2, NULL, NULL,
+     "Whether clients are asked for a certificate, and may or must show one", {"off", "optional", "required"}},
 };
 /* clang-format on */
 
@@ -94,6 +103,16 @@ const struct setting *setting_find(const char *section, const char *name)
 bool setting_is_of_stream(const struct setting *setting)
 {
     return strcmp(setting->section, STREAM) == 0;
+}
+
+bool setting_is_of_listener(const struct setting *setting)
+{
+    return strcmp(setting->section, LISTENER) == 0;
+}
+
+bool setting_is_of_one(const struct setting *setting)
+{
+    return setting_is_of_stream(setting) || setting_is_of_listener(setting);
 }
 
 uint64_t setting_get(const void *fields, const struct setting *setting)
@@ -196,20 +215,29 @@ void setting_write(char text[SETTING_TEXT_MAX], const void *fields, const struct
     else number_write(text, setting, setting_get(fields, setting));
 }
 
+/* "one of off, optional and required" */
+static void choices_range(char text[SETTING_TEXT_MAX], const struct setting *setting)
+{
+    int len = snprintf(text, SETTING_TEXT_MAX, "one of %s", setting->choices[0]);
+    for (uint64_t i = 1; i <= setting->most; i++)
+        len += snprintf(text + len, SETTING_TEXT_MAX - (size_t)len, "%s%s", i < setting->most ? ", " : " and ",
+                        setting->choices[i]);
+}
+
 void setting_range(char text[SETTING_TEXT_MAX], const struct setting *setting)
 {
     char least[QUANTITY_TEXT_MAX], most[QUANTITY_TEXT_MAX];
-    const char *before = "", *between = " to ", *behind = "";
+    const char *before = "", *behind = "";
     switch (setting->kind) {
     case KIND_COUNT: before = "a whole number from "; break;
     case KIND_SIZE: before = "a size from "; break;
     case KIND_MS: before = "a time from "; break;
     case KIND_S: before = "a time in whole seconds from "; break;
-    case KIND_CHOICE: before = "one of ", between = " and "; break;
+    case KIND_CHOICE: choices_range(text, setting); return;
     case KIND_PATH: before = "a path of ", behind = " bytes"; break;
     }
     number_write(least, setting, setting->least);
     number_write(most, setting, setting->most);
-    int len = snprintf(text, SETTING_TEXT_MAX, "%s%s%s%s%s", before, least, between, most, behind);
+    int len = snprintf(text, SETTING_TEXT_MAX, "%s%s to %s%s", before, least, most, behind);
     if (setting->zero != NULL) snprintf(text + len, SETTING_TEXT_MAX - (size_t)len, ", or 0: %s", setting->zero);
 }

@@ -9,8 +9,9 @@
 
 #include "config.h"
 
-#define SETTINGS_COUNT 22
+#define SETTINGS_COUNT 26
 #define SETTING_TEXT_MAX 256 /* bytes of a value or a range as it is written, with its NUL */
+#define SETTING_CHOICES_MAX 3
 #define STREAM "stream"
 #define LISTENER "listener"
 
@@ -19,13 +20,13 @@ enum setting_kind { KIND_COUNT, KIND_SIZE, KIND_MS, KIND_S, KIND_CHOICE, KIND_PA
 struct setting {
     const char *section, *name;
     enum setting_kind kind;
-    size_t offset, width;       /* of its field in struct config, or of [stream NAME] in struct stream_config; in the unit
-                                   that the kind says, a path as text */
-    uint64_t least, most;       /* in the field's unit; of a choice 0 and 1 */
+    size_t offset, width;       /* of its field in struct config; of [stream NAME] in struct stream_config, of [listener NAME]
+                                   in struct listener_config; in the unit that the kind says, a path as text */
+    uint64_t least, most;       /* in the field's unit; of a choice 0 and the last one's number */
     const char *zero;           /* what 0, allowed beside the range, means; NULL: it is not allowed */
     const char *not_over;       /* a key of the same section that this one may not exceed, or NULL */
     const char *meaning;
-    const char *choices[2];
+    const char *choices[SETTING_CHOICES_MAX];
 };
 
 /* In the order in which they are printed, sections together. */
@@ -35,6 +36,8 @@ extern const struct setting settings[SETTINGS_COUNT];
 const struct setting *setting_find(const char *section, const char *name);
 
 bool setting_is_of_stream(const struct setting *setting);
+bool setting_is_of_listener(const struct setting *setting);
+bool setting_is_of_one(const struct setting *setting); /* of a section that there may be several of, each with a name */
 
 /* fields: the structure that it belongs to. Not of a path. */
 uint64_t setting_get(const void *fields, const struct setting *setting);

@@ -42,6 +42,11 @@ void broker_set_limits(struct broker *broker, const struct broker_limits *limits
     broker->limits = *limits;
 }
 
+const struct broker_limits *broker_limits_of(const struct broker *broker)
+{
+    return &broker->limits;
+}
+
 struct broker *broker_new(struct env *env, const struct broker_limits *limits)
 {
     struct broker *broker = sure_zeroed(sizeof *broker);
@@ -218,6 +223,11 @@ uint64_t broker_turn(struct broker *broker)
         broker->waking.first != NULL || broker->dirty_cursors.first != NULL)
         return 0;
     return least(least(sys_ms, kept_ms), next_timer_ms(broker));
+}
+
+void broker_note_peer(struct broker *broker, const char *line)
+{
+    log_peer(broker, LOG_INFO, "%s", line);
 }
 
 bool broker_wants_turn(const struct broker *broker)

@@ -48,6 +48,7 @@ void broker_free(struct broker *broker); /* every connection must be gone */
 void broker_defaults(struct broker_limits *limits);
 /* From now on these hold. Nothing that is over one of them now is ended or refused for it. */
 void broker_set_limits(struct broker *broker, const struct broker_limits *limits);
+const struct broker_limits *broker_limits_of(const struct broker *broker);
 
 /* From now on this says who may do what: also to who is connected, who is away, and what they left. Consumes the reference.
  * NULL: nothing is restricted. At the start before broker_open_store(). */
@@ -78,8 +79,14 @@ struct session *session_new(struct broker *broker, struct link *link);
 void session_set_peer(struct session *session, const struct peer *peer);
 /* The answer to env.verify() that came later. Of a session that does not wait for one: nothing happens. */
 void session_verified(struct session *session, const struct verdict *verdict);
+/* It was accepted then, and not just now: its handshake clock counts from there. Monotonic milliseconds. */
+void session_accepted_at(struct session *session, uint64_t accepted_ms);
 /* A complete BYE frame for a connection that can't be served (static memory). */
 const uint8_t *broker_full_frame(size_t *len);
+/* What a connection's first bytes, at least one, look like when they aren't ours. NULL: nothing that is known. */
+const char *broker_guess(const uint8_t *p, size_t len);
+/* One line for the operator about a peer that has no session. Of many in a second most are only counted. */
+void broker_note_peer(struct broker *broker, const char *line);
 
 /* Where the next bytes of this session go, valid until session_read(). No room: there is no memory to read to, and the
  * connection is to be broken. */

@@ -74,8 +74,7 @@ static void take_frame(struct input *in, const struct mps_scan *scan)
     if (!seen || !may_overtake(scan->op)) dispatch(session, scan->op, frame);
 }
 
-/* What the first bytes look like when they aren't ours. */
-static const char *guess(const uint8_t *p, size_t len)
+const char *broker_guess(const uint8_t *p, size_t len)
 {
     static const struct {
         const char *start, *name;
@@ -97,7 +96,7 @@ static const char *guess(const uint8_t *p, size_t len)
 static bool check_first(struct session *session, const uint8_t *p, size_t len)
 {
     if (session->state != SESSION_NEW || (p[0] >= 0x94 && p[0] <= 0x9f)) return true;
-    const char *looks = guess(p, len);
+    const char *looks = broker_guess(p, len);
     if (looks != NULL)
         session_byef(session, MPS_MALFORMED, "this listener serves mps/1, the first bytes look like %s", looks);
     else session_byef(session, MPS_MALFORMED, "the first byte is %02x, a HELLO begins with 94 to 9f", p[0]);

@@ -53,6 +53,11 @@ struct session *session_new(struct broker *broker, struct link *link)
     return session;
 }
 
+void session_accepted_at(struct session *session, uint64_t accepted_ms)
+{
+    timer_set(&session->broker->timers, &session->timer, accepted_ms + session->broker->limits.handshake_ms);
+}
+
 void session_set_peer(struct session *session, const struct peer *peer)
 {
     session->is_operator = peer->is_own;

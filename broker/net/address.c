@@ -64,13 +64,14 @@ int address_parse(struct address *address, const char *url, char *text, size_t t
     long fd;
     *address = (struct address){.fd = -1};
     if (strncmp(url, "unix:", 5) == 0) return parse_unix(address, url + 5, url, text, text_cap);
-    if (strncmp(url, "tcp://", 6) == 0) return parse_tcp(address, url + 6, url, text, text_cap);
+    address->is_tls = strncmp(url, "tls://", 6) == 0;
+    if (address->is_tls || strncmp(url, "tcp://", 6) == 0) return parse_tcp(address, url + 6, url, text, text_cap);
     if (strncmp(url, "fd:", 3) == 0 && is_number(url + 3, INT_MAX, &fd)) {
         address->kind = ADDRESS_FD;
         address->fd = (int)fd;
         return 0;
     }
-    snprintf(text, text_cap, "'%s' is not unix:/path, tcp://host:port or fd:N", url);
+    snprintf(text, text_cap, "'%s' is not unix:/path, tcp://host:port, tls://host:port or fd:N", url);
     return -1;
 }
 

@@ -1,4 +1,4 @@
-/* Where to listen, as a person writes it: unix:/path, tcp://host:port, fd:N. */
+/* Where to listen, as a person writes it: unix:/path, tcp://host:port, tls://host:port, fd:N. */
 #ifndef NET_ADDRESS_H
 #define NET_ADDRESS_H
 
@@ -14,6 +14,7 @@ struct address {
     enum address_kind kind;
     char path[sizeof((struct sockaddr_un *)0)->sun_path]; /* unix */
     char host[256], port[8];                              /* tcp; host without brackets */
+    bool is_tls;                                          /* tcp: under TLS */
     int fd;
 };
 

@@ -1,6 +1,6 @@
-/* The temporary area of the broker's queues: a file without a name, which is gone with the process whatever happens to it.
- * It is written and read on the loop's thread: what was written lately is in the page cache, so that this is a copy as a
- * rule, and the publishers of a queue that is in use to its limit may wait. */
+/* The temporary area of the broker's queues: a file without a name, which is gone with the process whatever happens to
+ * it. It is written and read on the loop's thread: what was written lately is in the page cache, so that this is a copy
+ * as a rule, and the publishers of a queue that is in use to its limit may wait. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -7,6 +7,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "hash.h"
 #include "net.h"
 #include "sure.h"
 
@@ -30,10 +31,34 @@ static int reading_events(const struct link *link)
     return link->paused ? 0 : link->read_ended ? UV_PRIORITIZED : UV_READABLE;
 }
 
-static void on_closed(uv_handle_t *handle)
+/* What was read of it, and decrypted, waits for the next turn: polling will not tell. */
+static void read_more_soon(struct link *link)
 {
-    struct link *link = handle->data;
+    struct tls *tls = link->tls;
     struct server *server = link->server;
+    if (tls->is_in_more || !tls->has_more || link->paused || link->read_ended || link->broken) return;
+    tls->is_in_more = true;
+    server->more_count++;
+    list_append(&server->more, &tls->in_more);
+    uv_idle_start(&server->read_more, conn_read_more);
+}
+
+static void forget_more(struct link *link)
+{
+    if (link->tls == NULL || !link->tls->is_in_more) return;
+    list_remove(&link->server->more, &link->tls->in_more);
+    link->server->more_count--;
+    link->tls->is_in_more = false;
+}
+
+void conn_forget_closed(struct link *link)
+{
+    struct server *server = link->server;
+    if (!link->is_closed || handshake_is_running(link)) return;
+    if (link->tls != NULL) {
+        handshake_free(link);
+        tls_free(link->tls);
+    }
     close(link->fd);
     free(link);
     server->links_count--;
@@ -42,11 +67,19 @@ static void on_closed(uv_handle_t *handle)
     if (server->links_count == 0 && server->serves_descriptors_only) server_stop(server);
 }
 
+static void on_closed(uv_handle_t *handle)
+{
+    struct link *link = handle->data;
+    link->is_closed = true;
+    conn_forget_closed(link);
+}
+
 /* The connection can't be used any more: its session is told at the end of the turn, never inside a call of its own. */
 static void break_link(struct link *link)
 {
     if (link->broken) return;
     poll_for(link, 0);
+    forget_more(link);
     link->broken = true;
     link->next_broken = link->server->broken;
     link->server->broken = link;
@@ -63,6 +96,25 @@ void conn_forget_broken(struct server *server)
     }
 }
 
+/* Under TLS reading may have made something to say: what the peer did wrong, or a new key. */
+static ssize_t read_tls(struct link *link, void *buf, size_t cap)
+{
+    ssize_t len = tls_read(link->tls, buf, cap);
+    int error = errno;
+    if (tls_flush(link->tls) == 0) poll_for(link, link->events | UV_WRITABLE);
+    errno = error;
+    return len;
+}
+
+static ssize_t read_some(struct link *link, void *buf, size_t cap)
+{
+    if (link->tls != NULL) return read_tls(link, buf, cap);
+    ssize_t len;
+    do len = read(link->fd, buf, cap);
+    while (len < 0 && errno == EINTR);
+    return len;
+}
+
 /* One read a turn, so that a fast peer doesn't keep the others waiting. Returns whether there may be more. */
 static bool read_once(struct link *link)
 {
@@ -73,15 +125,15 @@ static bool read_once(struct link *link)
         break_link(link);
         return false;
     }
-    ssize_t len;
-    do len = read(link->fd, buf, cap);
-    while (len < 0 && errno == EINTR);
+    ssize_t len = read_some(link, buf, cap);
     if (len > 0) {
         session_read(link->session, (size_t)len);
+        if (link->tls != NULL) read_more_soon(link);
         return true;
     }
     if (len == 0) {
         link->read_ended = true;
+        forget_more(link);
         poll_for(link, (link->events & UV_WRITABLE) | reading_events(link));
         session_read_end(link->session);
     } else if (errno != EAGAIN && errno != EWOULDBLOCK) {
@@ -94,6 +146,9 @@ static bool read_once(struct link *link)
  * and again, and each change costs three system calls (1 MiB through the broker: 20). */
 static void on_writable(struct link *link)
 {
+    int flushed = link->tls != NULL ? tls_flush(link->tls) : 1;
+    if (flushed < 0) break_link(link);
+    if (flushed <= 0) return;
     if (!link->blocked) {
         poll_for(link, link->events & ~UV_WRITABLE);
         return;
@@ -119,8 +174,32 @@ static void on_poll(uv_poll_t *poll, int status, int events)
     }
     if (events & UV_WRITABLE) on_writable(link);
     struct server *server = link->server;
-    if ((events & UV_READABLE) && link->session != NULL) read_once(link);
+    if ((events & UV_READABLE) && link->session != NULL && !link->broken) read_once(link);
     if (broker_wants_turn(server->broker)) server_turn(server); /* link may be gone afterwards */
+}
+
+void conn_read_more(uv_idle_t *idle)
+{
+    struct server *server = idle->data;
+    /* Not as soon as the list is empty: the loop would wait for events before the turn that flushes what was read. */
+    if (server->more.first == NULL) uv_idle_stop(idle);
+    /* Those that come again are for the next turn. */
+    for (size_t left = server->more_count; left > 0 && server->more.first != NULL; left--) {
+        struct link *link = container_of(server->more.first, struct tls, in_more)->link;
+        forget_more(link);
+        read_once(link);
+        if (broker_wants_turn(server->broker)) server_turn(server);
+    }
+}
+
+/* As env_send() without its consequences. */
+static ssize_t write_some(struct link *link, const struct iovec *pieces, int count)
+{
+    if (link->tls != NULL) return tls_send(link->tls, pieces, count);
+    ssize_t taken;
+    do taken = writev(link->fd, pieces, count);
+    while (taken < 0 && errno == EINTR);
+    return taken < 0 && (errno == EAGAIN || errno == EWOULDBLOCK) ? 0 : taken;
 }
 
 static ssize_t env_send(struct env *env, struct link *link, const struct iovec *pieces, int count)
@@ -129,14 +208,11 @@ static ssize_t env_send(struct env *env, struct link *link, const struct iovec *
     if (link->broken) return -1;
     size_t wanted = 0;
     for (int i = 0; i < count; i++) wanted += pieces[i].iov_len;
-    ssize_t taken;
-    do taken = writev(link->fd, pieces, count);
-    while (taken < 0 && errno == EINTR);
-    if (taken < 0 && errno != EAGAIN && errno != EWOULDBLOCK) {
+    ssize_t taken = write_some(link, pieces, count);
+    if (taken < 0) {
         break_link(link);
         return -1;
     }
-    if (taken < 0) taken = 0;
     if ((size_t)taken < wanted) {
         link->blocked = true;
         poll_for(link, link->events | UV_WRITABLE);
@@ -147,24 +223,38 @@ static ssize_t env_send(struct env *env, struct link *link, const struct iovec *
 static void env_send_end(struct env *env, struct link *link)
 {
     (void)env;
-    shutdown(link->fd, SHUT_WR); /* of something that isn't a socket, closing will do */
+    if (link->tls == NULL) {
+        shutdown(link->fd, SHUT_WR); /* of something that isn't a socket, closing will do */
+        return;
+    }
+    tls_end(link->tls);
+    if (tls_has_unsent(link->tls)) poll_for(link, link->events | UV_WRITABLE);
 }
 
 static void env_reading(struct env *env, struct link *link, int on)
 {
     (void)env;
     link->paused = !on;
+    if (link->paused) forget_more(link);
     poll_for(link, (link->events & UV_WRITABLE) | reading_events(link));
+    if (link->tls != NULL) read_more_soon(link);
+}
+
+void conn_close(struct link *link)
+{
+    link->session = NULL;
+    if (link->broken) return; /* on its way already */
+    poll_for(link, 0);
+    forget_more(link);
+    link->broken = true;
+    uv_close((uv_handle_t *)&link->poll, on_closed);
 }
 
 static void env_close(struct env *env, struct link *link)
 {
     (void)env;
-    link->session = NULL;
-    if (link->broken) return; /* on its way already */
-    poll_for(link, 0);
-    link->broken = true;
-    uv_close((uv_handle_t *)&link->poll, on_closed);
+    if (link->tls != NULL && !link->broken) tls_end(link->tls);
+    conn_close(link);
 }
 
 void conn_fill_env(struct env *env)
@@ -186,34 +276,77 @@ static void set_options(int fd)
     setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
 }
 
-int conn_open(struct server *server, int fd, const struct listener *listener)
+/* NULL: it can't be polled. listener: which accepted it, or NULL. */
+static struct link *link_new(struct server *server, int fd, const struct listener *listener)
 {
     set_options(fd);
     struct link *link = sure_zeroed(sizeof *link);
-    if (uv_poll_init(&server->loop, &link->poll, fd) == 0) {
-        link->server = server;
-        link->fd = fd;
-        link->needs_identity = listener != NULL && listener->needs_identity;
-        link->poll.data = link;
-        server->links_count++;
-        link->session = session_new(server->broker, link);
-        if (link->session != NULL) {
-            struct peer peer;
-            peer_of_socket(&peer, fd);
-            peer.needs_identity = link->needs_identity;
-            session_set_peer(link->session, &peer);
-            poll_for(link, UV_READABLE);
-            return 0;
-        }
-    } else {
+    if (uv_poll_init(&server->loop, &link->poll, fd) != 0) {
         free(link);
-        link = NULL;
+        return NULL;
     }
+    link->server = server;
+    link->fd = fd;
+    link->needs_identity = listener != NULL && listener->needs_identity;
+    link->poll.data = link;
+    server->links_count++;
+    return link;
+}
+
+static bool begin_session(struct link *link)
+{
+    struct peer peer;
+    link->session = session_new(link->server->broker, link);
+    if (link->session == NULL) return false;
+    peer_of_socket(&peer, link->fd);
+    peer.needs_identity = link->needs_identity;
+    if (link->tls != NULL) tls_peer(link->tls, &peer);
+    session_set_peer(link->session, &peer);
+    poll_for(link, UV_READABLE);
+    return true;
+}
+
+int conn_open(struct server *server, int fd, const struct listener *listener)
+{
+    struct link *link = link_new(server, fd, listener);
+    if (link != NULL && begin_session(link)) return 0;
     size_t len;
     const uint8_t *bye = broker_full_frame(&len);
     if (write(fd, bye, len) < 0) { /* it is told if it can be told; what matters is that it is closed */
     }
-    if (link != NULL) env_close(&server->env, link);
+    if (link != NULL) conn_close(link);
     else close(fd);
     return -1;
+}
+
+int conn_open_tls(struct server *server, int fd, const struct listener *listener)
+{
+    /* As many handshakes as connections are left: who comes too many doesn't get as far as to be told. */
+    size_t count = broker_sessions(server->broker) + server->handshakes.count;
+    bool is_full = count >= broker_limits_of(server->broker)->max_sessions_count;
+    struct link *link = is_full ? NULL : link_new(server, fd, listener);
+    if (link == NULL) {
+        broker_note_peer(server->broker, "refusing a TLS connection: there are too many connections");
+        close(fd);
+        return -1;
+    }
+    link->tls = tls_new(listener->tls, link, fd);
+    if (link->tls != NULL && handshake_begin(link)) return 0;
+    conn_close(link);
+    return -1;
+}
+
+void conn_serve(struct link *link, uint64_t accepted_ms)
+{
+    if (begin_session(link)) {
+        session_accepted_at(link->session, accepted_ms);
+        read_more_soon(link);
+        return;
+    }
+    size_t len;
+    const uint8_t *bye = broker_full_frame(&len);
+    struct iovec piece = {(void *)bye, len};
+    tls_send(link->tls, &piece, 1); /* if it can be told */
+    tls_end(link->tls);
+    conn_close(link);
 }

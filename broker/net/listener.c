@@ -48,7 +48,8 @@ static void on_connection(uv_poll_t *poll, int status, int events)
     for (int i = 0; i < ACCEPTS_A_TURN; i++) {
         int fd = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
-            conn_open(server, fd, listener);
+            if (listener->tls != NULL) conn_open_tls(server, fd, listener);
+            else conn_open(server, fd, listener);
         } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
             if (refuse_one(server, listener->fd)) continue;
             uv_poll_stop(&listener->poll); /* not even that: wait until something comes free */
@@ -69,8 +70,9 @@ void listener_resume(struct server *server)
     }
 }
 
-/* Begins to accept on a socket that is bound and listening. Takes fd. NULL: libuv doesn't want it, *error says why. */
-static struct listener *start(struct server *server, int fd, int *error)
+/* Begins to accept on a socket that is bound and listening, with `tls` if that isn't NULL. Takes both. NULL: libuv
+ * doesn't want it, *error says why, and nothing was taken. */
+static struct listener *start(struct server *server, int fd, struct ssl_ctx_st *tls, int *error)
 {
     struct listener *listener = calloc(1, sizeof *listener);
     if (listener == NULL) abort(); /* at the start, once a listener */
@@ -79,11 +81,13 @@ static struct listener *start(struct server *server, int fd, int *error)
     listener->server = server;
     listener->fd = fd;
     address_of_socket(fd, listener->url);
+    if (tls != NULL) memcpy(listener->url, "tls", 3); /* instead of tcp */
     *error = uv_poll_init(&server->loop, &listener->poll, fd);
     if (*error != 0) {
         free(listener);
         return NULL;
     }
+    listener->tls = tls;
     listener->poll.data = listener;
     uv_poll_start(&listener->poll, UV_READABLE, on_connection);
     listener->next = server->listeners;
@@ -127,7 +131,7 @@ static int open_unix(struct server *server, const struct address *address, char 
         return -1;
     }
     int error;
-    struct listener *listener = start(server, fd, &error);
+    struct listener *listener = start(server, fd, NULL, &error);
     if (listener == NULL) {
         snprintf(text, text_cap, "cannot listen on 'unix:%s': %s", address->path, uv_strerror(error));
         close(fd);
@@ -176,27 +180,30 @@ static const char *judge_anonymous(const struct server *server, const struct lis
                "[access], or say allow_anonymous = yes in its [listener NAME]";
     if (!allows || local) return NULL;
     char line[400];
-    snprintf(line, sizeof line, "whoever reaches tcp://%s:%s may come in without a name: allow_anonymous = yes",
-             config->address.host, config->address.port);
+    snprintf(line, sizeof line, "whoever reaches %s://%s:%s may come in without a name: allow_anonymous = yes",
+             config->address.is_tls ? "tls" : "tcp", config->address.host, config->address.port);
     log_line(LOG_WARN, line);
     return NULL;
 }
 
-static int open_tcp(struct server *server, const struct listener_config *config, char *text, size_t text_cap)
+/* tls: taken if it returns 0. */
+static int open_tcp(struct server *server, const struct listener_config *config, struct ssl_ctx_st *tls, char *text,
+                    size_t text_cap)
 {
-    const struct address *address = &config->address;
     bool needs_identity = false;
     struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE}, *info;
     const char *why;
+    const struct address *address = &config->address;
     int error = getaddrinfo(address->host, address->port, &hints, &info);
     if (error == 0) {
         int fd = bind_tcp(info);
         why = strerror(errno);
         freeaddrinfo(info);
         const char *refusal = fd >= 0 ? judge_anonymous(server, config, fd, &needs_identity) : NULL;
-        struct listener *listener = fd >= 0 && refusal == NULL ? start(server, fd, &error) : NULL;
+        struct listener *listener = fd >= 0 && refusal == NULL ? start(server, fd, tls, &error) : NULL;
         if (listener != NULL) {
             listener->needs_identity = needs_identity;
+            strcpy(listener->name, config->name);
             return 0;
         }
         if (fd >= 0) {
@@ -206,7 +213,17 @@ static int open_tcp(struct server *server, const struct listener_config *config,
     } else {
         why = gai_strerror(error);
     }
-    snprintf(text, text_cap, "cannot listen on 'tcp://%s:%s': %s", address->host, address->port, why);
+    snprintf(text, text_cap, "cannot listen on '%s://%s:%s': %s", address->is_tls ? "tls" : "tcp", address->host,
+             address->port, why);
+    return -1;
+}
+
+static int open_tls(struct server *server, const struct listener_config *config, char *text, size_t text_cap)
+{
+    struct ssl_ctx_st *tls = tls_context_load(config, text, text_cap);
+    if (tls == NULL) return -1;
+    if (open_tcp(server, config, tls, text, text_cap) == 0) return 0;
+    tls_context_free(tls);
     return -1;
 }
 
@@ -221,7 +238,7 @@ int listener_adopt(struct server *server, int fd, char *text, size_t text_cap)
     }
     if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) == 0 && listening) {
         int error;
-        if (start(server, fd, &error) != NULL) return 0;
+        if (start(server, fd, NULL, &error) != NULL) return 0;
         snprintf(text, text_cap, "cannot serve 'fd:%d': %s", fd, uv_strerror(error));
         return -1;
     }
@@ -242,7 +259,9 @@ int listener_open(struct server *server, const struct listener_config *config, c
         if (open_unix(server, address, text, text_cap) != 0) return -1;
         server->listeners->needs_identity = config->says_anonymous && !config->allow_anonymous;
         return 0;
-    case ADDRESS_TCP: return open_tcp(server, config, text, text_cap);
+    case ADDRESS_TCP:
+        return address->is_tls ? open_tls(server, config, text, text_cap)
+                               : open_tcp(server, config, NULL, text, text_cap);
     case ADDRESS_FD: return listener_adopt(server, address->fd, text, text_cap);
     }
     return -1;
@@ -252,6 +271,7 @@ static void on_closed(uv_handle_t *handle)
 {
     struct listener *listener = handle->data;
     close(listener->fd);
+    tls_context_free(listener->tls);
     free(listener);
 }
 

@@ -137,6 +137,7 @@ void server_stop(struct server *server)
     if (server->stopping) return;
     server->stopping = true;
     listener_close_all(server);
+    handshakes_stop(server);
     broker_stop(server->broker);
     uv_idle_start(&server->again, on_again); /* a turn follows, also when nobody is connected */
 }
@@ -160,6 +161,8 @@ struct server *server_new(const struct broker_limits *limits)
     server->broker = broker_new(&server->env, limits);
     uv_check_init(&server->loop, &server->turn);
     uv_idle_init(&server->loop, &server->again);
+    uv_idle_init(&server->loop, &server->read_more);
+    handshakes_init(server);
     uv_timer_init(&server->loop, &server->wake);
     uv_timer_init(&server->loop, &server->accept_again);
     uv_timer_init(&server->loop, &server->trim);
@@ -168,7 +171,7 @@ struct server *server_new(const struct broker_limits *limits)
     uv_timer_init(&server->loop, &server->store_limit);
     uv_async_init(&server->loop, &server->stored, on_stored);
     server->turn.data = server->accept_again.data = server->sigint.data = server->sigterm.data = server;
-    server->store_limit.data = server->stored.data = server;
+    server->store_limit.data = server->stored.data = server->read_more.data = server;
     uv_check_start(&server->turn, on_turn);
     return server;
 }

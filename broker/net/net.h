@@ -14,16 +14,20 @@
 #include "address.h"
 #include "broker.h"
 #include "config.h"
+#include "list.h"
 #include "store.h"
+#include "tls.h"
 
 struct link {
     uv_poll_t poll;
     struct server *server;
     struct session *session; /* NULL once the core has forgotten it */
     struct link *next_broken;
+    struct tls *tls;         /* NULL: plain */
     int fd, events;          /* what is polled for */
     bool paused, read_ended, broken;
     bool needs_identity;     /* where it was accepted */
+    bool is_closed;          /* libuv has let go of it */
     bool blocked;            /* something waits to be written */
 };
 
@@ -31,12 +35,23 @@ struct listener {
     uv_poll_t poll;
     struct server *server;
     struct listener *next;
+    struct ssl_ctx_st *tls, *tls_fresh; /* what it serves with, and what it will when all are loaded again; NULL: plain */
     int fd;
     bool needs_identity;     /* nobody may come in without a name */
     dev_t device;            /* of the Unix socket that we made, to remove only that; inode 0: none */
     ino_t inode;
     char path[sizeof((struct address *)0)->path];
     char url[URL_MAX];
+    char name[SECTION_NAME_MAX + 1]; /* of its section */
+};
+
+/* TLS handshakes that go on. */
+struct handshakes {
+    struct list all;         /* in the order of their beginning */
+    struct list waiting;     /* for a thread */
+    size_t count;
+    int running, running_most;
+    uv_timer_t timer;        /* for the oldest */
 };
 
 struct server {
@@ -50,6 +65,10 @@ struct server {
     struct broker *broker;
     struct store *store;     /* NULL: nothing is kept */
     struct listener *listeners;
+    struct handshakes handshakes;
+    struct list more;        /* TLS connections of which something was read that their sessions do not have yet */
+    size_t more_count;
+    uv_idle_t read_more;     /* active while there are any */
     struct link *broken;     /* their sessions are told at the end of the turn */
     size_t links_count;
     uint64_t held_most;      /* bytes of messages that the broker held since the last trim */
@@ -90,8 +109,26 @@ void listener_resume(struct server *server); /* descriptors may have come free *
 /* conn.c */
 /* Takes fd, which this listener has accepted; NULL: it was inherited. -1: it can't be served, fd is closed. */
 int conn_open(struct server *server, int fd, const struct listener *listener);
+int conn_open_tls(struct server *server, int fd, const struct listener *listener);
+void conn_serve(struct link *link, uint64_t accepted_ms); /* its session begins */
+void conn_close(struct link *link);         /* of one without a session */
+void conn_forget_closed(struct link *link); /* frees it, unless something still uses it */
 void conn_forget_broken(struct server *server);
 void conn_fill_env(struct env *env);
+void conn_read_more(uv_idle_t *idle);
+
+/* handshake.c */
+void handshakes_init(struct server *server);
+void handshakes_stop(struct server *server);
+bool handshake_begin(struct link *link); /* ends in conn_serve() or conn_close(). False: there is no memory */
+bool handshake_is_running(const struct link *link);
+void handshake_free(struct link *link);
+
+/* tls_context.c: the files of the TLS listeners, loaded again */
+/* Returns 0, or -1 and one sentence in text: nothing has changed then. */
+int tls_prepare(struct server *server, const struct config *config, char *text, size_t text_cap);
+void tls_apply(struct server *server);   /* connections that come from now on get what was prepared */
+void tls_discard(struct server *server); /* it is not to be used after all */
 
 /* peer.c */
 void peer_of_socket(struct peer *peer, int fd); /* what the kernel knows of a connected socket's other end */

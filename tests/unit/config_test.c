@@ -175,6 +175,37 @@ static void listeners_are_read_and_printed(void **state)
     config_free(&config);
 }
 
+static void tls_listeners_are_read_and_printed(void **state)
+{
+    (void)state;
+    struct config config;
+    config_defaults(&config);
+    load_text(&config, "[listener a]\nclient_ca = /ca\nkey = /a key\ncertificate = /c\nclient_certificate = required\n"
+                       "url = tls://[::]:1\n[listener b]\nurl = tls://h:2\ncertificate = d\nkey = e\n"
+                       "[listener c]\nurl = tcp://h:2\n");
+    char *printed = NULL;
+    size_t len;
+    FILE *memory = open_memstream(&printed, &len);
+    config_print(&config, memory);
+    fclose(memory);
+    assert_non_null(strstr(printed, "\n[listener a]\nurl = tls://[::]:1\ncertificate = /c\nkey = /a key\n"
+                                    "client_ca = /ca\nclient_certificate = required\n"));
+    load_text(&config, printed);
+    free(printed);
+    const struct listener_config *a = &config.listeners[0], *b = &config.listeners[1], *c = &config.listeners[2];
+    assert_int_equal(config.listeners_count, 3);
+    assert_true(a->address.is_tls && b->address.is_tls && !c->address.is_tls);
+    assert_string_equal(a->address.host, "::");
+    assert_string_equal(a->tls.certificate, "/c");
+    assert_string_equal(a->tls.key, "/a key");
+    assert_string_equal(a->tls.client_ca, "/ca");
+    assert_int_equal(a->tls.client_certificate, CLIENT_CERTIFICATE_REQUIRED);
+    assert_string_equal(b->tls.certificate, "d");
+    assert_string_equal(b->tls.client_ca, "");
+    assert_int_equal(b->tls.client_certificate, CLIENT_CERTIFICATE_OFF);
+    assert_string_equal(c->tls.certificate, "");
+}
+
 static void assert_stream(const struct stream_section *stream, const char *name, size_t patterns_count,
                           const char *last_pattern)
 {
@@ -445,7 +476,22 @@ static void wrong_files_are_refused(void **state)
         {"[listener a]\nurl = fd:1\n[listener a]\nurl = fd:2\n", "file:3: [listener a] is there already, in line 1"},
         {"[listener a]\nurl = fd:1\nurl = fd:2\n",
          "file:3: url is set already; each address needs a [listener NAME] of its own"},
-        {"[listener a]\nurl = http://x\n", "file:2: url: 'http://x' is not unix:/path, tcp://host:port or fd:N"},
+        {"[listener a]\nurl = http://x\n",
+         "file:2: url: 'http://x' is not unix:/path, tcp://host:port, tls://host:port or fd:N"},
+        {"[listener a]\nurl = tls://x\n", "file:2: url: 'tls://x' does not end in a port from 0 to 65535"},
+        {"\n[listener a]\nkey = k\nurl = tls://x:1\n", "file:2: [listener a] has no certificate, which tls:// needs"},
+        {"[listener a]\nurl = tls://x:1\ncertificate = c\n[limits]\n",
+         "file:1: [listener a] has no key, which tls:// needs"},
+        {"[listener a]\nurl = tls://x:1\ncertificate = c\nkey = k\nclient_certificate = required\n",
+         "file:1: [listener a] has no client_ca, which client_certificate needs"},
+        {"[listener a]\nurl = tls://x:1\ncertificate = c\nkey = k\nclient_certificate = yes\n",
+         "file:5: client_certificate = 'yes' is not one of off, optional and required"},
+        {"[listener a]\ncertificate = c\nurl = tcp://x:1\n",
+         "file:2: certificate is only for a url that begins with tls://"},
+        {"[listener a]\nurl = tls://x:1\ncertificate = c\nkey = k\n[listener b]\nurl = fd:1\nclient_ca = c\n",
+         "file:7: client_ca is only for a url that begins with tls://"},
+        {"[listener a]\nkey = k\nkey = k\n", "file:3: key is set already, in line 2"},
+        {"[limits]\nkey = k\n", "file:2: 'key' belongs into [listener NAME]"},
         {"[listener a]\nulr = fd:1\n", "file:2: unknown key 'ulr' in [listener]; did you mean 'url'?"},
         {"[limits]\n\x1b[31m = 1\n", "file:2: the line holds a control character, 0x1b"},
         {"[limits]\na\tb\rc = 1\n", "file:2: unknown key 'a b c' in [limits]; pubsubd --print-config shows all"},
@@ -695,6 +741,7 @@ int main(void)
         cmocka_unit_test(the_defaults_are_within_their_ranges),
         cmocka_unit_test(forms_that_people_use),
         cmocka_unit_test(listeners_are_read_and_printed),
+        cmocka_unit_test(tls_listeners_are_read_and_printed),
         cmocka_unit_test(streams_are_read_and_printed),
         cmocka_unit_test(streams_have_a_number),
         cmocka_unit_test(texts_have_a_length),

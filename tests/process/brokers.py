@@ -19,13 +19,16 @@ class Broker:
     descriptors: how many it may open; None: as many as we may.
     arguments: more for its command line.
     config: the text of its configuration file; None: it has none.
+    listens: whether it is told to serve `unix` and `tcp`; else the configuration says where, and `tls` are those of its URLs
+    that begin so, in its order.
     environment: more for its environment.
     """
 
-    def __init__(self, descriptors=None, arguments=(), config=None, environment=()):
+    def __init__(self, descriptors=None, arguments=(), config=None, environment=(), listens=True):
         self.dir = tempfile.mkdtemp(prefix="pubsub-test-")
         self.unix = "unix:" + os.path.join(self.dir, "s")
         self.tcp = "tcp://127.0.0.1:0"
+        self.listens = ["--listen", self.unix, "--listen", self.tcp] if listens else []
         self.descriptor_limit = descriptors
         self.arguments = list(arguments)
         self.environment = dict(environment)
@@ -57,8 +60,7 @@ class Broker:
         try:
             with open(self.stderr_path, "ab") as stderr:
                 self.process = subprocess.Popen(
-                    [PUBSUBD, "--listen", self.unix, "--listen", self.tcp, "--ready-fd", str(ready_end),
-                     *self.arguments],
+                    [PUBSUBD, *self.listens, "--ready-fd", str(ready_end), *self.arguments],
                     stdin=subprocess.DEVNULL, stderr=stderr, pass_fds=(ready_end,), env=environment,
                     preexec_fn=self._limit if self.descriptor_limit else None)
         finally:
@@ -67,6 +69,7 @@ class Broker:
             self.ready_line = self._read_line(pipe)
         urls = self.ready_line.split()
         self.tcp = next((url for url in urls if url.startswith("tcp:")), self.tcp)
+        self.tls = [url for url in urls if url.startswith("tls:")]
 
     def _limit(self):
         resource.setrlimit(resource.RLIMIT_NOFILE, (self.descriptor_limit, self.descriptor_limit))

@@ -41,8 +41,11 @@ def stamp(days):
     return moment.strftime("%Y%m%d%H%M%SZ")
 
 
-def new_key(path):
-    openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", path)
+ALGORITHMS = {"EC": "ec_paramgen_curve:P-256", "RSA": "rsa_keygen_bits:2048"}
+
+
+def new_key(path, algorithm="EC"):
+    openssl("genpkey", "-algorithm", algorithm, "-pkeyopt", ALGORITHMS[algorithm], "-out", path)
     os.chmod(path, 0o600)
     return path
 
@@ -69,9 +72,9 @@ class Authority:
             file.write(text)
         return path
 
-    def issue(self, name, alternative="DNS:localhost,IP:127.0.0.1", begins_days=-1, ends_days=30):
+    def issue(self, name, alternative="DNS:localhost,IP:127.0.0.1", begins_days=-1, ends_days=30, algorithm="EC"):
         """A certificate for /CN=name, with these subject alternative names ("": none)."""
-        key = new_key(os.path.join(self.dir, name + ".key"))
+        key = new_key(os.path.join(self.dir, name + ".key"), algorithm)
         request, path = os.path.join(self.dir, name + ".csr"), os.path.join(self.dir, name + ".pem")
         openssl("req", "-new", "-key", key, "-subj", f"/CN={name}", "-out", request)
         extensions = "basicConstraints=CA:FALSE\n" + (f"subjectAltName={alternative}\n" if alternative else "")

@@ -99,6 +99,8 @@ class Peer:
         except ConnectionResetError:
             self.was_reset = True
             data = b""
+        except BlockingIOError:
+            return  # what came is not all of a TLS record
         if data:
             self.unpacker.feed(data)
         else:

@@ -30,8 +30,8 @@ def small_socket(url):
 class Reader(raw.Peer):
     """One subscription, sid 1, and the books of it."""
 
-    def __init__(self, url, pattern, options, small=True, **terms):
-        super().__init__(url, small_socket(url) if small else None)
+    def __init__(self, url, pattern, options, small=True, sock=None, **terms):
+        super().__init__(url, sock or (small_socket(url) if small else None))
         self.at = 0        # the last number that is accounted for, received or told as lost
         self.received = 0
         self.told = {}     # reason -> messages that GAPs told as lost

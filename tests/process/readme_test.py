@@ -7,6 +7,7 @@ command, which makes N subscriptions, goes on while the next block is run; what 
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -14,6 +15,7 @@ import threading
 import unittest
 
 import brokers
+import issuer
 import msgpack
 import raw
 
@@ -169,8 +171,11 @@ class Readme(unittest.TestCase):
         path = pathlib.Path(self.dir, "pubsubd.conf")
         found = ["\n".join(lines) for info, lines in blocks(self.readme) if info == "ini"]
         self.assertTrue(found)
+        made = issuer.Authority(self.dir, "pubsub").issue("server")
+        for name, source in (("server.crt", made.path), ("server.key", made.key), ("clients-ca.crt", made.path)):
+            shutil.copy(source, pathlib.Path(self.dir, name))
         for text in found:
-            path.write_text(text)
+            path.write_text(text.replace("/etc/pubsub/", f"{self.dir}/"))
             subprocess.run([brokers.PUBSUBD, "--check-config", "--config", path], check=True, timeout=COMMAND_S)
 
     def test_code_is_a_file_that_is_compiled(self):

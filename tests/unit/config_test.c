@@ -204,6 +204,7 @@ static void tls_listeners_are_read_and_printed(void **state)
     assert_string_equal(b->tls.client_ca, "");
     assert_int_equal(b->tls.client_certificate, CLIENT_CERTIFICATE_OFF);
     assert_string_equal(c->tls.certificate, "");
+    config_free(&config);
 }
 
 static void assert_stream(const struct stream_section *stream, const char *name, size_t patterns_count,

@@ -42,7 +42,8 @@ static int open_all(struct server *server, const struct config *config, char *te
 {
     int inherited = inherited_count();
     for (int i = 0; i < inherited; i++) {
-        if (listener_adopt(server, FIRST_INHERITED + i, text, text_cap) != 0) return -1;
+        struct listener_config given = {.address = {.kind = ADDRESS_FD, .fd = FIRST_INHERITED + i}};
+        if (listener_open(server, &given, text, text_cap) != 0) return -1;
     }
     for (int i = 0; i < config->listeners_count; i++) {
         if (listener_open(server, &config->listeners[i], text, text_cap) != 0) return -1;

@@ -177,7 +177,7 @@ static void print_listeners(const struct config *config, FILE *out)
         "# of both: the user's Unix socket (see pubsubd --help) and the first of these examples.\n"
         "#\n# [" LISTENER " local]\n# url = tcp://127.0.0.1:7717\n"
         "#\n# [" LISTENER " socket]\n# url = unix:/run/pubsub/pubsub.sock\n"
-        "# # Whether who comes from there may have no name. By default yes at a Unix socket, an inherited descriptor "
+        "# # Whether who comes from there may have no name. By default yes at a Unix socket, an inherited connection "
         "and an\n"
         "# # address that only this machine reaches; elsewhere no, and where nobody can have a name, then it must be "
         "said.\n"

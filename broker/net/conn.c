@@ -276,8 +276,8 @@ static void set_options(int fd)
     setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
 }
 
-/* NULL: it can't be polled. listener: which accepted it, or NULL. */
-static struct link *link_new(struct server *server, int fd, const struct listener *listener)
+/* NULL: it can't be polled. */
+static struct link *link_new(struct server *server, int fd, bool needs_identity)
 {
     set_options(fd);
     struct link *link = sure_zeroed(sizeof *link);
@@ -287,7 +287,7 @@ static struct link *link_new(struct server *server, int fd, const struct listene
     }
     link->server = server;
     link->fd = fd;
-    link->needs_identity = listener != NULL && listener->needs_identity;
+    link->needs_identity = needs_identity;
     link->poll.data = link;
     server->links_count++;
     return link;
@@ -306,9 +306,9 @@ static bool begin_session(struct link *link)
     return true;
 }
 
-int conn_open(struct server *server, int fd, const struct listener *listener)
+int conn_open(struct server *server, int fd, bool needs_identity)
 {
-    struct link *link = link_new(server, fd, listener);
+    struct link *link = link_new(server, fd, needs_identity);
     if (link != NULL && begin_session(link)) return 0;
     size_t len;
     const uint8_t *bye = broker_full_frame(&len);
@@ -324,7 +324,7 @@ int conn_open_tls(struct server *server, int fd, const struct listener *listener
     /* As many handshakes as connections are left: who comes too many doesn't get as far as to be told. */
     size_t count = broker_sessions(server->broker) + server->handshakes.count;
     bool is_full = count >= broker_limits_of(server->broker)->max_sessions_count;
-    struct link *link = is_full ? NULL : link_new(server, fd, listener);
+    struct link *link = is_full ? NULL : link_new(server, fd, listener->needs_identity);
     if (link == NULL) {
         broker_note_peer(server->broker, "refusing a TLS connection: there are too many connections");
         close(fd);

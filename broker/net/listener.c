@@ -49,7 +49,7 @@ static void on_connection(uv_poll_t *poll, int status, int events)
         int fd = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
             if (listener->tls != NULL) conn_open_tls(server, fd, listener);
-            else conn_open(server, fd, listener);
+            else conn_open(server, fd, listener->needs_identity);
         } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
             if (refuse_one(server, listener->fd)) continue;
             uv_poll_stop(&listener->poll); /* not even that: wait until something comes free */
@@ -173,15 +173,22 @@ static bool is_loopback(int fd)
 static const char *judge_anonymous(const struct server *server, const struct listener_config *config, int fd,
                                    bool *needs_identity)
 {
-    bool local = is_loopback(fd), allows = config->says_anonymous ? config->allow_anonymous : local;
+    int family = 0;
+    socklen_t len = sizeof family;
+    bool is_unix = getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &len) == 0 && family == AF_UNIX;
+    bool local = is_unix || is_loopback(fd), allows = config->says_anonymous ? config->allow_anonymous : local;
     *needs_identity = !allows;
+    if (is_unix) return NULL; /* users may be known by their uids */
     if (!allows && !verifier_is_configured(server))
         return "nobody could come in: there are no tokens, passwords or users with certificates; make some, see "
                "[access], or say allow_anonymous = yes in its [listener NAME]";
     if (!allows || local) return NULL;
-    char line[400];
-    snprintf(line, sizeof line, "whoever reaches %s://%s:%s may come in without a name: allow_anonymous = yes",
-             config->address.is_tls ? "tls" : "tcp", config->address.host, config->address.port);
+    char line[400], inherited[30], url[sizeof config->address.host + sizeof config->address.port + 10];
+    snprintf(inherited, sizeof inherited, "fd:%d", config->address.fd);
+    snprintf(url, sizeof url, "%s://%s:%s", config->address.is_tls ? "tls" : "tcp", config->address.host,
+             config->address.port);
+    snprintf(line, sizeof line, "whoever reaches %s may come in without a name: allow_anonymous = yes",
+             config->address.kind == ADDRESS_FD ? inherited : url);
     log_line(LOG_WARN, line);
     return NULL;
 }
@@ -227,9 +234,10 @@ static int open_tls(struct server *server, const struct listener_config *config,
     return -1;
 }
 
-int listener_adopt(struct server *server, int fd, char *text, size_t text_cap)
+/* config: of an ADDRESS_FD. */
+static int adopt(struct server *server, const struct listener_config *config, char *text, size_t text_cap)
 {
-    int listening = 0;
+    int listening = 0, fd = config->address.fd;
     socklen_t len = sizeof listening;
     char url[URL_MAX];
     if (fcntl(fd, F_GETFD) < 0) {
@@ -238,12 +246,18 @@ int listener_adopt(struct server *server, int fd, char *text, size_t text_cap)
     }
     if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) == 0 && listening) {
         int error;
-        if (start(server, fd, NULL, &error) != NULL) return 0;
-        snprintf(text, text_cap, "cannot serve 'fd:%d': %s", fd, uv_strerror(error));
+        bool needs_identity;
+        const char *refusal = judge_anonymous(server, config, fd, &needs_identity);
+        struct listener *listener = refusal == NULL ? start(server, fd, NULL, &error) : NULL;
+        if (listener != NULL) {
+            listener->needs_identity = needs_identity;
+            return 0;
+        }
+        snprintf(text, text_cap, "cannot serve 'fd:%d': %s", fd, refusal != NULL ? refusal : uv_strerror(error));
         return -1;
     }
     snprintf(url, sizeof url, "fd:%d", fd);
-    if (conn_open(server, fd, NULL) != 0) {
+    if (conn_open(server, fd, config->says_anonymous && !config->allow_anonymous) != 0) {
         snprintf(text, text_cap, "cannot serve '%s': it is not a connected socket", url);
         return -1;
     }
@@ -262,7 +276,7 @@ int listener_open(struct server *server, const struct listener_config *config, c
     case ADDRESS_TCP:
         return address->is_tls ? open_tls(server, config, text, text_cap)
                                : open_tcp(server, config, NULL, text, text_cap);
-    case ADDRESS_FD: return listener_adopt(server, address->fd, text, text_cap);
+    case ADDRESS_FD: return adopt(server, config, text, text_cap);
     }
     return -1;
 }

@@ -102,13 +102,12 @@ void server_add_ready(struct server *server, const char *url);
 
 /* listener.c: 0, or -1 and one sentence in text */
 int listener_open(struct server *server, const struct listener_config *config, char *text, size_t text_cap);
-int listener_adopt(struct server *server, int fd, char *text, size_t text_cap); /* listening or connected */
 void listener_close_all(struct server *server);
 void listener_resume(struct server *server); /* descriptors may have come free */
 
 /* conn.c */
-/* Takes fd, which this listener has accepted; NULL: it was inherited. -1: it can't be served, fd is closed. */
-int conn_open(struct server *server, int fd, const struct listener *listener);
+/* Takes fd. needs_identity: nobody may come in there without a name. -1: it can't be served, fd is closed. */
+int conn_open(struct server *server, int fd, bool needs_identity);
 int conn_open_tls(struct server *server, int fd, const struct listener *listener);
 void conn_serve(struct link *link, uint64_t accepted_ms); /* its session begins */
 void conn_close(struct link *link);         /* of one without a session */

@@ -4,6 +4,7 @@ import pathlib
 import pty
 import select
 import signal
+import socket
 import stat
 import subprocess
 import tempfile
@@ -234,11 +235,11 @@ class Listeners(AccessTest):
                          "passwords or users with certificates; make some, see [access], or say allow_anonymous = yes in "
                          "its [listener NAME]\n")
 
-    def serve(self, config):
+    def serve(self, config, **how):
         path = self.dir / "conf"
         path.write_text(config)
         process = subprocess.Popen([brokers.PUBSUBD, "-c", path], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                                   text=True)
+                                   text=True, **how)
         self.addCleanup(process.stderr.close)
         self.addCleanup(process.wait, END_S)
         self.addCleanup(process.terminate)
@@ -261,6 +262,27 @@ class Listeners(AccessTest):
                                  "[listener local]\nurl = tcp://127.0.0.1:0\n"
                                  f"[listener closed]\nurl = unix:{path}\nallow_anonymous = no\n")
         self.assertEqual(lines, [])
+        for url, is_open in zip(urls, (False, True, False)):
+            self.come(url, auth="token", data=token.encode())
+            if is_open:
+                self.come(url)
+            else:
+                self.assert_kept_out(WRONG, "nobody is served here without authentication, and there was none", url)
+
+    def test_inherited_sockets_are_judged_by_what_reaches_them(self):
+        token = self.token("bob")
+        out, local, closed = (socket.create_server((host, 0)) for host in ("0.0.0.0", "127.0.0.1", "127.0.0.1"))
+        fds = [listener.fileno() for listener in (out, local, closed)]
+        for listener in (out, local, closed):
+            self.addCleanup(listener.close)
+        path = self.dir / "conf"
+        path.write_text(f"[listener out]\nurl = fd:{fds[0]}\n")
+        done = pubsubd("-c", path, pass_fds=fds)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(f"cannot serve 'fd:{fds[0]}': nobody could come in: ", done.stderr)
+        _, urls = self.serve(f"[access]\ntokens = {self.tokens}\n[listener out]\nurl = fd:{fds[0]}\n"
+                             f"[listener local]\nurl = fd:{fds[1]}\n"
+                             f"[listener closed]\nurl = fd:{fds[2]}\nallow_anonymous = no\n", pass_fds=fds)
         for url, is_open in zip(urls, (False, True, False)):
             self.come(url, auth="token", data=token.encode())
             if is_open:

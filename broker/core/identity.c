@@ -283,13 +283,16 @@ static void go_on_with_hello(struct session *session, const struct verdict *verd
 
 void session_verified(struct session *session, const struct verdict *verdict)
 {
+    struct verdict now = *verdict;
+    struct access *access = session->broker->access;
     if (session->proving == NULL) return;
+    if (access == NULL || !access_has_proof(access, now.proof)) now.is_good = false; /* taken back meanwhile */
     if (session->proving->len > 0) {
-        go_on_with_hello(session, verdict);
+        go_on_with_hello(session, &now);
         return;
     }
     free_proving(session);
-    take_refresh(session, verdict);
+    take_refresh(session, &now);
 }
 
 /* ---- what it may --------------------------------------------------------------------------------------------- */

@@ -587,6 +587,22 @@ static void test_who_goes_while_it_is_checked(void **state)
     assert_int_equal(forgotten, 2);
 }
 
+static void test_what_is_taken_back_while_it_is_checked_lets_nobody_in(void **state)
+{
+    struct stage *stage = *state;
+    start_with_users(stage);
+    stage_hello(stage, 'a', with_token("a", "ann"));
+    stage_words(stage, 'a');
+    stage_hello(stage, 'b', with_password("b", "ann", "secret"));
+    struct access *access = access_new(); /* without the proof of it */
+    group(access, "g", "t/#", "t/#", 0);
+    access_add_text(&access_add_user(access, "ann")->groups, "g");
+    broker_set_access(stage->broker, access);
+    tell(true, "ann");
+    stage_settle(stage);
+    stage_expect(stage, 'b', "bye 108 | end");
+}
+
 static void test_passwords_need_an_encrypted_connection(void **state)
 {
     struct stage *stage = *state;
@@ -1004,6 +1020,7 @@ int main(void)
         STAGED(test_what_follows_a_password_waits_for_its_check),
         STAGED(test_what_came_with_a_password_waits_too),
         STAGED(test_who_goes_while_it_is_checked),
+        STAGED(test_what_is_taken_back_while_it_is_checked_lets_nobody_in),
         STAGED(test_passwords_need_an_encrypted_connection),
         STAGED(test_a_new_token),
         STAGED(test_what_let_somebody_in_can_be_taken_back),

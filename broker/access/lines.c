@@ -86,7 +86,9 @@ static int read_all(struct lines *lines, FILE *file, const char *path, char *tex
 int lines_read(struct lines *lines, const char *path, bool missing_is_empty, char *text, size_t text_cap)
 {
     *lines = (struct lines){0};
-    FILE *file = fopen(path, "re");
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe would hold us until somebody writes to it */
+    FILE *file = fd >= 0 ? fdopen(fd, "r") : NULL;
+    if (fd >= 0 && file == NULL) close(fd);
     if (file == NULL && errno == ENOENT && missing_is_empty) return 0;
     if (file == NULL) return fail(text, text_cap, path, "cannot be opened: ", strerror(errno));
     const char *why = file_error(fileno(file));

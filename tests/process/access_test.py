@@ -203,6 +203,9 @@ class Files(AccessTest):
         self.assert_no_start(f"{self.tokens}: cannot be opened: No such file or directory", config)
         self.tokens.mkdir()
         self.assert_no_start(f"{self.tokens}: is not used: it is not a regular file", config)
+        self.tokens.rmdir()
+        os.mkfifo(self.tokens, 0o600)
+        self.assert_no_start(f"{self.tokens}: is not used: it is not a regular file", config)
 
     def test_what_stands_in_the_file(self):
         config = f"[access]\npasswords = {self.passwords}\n"

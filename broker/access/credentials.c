@@ -72,7 +72,7 @@ void credentials_find_token(const struct credentials *credentials, const void *t
         if (sodium_memcmp(hash, known->hash, sizeof hash) != 0) continue;
         verdict->is_good = true; /* and on, as if it were none */
         strcpy(verdict->user, known->user);
-        verdict->proof = proof_of(known->hash, sizeof known->hash);
+        verdict->proof = proof_of(known, sizeof *known);
     }
     sodium_memzero(hash, sizeof hash);
 }
@@ -180,7 +180,7 @@ static const char *take_token(struct credentials *credentials, const char *name,
     int result = sodium_hex2bin(token->hash, sizeof token->hash, rest, strlen(rest), NULL, &len, &end);
     if (result != 0 || len != TOKEN_BYTES || (*end != '\0' && *end != ':'))
         return "behind the name stand no 64 hexadecimal digits";
-    strcpy(token->user, name);
+    strcpy(token->user, name); /* the rest is 0: all of it is in its proof */
     credentials->tokens_count++;
     return NULL;
 }
@@ -223,7 +223,7 @@ struct credentials *credentials_load(const char *passwords, const char *tokens, 
     for (size_t i = 0; i < credentials->passwords_count; i++)
         access_add_proof(access, proof_of(&credentials->passwords[i], sizeof(struct password)));
     for (size_t i = 0; i < credentials->tokens_count; i++)
-        access_add_proof(access, proof_of(credentials->tokens[i].hash, TOKEN_BYTES));
+        access_add_proof(access, proof_of(&credentials->tokens[i], sizeof(struct token)));
     return credentials;
 }
 

@@ -451,6 +451,14 @@ class Permissions(AccessTest):
         values = [frame[1] for frame in late.until(raw.MARK) if frame[0] == raw.MSG]
         self.assertEqual(values, ["site/1"])  # whose publisher had lost the right to the other one
 
+    def test_a_token_that_becomes_anothers_is_not_its_old_users_any_more(self):
+        token = self.token("ann").encode()
+        self.start(f"[access]\ntokens = {self.tokens}\n" + GROUPS + "[user ann]\ngroups = sensors\n")
+        ann = self.come(auth="token", data=token)
+        self.tokens.write_text(self.tokens.read_text().replace("ann:", "bob:"))
+        self.reload()
+        self.assertEqual(ann.answer(raw.BYE)[1], WRONG)
+
     # hostile.md 49
     def test_broken_files_change_nothing(self):
         token = self.token("ann").encode()

@@ -1,5 +1,8 @@
 #include "limiter.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "hash.h"
@@ -32,6 +35,19 @@ static void add(struct limiter *limiter, uint64_t key, uint64_t most, uint64_t n
     if (bucket->key != key) *bucket = (struct bucket){.key = key};
     if (bucket->empty_ms < now_ms) bucket->empty_ms = now_ms;
     if (bucket->empty_ms < now_ms + most * FORGET_MS) bucket->empty_ms += FORGET_MS;
+}
+
+void limiter_who(const struct peer *peer, char who[PEER_ADDRESS_MAX])
+{
+    struct in6_addr network;
+    if (peer->kind == PEER_UNIX) {
+        snprintf(who, PEER_ADDRESS_MAX, "uid:%u", peer->uid);
+    } else if (inet_pton(AF_INET6, peer->address, &network) == 1) {
+        memset(network.s6_addr + 8, 0, 8);
+        inet_ntop(AF_INET6, &network, who, PEER_ADDRESS_MAX);
+    } else {
+        snprintf(who, PEER_ADDRESS_MAX, "%s", peer->address);
+    }
 }
 
 bool limiter_allows(const struct limiter *limiter, const char *address, const void *user, size_t user_len,

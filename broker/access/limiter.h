@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "peer.h"
+
 #define LIMITER_BUCKETS 4096 /* a power of two */
 #define LIMITER_WAYS 8       /* places of one key */
 #define ADDRESS_FAILURES 10  /* at once; then one more every */
@@ -23,6 +25,8 @@ struct limiter {
     struct bucket buckets[LIMITER_BUCKETS];
 };
 
+/* Who is counted as one: a Unix socket's peer is its user, and an IPv6 peer its network of 64 bits, as anybody has all of one. */
+void limiter_who(const struct peer *peer, char who[PEER_ADDRESS_MAX]);
 /* Whether an attempt may be made. A user's failures count only against addresses that have failed, too: else anybody could keep
  * somebody out. user may be NULL. */
 bool limiter_allows(const struct limiter *limiter, const char *address, const void *user, size_t user_len,

@@ -32,13 +32,12 @@ struct verifier {
 
 /* ---- limits -------------------------------------------------------------------------------------------------- */
 
-/* Who it is, for counting: a Unix socket's peer by its user. */
+/* Who it is, for counting. */
 static void address_of(const struct link *link, char address[PEER_ADDRESS_MAX])
 {
     struct peer peer;
     peer_of_socket(&peer, link->fd);
-    if (peer.kind == PEER_UNIX) snprintf(address, PEER_ADDRESS_MAX, "uid:%u", peer.uid);
-    else snprintf(address, PEER_ADDRESS_MAX, "%s", peer.address);
+    limiter_who(&peer, address);
 }
 
 static int checks_of(const struct verifier *verifier, const char *address)

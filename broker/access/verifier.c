@@ -58,8 +58,20 @@ static void run(uv_work_t *work)
 
 static void done(uv_work_t *work, int status);
 
+static void drop_first(struct verifier *verifier)
+{
+    struct check *check = verifier->first;
+    verifier->first = check->next;
+    if (verifier->first == NULL) verifier->last = NULL;
+    verifier->count--;
+    password_check_free(&check->password);
+    free(check);
+}
+
+/* Those that nobody waits for any more need no answer: they would keep others waiting, and the broker from ending. */
 static void begin_first(struct verifier *verifier)
 {
+    while (verifier->first != NULL && verifier->first->session == NULL) drop_first(verifier);
     struct check *check = verifier->first;
     if (check == NULL) return;
     check->work.data = check;
@@ -83,12 +95,8 @@ static void done(uv_work_t *work, int status)
     struct check *check = work->data;
     struct verifier *verifier = check->verifier;
     (void)status;
-    verifier->first = check->next;
-    if (verifier->first == NULL) verifier->last = NULL;
-    verifier->count--;
     tell(check);
-    password_check_free(&check->password);
-    free(check);
+    drop_first(verifier);
     begin_first(verifier);
 }
 

@@ -2,6 +2,7 @@
 import os
 import pathlib
 import pty
+import resource
 import select
 import signal
 import socket
@@ -365,6 +366,26 @@ class WaysIn(AccessTest):
         self.assertLess(len(self.broker.said().splitlines()), 100)
         self.assertLess(slowest, 20)
         self.assertTrue(token)
+
+    def test_what_nobody_waits_for_is_not_checked(self):
+        self.password("ann", "correct horse")
+        self.start(f"[access]\npasswords = {self.passwords}\n")
+        before = self.broker.cpu_s()
+        self.come(self.broker.unix, auth="password", data=["ann", "correct horse"])
+        one = self.broker.cpu_s() - before
+        guesses = [raw.Peer(self.broker.unix) for _ in range(8)]
+        for guess in guesses:
+            self.addCleanup(guess.close)
+            guess.send(raw.hello(auth="password", data=["ann", "wrong"]))
+        spent, before = resource.getrusage(resource.RUSAGE_CHILDREN), self.broker.cpu_s()
+        self.broker.process.send_signal(signal.SIGTERM)
+        for guess in guesses:
+            self.assertEqual(guess.next()[0], raw.BYE)
+            guess.close()
+        self.assertEqual(self.broker.process.wait(END_S), 0)
+        ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+        all_s = ended.ru_utime + ended.ru_stime - spent.ru_utime - spent.ru_stime
+        self.assertLess(all_s - before, 5 * one)
 
     # hostile.md 15: it is the hash that takes the time, whether there is such a user or not
     def test_unknown_users_take_as_long(self):

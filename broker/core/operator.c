@@ -106,6 +106,11 @@ const char *operator_request(struct session *session, mps_view frame)
     mps_decode_msg(frame, &msg, &what); /* accepted when it came */
     if (msg.props.ptr == NULL || mps_props_find(msg.props, MPS_PROP_REPLY_TO).ptr == NULL)
         return "a request needs a reply-to";
+    struct mps_reader r = mps_reader_open(mps_props_find(msg.props, MPS_PROP_REPLY_TO));
+    mps_view reply_to = mps_read_text(&r, "reply-to");
+    if (r.bad != NULL || mps_topic_error(reply_to) != NULL) return "the reply-to of a request is a topic";
+    if (!inbox_is(reply_to) && session->grant != NULL && !grant_publishes(session->grant, reply_to))
+        return "the reply-to is not an inbox, nor a topic that may be published to";
     remove_messages(session->broker, &msg);
     return NULL;
 }

@@ -383,13 +383,13 @@ static void test_inboxes_are_everybodys(void **state)
     stage_expect(stage, 'p', "");
 }
 
-static void ask_admin(struct stage *stage, char link)
+static void ask_admin(struct stage *stage, char link, const char *reply_to)
 {
     uint8_t room[400], props[100];
     struct mps_out out = mps_out_open(room, sizeof room), map = mps_out_open(props, sizeof props);
     mps_put_map(&map, 1);
     mps_put_uint(&map, MPS_PROP_REPLY_TO);
-    mps_put_text(&map, mps_text("t/answer"));
+    mps_put_text(&map, mps_text(reply_to));
     mps_encode_msg(&out,
                    &(struct mps_msg){.topic = mps_text("$SYS/request/stream/remove"), .props = mps_out_view(&map)});
     stage_send(stage, link, &out);
@@ -401,15 +401,19 @@ static void test_administration_needs_a_right_or_the_brokers_own_socket(void **s
     stage->access = all_may("t/#", 0);
     stage_start(stage);
     come(stage, 's', 0);
-    ask_admin(stage, 's');
+    ask_admin(stage, 's', "t/answer");
     stage_expect(stage, 's', "err 211");
     broker_set_access(stage->broker, all_may("t/#", ACCESS_ADMIN));
-    ask_admin(stage, 's');
+    ask_admin(stage, 's', "t/answer");
     stage_expect(stage, 's', "");
+    ask_admin(stage, 's', "v/answer"); /* where it could not publish itself */
+    ask_admin(stage, 's', "$SYS/answer");
+    ask_admin(stage, 's', "$inbox/x/1");
+    stage_expect(stage, 's', "err 211 | err 211");
     broker_set_access(stage->broker, all_may("", 0));
     stage->peer = (struct peer){.kind = PEER_UNIX, .is_own = true};
     come(stage, 'o', 0);
-    ask_admin(stage, 'o');
+    ask_admin(stage, 'o', "$inbox/x/1");
     stage_sub(stage, 'o', 1, "$SYS/x", plain);
     stage_expect(stage, 'o', "suback 1");
 }

@@ -200,9 +200,13 @@ const char *access_pattern_error(const char *pattern)
 {
     char sample[MPS_TOPIC_MAX + 2];
     size_t len = 0;
-    for (const char *p = pattern; *p != '\0' && len < sizeof sample - 1; p++, len++) {
+    if (strlen(pattern) > MPS_TOPIC_MAX) return mps_pattern_error(mps_text(pattern));
+    for (const char *p = pattern; *p != '\0'; p++) {
         if (*p == '%' && p[1] != 'u' && p[1] != 'i' && p[1] != '%') return "behind '%' stands 'u', 'i' or '%'";
-        sample[len] = *p == '%' ? 'x' : *p;
+        size_t piece_len = *p != '%' ? 1 : p[1] == 'u' ? ACCESS_NAME_MAX : p[1] == 'i' ? MPS_ID_MAX : 1;
+        if (len + piece_len > MPS_TOPIC_MAX) return "with a user's or client's longest name it has more than 255 bytes";
+        memset(sample + len, *p == '%' ? 'x' : *p, piece_len);
+        len += piece_len;
         if (*p == '%') p++;
     }
     sample[len] = '\0';

@@ -389,8 +389,9 @@ void broker_set_access(struct broker *broker, struct access *take_access)
     access_unref(old);
     for (struct session *session = broker->sessions; session != NULL; session = session->next)
         if (session->origin != NULL && session->state != SESSION_DEAD) resolve(session);
-    for (struct session *session = broker->sessions, *next; session != NULL; session = next) {
-        next = session->next;
+    /* A session stays in its place after BYE; the next one may be away, and end as what this one leaves is one too
+     * many. */
+    for (struct session *session = broker->sessions; session != NULL; session = session->next) {
         if (session->is_void)
             session_bye(session, MPS_AUTH, "what this connection was let in by is not valid any more");
         session->is_void = false;

@@ -674,6 +674,28 @@ static void test_what_let_somebody_in_can_be_taken_back(void **state)
     stage_expect(stage, 'b', "bye 108 | end");
 }
 
+/* What one of them leaves is one session too many: an older one ends, meanwhile. */
+static void test_taking_back_ends_sessions_that_are_away(void **state)
+{
+    struct stage *stage = *state;
+    stage->limits.max_sessions_count = 1;
+    start_with_users(stage);
+    struct mps_hello kept = with_token("a", "ann");
+    kept.sess_s = HOUR_S;
+    stage_hello(stage, 'a', kept);
+    stage_cut(stage, 'a');
+    stage_settle(stage);
+    kept = with_token("b", "ann");
+    kept.sess_s = HOUR_S;
+    stage_hello(stage, 'b', kept);
+    stage_words(stage, 'b');
+    struct access *access = access_new();
+    group(access, "g", "t/#", "t/#", 0);
+    broker_set_access(stage->broker, access);
+    stage_settle(stage);
+    stage_expect(stage, 'b', "bye 108 | end");
+}
+
 /* hostile.md 17 */
 static void test_an_id_belongs_to_its_user(void **state)
 {
@@ -1033,6 +1055,7 @@ int main(void)
         STAGED(test_passwords_need_an_encrypted_connection),
         STAGED(test_a_new_token),
         STAGED(test_what_let_somebody_in_can_be_taken_back),
+        STAGED(test_taking_back_ends_sessions_that_are_away),
         STAGED(test_an_id_belongs_to_its_user),
         STAGED(test_what_nobody_left_is_anybodys),
         STAGED(test_less_is_allowed_than_is_subscribed_to),

@@ -47,10 +47,21 @@ static mps_view id_of(const struct will *will)
     return (mps_view){will->id, will->id_len};
 }
 
+/* Its record's: ID, or ID/USER. Another user may have the id while it waits, and a will of its own. */
+static mps_view key_of(const struct will *will, uint8_t room[MPS_ID_MAX + 1 + ACCESS_NAME_MAX])
+{
+    mps_view user = will->origin != NULL ? origin_user(will->origin) : (mps_view){NULL, 0};
+    memcpy(room, will->id, will->id_len);
+    if (user.len == 0) return (mps_view){room, will->id_len};
+    room[will->id_len] = '/';
+    memcpy(room + will->id_len + 1, user.ptr, user.len);
+    return (mps_view){room, will->id_len + 1 + user.len};
+}
+
 /* One that is delayed outlives the broker, too. */
 static void keep(struct broker *broker, struct will *will)
 {
-    uint8_t room[MPS_HELLO_FRAME_MAX + 96 + sizeof(struct origin)];
+    uint8_t room[MPS_HELLO_FRAME_MAX + 96 + sizeof(struct origin)], key[MPS_ID_MAX + 1 + ACCESS_NAME_MAX];
     struct mps_out out = mps_out_open(room, sizeof room);
     if (broker->commit.store == NULL) return;
     mps_put_array(&out, 5);
@@ -58,7 +69,7 @@ static void keep(struct broker *broker, struct will *will)
     mps_put_uint(&out, will->retain);
     mps_put_bin(&out, (mps_view){will->frame, will->len});
     origin_put(&out, will->origin);
-    keep_put_lazily(broker, RECORD_WILL, id_of(will), mps_out_view(&out));
+    keep_put_lazily(broker, RECORD_WILL, key_of(will, key), mps_out_view(&out));
     will->is_kept = true;
 }
 
@@ -111,7 +122,8 @@ static void will_free(struct broker *broker, struct will *will)
 /* It will never be published, or is now: its record goes, too. */
 static void will_end(struct broker *broker, struct will *will)
 {
-    if (will->is_kept) keep_remove(broker, RECORD_WILL, id_of(will));
+    uint8_t key[MPS_ID_MAX + 1 + ACCESS_NAME_MAX];
+    if (will->is_kept) keep_remove(broker, RECORD_WILL, key_of(will, key));
     will_free(broker, will);
 }
 
@@ -220,6 +232,8 @@ bool will_load(struct broker *broker, mps_view key, mps_view value)
     uint64_t delay_ms = mps_read_uint(&r, MPS_NUMBER_MAX, "delay");
     bool retain = mps_read_uint(&r, 1, "retain");
     mps_view frame = mps_read_bin(&r, "frame");
+    const uint8_t *slash = memchr(key.ptr, '/', key.len);
+    if (slash != NULL) key.len = (uint32_t)(slash - key.ptr);
     if (r.bad != NULL || delay_ms == 0 || mps_id_error(key) != NULL || !is_msg(frame)) return false;
     struct will *will = will_new(key, fields >= 5 ? origin_read(&r) : NULL, delay_ms, retain, frame);
     will->is_kept = true;

@@ -1001,6 +1001,45 @@ static void test_wills(void **state)
     stage_expect(stage, 's', "for 1 | t/w=gone");
 }
 
+static void leave_will(struct stage *stage, char link, uint32_t uid, const char *topic)
+{
+    uint8_t room[200];
+    struct mps_out out = mps_out_open(room, sizeof room);
+    struct mps_hello hello = client("dev", 0);
+    mps_put_array(&out, 4);
+    mps_put_text(&out, mps_text(topic));
+    mps_put_bin(&out, mps_text("gone"));
+    mps_put_uint(&out, 0);
+    mps_put_uint(&out, 60000);
+    hello.will = mps_out_view(&out);
+    stage->peer = (struct peer){.kind = PEER_UNIX, .uid = uid};
+    stage_hello(stage, link, hello);
+    stage_expect(stage, link, "welcome last 0");
+    stage_cut(stage, link);
+    stage_pass(stage, 1000);
+}
+
+static void test_wills_of_two_users_under_one_id_outlive_a_crash(void **state)
+{
+    struct stage *stage = *state;
+    struct access *access = access_new();
+    group(access, "g", "t/#", "#", 0);
+    access_add_number(&user(access, "ann", "g")->uids, 5);
+    access_add_number(&user(access, "bob", "g")->uids, 6);
+    stage->access = access_ref(access);
+    stage_start_stored(stage, "kept/#");
+    leave_will(stage, 'a', 5, "t/a");
+    leave_will(stage, 'b', 6, "t/b");
+    stage_crash(stage, true);
+    stage->access = access;
+    stage_start_stored(stage, "kept/#");
+    stage->peer = (struct peer){.kind = PEER_UNIX, .uid = 6};
+    stage_hello(stage, 'b', client("dev", 0)); /* bob is back, ann is not */
+    stage_sub(stage, 'b', 1, "t/#", plain);
+    stage_pass(stage, 60000);
+    stage_expect(stage, 'b', "welcome last 0 | suback 1 | for 1 | t/a=gone");
+}
+
 static void test_sessions_remember_their_users_across_a_restart(void **state)
 {
     struct stage *stage = *state;
@@ -1067,6 +1106,7 @@ int main(void)
         STAGED(test_readers),
         STAGED(test_values_whose_publishers_lost_the_right_go),
         STAGED(test_wills),
+        STAGED(test_wills_of_two_users_under_one_id_outlive_a_crash),
         STAGED(test_sessions_remember_their_users_across_a_restart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -69,7 +69,8 @@ static int token_add(const char *path, const char *name)
     struct lines lines;
     char text[4500], token[TOKEN_TEXT_MAX], kept[TOKEN_HEX_LEN + 1], day[16], line[LINE_MAX_BYTES + 1];
     if (access_name_error(name) != NULL) return bad_name(name);
-    if (lines_read(&lines, path, true, text, sizeof text) != 0) return failed(text);
+    if (lines_lock(path, text, sizeof text) != 0 || lines_read(&lines, path, true, text, sizeof text) != 0)
+        return failed(text);
     time_t now = time(NULL);
     struct tm date;
     strftime(day, sizeof day, "%Y-%m-%d", gmtime_r(&now, &date));
@@ -108,7 +109,8 @@ static int token_remove(const char *path, const char *wanted, const char *id)
     struct lines lines;
     char text[4500], name[ACCESS_NAME_MAX + 1];
     size_t removed = 0;
-    if (lines_read(&lines, path, false, text, sizeof text) != 0) return failed(text);
+    if (lines_lock(path, text, sizeof text) != 0 || lines_read(&lines, path, false, text, sizeof text) != 0)
+        return failed(text);
     for (size_t i = lines.count; i > 0; i--) {
         const char *kept = entry(lines.at[i - 1], name);
         if (name[0] == '\0' || strcmp(name, wanted) != 0) continue;
@@ -201,7 +203,8 @@ static int password_set(const char *path, const char *user, const char *kept)
 {
     struct lines lines;
     char text[4500], line[LINE_MAX_BYTES + 1];
-    if (lines_read(&lines, path, true, text, sizeof text) != 0) return failed(text);
+    if (lines_lock(path, text, sizeof text) != 0 || lines_read(&lines, path, true, text, sizeof text) != 0)
+        return failed(text);
     size_t at = find_user(&lines, user);
     snprintf(line, sizeof line, "%s:%s", user, kept);
     if (at < lines.count) lines_remove(&lines, at);
@@ -226,7 +229,8 @@ static int password_remove(const char *path, const char *user)
 {
     struct lines lines;
     char text[4500];
-    if (lines_read(&lines, path, false, text, sizeof text) != 0) return failed(text);
+    if (lines_lock(path, text, sizeof text) != 0 || lines_read(&lines, path, false, text, sizeof text) != 0)
+        return failed(text);
     size_t at = find_user(&lines, user);
     if (at < lines.count) {
         lines_remove(&lines, at);

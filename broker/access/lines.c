@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -99,12 +100,25 @@ int lines_read(struct lines *lines, const char *path, bool missing_is_empty, cha
     return result;
 }
 
-/* So that the name, too, is on the disk. */
-static int sync_directory(const char *path)
+static int open_directory(const char *path)
 {
     char copy[4096];
     snprintf(copy, sizeof copy, "%s", path);
-    int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+int lines_lock(const char *path, char *text, size_t text_cap)
+{
+    int fd = open_directory(path), result;
+    do result = fd < 0 ? -1 : flock(fd, LOCK_EX);
+    while (result != 0 && fd >= 0 && errno == EINTR);
+    return result == 0 ? 0 : fail(text, text_cap, path, "cannot be locked: ", strerror(errno));
+}
+
+/* So that the name, too, is on the disk. */
+static int sync_directory(const char *path)
+{
+    int fd = open_directory(path);
     if (fd < 0) return -1;
     int result = fsync(fd);
     close(fd);

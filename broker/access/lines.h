@@ -17,6 +17,9 @@ struct lines {
 /* Refuses what is no regular file of this process's user, or is somebody else's to read. missing_is_empty: one that is not there
  * has no lines. Returns 0, or -1 and one sentence in text that names the file, and the line. */
 int lines_read(struct lines *lines, const char *path, bool missing_is_empty, char *text, size_t text_cap);
+/* Waits until no other process that called this changes files of this directory; holds until the process ends. Returns as
+ * lines_read(). */
+int lines_lock(const char *path, char *text, size_t text_cap);
 /* Mode 0600. Returns as lines_read(); the old file is untouched then. */
 int lines_write(const struct lines *lines, const char *path, char *text, size_t text_cap);
 void lines_add(struct lines *lines, const char *line);

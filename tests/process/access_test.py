@@ -116,6 +116,12 @@ class Commands(AccessTest):
         self.assertEqual(self.ok("token", "ls", "--file", self.tokens).splitlines(), listed[2:])
         self.assertEqual(os.listdir(self.dir), ["tokens"])
 
+    def test_commands_at_once_lose_nothing(self):
+        command = [brokers.PUBSUBD, "token", "new", "ann", "--file", str(self.tokens)]
+        processes = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(20)]
+        self.assertEqual({process.wait(END_S) for process in processes}, {0})
+        self.assertEqual(len(self.tokens.read_text().splitlines()), 20)
+
     def test_comments_of_a_file_stay(self):
         self.tokens.touch(0o600)
         self.tokens.write_text("# ours\n\n")

@@ -108,7 +108,7 @@ static int serve(struct options *options)
     char text[600];
     static struct reload reload;
     static struct server *server; /* static: whatever is open when a listener fails stays referenced until the exit */
-    server = server_new(&options->config.limits);
+    server = server_new(&options->config.limits, &options->config.caps);
     int failed = verifier_prepare(server, &options->config, text, sizeof text);
     if (failed == 0) verifier_apply(server);
     if (failed == 0) failed = open_store(server, options, text, sizeof text);

@@ -16,6 +16,7 @@ void config_defaults(struct config *config)
 {
     *config = (struct config){0};
     broker_defaults(&config->limits);
+    config->caps = (struct address_caps){.unwelcomed_per_address = 1024, .per_address = 8192};
     const struct setting *total = setting_find("limits", "queue_total_bytes");
     uint64_t half = memory_available_bytes("") / 2 / KIB * KIB;
     config->limits.queue_total_bytes = half < total->least ? total->least : half > total->most ? total->most : half;

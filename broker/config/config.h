@@ -9,6 +9,7 @@
 
 #include "broker.h"
 #include "net/address.h"
+#include "net/callers.h"
 
 #define LISTEN_MAX 64
 #define SECTION_NAME_MAX 32 /* bytes of a listener's or a stream's name */
@@ -41,6 +42,7 @@ struct stream_section {
 
 struct config {
     struct broker_limits limits;
+    struct address_caps caps;
     char data[CONFIG_TEXT_MAX + 1]; /* directory of what is kept; "": the default one */
     struct listener_config listeners[LISTEN_MAX];
     int listeners_count;            /* 0: the default addresses */

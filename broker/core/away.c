@@ -74,12 +74,14 @@ static void adopt(struct session *session, struct session *from)
     session->resting = from->resting;
     session->queued_bytes = from->queued_bytes;
     session->filters_count = from->filters_count;
+    session->pattern_bytes = from->pattern_bytes;
     session->hand_out_bytes = from->hand_out_bytes;
     from->subs = (struct hash){0};
     from->active = from->active_last = NULL;
     from->resting = (struct list){0};
     from->queued_bytes = 0;
     from->filters_count = 0;
+    from->pattern_bytes = 0;
     from->sess_s = 0;
     for (struct hash_node *node = hash_first(&session->subs); node != NULL; node = hash_next(&session->subs, node))
         adopt_subscription(session, container_of(node, struct subscription, in_subs));
@@ -105,10 +107,11 @@ static void begin_waiting(struct session *session)
     session->blocked = true; /* nothing can be written, as on a link that is full */
     timer_set(&broker->timers, &session->timer, broker->env->now_ms(broker->env) + session->sess_s * UINT64_C(1000));
     list_append(&broker->away, &session->in_away);
-    if (++broker->away_count <= broker->limits.max_sessions_count) return;
+    if (++broker->away_count <= broker->limits.max_away_count) return;
     struct session *oldest = least_missed(broker);
-    log_peer(broker, LOG_WARN, "more than %u sessions wait for their clients: that of '%s' ends",
-             broker->limits.max_sessions_count, printable(oldest->id));
+    broker_note_refusal(broker, REFUSED_SESSIONS);
+    log_peer(broker, LOG_WARN, "more than %u sessions wait for their clients (max_sessions): that of '%s' ends",
+             broker->limits.max_away_count, printable(oldest->id));
     session_end(oldest);
 }
 

@@ -1,4 +1,5 @@
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "away.h"
@@ -19,12 +20,17 @@ void broker_defaults(struct broker_limits *limits)
     *limits = (struct broker_limits){
         .max_payload = MPS_PAYLOAD_MAX,
         .max_sessions_count = 65536,
+        .max_away_count = 65536,
         .max_subs_count = 100000,
+        .max_filters_count = 256,
+        .pattern_bytes = 64 * MIB,
+        .inflight_cap_count = 65536,
         .queue_msgs_count = 100000,
         .queue_bytes = 16 * MIB,
         .queue_msgs_cap_count = 10000000,
         .queue_bytes_cap = 64 * MIB,
         .session_queue_bytes = 64 * MIB,
+        .max_retained_count = 1000000,
         .retained_bytes = 256 * MIB,
         .queue_total_bytes = 1024ull * MIB,
         .pub_window_count = 65536,
@@ -103,16 +109,29 @@ void broker_free(struct broker *broker)
     free(broker);
 }
 
-const uint8_t *broker_full_frame(size_t *len)
+const uint8_t *broker_full_frame(const char *text, size_t *len)
 {
-    static uint8_t room[64];
+    static uint8_t room[400];
     struct mps_out out = mps_out_open(room, sizeof room);
-    struct mps_bye bye = {.code = MPS_TOO_MANY, .text = mps_text(mps_code_text(MPS_TOO_MANY))};
-    if (sure_is_short())
-        bye = (struct mps_bye){MPS_INTERNAL, mps_text("there is no memory for another client"), {NULL, 0}};
-    mps_encode_bye(&out, &bye);
+    mps_encode_bye(&out,
+                   &(struct mps_bye){.code = sure_is_short() ? MPS_INTERNAL : MPS_TOO_MANY, .text = mps_text(text)});
     *len = out.len;
     return room;
+}
+
+const char *broker_full_text(const struct broker *broker)
+{
+    static char text[100];
+    if (broker->stopping) return mps_code_text(MPS_SHUTTING_DOWN);
+    if (sure_is_short()) return "there is no memory for another client";
+    snprintf(text, sizeof text, "the limit of %u connections (max_connections) is reached",
+             broker->limits.max_sessions_count);
+    return text;
+}
+
+void broker_note_refusal(struct broker *broker, enum refusal refusal)
+{
+    broker->figures.refused[refusal]++;
 }
 
 static void run_timers(struct broker *broker)

@@ -17,6 +17,7 @@
 #include "access.h"
 #include "env.h"
 #include "peer.h"
+#include "refusals.h"
 
 struct broker;
 struct session;
@@ -25,14 +26,19 @@ struct store;
 /* Limits that the operator sets. Bytes unless the name says otherwise. broker_defaults() fills them. */
 struct broker_limits {
     uint32_t max_payload;          /* of one message */
-    uint32_t max_sessions_count;   /* connections; and as many sessions of clients that are away */
+    uint32_t max_sessions_count;   /* connections */
+    uint32_t max_away_count;       /* sessions of clients that are away */
     uint32_t max_subs_count;       /* of one connection */
+    uint32_t max_filters_count;    /* subscriptions of one connection that have a filter */
+    uint64_t pattern_bytes;        /* what the patterns of one connection take in the trie */
+    uint32_t inflight_cap_count;   /* unacknowledged messages: the most that a reader of streams may ask for */
     uint64_t queue_msgs_count;     /* a subscription's queue, when it does not say */
     uint64_t queue_bytes;
     uint64_t queue_msgs_cap_count; /* the most that it may ask for */
     uint64_t queue_bytes_cap;
     uint64_t session_queue_bytes;  /* all queues of one connection */
     uint64_t queue_total_bytes;    /* all queues together; a message in many of them counts once */
+    uint32_t max_retained_count;   /* retained values */
     uint64_t retained_bytes;       /* all retained values, with what it costs to keep them */
     uint32_t pub_window_count;     /* publishes of one connection that wait for their answer */
     uint32_t handshake_ms;
@@ -81,8 +87,14 @@ void session_set_peer(struct session *session, const struct peer *peer);
 void session_verified(struct session *session, const struct verdict *verdict);
 /* It was accepted then, and not just now: its handshake clock counts from there. Monotonic milliseconds. */
 void session_accepted_at(struct session *session, uint64_t accepted_ms);
-/* A complete BYE frame for a connection that can't be served (static memory). */
-const uint8_t *broker_full_frame(size_t *len);
+/* A complete BYE frame for a connection that can't be served (static memory). text: one sentence. */
+const uint8_t *broker_full_frame(const char *text, size_t *len);
+/* Why session_new() returned NULL, as a sentence (static memory). */
+const char *broker_full_text(const struct broker *broker);
+/* A limit refused something: counts it. */
+void broker_note_refusal(struct broker *broker, enum refusal refusal);
+/* Closes a connection that was not welcomed yet, at once: it is told why (BYE 115) if its link takes that. */
+void session_turn_away(struct session *session, const char *text);
 /* What a connection's first bytes, at least one, look like when they aren't ours. NULL: nothing that is known. */
 const char *broker_guess(const uint8_t *p, size_t len);
 /* One line for the operator about a peer that has no session. Of many in a second most are only counted. */
@@ -116,6 +128,7 @@ struct broker_figures {
     uint64_t messages_in, bytes_in;       /* MSG frames taken from publishers */
     uint64_t copies_out, copies_lost;     /* per matching subscription */
     uint64_t protocol_errors;             /* connections closed with 100..199 by their own fault */
+    uint64_t refused[REFUSALS_COUNT];     /* by each limit */
 };
 void broker_figures(const struct broker *broker, struct broker_figures *out);
 /* Memory of messages that are queued and of what is being read, in bytes. O(1). */

@@ -58,6 +58,8 @@ struct env {
     void (*reading)(struct env *env, struct link *link, int on);
     /* Closes at once. The core has forgotten the link when this is called: nothing follows. */
     void (*close)(struct env *env, struct link *link);
+    /* The peer of this link has introduced itself: it is welcome. NULL: who isn't makes no difference. */
+    void (*welcomed)(struct env *env, struct link *link);
     /* One line for the operator, without newline. What came from a peer is escaped already. */
     void (*log)(struct env *env, enum log_level level, const char *line);
     /* A temporary area for what queues put outside of memory, which nobody else sees and which is empty at the start. Offsets

@@ -120,6 +120,7 @@ static void refuse_large(struct input *in)
     mps_view topic = {r.p + head.head_len, head.count};
     snprintf(text, sizeof text, "the payload of %u bytes for '%s' is over the limit of %u bytes",
              session->scan.payload_len, printable(topic), session->broker->limits.max_payload);
+    broker_note_refusal(session->broker, REFUSED_PAYLOAD);
     publish_refuse(session, topic, MPS_TOO_LARGE, text);
 }
 

@@ -97,6 +97,7 @@ struct subscription {
     uint64_t credit_then;             /* while its connection ends: credit once the client is back; 0: as it is */
     uint64_t kept_hash;               /* of the SUB frame that is its record; 0: it has none */
     struct member *member;            /* of .group, or NULL */
+    uint32_t pattern_bytes;           /* what the trie grew by when it came */
     uint8_t pattern_len;
     uint8_t pattern[];
 };
@@ -237,6 +238,7 @@ struct session {
     uint32_t ahead_at;                /* up to here it was looked through for control frames, which were executed */
     uint32_t held_len;                /* bytes of the message that is held */
     uint32_t filters_count;           /* of .subs */
+    uint64_t pattern_bytes;           /* of .subs */
     struct mailbox *waits_for;        /* room for the first message of .stalled; NULL: it is not held */
     struct list_node in_waiting;      /* of the mailbox */
     uint64_t held_reserved_bytes;     /* what other queues of the mailbox's connection take of it, too */

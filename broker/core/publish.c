@@ -34,8 +34,10 @@ static bool take_pids(struct session *session, uint32_t count, uint64_t *first)
 static void check_window(struct session *session, bool waits)
 {
     uint32_t window = session->broker->limits.pub_window_count;
-    if ((waits || acks_are_waiting(session)) && acks_unanswered(session) > window)
+    if ((waits || acks_are_waiting(session)) && acks_unanswered(session) > window) {
+        broker_note_refusal(session->broker, REFUSED_WINDOW);
         session_byef(session, MPS_PUB_WINDOW, "more than %u publishes wait for their answer", window);
+    }
 }
 
 static void refuse_one(struct session *session, uint64_t pid, mps_view topic, uint32_t code, const char *text)
@@ -184,9 +186,25 @@ static void note_times(struct broker *broker, struct run *run, mps_view props)
 
 /* ---- routing ------------------------------------------------------------------------------------------------ */
 
-/* Keeps the message as its topic's value, or clears it. */
+#define NO_ROOM_TEXT_MAX 160
+
+/* Says why there is no room for one more value. */
+static void note_no_room(struct broker *broker, bool too_many, char text[NO_ROOM_TEXT_MAX])
+{
+    const struct broker_limits *limits = &broker->limits;
+    broker_note_refusal(broker, too_many ? REFUSED_RETAINED : REFUSED_RETAINED_BYTES);
+    if (too_many)
+        snprintf(text, NO_ROOM_TEXT_MAX, "there are %u retained values, the limit is %u (max_retained)",
+                 broker->retained.topics.count, limits->max_retained_count);
+    else
+        snprintf(text, NO_ROOM_TEXT_MAX,
+                 "the memory for retained values is used up: %llu of %llu bytes are taken (retained_bytes)",
+                 (unsigned long long)broker->retained.bytes, (unsigned long long)limits->retained_bytes);
+}
+
+/* Keeps the message as its topic's value, or clears it. False: there is no room, and text says so. */
 static bool retain(struct broker *broker, const struct route *route, mps_view frame, uint64_t expires_ms,
-                   struct origin *origin)
+                   struct origin *origin, char text[NO_ROOM_TEXT_MAX])
 {
     struct mps_msg msg;
     const char *what;
@@ -195,13 +213,19 @@ static bool retain(struct broker *broker, const struct route *route, mps_view fr
         retained_forget(broker, msg.topic);
         return true;
     }
+    struct retained *retained = &broker->retained;
+    bool too_many = retained->topics.count >= broker->limits.max_retained_count && !retained_has(retained, msg.topic);
     struct kept *kept = NULL;
-    if (route->stream != NULL && (kept = retained_record(broker, msg.topic, frame, expires_ms, origin)) == NULL)
+    if (!too_many && route->stream != NULL &&
+        (kept = retained_record(broker, msg.topic, frame, expires_ms, origin)) == NULL) {
+        snprintf(text, NO_ROOM_TEXT_MAX, "there is no memory to keep the value of %u bytes", frame.len);
         return false;
-    struct retained_value *value =
-        retained_set(&broker->retained, msg.topic, frame, expires_ms, broker->limits.retained_bytes);
+    }
+    struct retained_value *value = NULL;
+    if (!too_many) value = retained_set(retained, msg.topic, frame, expires_ms, broker->limits.retained_bytes);
     if (value == NULL) {
         free(kept);
+        note_no_room(broker, too_many, text);
         return false;
     }
     origin_unref(value->origin);
@@ -211,8 +235,6 @@ static bool retain(struct broker *broker, const struct route *route, mps_view fr
     value->is_kept = route->stream != NULL;
     return true;
 }
-
-static const char no_retained_room[] = "the memory for retained values is used up";
 
 static const char no_memory[] = "there is no memory for stream '%s' to take a message of up to %u bytes";
 
@@ -234,8 +256,9 @@ static void publish_plain(struct session *session, const struct publish *publish
         refuse_run(session, publish, MPS_QUOTA, text);
         return;
     }
-    if ((session->terms.flags & MPS_PUB_RETAIN) && !retain(broker, route, last, run->expires_ms, session->origin)) {
-        refuse_run(session, publish, MPS_QUOTA, no_retained_room);
+    if ((session->terms.flags & MPS_PUB_RETAIN) &&
+        !retain(broker, route, last, run->expires_ms, session->origin, text)) {
+        refuse_run(session, publish, MPS_QUOTA, text);
         return;
     }
     if (!take_pids(session, run->count, &pid)) return;
@@ -309,8 +332,9 @@ static uint32_t judge_frame(struct session *session, const struct delivery *deli
         return MPS_QUOTA;
     }
     if (!(flags & MPS_PUB_RETAIN)) return 0;
-    if (retain(broker, delivery->route, frame, delivery->run->expires_ms, session->origin)) return 0;
-    snprintf(text, text_cap, "%s", no_retained_room);
+    char no_room[NO_ROOM_TEXT_MAX];
+    if (retain(broker, delivery->route, frame, delivery->run->expires_ms, session->origin, no_room)) return 0;
+    snprintf(text, text_cap, "%s", no_room);
     return MPS_QUOTA;
 }
 
@@ -516,7 +540,8 @@ void publish_own(struct broker *broker, struct run *take_run, bool retain_it, st
     struct delivery delivery = {
         .route = router_route_once(broker, msg.topic), .run = take_run, .topic = msg.topic, .props = msg.props};
     struct stream *stream = delivery.route->stream;
-    if (retain_it) retain(broker, delivery.route, frame, take_run->expires_ms, origin);
+    char no_room[NO_ROOM_TEXT_MAX]; /* there is nobody to be told */
+    if (retain_it) retain(broker, delivery.route, frame, take_run->expires_ms, origin, no_room);
     if (stream != NULL && stream_takes(stream, 1, frame.len))
         stream_append(stream, take_run, (struct part){0, frame.len, 1}, false);
     else if (stream != NULL) note_unstored(stream, msg.topic);

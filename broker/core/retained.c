@@ -119,6 +119,11 @@ struct retained_value *retained_set(struct retained *retained, mps_view topic, m
     return value;
 }
 
+bool retained_has(const struct retained *retained, mps_view topic)
+{
+    return find(retained, topic) != NULL;
+}
+
 bool retained_clear(struct retained *retained, mps_view topic)
 {
     struct retained_value *value = find(retained, topic);

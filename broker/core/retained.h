@@ -49,6 +49,7 @@ void retained_free(struct retained *retained);
  * one, if the whole would exceed bytes_max. expires_ms: when it goes by itself; UINT64_MAX: never. Of one that was there
  * is_kept and the origin stay. */
 struct retained_value *retained_set(struct retained *retained, mps_view topic, mps_view frame, uint64_t expires_ms, uint64_t bytes_max);
+bool retained_has(const struct retained *retained, mps_view topic);
 bool retained_clear(struct retained *retained, mps_view topic); /* returns whether the value was a record, too */
 struct retained_value *retained_due(struct retained *retained, uint64_t now_ms); /* one that is to go; NULL: none is */
 

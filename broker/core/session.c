@@ -44,7 +44,11 @@ void session_unlink(struct session *session)
 
 struct session *session_new(struct broker *broker, struct link *link)
 {
-    if (broker->sessions_count >= broker->limits.max_sessions_count || broker->stopping || sure_is_short()) return NULL;
+    if (broker->stopping || sure_is_short()) return NULL;
+    if (broker->sessions_count >= broker->limits.max_sessions_count) {
+        broker_note_refusal(broker, REFUSED_CONNECTIONS);
+        return NULL;
+    }
     struct session *session = session_alloc(broker, SESSION_NEW);
     session->link = link;
     broker->sessions_count++;
@@ -74,8 +78,10 @@ void session_set_peer(struct session *session, const struct peer *peer)
 
 void session_set_state(struct session *session, enum session_state state)
 {
+    struct env *env = session->broker->env;
     assert(state > session->state);
     session->state = state;
+    if (state == SESSION_READY && env->welcomed != NULL) env->welcomed(env, session->link);
 }
 
 void session_dirty(struct session *session)
@@ -181,6 +187,17 @@ void session_drop_link(struct session *session)
     struct link *link = session->link;
     die(session);
     if (link != NULL) env->close(env, link);
+}
+
+void session_turn_away(struct session *session, const char *text)
+{
+    struct env *env = session->broker->env;
+    struct iovec bye;
+    bye.iov_base = (void *)(uintptr_t)broker_full_frame(text, &bye.iov_len);
+    log_peer(session->broker, LOG_INFO, "turning away a connection: %s", text);
+    /* Nothing was sent before, so that the link takes it as a rule. */
+    if (session->state == SESSION_NEW) env->send(env, session->link, &bye, 1);
+    session_drop_link(session);
 }
 
 void session_writable(struct session *session)
@@ -354,6 +371,7 @@ void session_timer_due(struct session *session, uint64_t now)
 {
     switch (session->state) {
     case SESSION_NEW:
+        broker_note_refusal(session->broker, REFUSED_HANDSHAKE);
         if (session->proving != NULL) session_bye(session, MPS_HANDSHAKE_TIMEOUT, "the proof was not checked in time");
         else
             session_byef(session, MPS_HANDSHAKE_TIMEOUT, "no complete HELLO came within %u ms",

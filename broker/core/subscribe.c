@@ -7,8 +7,6 @@
 
 #define BLOCK_MS_DEFAULT 1000u
 #define BLOCK_MS_CAP (10u * 60 * 1000)
-/* Each costs every message that matches: a connection may have so many subscriptions with a filter. */
-#define FILTERS_MAX 256u
 
 static void reply_suback(struct session *session, const struct mps_suback *suback)
 {
@@ -36,7 +34,6 @@ static void refuse(struct session *session, uint32_t sid, uint32_t code, const c
 #define ACK_MS_DEFAULT 30000u
 #define ACK_MS_LEAST 100u
 #define INFLIGHT_DEFAULT 1000u
-#define INFLIGHT_CAP 65536u
 
 /* Whether it is to get messages of streams from these, and not as they come. */
 static bool is_reader(const struct broker *broker, const struct mps_sub *in)
@@ -46,17 +43,17 @@ static bool is_reader(const struct broker *broker, const struct mps_sub *in)
     return o->policy == MPS_POLICY_SPILL && stream_matches_any(broker, in->pattern);
 }
 
-static struct cursor_terms cursor_terms_of(const struct mps_sub_options *o)
+static struct cursor_terms cursor_terms_of(const struct broker *broker, const struct mps_sub_options *o)
 {
+    uint64_t inflight_cap = broker->limits.inflight_cap_count;
+    uint64_t inflight = o->given & MPS_SUB_INFLIGHT ? o->inflight : INFLIGHT_DEFAULT;
     return (struct cursor_terms){
         .ack = o->ack,
         .ack_ms = !(o->given & MPS_SUB_ACK_MS) ? ACK_MS_DEFAULT
                   : o->ack_ms > ACK_MS_LEAST   ? o->ack_ms
                                                : ACK_MS_LEAST,
         .max_tries = o->given & MPS_SUB_MAX_TRIES ? o->max_tries : UINT64_MAX,
-        .inflight = !(o->given & MPS_SUB_INFLIGHT) ? INFLIGHT_DEFAULT
-                    : o->inflight < INFLIGHT_CAP   ? o->inflight
-                                                   : INFLIGHT_CAP,
+        .inflight = inflight < inflight_cap ? inflight : inflight_cap,
         .durable = o->durable,
     };
 }
@@ -146,6 +143,26 @@ static const char *denied_error(const struct session *session, const struct mps_
     return NULL;
 }
 
+/* Whether the connection may have one more subscription; if not, answers why. */
+static bool has_room(struct session *session, uint32_t sid)
+{
+    struct broker *broker = session->broker;
+    const struct broker_limits *limits = &broker->limits;
+    if (session->subs.count - (session->inbox != NULL) >= limits->max_subs_count) {
+        broker_note_refusal(broker, REFUSED_SUBSCRIPTIONS);
+        refuse(session, sid, MPS_TOO_MANY_SUBS, "the limit of %u subscriptions of a connection is reached",
+               limits->max_subs_count);
+    } else if (session->pattern_bytes >= limits->pattern_bytes) {
+        broker_note_refusal(broker, REFUSED_PATTERNS);
+        refuse(session, sid, MPS_TOO_MANY_SUBS,
+               "the patterns of the connection take %llu bytes, the limit is %llu (pattern_bytes)",
+               (unsigned long long)session->pattern_bytes, (unsigned long long)limits->pattern_bytes);
+    } else {
+        return true;
+    }
+    return false;
+}
+
 /* Whether the SUB can be granted, but for its filter and its group; if not, answers why. */
 static bool grants(struct session *session, const struct mps_sub *in, enum mps_code code, const char *what,
                    const struct subscription *sub)
@@ -155,8 +172,6 @@ static bool grants(struct session *session, const struct mps_sub *in, enum mps_c
     const char *denied = denied_error(session, in, room, sizeof room);
     const char *unreadable = reader_error(session, in, sub, &unreadable_code);
     const char *wrong = mps_pattern_error(in->pattern), *odd = option_error(&in->options, sub);
-    uint32_t max_subs = session->broker->limits.max_subs_count;
-    uint32_t count = session->subs.count - (session->inbox != NULL);
     if (in->sid == 0 || in->sid > MPS_SID_MAX)
         refuse(session, in->sid, MPS_BAD_OPTION, "subscription id %u is not from 1 to %u", in->sid, MPS_SID_MAX);
     else if (wrong != NULL)
@@ -176,18 +191,16 @@ static bool grants(struct session *session, const struct mps_sub *in, enum mps_c
         refuse(session, in->sid, MPS_BAD_OPTION, "%s", mailbox_change_error(box_of(sub), in->options.policy));
     else if (session_is_kept(session) && commit_has_many(session->broker))
         refuse(session, in->sid, MPS_QUOTA, "too many changes of sessions wait for the disk, try again later");
-    else if (sub == NULL && count >= max_subs)
-        refuse(session, in->sid, MPS_TOO_MANY_SUBS, "the limit of %u subscriptions of a connection is reached",
-               max_subs);
-    else return true;
+    else return sub != NULL || has_room(session, in->sid);
     return false;
 }
 
 /* ---- terms -------------------------------------------------------------------------------------------------- */
 
-static void grant_reading(const struct mps_sub_options *asked, struct mps_sub_options *granted)
+static void grant_reading(const struct broker *broker, const struct mps_sub_options *asked,
+                          struct mps_sub_options *granted)
 {
-    struct cursor_terms terms = cursor_terms_of(asked);
+    struct cursor_terms terms = cursor_terms_of(broker, asked);
     granted->ack_ms = terms.ack_ms;
     granted->inflight = terms.inflight;
     if ((asked->given & MPS_SUB_ACK_MS) && asked->ack_ms != terms.ack_ms) granted->given |= MPS_SUB_ACK_MS;
@@ -212,7 +225,7 @@ static struct terms terms_of(const struct broker *broker, const struct mps_sub_o
     *granted = (struct mps_sub_options){
         .max_msgs = limits->queue_msgs_cap_count, .max_bytes = limits->queue_bytes_cap, .block_ms = terms.block_ms};
     if ((asked->given & MPS_SUB_BLOCK_MS) && asked->block_ms > BLOCK_MS_CAP) granted->given |= MPS_SUB_BLOCK_MS;
-    if (reads) grant_reading(asked, granted);
+    if (reads) grant_reading(broker, asked, granted);
     if (terms.max_msgs > granted->max_msgs) {
         granted->given |= MPS_SUB_MAX_MSGS;
         terms.max_msgs = granted->max_msgs;
@@ -230,9 +243,11 @@ static bool take_filter(struct session *session, const struct mps_sub *in, const
 {
     struct mps_filter_error error;
     if (in->options.filter.ptr == NULL) return true;
-    if (session->filters_count >= FILTERS_MAX && (sub == NULL || !sub->is_filtered)) {
+    uint32_t max = session->broker->limits.max_filters_count;
+    if (session->filters_count >= max && (sub == NULL || !sub->is_filtered)) {
+        broker_note_refusal(session->broker, REFUSED_FILTERS);
         refuse(session, in->sid, MPS_QUOTA, "the limit of %u subscriptions of a connection with a filter is reached",
-               FILTERS_MAX);
+               max);
         return false;
     }
     terms->filter = filter_get(session->broker, in->options.filter, &error);
@@ -254,9 +269,10 @@ static const char *difference(const struct terms *a, const struct terms *b)
 }
 
 /* Likewise of what they ask of streams. */
-static const char *reading_difference(const struct cursor *theirs, bool reads, const struct mps_sub_options *o)
+static const char *reading_difference(const struct broker *broker, const struct cursor *theirs, bool reads,
+                                      const struct mps_sub_options *o)
 {
-    struct cursor_terms ours = cursor_terms_of(o);
+    struct cursor_terms ours = cursor_terms_of(broker, o);
     if ((theirs != NULL) != reads) return theirs != NULL ? "from" : "ack";
     if (theirs == NULL) return NULL;
     if (theirs->from_kind != o->from.kind || theirs->from_number != o->from.number) return "from";
@@ -275,7 +291,8 @@ static bool agrees(struct session *session, const struct mps_sub *in, const stru
     if (group == NULL || (sub != NULL && group->members_count == 1)) return true; /* its own group */
     struct terms theirs = mailbox_terms(&group->box);
     const char *what = group->box.rx_max != session->rx_max ? "rx_max" : difference(&theirs, terms);
-    if (what == NULL) what = reading_difference(group->box.cursor, is_reader(session->broker, in), &in->options);
+    bool reads = is_reader(session->broker, in);
+    if (what == NULL) what = reading_difference(session->broker, group->box.cursor, reads, &in->options);
     if (what == NULL) return true;
     refuse(session, in->sid, MPS_GROUP_DIFFERS, "option '%s' differs from that of the other members of group '%s'",
            what, printable(in->options.group));
@@ -287,7 +304,7 @@ static bool agrees(struct session *session, const struct mps_sub *in, const stru
 /* The first of a group makes its cursor. */
 static void begin_reading(struct mailbox *box, struct subscription *sub, const struct mps_sub *in)
 {
-    struct cursor_terms terms = cursor_terms_of(&in->options);
+    struct cursor_terms terms = cursor_terms_of(box->broker, &in->options);
     sub->outlet = outlet_new();
     if (box->cursor != NULL) return;
     cursor_new(box, in->pattern, &terms, &in->options.from);
@@ -299,6 +316,7 @@ static void begin_reading(struct mailbox *box, struct subscription *sub, const s
 static struct subscription *begin(struct session *session, const struct mps_sub *in, const struct terms *terms)
 {
     struct subscription *sub = subscription_new(session, in->sid, in->pattern);
+    uint64_t pattern_bytes = session->broker->topics.bytes;
     if (in->options.group.ptr != NULL) {
         mailbox_set_terms(&sub->box, &(struct terms){.max_msgs = terms->max_msgs, .max_bytes = terms->max_bytes});
         group_join(sub, in->options.group, terms);
@@ -309,6 +327,8 @@ static struct subscription *begin(struct session *session, const struct mps_sub 
         subscription_attach(sub);
     }
     sub->credit = in->options.given & MPS_SUB_CREDIT ? in->options.credit : CREDIT_UNLIMITED;
+    sub->pattern_bytes = (uint32_t)(session->broker->topics.bytes - pattern_bytes);
+    session->pattern_bytes += sub->pattern_bytes;
     sys_wanted(session->broker, in->pattern);
     return sub;
 }
@@ -321,7 +341,7 @@ static void may_have_more(struct subscription *sub, void *arg)
 
 static void cursor_change(struct cursor *cursor, const struct mps_sub_options *o)
 {
-    struct cursor_terms terms = cursor_terms_of(o);
+    struct cursor_terms terms = cursor_terms_of(cursor->box->broker, o);
     cursor->terms = terms;
     if (cursor->box->session == NULL) group_each(container_of(cursor->box, struct group, box), may_have_more, NULL);
     cursor_filter_changed(cursor);

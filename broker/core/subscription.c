@@ -69,6 +69,7 @@ void subscription_free(struct subscription *sub)
     outlet_free(sub->outlet, &broker->runs);
     hash_remove(&session->subs, &sub->in_subs);
     session->filters_count -= sub->is_filtered;
+    session->pattern_bytes -= sub->pattern_bytes;
     mailbox_free(&sub->box);
     broker->subscriptions_count -= is_counted(sub->sid);
     free(sub);

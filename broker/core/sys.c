@@ -126,6 +126,20 @@ static void publish_broker(struct broker *broker)
     sys_publish(broker, "$SYS/broker", &map);
 }
 
+static void publish_limits(struct broker *broker)
+{
+    static const char *const names[] = {
+#define REFUSAL(NAME, key) key,
+        BROKER_REFUSALS(REFUSAL)
+#undef REFUSAL
+    };
+    uint8_t room[1024];
+    struct mps_out map = mps_out_open(room, sizeof room);
+    mps_put_map(&map, REFUSALS_COUNT);
+    for (int i = 0; i < REFUSALS_COUNT; i++) put_number(&map, names[i], broker->figures.refused[i]);
+    sys_publish(broker, "$SYS/limits", &map);
+}
+
 static void put_counts(struct mps_out *map, const struct mailbox *box)
 {
     put_name(map, "policy", mps_text(mps_policy_name(box->policy)));
@@ -222,6 +236,7 @@ static void begin_what_is_due(struct broker *broker)
         sys->last_ms = broker->now_ms;
         sys->next_ms = broker->now_ms + broker->limits.sys_ms;
         publish_broker(broker);
+        publish_limits(broker);
         sys_publish_streams(broker);
         sys->round = broker->boxes.first;
     }

@@ -79,13 +79,27 @@ static void detach(struct topics *topics, struct topic_node *node)
     parent->users--;
 }
 
+static size_t size_for(size_t text_len)
+{
+    size_t size = offsetof(struct topic_node, text) + text_len;
+    return size > sizeof(struct topic_node) ? size : sizeof(struct topic_node);
+}
+
+/* For topics.bytes. What a node's text is when another one pushes it down is shorter, but its memory isn't. */
+static uint64_t cost(size_t size)
+{
+    return size + 3 * sizeof(struct hash_slot);
+}
+
 static struct topic_node *add_child(struct topics *topics, struct topic_node *parent, mps_view level, mps_view tail)
 {
-    size_t size = offsetof(struct topic_node, text) + level.len + tail.len;
-    struct topic_node *node = sure_alloc(size > sizeof *node ? size : sizeof *node);
+    size_t size = size_for(level.len + tail.len);
+    struct topic_node *node = sure_alloc(size);
     *node = (struct topic_node){.len = (uint8_t)level.len, .tail_len = (uint8_t)tail.len};
     memcpy(node->text, level.ptr, level.len);
     if (tail.len > 0) memcpy(node->text + level.len, tail.ptr, tail.len);
+    node->size = (uint16_t)size;
+    topics->bytes += cost(size);
     attach(topics, parent, node);
     return node;
 }
@@ -203,6 +217,7 @@ void topics_remove(struct topics *topics, struct topic_entry *entry)
     while (node->users == 0 && node->parent != NULL) {
         struct topic_node *parent = node->parent;
         detach(topics, node);
+        topics->bytes -= cost(node->size);
         free(node);
         node = parent;
     }

@@ -17,6 +17,7 @@ struct topic_node {
     struct hash_node in_children;   /* in topics.children: one table for all, by parent and level */
     struct topic_node *parent;
     struct topic_entry *first;      /* subscriptions to exactly this pattern */
+    uint16_t size;                  /* of its memory, in bytes */
     uint8_t len, tail_len;
     uint8_t text[];                 /* the level; then the tail, from a slash on. Who has a tail has no children */
 };
@@ -32,6 +33,7 @@ struct topics {
     struct hash children;
     struct topic_node *root;        /* of the trie */
     struct topic_node *whole;       /* whole topics are its children, as if each were one level */
+    uint64_t bytes;           /* of all nodes, with their places in the table */
     uint64_t wild_generation; /* grows when a pattern with a wildcard comes or goes */
 };
 

@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -60,6 +61,7 @@ void conn_forget_closed(struct link *link)
         tls_free(link->tls);
     }
     close(link->fd);
+    callers_leave(&server->callers, &link->guest);
     free(link);
     server->links_count--;
     server_trim_soon(server);
@@ -80,6 +82,7 @@ static void break_link(struct link *link)
     if (link->broken) return;
     poll_for(link, 0);
     forget_more(link);
+    callers_welcome(&link->guest); /* it is none that could be turned away instead of another */
     link->broken = true;
     link->next_broken = link->server->broken;
     link->server->broken = link;
@@ -246,6 +249,7 @@ void conn_close(struct link *link)
     if (link->broken) return; /* on its way already */
     poll_for(link, 0);
     forget_more(link);
+    callers_welcome(&link->guest);
     link->broken = true;
     uv_close((uv_handle_t *)&link->poll, on_closed);
 }
@@ -257,8 +261,15 @@ static void env_close(struct env *env, struct link *link)
     conn_close(link);
 }
 
+static void env_welcomed(struct env *env, struct link *link)
+{
+    (void)env;
+    callers_welcome(&link->guest);
+}
+
 void conn_fill_env(struct env *env)
 {
+    env->welcomed = env_welcomed;
     env->send = env_send;
     env->send_end = env_send_end;
     env->reading = env_reading;
@@ -293,6 +304,33 @@ static struct link *link_new(struct server *server, int fd, bool needs_identity)
     return link;
 }
 
+static void turn_away(struct link *link, const char *text)
+{
+    if (link->session != NULL) session_turn_away(link->session, text);
+    else handshake_abandon(link);
+}
+
+/* Counts it among those of its address. One that came earlier and is silent may have to go instead. False: it can't
+ * stay, and text says why. */
+static bool enter(struct link *link, char *text, size_t text_cap)
+{
+    struct server *server = link->server;
+    struct guest *oldest;
+    struct peer peer;
+    peer_of_socket(&peer, link->fd);
+    switch (callers_enter(&server->callers, &link->guest, &peer, &oldest, text, text_cap)) {
+    case CALLERS_OK: return true;
+    case CALLERS_FULL:
+        broker_note_refusal(server->broker, peer.is_loopback ? REFUSED_LOOPBACK : REFUSED_ADDRESS);
+        return false;
+    case CALLERS_CROWD:
+        broker_note_refusal(server->broker, REFUSED_UNWELCOMED);
+        turn_away(container_of(oldest, struct link, guest), text);
+        return true;
+    }
+    return false;
+}
+
 static bool begin_session(struct link *link)
 {
     struct peer peer;
@@ -308,27 +346,45 @@ static bool begin_session(struct link *link)
 
 int conn_open(struct server *server, int fd, bool needs_identity)
 {
+    char text[200] = "the connection can't be polled";
+    const char *why = text;
     struct link *link = link_new(server, fd, needs_identity);
-    if (link != NULL && begin_session(link)) return 0;
+    if (link != NULL && enter(link, text, sizeof text)) {
+        if (begin_session(link)) return 0;
+        why = broker_full_text(server->broker);
+    }
     size_t len;
-    const uint8_t *bye = broker_full_frame(&len);
-    if (write(fd, bye, len) < 0) { /* it is told if it can be told; what matters is that it is closed */
+    const uint8_t *bye = broker_full_frame(why, &len);
+    if (write(fd, bye, len) < 0) { /* closing says the rest */
     }
     if (link != NULL) conn_close(link);
     else close(fd);
     return -1;
 }
 
+static int refuse_tls(struct server *server, const char *why)
+{
+    char line[300];
+    snprintf(line, sizeof line, "refusing a TLS connection: %s", why);
+    broker_note_peer(server->broker, line);
+    return -1;
+}
+
 int conn_open_tls(struct server *server, int fd, const struct listener *listener)
 {
+    char text[200];
     /* As many handshakes as connections are left: who comes too many doesn't get as far as to be told. */
     size_t count = broker_sessions(server->broker) + server->handshakes.count;
     bool is_full = count >= broker_limits_of(server->broker)->max_sessions_count;
     struct link *link = is_full ? NULL : link_new(server, fd, listener->needs_identity);
     if (link == NULL) {
-        broker_note_peer(server->broker, "refusing a TLS connection: there are too many connections");
+        if (is_full) broker_note_refusal(server->broker, REFUSED_CONNECTIONS);
         close(fd);
-        return -1;
+        return refuse_tls(server, is_full ? "there are too many connections" : "it can't be polled");
+    }
+    if (!enter(link, text, sizeof text)) {
+        conn_close(link);
+        return refuse_tls(server, text);
     }
     link->tls = tls_new(listener->tls, link, fd);
     if (link->tls != NULL && handshake_begin(link)) return 0;
@@ -344,7 +400,7 @@ void conn_serve(struct link *link, uint64_t accepted_ms)
         return;
     }
     size_t len;
-    const uint8_t *bye = broker_full_frame(&len);
+    const uint8_t *bye = broker_full_frame(broker_full_text(link->server->broker), &len);
     struct iovec piece = {(void *)bye, len};
     tls_send(link->tls, &piece, 1); /* if it can be told */
     tls_end(link->tls);

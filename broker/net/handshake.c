@@ -76,6 +76,11 @@ static void end(struct handshake *handshake)
     set_timer(server);
 }
 
+void handshake_abandon(struct link *link)
+{
+    end(link->tls->handshake);
+}
+
 __attribute__((format(printf, 2, 3))) static void end_saying(struct handshake *handshake, const char *format, ...)
 {
     char why[400], line[600];

@@ -25,7 +25,8 @@ static bool refuse_one(struct server *server, int listener_fd)
     int fd = accept4(listener_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0) {
         size_t len;
-        const uint8_t *bye = broker_full_frame(&len);
+        const uint8_t *bye = broker_full_frame("there is no file descriptor left for one more connection", &len);
+        broker_note_refusal(server->broker, REFUSED_DESCRIPTORS);
         if (write(fd, bye, len) < 0) { /* closing says the rest */
         }
         close(fd);

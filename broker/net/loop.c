@@ -149,13 +149,15 @@ void server_lend_reserve(struct server *server, bool lend)
     else if (server->reserve_fd < 0) server->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
-struct server *server_new(const struct broker_limits *limits)
+struct server *server_new(const struct broker_limits *limits, const struct address_caps *caps)
 {
     struct server *server = calloc(1, sizeof *server);
     if (server == NULL || uv_loop_init(&server->loop) != 0) abort();
     server->env = (struct env){.now_ms = env_now_ms, .wall_ms = env_wall_ms, .random = env_random, .log = env_log};
     conn_fill_env(&server->env);
     area_fill_env(server);
+    server->callers.caps = *caps;
+    env_random(&server->env, &server->callers.seed, sizeof server->callers.seed);
     server->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
     server->serves_descriptors_only = true;
     server->broker = broker_new(&server->env, limits);
@@ -228,5 +230,6 @@ void server_free(struct server *server)
     verifier_free(server);
     if (server->reserve_fd >= 0) close(server->reserve_fd);
     area_close(server);
+    callers_free(&server->callers);
     free(server);
 }

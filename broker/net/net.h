@@ -14,6 +14,7 @@
 #include "address.h"
 #include "broker.h"
 #include "config.h"
+#include "callers.h"
 #include "list.h"
 #include "store.h"
 #include "tls.h"
@@ -24,6 +25,7 @@ struct link {
     struct session *session; /* NULL once the core has forgotten it */
     struct link *next_broken;
     struct tls *tls;         /* NULL: plain */
+    struct guest guest;      /* of its address */
     int fd, events;          /* what is polled for */
     bool paused, read_ended, broken;
     bool needs_identity;     /* where it was accepted */
@@ -71,6 +73,7 @@ struct server {
     uv_idle_t read_more;     /* active while there are any */
     struct link *broken;     /* their sessions are told at the end of the turn */
     size_t links_count;
+    struct callers callers;
     uint64_t held_most;      /* bytes of messages that the broker held since the last trim */
     int reserve_fd;          /* given up for a moment to refuse a connection when descriptors run out */
     bool serves_descriptors_only, stopping;
@@ -83,7 +86,7 @@ struct server {
 };
 
 /* loop.c */
-struct server *server_new(const struct broker_limits *limits);
+struct server *server_new(const struct broker_limits *limits, const struct address_caps *caps);
 /* Takes the store, and what it holds comes back to life. Before anything is served, at most once. Returns 0, or -1 and one
  * sentence in text; the store is the server's in any case. */
 int server_keep(struct server *server, struct store *store, const struct stream_config *streams, size_t count, char *text,
@@ -120,6 +123,7 @@ void conn_read_more(uv_idle_t *idle);
 void handshakes_init(struct server *server);
 void handshakes_stop(struct server *server);
 bool handshake_begin(struct link *link); /* ends in conn_serve() or conn_close(). False: there is no memory */
+void handshake_abandon(struct link *link); /* closes the connection, of which a handshake goes on */
 bool handshake_is_running(const struct link *link);
 void handshake_free(struct link *link);
 

@@ -198,7 +198,7 @@ static bool bench_connect(struct stage *stage, int conn)
     link->session = session_new(bench->broker, link);
     if (link->session == NULL) {
         size_t len;
-        const uint8_t *frame = broker_full_frame(&len);
+        const uint8_t *frame = broker_full_frame(broker_full_text(bench->broker), &len);
         inbox_add(&stage->inbox[conn], frame, len);
         stage->inbox[conn].ended = true;
     }
@@ -410,11 +410,14 @@ static bool read_limits(struct broker_limits *limits, const char *text)
         size_t size;
     } known[] = {
 #define LIMIT(field) {#field, &limits->field, sizeof limits->field}
-        LIMIT(max_payload),     LIMIT(max_sessions_count),   LIMIT(max_subs_count),  LIMIT(queue_msgs_count),
-        LIMIT(queue_bytes),     LIMIT(queue_msgs_cap_count), LIMIT(queue_bytes_cap), LIMIT(session_queue_bytes),
-        LIMIT(retained_bytes),  LIMIT(pub_window_count),     LIMIT(handshake_ms),    LIMIT(closing_ms),
-        LIMIT(keepalive_max_s), LIMIT(queue_total_bytes),    LIMIT(sys_ms),          LIMIT(session_max_s),
-        LIMIT(spill_bytes),
+        LIMIT(max_payload),        LIMIT(max_sessions_count),  LIMIT(max_subs_count),
+        LIMIT(queue_msgs_count),   LIMIT(queue_bytes),         LIMIT(queue_msgs_cap_count),
+        LIMIT(queue_bytes_cap),    LIMIT(session_queue_bytes), LIMIT(retained_bytes),
+        LIMIT(pub_window_count),   LIMIT(handshake_ms),        LIMIT(closing_ms),
+        LIMIT(keepalive_max_s),    LIMIT(queue_total_bytes),   LIMIT(sys_ms),
+        LIMIT(session_max_s),      LIMIT(spill_bytes),         LIMIT(max_away_count),
+        LIMIT(max_filters_count),  LIMIT(pattern_bytes),       LIMIT(max_retained_count),
+        LIMIT(inflight_cap_count),
 #undef LIMIT
     };
     while (*text != '\0') {

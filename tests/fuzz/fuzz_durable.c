@@ -327,7 +327,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     stage->limits.session_queue_bytes = 2000;
     stage->limits.queue_msgs_count = 8;
     stage->limits.closing_ms = 100;
-    if (data[0] & 8) stage->limits.max_sessions_count = 5;
+    if (data[0] & 8) stage->limits.max_sessions_count = stage->limits.max_away_count = 5;
     start(stage, data[0]);
     while (in.p < in.end) act(stage, &in, data[0]);
     for (int i = 0; i < CLIENTS; i++)

@@ -15,7 +15,7 @@ static void choose_limits(struct rng *rng, struct broker_limits *limits)
     broker_defaults(limits);
     limits->session_max_s = 0; /* the model's sessions end with their connections; tests/unit has the others */
     if (rng_percent(rng, 50)) limits->max_payload = rng_between(rng, 16, rng_percent(rng, 70) ? 500 : 60000);
-    if (rng_percent(rng, 15)) limits->max_sessions_count = rng_between(rng, 1, 12);
+    if (rng_percent(rng, 15)) limits->max_sessions_count = limits->max_away_count = rng_between(rng, 1, 12);
     if (rng_percent(rng, 15)) limits->max_subs_count = rng_between(rng, 1, 6);
     if (rng_percent(rng, 30)) limits->queue_msgs_count = rng_between(rng, 1, 200);
     if (rng_percent(rng, 20)) limits->queue_bytes = rng_between(rng, 100, 20000);
@@ -84,7 +84,7 @@ static void settle(struct run *run)
 static void check_refusal(struct conn *conn)
 {
     size_t len;
-    const uint8_t *frame = broker_full_frame(&len);
+    const uint8_t *frame = broker_full_frame(broker_full_text(conn->link->world->broker), &len);
     stream_bytes(conn->link, frame, len);
     if (!conn->bye_seen || conn->bye_code != MPS_TOO_MANY)
         CONN_FAIL(conn, "broker_full_frame() is no BYE %d", MPS_TOO_MANY);

@@ -193,7 +193,7 @@ static void test_an_id_that_the_broker_made_up_resumes(void **state)
 static void test_the_session_that_waited_longest_goes_first(void **state)
 {
     struct stage *stage = *state;
-    stage->limits.max_sessions_count = 3;
+    stage->limits.max_away_count = 3;
     stage_start(stage);
     for (char name = 'a'; name <= 'd'; name++) {
         stage_hello(stage, name, client((char[]){name, '\0'}));

@@ -7,12 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "access/commands.h"
 #include "access/verifier.h"
 #include "log.h"
 #include "net/net.h"
+#include "privileges.h"
 #include "reload.h"
 #include "sqlite_store.h"
 
@@ -57,14 +59,13 @@ static void note(void *arg, const char *text)
     log_line(LOG_WARN, text);
 }
 
-/* What is kept. Without a stream nothing is, and no directory is touched. */
-static int open_store(struct server *server, const struct options *options, char *text, size_t text_cap)
+/* What is kept, in this directory. Without a stream nothing is. */
+static int open_store(struct server *server, const struct options *options, const char *directory, char *text,
+                      size_t text_cap)
 {
-    char directory[PATH_MAX];
     struct stream_config streams[STREAMS_MAX];
     const struct config *config = &options->config;
     if (config->streams_count == 0) return 0;
-    if (config_data_directory(config, directory, sizeof directory, text, text_cap) != 0) return -1;
     struct sqlite_store_options how = {
         .directory = directory, .salvage = options->salvage, .wake = server_wake, .note = note, .arg = server};
     struct store *store = sqlite_store_open(&how, text, text_cap);
@@ -72,6 +73,36 @@ static int open_store(struct server *server, const struct options *options, char
     area_set_directory(server, directory);
     for (int i = 0; i < config->streams_count; i++) streams[i] = config->streams[i]->terms;
     return server_keep(server, store, streams, (size_t)config->streams_count, text, text_cap);
+}
+
+/* What is read and written as the user that it goes on as: who may come in, and what is kept. */
+static int open_kept(struct server *server, const struct options *options, const struct privileges *user, char *text,
+                     size_t text_cap)
+{
+    char directory[PATH_MAX];
+    const struct config *config = &options->config;
+    if (config->streams_count > 0) { /* else no directory is touched */
+        if (config_data_directory(config, directory, sizeof directory, text, text_cap) != 0) return -1;
+        privileges_make_directory(user, directory);
+    }
+    if (privileges_act_as(user, text, text_cap) != 0 || verifier_prepare(server, config, text, text_cap) != 0)
+        return -1;
+    verifier_apply(server);
+    return open_store(server, options, directory, text, text_cap);
+}
+
+/* Addresses may need root, and sockets get what the umask leaves, which is the operator's way to let others in. All
+ * else that it makes is nobody else's business. */
+static int open_addresses(struct server *server, const struct config *config, const struct privileges *user,
+                          mode_t operators_umask, char *text, size_t text_cap)
+{
+    mode_t own = umask(operators_umask);
+    privileges_act_as_root(user);
+    if (open_all(server, config, text, text_cap) != 0) return -1;
+    for (const struct listener *listener = server->listeners; listener != NULL; listener = listener->next)
+        if (listener->path[0] != '\0') privileges_give(user, listener->path);
+    umask(own);
+    return privileges_drop(user, text, text_cap);
 }
 
 /* More connections than the shell's modest default. */
@@ -109,11 +140,14 @@ static int serve(struct options *options)
     static struct reload reload;
     static struct server *server; /* static: whatever is open when a listener fails stays referenced until the exit */
     server = server_new(&options->config.limits, &options->config.caps);
-    int failed = verifier_prepare(server, &options->config, text, sizeof text);
-    if (failed == 0) verifier_apply(server);
-    if (failed == 0) failed = open_store(server, options, text, sizeof text);
+    const struct config *config = &options->config;
+    struct privileges user;
+    mode_t operators_umask = umask(077);
+    int failed = privileges_find(&user, config->user, text, sizeof text);
+    if (failed == 0) failed = open_kept(server, options, &user, text, sizeof text);
+    if (failed == 0) failed = open_addresses(server, config, &user, operators_umask, text, sizeof text);
     server_catch_signals(server);
-    if (failed != 0 || open_all(server, &options->config, text, sizeof text) != 0) {
+    if (failed != 0) {
         fprintf(stderr, "pubsubd: %s\n", text);
         listener_close_all(server);
         server_close_store(server);
@@ -133,6 +167,7 @@ int main(int argc, char **argv)
     if (code >= 0) return code;
     code = options_parse(&options, argc, argv);
     if (code < 0) {
+        privileges_forbid_new();
         signal(SIGPIPE, SIG_IGN);
         signal(SIGXFSZ, SIG_IGN); /* a file that may not grow any more is an error of the store */
         tune_allocator();

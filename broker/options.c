@@ -8,7 +8,8 @@
 #include "net/tls.h"
 
 static const char help[] =
-    "Usage: pubsubd [--config FILE] [--listen URL]... [--durable PATTERN]... [--data DIR] [--ready-fd N]\n"
+    "Usage: pubsubd [--config FILE] [--listen URL]... [--durable PATTERN]... [--data DIR] [--user NAME]\n"
+    "               [--ready-fd N]\n"
     "\n"
     "The broker. Without any address it serves a Unix socket ($XDG_RUNTIME_DIR/pubsub.sock;\n"
     "without that variable /run/pubsub/pubsub.sock for root, else pubsub-UID/pubsub.sock in\n"
@@ -37,6 +38,7 @@ static const char help[] =
     "      --salvage       when streams.db in that directory is damaged so that it can't be opened, or\n"
     "                      is not the broker's: take over what can be read of it into a new file, keep\n"
     "                      the old one beside it, and go on\n"
+    "      --user NAME     go on as this user once the addresses are open; for root only\n"
     "      --ready-fd N    also write the ready line to descriptor N, then close it\n"
     "  -h, --help          show this\n"
     "  -V, --version       show the version\n"
@@ -129,12 +131,13 @@ static int configure(const struct options *options, struct config *config, char 
                  given->urls[i]);
         return -1;
     }
+    if (given->user != NULL && config_set_user(config, given->user, text, text_cap) != 0) return -1;
     return configure_streams(options, config, text, text_cap);
 }
 
 int options_load_again(const struct options *options, struct config *config, char *text, size_t text_cap)
 {
-    *config = (struct config){.limits = options->defaults};
+    *config = (struct config){.limits = options->defaults, .caps = options->default_caps};
     if (configure(options, config, text, text_cap) == 0) return 0;
     config_free(config);
     return -1;
@@ -156,22 +159,18 @@ static int check_or_print(const struct config *config, const struct later *later
 int options_parse(struct options *options, int argc, char **argv)
 {
     static const struct option known[] = {
-        {"config", required_argument, NULL, 'c'},
-        {"check-config", no_argument, NULL, 'k'},
-        {"print-config", no_argument, NULL, 'p'},
-        {"listen", required_argument, NULL, 'l'},
-        {"durable", required_argument, NULL, 'd'},
-        {"data", required_argument, NULL, 'D'},
-        {"salvage", no_argument, NULL, 's'},
-        {"ready-fd", required_argument, NULL, 'r'},
-        {"help", no_argument, NULL, 'h'},
-        {"version", no_argument, NULL, 'V'},
-        {NULL, 0, NULL, 0},
+        {"config", required_argument, NULL, 'c'},   {"check-config", no_argument, NULL, 'k'},
+        {"print-config", no_argument, NULL, 'p'},   {"listen", required_argument, NULL, 'l'},
+        {"durable", required_argument, NULL, 'd'},  {"data", required_argument, NULL, 'D'},
+        {"user", required_argument, NULL, 'u'},     {"salvage", no_argument, NULL, 's'},
+        {"ready-fd", required_argument, NULL, 'r'}, {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'V'},        {NULL, 0, NULL, 0},
     };
     *options = (struct options){.ready_fd = -1};
     struct later *later = &options->given;
     config_defaults(&options->config);
     options->defaults = options->config.limits;
+    options->default_caps = options->config.caps;
     char text[1200];
     int result = -1, letter;
     opterr = 0;
@@ -183,6 +182,7 @@ int options_parse(struct options *options, int argc, char **argv)
         case 'l': result = add_listen(later, optarg); break;
         case 'd': result = add_durable(later, optarg); break;
         case 'D': result = set_once(&later->data, optarg, "--data is given twice"); break;
+        case 'u': result = set_once(&later->user, optarg, "--user is given twice"); break;
         case 's': options->salvage = true; break;
         case 'r': result = set_ready_fd(options, optarg); break;
         case 'h': fputs(help, stdout); return 0;

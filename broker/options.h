@@ -10,13 +10,14 @@ struct later {
     int urls_count;
     const char *durables[STREAMS_MAX]; /* of --durable */
     int durables_count;
-    const char *file, *data;           /* of --config and --data, or NULL */
+    const char *file, *data, *user; /* of --config, --data and --user, or NULL */
     bool check, print;
 };
 
 struct options {
     struct later given;
     struct broker_limits defaults; /* what holds without a file */
+    struct address_caps default_caps;
     struct config config; /* --config's file, with --listen instead of its addresses if there is any, --durable's streams
                              behind its own, and --data. To be freed by config_free(), whatever options_parse() returns */
     bool salvage;

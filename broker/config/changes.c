@@ -8,8 +8,8 @@
 /* Limits that the core asks for each time, and that nobody was told or has built upon: a smaller one closes nothing and
  * refuses only what comes. */
 static const char *const at_once[] = {
-    "max_connections",   "queue_total_bytes", "retained_bytes", "spill_bytes",
-    "handshake_timeout", "closing_timeout",   "keepalive_max",  "session_max",
+    "max_connections", "queue_total_bytes", "retained_bytes", "spill_bytes",   "handshake_timeout", "closing_timeout",
+    "keepalive_max",   "session_max",       "max_filters",    "pattern_bytes", "max_retained",      "max_sessions",
 };
 
 static bool is_at_once(const struct setting *setting)
@@ -140,7 +140,7 @@ void config_set_back(struct config *fresh, const struct config *running)
         char value[SETTING_TEXT_MAX];
         if (setting_is_of_one(setting) || is_at_once(setting)) continue;
         setting_write(value, running, setting);
-        if (setting->kind == KIND_PATH) memcpy((char *)fresh + setting->offset, value, strlen(value) + 1);
+        if (setting_is_text(setting)) memcpy((char *)fresh + setting->offset, value, strlen(value) + 1);
         else setting_read(fresh, setting, value);
     }
 }

@@ -35,6 +35,13 @@ int config_add_listener(struct config *config, const char *name, const char *url
     return 0;
 }
 
+int config_set_user(struct config *config, const char *name, char *text, size_t text_cap)
+{
+    if (setting_read(config, setting_find("broker", "user"), name)) return 0;
+    snprintf(text, text_cap, "'%.200s' is not a user's name of 1 to %d bytes", name, USER_NAME_MAX);
+    return -1;
+}
+
 int config_set_data(struct config *config, const char *path, char *text, size_t text_cap)
 {
     const char *problem = setting_text_problem(path);
@@ -93,7 +100,7 @@ static void print_limits(const struct config *config, FILE *out)
         print_meaning(setting, "", out);
         setting_write(value, config, setting);
         if (value[0] != '\0') fprintf(out, "%s = %s\n", setting->name, value);
-        else fprintf(out, "# %s = " DATA_OF_ROOT "\n", setting->name);
+        else fprintf(out, "# %s = %s\n", setting->name, setting->kind == KIND_NAME ? "pubsub" : DATA_OF_ROOT);
     }
 }
 

@@ -13,6 +13,7 @@
 
 #define LISTEN_MAX 64
 #define SECTION_NAME_MAX 32 /* bytes of a listener's or a stream's name */
+#define USER_NAME_MAX 64
 #define STREAMS_MAX 64
 #define PATTERNS_MAX 64     /* of one stream */
 #define CONFIG_TEXT_MAX 180 /* bytes of a stream's pattern and of a directory: each fits into a line of the file */
@@ -44,6 +45,7 @@ struct config {
     struct broker_limits limits;
     struct address_caps caps;
     char data[CONFIG_TEXT_MAX + 1]; /* directory of what is kept; "": the default one */
+    char user[USER_NAME_MAX + 1];   /* whom to go on as; "": as who started it */
     struct listener_config listeners[LISTEN_MAX];
     int listeners_count;            /* 0: the default addresses */
     struct stream_section *streams[STREAMS_MAX];
@@ -75,6 +77,9 @@ int config_add_durable(struct config *config, const char *patterns, char *text, 
 
 /* Where to keep what is kept. Returns 0, or -1 and one sentence in text. */
 int config_set_data(struct config *config, const char *path, char *text, size_t text_cap);
+
+/* Whom to go on as. Returns 0, or -1 and one sentence in text. */
+int config_set_user(struct config *config, const char *name, char *text, size_t text_cap);
 
 /* Where that is: what was set, else $XDG_STATE_HOME/pubsub, without that variable /var/lib/pubsub for root and
  * ~/.local/state/pubsub for anyone else. Returns 0, or -1 and one sentence in text. */

@@ -33,6 +33,8 @@ const struct setting settings[SETTINGS_COUNT] = {
     {"broker", "data", KIND_PATH, offsetof(struct config, data), WIDTH(struct config, data), 1, CONFIG_TEXT_MAX, NULL, NULL,
      "Directory of what is kept; by default $XDG_STATE_HOME/pubsub, else ~/.local/state/pubsub, for root /var/lib/pubsub",
      NO_CHOICES},
+    {"broker", "user", KIND_NAME, offsetof(struct config, user), WIDTH(struct config, user), 1, USER_NAME_MAX, NULL, NULL,
+     "Whom it goes on as once its addresses are open, if root starts it; by default it stays root", NO_CHOICES},
     {"limits", "max_payload", KIND_SIZE, LIMIT(max_payload), KIB, 256 * MIB, NULL, NULL,
      "The largest payload of a message", NO_CHOICES},
     {"limits", "max_connections", KIND_COUNT, LIMIT(max_sessions_count), 1, 1000000, NULL, NULL,
@@ -183,7 +185,8 @@ static bool number_parse(const struct setting *setting, const char *text, uint64
         for (*value = setting->least; *value <= setting->most; ++*value)
             if (strcmp(text, setting->choices[*value]) == 0) return true;
         return false;
-    case KIND_PATH: break;
+    case KIND_PATH:
+    case KIND_NAME: break;
     }
     abort();
 }
@@ -200,11 +203,16 @@ const char *setting_text_problem(const char *value)
     return value[0] == ' ' || value[len - 1] == ' ' ? "it begins or ends with a blank" : NULL;
 }
 
+bool setting_is_text(const struct setting *setting)
+{
+    return setting->kind == KIND_PATH || setting->kind == KIND_NAME;
+}
+
 bool setting_read(void *fields, const struct setting *setting, const char *value)
 {
-    if (setting->kind == KIND_PATH) {
+    if (setting_is_text(setting)) {
         size_t len = strlen(value);
-        if (setting_text_problem(value) != NULL) return false;
+        if (setting_text_problem(value) != NULL || len >= setting->width) return false;
         memcpy((char *)fields + setting->offset, value, len + 1);
         return true;
     }
@@ -220,6 +228,7 @@ static void number_write(char text[QUANTITY_TEXT_MAX], const struct setting *set
 {
     switch (setting->kind) {
     case KIND_PATH: /* a number of bytes, only in its range */
+    case KIND_NAME:
     case KIND_COUNT: snprintf(text, QUANTITY_TEXT_MAX, "%" PRIu64, value); break;
     case KIND_SIZE: size_write(text, value); break;
     case KIND_MS: time_write(text, value); break;
@@ -230,7 +239,7 @@ static void number_write(char text[QUANTITY_TEXT_MAX], const struct setting *set
 
 void setting_write(char text[SETTING_TEXT_MAX], const void *fields, const struct setting *setting)
 {
-    if (setting->kind == KIND_PATH) snprintf(text, SETTING_TEXT_MAX, "%s", (const char *)fields + setting->offset);
+    if (setting_is_text(setting)) snprintf(text, SETTING_TEXT_MAX, "%s", (const char *)fields + setting->offset);
     else number_write(text, setting, setting_get(fields, setting));
 }
 
@@ -254,6 +263,7 @@ void setting_range(char text[SETTING_TEXT_MAX], const struct setting *setting)
     case KIND_S: before = "a time in whole seconds from "; break;
     case KIND_CHOICE: choices_range(text, setting); return;
     case KIND_PATH: before = "a path of ", behind = " bytes"; break;
+    case KIND_NAME: before = "a name of ", behind = " bytes"; break;
     }
     number_write(least, setting, setting->least);
     number_write(most, setting, setting->most);

@@ -9,13 +9,13 @@
 
 #include "config.h"
 
-#define SETTINGS_COUNT 34
+#define SETTINGS_COUNT 35
 #define SETTING_TEXT_MAX 256 /* bytes of a value or a range as it is written, with its NUL */
 #define SETTING_CHOICES_MAX 3
 #define STREAM "stream"
 #define LISTENER "listener"
 
-enum setting_kind { KIND_COUNT, KIND_SIZE, KIND_MS, KIND_S, KIND_CHOICE, KIND_PATH };
+enum setting_kind { KIND_COUNT, KIND_SIZE, KIND_MS, KIND_S, KIND_CHOICE, KIND_PATH, KIND_NAME };
 
 struct setting {
     const char *section, *name;
@@ -38,6 +38,7 @@ const struct setting *setting_find(const char *section, const char *name);
 bool setting_is_of_stream(const struct setting *setting);
 bool setting_is_of_listener(const struct setting *setting);
 bool setting_is_of_one(const struct setting *setting); /* of a section that there may be several of, each with a name */
+bool setting_is_text(const struct setting *setting);
 
 /* fields: the structure that it belongs to. Not of a path. */
 uint64_t setting_get(const void *fields, const struct setting *setting);

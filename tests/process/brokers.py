@@ -22,9 +22,10 @@ class Broker:
     listens: whether it is told to serve `unix` and `tcp`; else the configuration says where, and `tls` are those of its URLs
     that begin so, in its order.
     environment: more for its environment.
+    start: or only its directory is made, for now.
     """
 
-    def __init__(self, descriptors=None, arguments=(), config=None, environment=(), listens=True):
+    def __init__(self, descriptors=None, arguments=(), config=None, environment=(), listens=True, start=True):
         self.dir = tempfile.mkdtemp(prefix="pubsub-test-")
         self.unix = "unix:" + os.path.join(self.dir, "s")
         self.tcp = "tcp://127.0.0.1:0"
@@ -40,7 +41,8 @@ class Broker:
         self.process = None
         self.stderr_path = os.path.join(self.dir, "stderr")
         try:
-            self.start()
+            if start:
+                self.start()
         except BaseException:
             self.kill()
             shutil.rmtree(self.dir, ignore_errors=True)

@@ -11,6 +11,7 @@ static const char *level_name(enum log_level level)
     case LOG_WARN: return "warning";
     case LOG_INFO: return "info";
     case LOG_DEBUG: return "debug";
+    case LOG_AUDIT: return "audit";
     }
     return "";
 }

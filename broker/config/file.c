@@ -9,7 +9,7 @@
 
 #define ANONYMOUS "allow_anonymous"
 
-static const char *const section_names[] = {"broker", "limits", ACCESS, USER, GROUP, STREAM, LISTENER, NULL};
+static const char *const section_names[] = {"broker", "limits", "log", ACCESS, USER, GROUP, STREAM, LISTENER, NULL};
 
 /* A file being read. inih takes keys and values apart; lines and sections are seen to here, because it has no line
  * numbers, says nothing of a section without keys, cuts long names and lines, ignores what stands behind a section's
@@ -190,10 +190,11 @@ static bool unknown_section(struct parser *parser, const char *name)
     snprintf(word, sizeof word, "%.*s", (int)strcspn(name, " \t"), name);
     const char *nearest = nearest_name(word, section_names);
     if (nearest == NULL) {
-        return fail_at(parser, parser->line,
-                       "unknown section [%.60s]; there are [broker], [limits], [access], [user NAME], [group NAME], "
-                       "[stream NAME], [listener NAME]",
-                       name);
+        return fail_at(
+            parser, parser->line,
+            "unknown section [%.60s]; there are [broker], [limits], [log], [access], [user NAME], [group NAME], "
+            "[stream NAME], [listener NAME]",
+            name);
     }
     return fail_at(parser, parser->line, "unknown section [%.60s]; did you mean [%s%s]?", name, nearest,
                    name_hint(nearest));

@@ -40,6 +40,7 @@ void broker_defaults(struct broker_limits *limits)
         .sys_ms = 10000,
         .session_max_s = 30 * 86400,
         .spill_bytes = 1024ull * MIB,
+        .audit = true,
     };
 }
 
@@ -205,6 +206,7 @@ static void free_dead(struct broker *broker)
         }
         session_unlink(session);
         broker->sessions_count--;
+        free(session->peer_name);
         free(session);
     }
 }

@@ -46,6 +46,7 @@ struct broker_limits {
     uint32_t keepalive_max_s;      /* asked for longer: this is granted */
     uint32_t sys_ms;               /* between two reports under $SYS; 0: none */
     uint32_t session_max_s;        /* how long a session may outlive its connection; 0: not at all */
+    bool audit;                    /* write the audit log */
     uint64_t spill_bytes;          /* on disk, of transient topics with the policy spill; 0: none */
 };
 
@@ -93,6 +94,8 @@ const uint8_t *broker_full_frame(const char *text, size_t *len);
 const char *broker_full_text(const struct broker *broker);
 /* A limit refused something: counts it. */
 void broker_note_refusal(struct broker *broker, enum refusal refusal);
+/* A connection was refused before it became a session: for the audit log. code: of its BYE, or 0. */
+void broker_audit_refusal(struct broker *broker, const struct peer *peer, uint32_t code, const char *text);
 /* Closes a connection that was not welcomed yet, at once: it is told why (BYE 115) if its link takes that. */
 void session_turn_away(struct session *session, const char *text);
 /* What a connection's first bytes, at least one, look like when they aren't ours. NULL: nothing that is known. */

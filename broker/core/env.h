@@ -12,7 +12,7 @@
 
 struct link; /* one connection, as the environment knows it */
 
-enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
+enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG, LOG_AUDIT };
 
 struct session;
 

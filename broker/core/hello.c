@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "audit.h"
 #include "away.h"
 #include "identity.h"
 #include "pids.h"
@@ -123,6 +124,7 @@ void hello_welcome(struct session *session, const struct mps_hello *hello)
     will_forget_id(session->broker, session->id, user);
     inbox_open(session);
     session_keepalive(session);
+    audit(session, AUDIT_CONNECT, 0, NULL);
     reply_welcome(session, hello, resumed, last_pid);
     set_will(session, hello->will);
 }

@@ -266,6 +266,7 @@ struct session {
     struct proving *proving;          /* a proof that is being checked, or NULL */
     uint64_t proof;                   /* what its name rests on; 0: on the connection itself, or it has none */
     struct peer_certificate *certificate; /* NULL: none was shown */
+    char *peer_name;                  /* for the audit log; own memory or NULL */
     uint32_t uid, gid;
     uint8_t peer_kind;                /* enum peer_kind */
     bool is_loopback, is_encrypted, needs_identity;
@@ -325,6 +326,22 @@ struct area {
     uint64_t used;                    /* pages */
 };
 
+enum audit_event {
+    AUDIT_CONNECT,  /* somebody is welcome */
+    AUDIT_REFUSE,   /* somebody is not */
+    AUDIT_CLOSE,    /* a connection was ended for a reason */
+    AUDIT_TAKEOVER, /* by another one of the same id */
+    AUDIT_DENY,     /* something is not allowed */
+    AUDIT_ADMIN,    /* the operator did something */
+    AUDIT_EVENTS
+};
+
+/* Of the lines of one event. */
+struct audit_share {
+    uint64_t second;                  /* the one that is counted */
+    uint32_t count, unsaid;
+};
+
 struct broker {
     struct env *env;
     struct broker_limits limits;
@@ -367,6 +384,7 @@ struct broker {
     uint64_t work;                    /* steps of routing so far; what a session may cost a turn is counted so */
     uint64_t log_second;              /* at most a few lines a second about peers */
     uint32_t log_count, log_unsaid;
+    struct audit_share audit[AUDIT_EVENTS];
     struct stream **streams;          /* in the order in which they are asked for a topic */
     uint32_t streams_count;
     struct commit commit;

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "audit.h"
 #include "model.h"
 #include "value.h"
 
@@ -72,8 +73,9 @@ static struct stream *find_stream(const struct broker *broker, mps_view name)
     return NULL;
 }
 
-static void remove_messages(struct broker *broker, const struct mps_msg *request)
+static void remove_messages(struct session *session, const struct mps_msg *request)
 {
+    struct broker *broker = session->broker;
     struct removal removal;
     char text[400];
     if (!read_removal(request->payload, &removal)) {
@@ -89,6 +91,9 @@ static void remove_messages(struct broker *broker, const struct mps_msg *request
     }
     uint64_t before = stream->stored_msgs;
     stream_trim(stream, removal.below);
+    snprintf(text, sizeof text, "removed %llu messages of stream '%s'",
+             (unsigned long long)(before - stream->stored_msgs), stream->name);
+    audit(session, AUDIT_ADMIN, 0, text);
     uint8_t room[32];
     struct mps_out out = mps_out_open(room, sizeof room);
     mps_put_map(&out, 1);
@@ -111,6 +116,6 @@ const char *operator_request(struct session *session, mps_view frame)
     if (r.bad != NULL || mps_topic_error(reply_to) != NULL) return "the reply-to of a request is a topic";
     if (!inbox_is(reply_to) && session->grant != NULL && !grant_publishes(session->grant, reply_to))
         return "the reply-to is not an inbox, nor a topic that may be published to";
-    remove_messages(session->broker, &msg);
+    remove_messages(session, &msg);
     return NULL;
 }

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "audit.h"
 #include "identity.h"
 #include "pids.h"
 
@@ -42,6 +43,7 @@ static void check_window(struct session *session, bool waits)
 
 static void refuse_one(struct session *session, uint64_t pid, mps_view topic, uint32_t code, const char *text)
 {
+    if (code == MPS_NOT_AUTHORISED) audit(session, AUDIT_DENY, code, text);
     if (pid == 0) {
         reply_msg_err(session, code, topic, text);
         return;

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "audit.h"
 #include "model.h"
 
 #define ERRS_A_SECOND 10
@@ -60,6 +61,7 @@ void reply_err(struct session *session, uint32_t code, enum mps_op op, mps_view 
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
+    if (code == MPS_NOT_AUTHORISED && op != MPS_OP_MSG) audit(session, AUDIT_DENY, code, text);
     uint8_t room[TEXT_MAX + MPS_TOPIC_MAX + 32];
     struct mps_out out = mps_out_open(room, sizeof room);
     mps_encode_err(&out, &(struct mps_err){.code = code, .text = mps_text(text), .has_op = true, .op = op, .ref = ref});

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "audit.h"
 #include "away.h"
 #include "identity.h"
 #include "pids.h"
@@ -71,6 +72,7 @@ void session_set_peer(struct session *session, const struct peer *peer)
     session->is_loopback = peer->is_loopback;
     session->is_encrypted = peer->is_encrypted;
     session->needs_identity = peer->needs_identity;
+    session->peer_name = audit_peer_name(session->broker, peer);
     if (!peer->certificate.is_given) return;
     session->certificate = sure_alloc(sizeof *session->certificate);
     *session->certificate = peer->certificate;
@@ -194,7 +196,7 @@ void session_turn_away(struct session *session, const char *text)
     struct env *env = session->broker->env;
     struct iovec bye;
     bye.iov_base = (void *)(uintptr_t)broker_full_frame(text, &bye.iov_len);
-    log_peer(session->broker, LOG_INFO, "turning away a connection: %s", text);
+    audit(session, AUDIT_REFUSE, MPS_TOO_MANY, text);
     /* Nothing was sent before, so that the link takes it as a rule. */
     if (session->state == SESSION_NEW) env->send(env, session->link, &bye, 1);
     session_drop_link(session);
@@ -267,9 +269,13 @@ void session_bye(struct session *session, uint32_t code, const char *text)
     if (session->state >= SESSION_CLOSING) return;
     if (is_peers_fault(code) || code == MPS_HANDSHAKE_TIMEOUT || code == MPS_BAD_CLIENT_ID) {
         session->broker->figures.protocol_errors++;
-        log_peer(session->broker, LOG_INFO, "closing client '%s': %u, %s",
-                 session->id.ptr ? printable(session->id) : "", code, text);
+        if (!session->broker->limits.audit)
+            log_peer(session->broker, LOG_INFO, "closing client '%s': %u, %s",
+                     session->id.ptr ? printable(session->id) : "", code, text);
     }
+    if (code == MPS_TAKEN_OVER) audit(session, AUDIT_TAKEOVER, code, text);
+    else if (code != MPS_SHUTTING_DOWN)
+        audit(session, session->state == SESSION_NEW ? AUDIT_REFUSE : AUDIT_CLOSE, code, text);
     say_bye(session, code, text, session->broker->limits.closing_ms);
 }
 

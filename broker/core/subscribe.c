@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "audit.h"
 #include "away.h"
 #include "sure.h"
 
@@ -26,6 +27,7 @@ static void refuse(struct session *session, uint32_t sid, uint32_t code, const c
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
+    if (code == MPS_NOT_AUTHORISED) audit(session, AUDIT_DENY, code, text);
     reply_suback(session, &(struct mps_suback){.sid = sid, .code = code, .text = mps_text(text)});
 }
 

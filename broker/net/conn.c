@@ -11,6 +11,7 @@
 #include "hash.h"
 #include "net.h"
 #include "sure.h"
+#include "wire.h"
 
 /* What the kernel holds unsent of a TCP connection: the rest stays in our queues, where it can still be dropped. */
 #define NOTSENT_BYTES (64 * 1024)
@@ -344,6 +345,13 @@ static bool begin_session(struct link *link)
     return true;
 }
 
+static void audit_refusal(struct server *server, int fd, const char *why)
+{
+    struct peer peer;
+    peer_of_socket(&peer, fd);
+    broker_audit_refusal(server->broker, &peer, MPS_TOO_MANY, why);
+}
+
 int conn_open(struct server *server, int fd, bool needs_identity)
 {
     char text[200] = "the connection can't be polled";
@@ -355,6 +363,7 @@ int conn_open(struct server *server, int fd, bool needs_identity)
     }
     size_t len;
     const uint8_t *bye = broker_full_frame(why, &len);
+    audit_refusal(server, fd, why);
     if (write(fd, bye, len) < 0) { /* closing says the rest */
     }
     if (link != NULL) conn_close(link);
@@ -362,12 +371,12 @@ int conn_open(struct server *server, int fd, bool needs_identity)
     return -1;
 }
 
-static int refuse_tls(struct server *server, const char *why)
+static void refuse_tls(struct server *server, int fd, const char *why)
 {
     char line[300];
+    audit_refusal(server, fd, why);
     snprintf(line, sizeof line, "refusing a TLS connection: %s", why);
     broker_note_peer(server->broker, line);
-    return -1;
 }
 
 int conn_open_tls(struct server *server, int fd, const struct listener *listener)
@@ -379,12 +388,14 @@ int conn_open_tls(struct server *server, int fd, const struct listener *listener
     struct link *link = is_full ? NULL : link_new(server, fd, listener->needs_identity);
     if (link == NULL) {
         if (is_full) broker_note_refusal(server->broker, REFUSED_CONNECTIONS);
+        refuse_tls(server, fd, is_full ? "there are too many connections" : "it can't be polled");
         close(fd);
-        return refuse_tls(server, is_full ? "there are too many connections" : "it can't be polled");
+        return -1;
     }
     if (!enter(link, text, sizeof text)) {
+        refuse_tls(server, fd, text);
         conn_close(link);
-        return refuse_tls(server, text);
+        return -1;
     }
     link->tls = tls_new(listener->tls, link, fd);
     if (link->tls != NULL && handshake_begin(link)) return 0;

@@ -362,10 +362,11 @@ static void wrong_files_are_refused(void **state)
         {"[Listener a]\n", "file:1: unknown section [Listener a]; did you mean [listener NAME]?"},
         {"[limits a]\n", "file:1: unknown section [limits a]; did you mean [limits]?"},
         {"[nothing]\n",
-         "file:1: unknown section [nothing]; there are [broker], [limits], [access], [user NAME], [group NAME], "
+         "file:1: unknown section [nothing]; there are [broker], [limits], [log], [access], [user NAME], [group NAME], "
          "[stream NAME], [listener NAME]"},
-        {"[]\n", "file:1: unknown section []; there are [broker], [limits], [access], [user NAME], [group NAME], "
-                 "[stream NAME], [listener NAME]"},
+        {"[]\n",
+         "file:1: unknown section []; there are [broker], [limits], [log], [access], [user NAME], [group NAME], "
+         "[stream NAME], [listener NAME]"},
         {"[limits\n", "file:1: '[limits' is not a [section], with nothing behind it"},
         {"[limits] max_payload = 1m\n",
          "file:1: '[limits] max_payload = 1m' is not a [section], with nothing behind it"},

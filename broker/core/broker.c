@@ -71,7 +71,8 @@ struct broker *broker_new(struct env *env, const struct broker_limits *limits)
     broker->now_ms = broker->started_ms = env->now_ms(env);
     broker->sys = sys_new(broker);
     broker->turn_work_end = ALL_WORK_A_TURN;
-    broker->store_box.broker = broker;
+    broker->store_box = (struct mailbox){.broker = broker, .expires_ms = UINT64_MAX};
+    timer_init(&broker->store_box.expiry);
     broker->commit.gathering.number = broker->commit.unsettled = 1;
     broker->commit.lazy_ms = UINT64_MAX;
     return broker;

@@ -41,6 +41,7 @@ void broker_defaults(struct broker_limits *limits)
         .session_max_s = 30 * 86400,
         .spill_bytes = 1024ull * MIB,
         .audit = true,
+        .publish_delay_ms = 5000,
     };
 }
 
@@ -71,8 +72,9 @@ struct broker *broker_new(struct env *env, const struct broker_limits *limits)
     broker->now_ms = broker->started_ms = env->now_ms(env);
     broker->sys = sys_new(broker);
     broker->turn_work_end = ALL_WORK_A_TURN;
-    broker->store_box = (struct mailbox){.broker = broker, .expires_ms = UINT64_MAX};
+    broker->store_box = broker->rate_box = (struct mailbox){.broker = broker, .expires_ms = UINT64_MAX};
     timer_init(&broker->store_box.expiry);
+    timer_init(&broker->rate_box.expiry);
     broker->commit.gathering.number = broker->commit.unsettled = 1;
     broker->commit.lazy_ms = UINT64_MAX;
     return broker;
@@ -97,6 +99,7 @@ void broker_free(struct broker *broker)
     router_free(broker);
     topics_free(&broker->topics);
     hash_free(&broker->ids);
+    hash_free(&broker->accounts);
     hash_free(&broker->inboxes);
     hash_free(&broker->groups);
     hash_free(&broker->filters);
@@ -240,11 +243,12 @@ uint64_t broker_turn(struct broker *broker)
     run_settle_all(&broker->runs);
     free_dead(broker);
     sure_refill();
+    uint64_t age_ms = router_age(broker);
     broker->turn_work_end = broker->work + ALL_WORK_A_TURN;
     if (rechecks || broker->dirty != NULL || broker->held != NULL || broker->dirty_groups.first != NULL ||
         broker->waking.first != NULL || broker->dirty_cursors.first != NULL)
         return 0;
-    return least(least(sys_ms, kept_ms), next_timer_ms(broker));
+    return least(least(sys_ms, kept_ms), least(age_ms, next_timer_ms(broker)));
 }
 
 void broker_note_peer(struct broker *broker, const char *line)
@@ -292,7 +296,7 @@ void broker_figures(const struct broker *broker, struct broker_figures *out)
 
 uint64_t broker_held_bytes(const struct broker *broker)
 {
-    return broker->runs.own_bytes + broker->slabs.bytes;
+    return broker->runs.own_bytes + broker->slabs.bytes + broker->router.bytes;
 }
 
 void broker_each_subscription(const struct broker *broker, bool (*fn)(const struct subscription_figures *f, void *arg),

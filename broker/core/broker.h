@@ -40,6 +40,10 @@ struct broker_limits {
     uint64_t queue_total_bytes;    /* all queues together; a message in many of them counts once */
     uint32_t max_retained_count;   /* retained values */
     uint64_t retained_bytes;       /* all retained values, with what it costs to keep them */
+    uint32_t connections_per_user; /* 0: no limit */
+    uint64_t publish_rate;         /* messages a second of one user, or of one connection without one; 0: no limit */
+    uint64_t publish_rate_bytes;   /* likewise, of whole frames */
+    uint32_t publish_delay_ms;     /* so long who publishes more is slowed down; then refused what is too much */
     uint32_t pub_window_count;     /* publishes of one connection that wait for their answer */
     uint32_t handshake_ms;
     uint32_t closing_ms;           /* how long a closing connection may take to read what is left */
@@ -134,7 +138,7 @@ struct broker_figures {
     uint64_t refused[REFUSALS_COUNT];     /* by each limit */
 };
 void broker_figures(const struct broker *broker, struct broker_figures *out);
-/* Memory of messages that are queued and of what is being read, in bytes. O(1). */
+/* Memory of messages that are queued, of what is being read, and of what is remembered of topics, in bytes. O(1). */
 uint64_t broker_held_bytes(const struct broker *broker);
 
 /* For tests: each subscription in turn, while fn returns true. matched = sent + lost + queued. */

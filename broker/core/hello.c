@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "account.h"
 #include "audit.h"
 #include "away.h"
 #include "identity.h"
@@ -110,7 +111,7 @@ void hello_welcome(struct session *session, const struct mps_hello *hello)
     mps_view user = is_named ? mps_text(session->user) : (mps_view){NULL, 0};
     mps_view id = hello->id.ptr != NULL ? hello->id : make_id(session->broker, made_up);
     struct session *other = session_find(session->broker, id);
-    if (!may_have_id(session, other, id, user)) return;
+    if (!may_have_id(session, other, id, user) || !account_admits(session, user)) return;
     session->ka_ms = least(hello->ka_s, limits->keepalive_max_s) * 1000;
     session->sess_s = least(hello->sess_s, limits->session_max_s);
     session->rx_max = hello->rx_max;
@@ -118,6 +119,7 @@ void hello_welcome(struct session *session, const struct mps_hello *hello)
     session->has_own_id = hello->id.ptr != NULL;
     session_set_state(session, SESSION_READY);
     identity_set(session, user, id);
+    account_open(session);
     bool resumed = take_id(session, other, id, hello->clean || hello->id.ptr == NULL);
     uint64_t last_pid = pids_begin(session, hello->boot);
     session_keep(session);

@@ -287,7 +287,7 @@ static bool work(struct session *session, struct slab *slab, const uint8_t *byte
         if (waits_for_proof(session)) break;
         if (in.frames >= FRAMES_A_TURN || broker->work >= in.work_end || buffer_len(&session->control) > CONTROL_MAX)
             break;
-        if (!messages_grow(&in) && !messages_take_plain(&in)) more = step(&in);
+        if (session->is_metered || (!messages_grow(&in) && !messages_take_plain(&in))) more = step(&in);
     }
     messages_finish(&in);
     router_trim(broker);

@@ -219,6 +219,7 @@ struct session {
     bool is_operator;                 /* may remove what streams keep */
     bool half;                        /* goes on delivering after the peer's end of stream */
     bool paused;                      /* reading is off */
+    bool is_metered;                  /* each message is counted in .account */
 
     struct session *next_held, *next_dead;
     struct session *prev, *next;      /* broker.sessions */
@@ -247,6 +248,8 @@ struct session {
     struct buffer kept;               /* the beginning of a frame */
     struct mps_scan scan;             /* of the frame that begins .kept or .large */
     uint64_t last_read_ms;
+    struct account *account;          /* of its user, or NULL (account.h) */
+    uint64_t over_since_ms;           /* it publishes more than it may; UINT64_MAX: it doesn't */
     struct grant *grant;              /* what it may; NULL: everything */
     struct mps_pub terms;             /* of the MSGs that follow: flags; .pid the next one's if acknowledged */
     uint64_t next_pid;                /* of the next acknowledged MSG; 0: any (nothing was acknowledged yet) */
@@ -291,6 +294,7 @@ struct route {
     uint32_t count, cap;
     struct mailbox **boxes;           /* .few, or memory of their own when these are too few */
     struct mailbox *few[2];
+    bool is_used;                     /* since somebody last looked who isn't */
     bool is_plain;                    /* nobody looks at single messages: whole runs go to all of them */
     bool has_latest;                  /* somebody looks at keys: a run must have one */
     struct stream *stream;            /* where its messages are kept; NULL: nowhere */
@@ -306,6 +310,8 @@ struct router {
     struct hash routes;
     uint64_t bytes;                   /* memory of the cached routes; bounded */
     uint32_t hand;                    /* whom to forget next */
+    uint64_t age_ms;                  /* when to look next which are not used; 0: that is not planned */
+    uint32_t age_left;                /* so many are still to be looked at */
     struct route *once[ONCE_ROUTES];  /* for topics that are not worth caching, in turn */
     unsigned once_next;
     uint32_t *came;                   /* marks of topics that came lately; NULL until one has */
@@ -397,6 +403,8 @@ struct broker {
     struct heap cursor_expiries;
     uint64_t cursor_records_bytes;
     struct area area;                 /* of queues of policy `spill` */
+    struct hash accounts;             /* by the user's name */
+    struct mailbox rate_box;          /* takes nothing: publishers wait for it who publish more than they may */
     struct mailbox store_box;         /* takes nothing: publishers wait for it while too much is not stored yet */
     uint64_t age_look_ms;             /* when to look next for what is too old in streams */
     struct broker_figures figures;    /* the counters; the rest is filled when asked */
@@ -500,6 +508,8 @@ const struct route *router_route(struct broker *broker, mps_view topic);
 /* The same for any valid topic, of which nothing is remembered. */
 const struct route *router_route_once(struct broker *broker, mps_view topic);
 void router_prefetch(const struct route *route); /* it will be used soon */
+/* Forgets by and by what was not used lately. Returns when to call again: 0 = now, UINT64_MAX: not until more are known. */
+uint64_t router_age(struct broker *broker);
 void router_trim(struct broker *broker);    /* forgets some if those that are known cost too much memory */
 void router_pattern_changed(struct broker *broker, mps_view pattern); /* what subscribes to it comes, goes, changes */
 void router_free(struct broker *broker);

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "account.h"
 #include "audit.h"
 #include "identity.h"
 #include "pids.h"
@@ -457,8 +458,21 @@ static uint32_t publish_usual(struct session *session, const struct publish *pub
     return run->count;
 }
 
+/* One message of somebody who may publish only so much in a second. */
+static uint32_t publish_metered(struct session *session, const struct publish *publish, uint64_t work_end)
+{
+    char text[200];
+    switch (account_judge(session, publish->run, text, sizeof text)) {
+    case ACCOUNT_TAKE: break;
+    case ACCOUNT_WAIT: return 0;
+    case ACCOUNT_REFUSE: refuse_run(session, publish, MPS_QUOTA, text); return publish->run->count;
+    }
+    return publish_any(session, publish, work_end);
+}
+
 static uint32_t publish_new(struct session *session, const struct publish *publish, uint64_t work_end)
 {
+    if (session->is_metered) return publish_metered(session, publish, work_end);
     return is_usual(session, publish) ? publish_usual(session, publish) : publish_any(session, publish, work_end);
 }
 

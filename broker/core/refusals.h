@@ -10,6 +10,9 @@
     X(ADDRESS, "connections_per_address")                                                                              \
     X(LOOPBACK, "connections_from_loopback")                                                                           \
     X(UNWELCOMED, "unwelcomed_per_address")                                                                            \
+    X(USER, "connections_per_user")                                                                                    \
+    X(RATE, "publish_rate")                                                                                            \
+    X(RATE_BYTES, "publish_rate_bytes")                                                                                \
     X(HANDSHAKE, "handshake_timeout")                                                                                  \
     X(PAYLOAD, "max_payload")                                                                                          \
     X(SUBSCRIPTIONS, "max_subscriptions")                                                                              \

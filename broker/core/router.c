@@ -12,6 +12,12 @@
 #define CAME_ONCE 16384u
 #define CACHED_ANYWAY 32u
 
+/* When more memory than this is taken, all routes are looked through this often, and those that nobody asked for since
+ * are forgotten: so a flood of topics leaves nothing behind. */
+#define ROUTES_BYTES_KEPT (1024u * 1024)
+#define AGE_MS 10000u
+#define AGED_A_TURN 2048u
+
 /* Mailboxes of a route that are worth asking for ahead. */
 #define PREFETCHED 2
 /* A route that is not kept keeps room for as many receivers from one topic to the next. */
@@ -154,6 +160,7 @@ const struct route *router_route(struct broker *broker, mps_view topic)
     uint64_t hash = topics_hash(&broker->topics, topic);
     struct route *route = find(broker, topic, hash);
     if (route != NULL) {
+        route->is_used = true;
         if (route->wild_generation != broker->topics.wild_generation) fill_cached(broker, route);
         return route;
     }
@@ -184,6 +191,28 @@ void router_trim(struct broker *broker)
     }
     while (router->bytes > ROUTES_BYTES_MAX)
         free_route(broker, container_of(hash_at_hand(&router->routes, &router->hand), struct route, in_routes));
+}
+
+uint64_t router_age(struct broker *broker)
+{
+    struct router *router = &broker->router;
+    if (router->bytes <= ROUTES_BYTES_KEPT) {
+        router->age_ms = router->age_left = 0;
+        return UINT64_MAX;
+    }
+    if (router->age_left == 0) {
+        if (router->age_ms == 0) router->age_ms = broker->now_ms + AGE_MS;
+        if (broker->now_ms < router->age_ms) return router->age_ms;
+        router->age_ms = broker->now_ms + AGE_MS;
+        router->age_left = router->routes.count;
+    }
+    for (uint32_t i = 0; i < AGED_A_TURN && router->age_left > 0 && router->routes.count > 0; i++) {
+        struct route *route = container_of(hash_at_hand(&router->routes, &router->hand), struct route, in_routes);
+        router->age_left--;
+        if (route->is_used) route->is_used = false;
+        else free_route(broker, route);
+    }
+    return router->age_left > 0 ? 0 : router->age_ms;
 }
 
 void router_pattern_changed(struct broker *broker, mps_view pattern)

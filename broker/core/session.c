@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "account.h"
 #include "audit.h"
 #include "away.h"
 #include "identity.h"
@@ -32,7 +33,7 @@ struct session *session_alloc(struct broker *broker, enum session_state state)
     broker->sessions = session;
     timer_init(&session->timer);
     timer_init(&session->hold_timer);
-    session->held_since_ms = UINT64_MAX;
+    session->held_since_ms = session->over_since_ms = UINT64_MAX;
     return session;
 }
 
@@ -166,6 +167,7 @@ static void die(struct session *session)
     pids_free(session);
     leave_ids(session);
     will_release(session);
+    account_close(session);
     identity_free(session);
     timer_cancel(&broker->timers, &session->timer);
     buffer_free(&session->control);
@@ -248,6 +250,7 @@ static void say_bye(struct session *session, uint32_t code, const char *text, ui
     acks_flush(session); /* what was taken before is answered before */
     stop_listening(session);
     identity_forget_proof(session);
+    account_close(session);
     session_leave(session);
     session_forget_subs(session);
     group_session_gone(session);

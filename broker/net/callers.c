@@ -1,4 +1,5 @@
 #include "callers.h"
+#include "sure.h"
 
 #include <arpa/inet.h>
 #include <stdio.h>
@@ -33,8 +34,7 @@ static struct caller *find_or_new(struct callers *callers, const char *name)
     uint64_t hash = hash_bytes(callers->seed, name, strlen(name));
     struct hash_node *node = hash_find(&callers->table, hash, has_address, name);
     if (node != NULL) return container_of(node, struct caller, in_table);
-    struct caller *caller = calloc(1, sizeof *caller);
-    if (caller == NULL) abort(); /* small, and fewer than connections */
+    struct caller *caller = sure_zeroed(sizeof *caller);
     strcpy(caller->address, name);
     hash_add(&callers->table, &caller->in_table, hash);
     return caller;

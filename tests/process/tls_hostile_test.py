@@ -70,6 +70,27 @@ class Hostile(TlsTest):
         for sock in stalled:
             self.assertEqual(sock.recv(1), b"")
 
+    # hostile.md 3
+    def test_silent_ones_of_one_address_make_room_for_who_comes(self):
+        """The oldest goes, in whatever state its handshake is: before it, at work in a thread, or half done."""
+        config = "[limits]\nunwelcomed_per_address = 20\nhandshake_timeout = 1m\n" + listener("a", self.server)
+        with brokers.Broker(config=config, listens=False) as broker:
+            at_rest, silent = broker.descriptors(), []
+            for number in range(200):
+                sock = self.plain_socket(broker.tls[0])
+                if number % 3 > 0:
+                    half = tls.Socket(sock, tls.context(self.ca))
+                    with contextlib.suppress(ssl.SSLWantReadError):
+                        half.tls.do_handshake()
+                    sock.sendall(half.outgoing.read()[:None if number % 3 == 1 else 100])
+                silent.append(sock)
+            self.assert_echo(self.welcomed(broker.tls[0]), "between")
+            for sock in silent[:150]:
+                with contextlib.suppress(ConnectionResetError):  # what it said was not read yet
+                    while sock.recv(4096):
+                        pass
+            self.assertTrue(raw.eventually(lambda: broker.descriptors() <= at_rest + 25))
+
     def test_more_than_there_may_be(self):
         config = "[limits]\nmax_connections = 20\nhandshake_timeout = 1m\n" + listener("a", self.server)
         with brokers.Broker(config=config, listens=False) as broker:

@@ -36,6 +36,7 @@ class Side:
         self.out = bytearray()
         self.ended = False      # nothing more comes from there
         self.shut = False       # nothing more goes there
+        self.told = False       # the other side said its end while we said ours
         self.reads_on = select.POLLIN
 
     def read(self):
@@ -67,6 +68,7 @@ class Side:
             return
         try:
             self.sock.unwrap()
+            self.told = True  # what follows is of no interest, also if the connection is reset
         except (OSError, ValueError):
             pass  # the other side has not said its own end yet
 
@@ -147,7 +149,8 @@ class TlsPeer:
             for source, target in pairs:
                 if not source.ended and len(target.out) < BACKLOG_BYTES:
                     try:
-                        target.out += source.read()
+                        target.out += source.read() if not source.told else b""
+                        source.ended = source.ended or source.told
                     except OSError:
                         source.ended = True
                         if source is client:

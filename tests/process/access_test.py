@@ -343,6 +343,7 @@ class WaysIn(AccessTest):
         self.assertEqual(self.publish(self.come(), "site/ann/t"), DENIED)  # over TCP nobody knows
 
     # hostile.md 14
+    # Hostile 14.
     def test_guessing_is_slow_and_keeps_nobody_else_waiting(self):
         token = self.both_files()
         self.start(self.files)
@@ -394,6 +395,7 @@ class WaysIn(AccessTest):
         self.assertLess(all_s - before, 5 * one)
 
     # hostile.md 15: it is the hash that takes the time, whether there is such a user or not
+    # Hostile 15.
     def test_unknown_users_take_as_long(self):
         self.password("ann", "correct horse")
         self.start(f"[access]\npasswords = {self.passwords}\n")
@@ -408,6 +410,7 @@ class WaysIn(AccessTest):
         self.assertLess(unknown, known * 3)
 
     # hostile.md 17
+    # Hostile 17.
     def test_an_id_is_its_users(self):
         ann, bob = self.token("ann").encode(), self.token("bob").encode()
         self.start(f"[access]\ntokens = {self.tokens}\n")
@@ -440,6 +443,7 @@ class WaysIn(AccessTest):
 
 
 class Permissions(AccessTest):
+    # Hostile 47.
     def test_what_is_not_granted_is_refused(self):
         token = self.token("ann").encode()
         self.start(f"[access]\ntokens = {self.tokens}\ndefault_group = readers\n" + GROUPS + "[user ann]\ngroups = sensors\n")
@@ -457,6 +461,7 @@ class Permissions(AccessTest):
         self.assertEqual([frame[1] for frame in reader.ping() if frame[0] == raw.MSG], ["site/ann/t"])
 
     # hostile.md 47, 48
+    # Hostile 48.
     def test_a_grant_is_taken_back_and_given_again(self):
         wide = "[access]\ndefault_group = all\n[group all]\npublish = #\nsubscribe = #\nrights = retain\n"
         narrow = wide.replace("subscribe = #", "subscribe = site/#").replace("publish = #", "publish = site/#, other/2", 1)

@@ -42,7 +42,8 @@ class BeforeWelcome(HostileTest):
         self.assertEqual(peer.answer(PUBACK)[:3], [PUBACK, 1, 1])
         peer.goodbye()
 
-    def test_3_silent_connections_of_one_address(self):
+    # Hostile 3.
+    def test_silent_connections_of_one_address(self):
         """The newcomer is let in, and the oldest silent one goes. So silence keeps nobody out, from there either."""
         before = refused(self.broker.tcp)["unwelcomed_per_address"]
         silent = []
@@ -57,7 +58,8 @@ class BeforeWelcome(HostileTest):
         for peer in silent:
             peer.close()
 
-    def test_5_claims_of_huge_bodies_cost_no_address_space(self):
+    # Hostile 5.
+    def test_claims_of_huge_bodies_cost_no_address_space(self):
         """A hundred at once, each with a few bytes of another claim."""
         claims = ["ddffffffff", "dfffffffff", "dd10000000", "dbffffffff", "c6ffffffff", "c9ffffffffff"]
         claims += ["9401a36d707301" + claim for claim in claims] + ["9401a36d70730181a4646174" + "61c6ffffffff"]
@@ -81,7 +83,8 @@ class BeforeWelcome(HostileTest):
         if not SANITIZED:
             self.assertLess(address_space_bytes(self.broker, "VmPeak"), before + (1 << 20))
 
-    def test_1_silence_is_counted(self):
+    # Hostile 1.
+    def test_silence_is_counted(self):
         before = refused(self.broker.tcp)["handshake_timeout"]
         self.assert_bye(self.connect(), HANDSHAKE_TIMEOUT, "5000 ms")
         self.assertEqual(refused(self.broker.tcp)["handshake_timeout"], before + 1)
@@ -93,7 +96,8 @@ class Connections(HostileTest):
     def start_broker(cls):
         return brokers.Broker(config=SOON + "[limits]\nconnections_from_loopback = 10\nmax_connections = 20\n")
 
-    def test_3_connections_of_one_address(self):
+    # Hostile 3.
+    def test_connections_of_one_address(self):
         peers = [self.welcomed() for _ in range(10)]
         for _ in range(3):
             self.assert_bye(self.connect(), TOO_MANY, "127.0.0.1 has 10 connections, the limit is 10 (connections_from_loopback)")
@@ -108,7 +112,8 @@ class Connections(HostileTest):
             peer.send(hello())
             return peer.next()[0] == raw.WELCOME
 
-    def test_4_connections_in_all(self):
+    # Hostile 4.
+    def test_connections_in_all(self):
         peers = [welcomed(self.broker.unix) for _ in range(18)]  # and two bystanders
         with raw.Peer(self.broker.unix) as late:
             self.assertEqual(late.rest(), [[BYE, TOO_MANY, "the limit of 20 connections (max_connections) is reached"]])
@@ -127,7 +132,8 @@ class Amounts(HostileTest):
         return brokers.Broker(config=SOON + f"[limits]\npattern_bytes = {cls.PATTERN_BYTES >> 20}m\nmax_filters = 3\n"
                               "max_retained = 5\npublish_window = 10\nmax_payload = 1k\n")
 
-    def test_37_patterns_that_share_little_are_bounded_by_what_they_take(self):
+    # Hostile 37.
+    def test_patterns_that_share_little_are_bounded_by_what_they_take(self):
         """Pairs of patterns of many levels that differ at the end only: each of them takes a node for each level."""
         peer = self.welcomed()
         patterns = [f"{n}/" + "x/" * 28 + end for n in range(2000) for end in ("a/+", "b/+")]
@@ -145,7 +151,8 @@ class Amounts(HostileTest):
         peer.tell(SUB, 5000, "room/again/+", {"retained": 2})
         self.assertEqual(peer.answer(SUBACK)[2], 0)
 
-    def test_37_filters(self):
+    # Hostile 37.
+    def test_filters(self):
         peer = self.welcomed()
         for sid in range(1, 5):
             peer.tell(SUB, sid, "f", {"filter": "a > 1", "retained": 2})
@@ -154,7 +161,8 @@ class Amounts(HostileTest):
         self.assertIn("limit of 3 ", answers[-1][3])
         self.assertEqual(refused(self.broker.tcp)["max_filters"], 1)
 
-    def test_39_retained_values(self):
+    # Hostile 39.
+    def test_retained_values(self):
         peer = self.welcomed()
         peer.tell(PUB, 1, ROUTED | RETAIN)
         for number in range(7):
@@ -168,7 +176,8 @@ class Amounts(HostileTest):
             peer.tell(MSG, f"kept/{number}", None, b"")
         self.assertEqual({got[2] for got in peer.ping()} - {0, 1}, set())
 
-    def test_24_payloads(self):
+    # Hostile 24.
+    def test_payloads(self):
         peer = self.welcomed()
         peer.tell(MSG, "large", None, bytes(1025))
         told = [got for got in peer.ping() if got[0] == ERR]

@@ -67,6 +67,7 @@ class ReloadTest(unittest.TestCase):
         self.assertEqual(self.reload(), DONE + "nothing changes at once")  # --listen holds instead of these
 
     # hostile.md 49, 50
+    # Hostile 49.
     def test_a_broken_file_changes_nothing(self):
         good = "[limits]\nkeepalive_max = 50s\n"
         self.start(good)
@@ -91,6 +92,7 @@ class ReloadTest(unittest.TestCase):
         self.assertEqual(self.welcomed(ka=1000).welcome["ka"], 30)
 
     # hostile.md 51
+    # Hostile 51.
     def test_without_a_free_descriptor(self):
         self.start("[limits]\nkeepalive_max = 50s\n", descriptors=64)
         peers = []

@@ -168,8 +168,9 @@ static void test_a_user_has_so_many_connections(void **state)
     stage_cut(stage, 'c');
 }
 
-/* Hostile peers, number 36: what a million topics leave behind. */
-static void test_36_topics_that_nobody_publishes_to_are_forgotten(void **state)
+/* What a million topics leave behind. */
+/* Hostile 36. */
+static void topics_that_nobody_publishes_to_are_forgotten(void **state)
 {
     struct stage *stage = *state;
     char topic[40];
@@ -186,8 +187,9 @@ static void test_36_topics_that_nobody_publishes_to_are_forgotten(void **state)
     stage_bye(stage, 'a', 0);
 }
 
-/* Hostile peers, number 44: nothing is planned when all have gone. */
-static void test_44_connections_that_come_and_go_leave_no_timer(void **state)
+/* Nothing is planned when all have gone. */
+/* Hostile 44. */
+static void connections_that_come_and_go_leave_no_timer(void **state)
 {
     struct stage *stage = *state;
     stage_start(stage);
@@ -215,8 +217,8 @@ int main(void)
         STAGED(test_others_are_not_slowed_down),
         STAGED(test_a_user_has_one_rate_over_all_connections),
         STAGED(test_a_user_has_so_many_connections),
-        STAGED(test_36_topics_that_nobody_publishes_to_are_forgotten),
-        STAGED(test_44_connections_that_come_and_go_leave_no_timer),
+        STAGED(topics_that_nobody_publishes_to_are_forgotten),
+        STAGED(connections_that_come_and_go_leave_no_timer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -155,11 +155,6 @@ static void run_timers(struct broker *broker)
     will_publish_due(broker);
 }
 
-static uint64_t least(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
 static uint64_t next_timer_ms(const struct broker *broker)
 {
     uint64_t next = least(timer_next_ms(&broker->timers), timer_next_ms(&broker->expiries));

@@ -232,11 +232,6 @@ static void begin(struct broker *broker)
     commit->store->commit(commit->store, &commit->running.asked);
 }
 
-static uint64_t least(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
 uint64_t commit_turn(struct broker *broker)
 {
     struct commit *commit = &broker->commit;

@@ -26,11 +26,6 @@ struct reading *cursor_reading(const struct cursor *cursor, uint64_t stream)
 
 /* ---- where it begins ---------------------------------------------------------------------------------------- */
 
-static uint64_t least(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
 static void begin_since(struct reading *reading, struct stream_place place)
 {
     reading->next = place.position;

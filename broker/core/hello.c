@@ -79,11 +79,6 @@ static bool admits(struct session *session, const struct mps_hello *hello)
     return false;
 }
 
-static uint32_t least(uint32_t a, uint32_t b)
-{
-    return a < b ? a : b;
-}
-
 /* An id that a user has, or had and left a session with, is that user's. */
 static bool may_have_id(struct session *session, const struct session *other, mps_view id, mps_view user)
 {
@@ -112,8 +107,8 @@ void hello_welcome(struct session *session, const struct mps_hello *hello)
     mps_view id = hello->id.ptr != NULL ? hello->id : make_id(session->broker, made_up);
     struct session *other = session_find(session->broker, id);
     if (!may_have_id(session, other, id, user) || !account_admits(session, user)) return;
-    session->ka_ms = least(hello->ka_s, limits->keepalive_max_s) * 1000;
-    session->sess_s = least(hello->sess_s, limits->session_max_s);
+    session->ka_ms = (uint32_t)least(hello->ka_s, limits->keepalive_max_s) * 1000;
+    session->sess_s = (uint32_t)least(hello->sess_s, limits->session_max_s);
     session->rx_max = hello->rx_max;
     session->half = hello->half;
     session->has_own_id = hello->id.ptr != NULL;

@@ -27,6 +27,11 @@
 #include "topics.h"
 #include "wire.h"
 
+static inline uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
 /* A growing buffer of bytes that go out, or were kept for later. Holds no memory while empty. */
 struct buffer {
     uint8_t *bytes;

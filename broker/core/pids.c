@@ -132,11 +132,6 @@ void pids_free(struct session *session)
     session->pids = NULL;
 }
 
-static uint64_t least(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
 uint64_t pids_begin(struct session *session, uint64_t boot)
 {
     if (session->pids != NULL && session->pids->boot != boot) {

@@ -150,11 +150,6 @@ static uint32_t take_frame(struct reading *reading, struct subscription *sub, co
 
 /* ---- stretches ---------------------------------------------------------------------------------------------- */
 
-static uint64_t least(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
 /* Nobody has to look at the messages: as many as may be, at once. */
 static void take_stretch(struct reading *reading, struct subscription *sub, struct chunk *chunk, uint32_t off,
                          uint32_t bytes_most, uint64_t msgs_most)

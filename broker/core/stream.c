@@ -65,11 +65,6 @@ uint64_t stream_accepted(const struct stream *stream)
     return stream->waiting_msgs > 0 ? stream->next : stream->stored; /* between them may be what could not be stored */
 }
 
-static uint64_t least(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
 static uint64_t most(uint64_t a, uint64_t b)
 {
     return a > b ? a : b;

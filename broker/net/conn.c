@@ -313,16 +313,14 @@ static void turn_away(struct link *link, const char *text)
 
 /* Counts it among those of its address. One that came earlier and is silent may have to go instead. False: it can't
  * stay, and text says why. */
-static bool enter(struct link *link, char *text, size_t text_cap)
+static bool enter(struct link *link, const struct peer *peer, char *text, size_t text_cap)
 {
     struct server *server = link->server;
     struct guest *oldest;
-    struct peer peer;
-    peer_of_socket(&peer, link->fd);
-    switch (callers_enter(&server->callers, &link->guest, &peer, &oldest, text, text_cap)) {
+    switch (callers_enter(&server->callers, &link->guest, peer, &oldest, text, text_cap)) {
     case CALLERS_OK: return true;
     case CALLERS_FULL:
-        broker_note_refusal(server->broker, peer.is_loopback ? REFUSED_LOOPBACK : REFUSED_ADDRESS);
+        broker_note_refusal(server->broker, peer->is_loopback ? REFUSED_LOOPBACK : REFUSED_ADDRESS);
         return false;
     case CALLERS_CROWD:
         broker_note_refusal(server->broker, REFUSED_UNWELCOMED);
@@ -332,38 +330,31 @@ static bool enter(struct link *link, char *text, size_t text_cap)
     return false;
 }
 
-static bool begin_session(struct link *link)
+static bool begin_session(struct link *link, struct peer *peer)
 {
-    struct peer peer;
     link->session = session_new(link->server->broker, link);
     if (link->session == NULL) return false;
-    peer_of_socket(&peer, link->fd);
-    peer.needs_identity = link->needs_identity;
-    if (link->tls != NULL) tls_peer(link->tls, &peer);
-    session_set_peer(link->session, &peer);
+    peer->needs_identity = link->needs_identity;
+    if (link->tls != NULL) tls_peer(link->tls, peer);
+    session_set_peer(link->session, peer);
     poll_for(link, UV_READABLE);
     return true;
-}
-
-static void audit_refusal(struct server *server, int fd, const char *why)
-{
-    struct peer peer;
-    peer_of_socket(&peer, fd);
-    broker_audit_refusal(server->broker, &peer, MPS_TOO_MANY, why);
 }
 
 int conn_open(struct server *server, int fd, bool needs_identity)
 {
     char text[200] = "the connection can't be polled";
     const char *why = text;
+    struct peer peer;
+    peer_of_socket(&peer, fd);
     struct link *link = link_new(server, fd, needs_identity);
-    if (link != NULL && enter(link, text, sizeof text)) {
-        if (begin_session(link)) return 0;
+    if (link != NULL && enter(link, &peer, text, sizeof text)) {
+        if (begin_session(link, &peer)) return 0;
         why = broker_full_text(server->broker);
     }
     size_t len;
     const uint8_t *bye = broker_full_frame(why, &len);
-    audit_refusal(server, fd, why);
+    broker_audit_refusal(server->broker, &peer, MPS_TOO_MANY, why);
     if (write(fd, bye, len) < 0) { /* closing says the rest */
     }
     if (link != NULL) conn_close(link);
@@ -371,10 +362,10 @@ int conn_open(struct server *server, int fd, bool needs_identity)
     return -1;
 }
 
-static void refuse_tls(struct server *server, int fd, const char *why)
+static void refuse_tls(struct server *server, const struct peer *peer, const char *why)
 {
     char line[300];
-    audit_refusal(server, fd, why);
+    broker_audit_refusal(server->broker, peer, MPS_TOO_MANY, why);
     snprintf(line, sizeof line, "refusing a TLS connection: %s", why);
     broker_note_peer(server->broker, line);
 }
@@ -382,18 +373,20 @@ static void refuse_tls(struct server *server, int fd, const char *why)
 int conn_open_tls(struct server *server, int fd, const struct listener *listener)
 {
     char text[200];
+    struct peer peer;
+    peer_of_socket(&peer, fd);
     /* As many handshakes as connections are left: who comes too many doesn't get as far as to be told. */
     size_t count = broker_sessions(server->broker) + server->handshakes.count;
     bool is_full = count >= broker_limits_of(server->broker)->max_sessions_count;
     struct link *link = is_full ? NULL : link_new(server, fd, listener->needs_identity);
     if (link == NULL) {
         if (is_full) broker_note_refusal(server->broker, REFUSED_CONNECTIONS);
-        refuse_tls(server, fd, is_full ? "there are too many connections" : "it can't be polled");
+        refuse_tls(server, &peer, is_full ? "there are too many connections" : "it can't be polled");
         close(fd);
         return -1;
     }
-    if (!enter(link, text, sizeof text)) {
-        refuse_tls(server, fd, text);
+    if (!enter(link, &peer, text, sizeof text)) {
+        refuse_tls(server, &peer, text);
         conn_close(link);
         return -1;
     }
@@ -405,7 +398,9 @@ int conn_open_tls(struct server *server, int fd, const struct listener *listener
 
 void conn_serve(struct link *link, uint64_t accepted_ms)
 {
-    if (begin_session(link)) {
+    struct peer peer;
+    peer_of_socket(&peer, link->fd);
+    if (begin_session(link, &peer)) {
         session_accepted_at(link->session, accepted_ms);
         read_more_soon(link);
         return;

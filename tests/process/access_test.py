@@ -236,6 +236,14 @@ class Files(AccessTest):
 
 
 class Listeners(AccessTest):
+    def assert_open_without_a_name(self, urls, open_ones, token):
+        for url, is_open in zip(urls, open_ones):
+            self.come(url, auth="token", data=token.encode())
+            if is_open:
+                self.come(url)
+            else:
+                self.assert_kept_out(WRONG, "nobody is served here without authentication, and there was none", url)
+
     def test_off_this_machine_somebody_must_be_able_to_come_in(self):
         path = self.dir / "conf"
         path.write_text("[listener out]\nurl = tcp://0.0.0.0:0\n")
@@ -272,12 +280,7 @@ class Listeners(AccessTest):
                                  "[listener local]\nurl = tcp://127.0.0.1:0\n"
                                  f"[listener closed]\nurl = unix:{path}\nallow_anonymous = no\n")
         self.assertEqual(lines, [])
-        for url, is_open in zip(urls, (False, True, False)):
-            self.come(url, auth="token", data=token.encode())
-            if is_open:
-                self.come(url)
-            else:
-                self.assert_kept_out(WRONG, "nobody is served here without authentication, and there was none", url)
+        self.assert_open_without_a_name(urls, (False, True, False), token)
 
     def test_inherited_sockets_are_judged_by_what_reaches_them(self):
         token = self.token("bob")
@@ -293,12 +296,7 @@ class Listeners(AccessTest):
         _, urls = self.serve(f"[access]\ntokens = {self.tokens}\n[listener out]\nurl = fd:{fds[0]}\n"
                              f"[listener local]\nurl = fd:{fds[1]}\n"
                              f"[listener closed]\nurl = fd:{fds[2]}\nallow_anonymous = no\n", pass_fds=fds)
-        for url, is_open in zip(urls, (False, True, False)):
-            self.come(url, auth="token", data=token.encode())
-            if is_open:
-                self.come(url)
-            else:
-                self.assert_kept_out(WRONG, "nobody is served here without authentication, and there was none", url)
+        self.assert_open_without_a_name(urls, (False, True, False), token)
 
 
 class WaysIn(AccessTest):

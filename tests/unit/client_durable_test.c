@@ -477,18 +477,25 @@ static void an_end_is_told_again_to_a_session(void **state)
     stage_wait_for_log(stage, "mark 1 4\n");
 }
 
-/* Of what the broker has counted on earlier connections, not all has arrived. */
-static void credit_goes_on_with_a_session(void **state)
+/* With a session, and a credit of 5. */
+static uint32_t subscribe_by_credit(struct stage *stage)
 {
-    struct stage *stage = *state;
-    uint8_t buf[64];
-    struct mps_out out = mps_out_open(buf, sizeof buf);
     struct pubsub_subscribe_options options = stage_callbacks(stage);
     options.by_credit = true;
     options.credit = 5;
     stage_open(stage, session_options(stage), 10);
     uint32_t sid = subscribe(stage, &options);
     stage_expect_frames(stage, "SUB 1 t credit=5, ");
+    return sid;
+}
+
+/* Of what the broker has counted on earlier connections, not all has arrived. */
+static void credit_goes_on_with_a_session(void **state)
+{
+    struct stage *stage = *state;
+    uint8_t buf[64];
+    struct mps_out out = mps_out_open(buf, sizeof buf);
+    uint32_t sid = subscribe_by_credit(stage);
     say_stored(stage, &(struct mps_for){.sid = 1}, 2);
     stage_wait_for_log(stage, "message 1 t 1\nmessage 1 t 1\n");
     lose(stage);
@@ -515,12 +522,7 @@ static void credit_goes_on_when_the_broker_counts_anew(void **state)
     struct stage *stage = *state;
     uint8_t buf[64];
     struct mps_out out = mps_out_open(buf, sizeof buf);
-    struct pubsub_subscribe_options options = stage_callbacks(stage);
-    options.by_credit = true;
-    options.credit = 5;
-    stage_open(stage, session_options(stage), 10);
-    uint32_t sid = subscribe(stage, &options);
-    stage_expect_frames(stage, "SUB 1 t credit=5, ");
+    uint32_t sid = subscribe_by_credit(stage);
     say_stored(stage, &(struct mps_for){.sid = 1}, 3);
     stage_wait_for_log(stage, "message 1 t 1\nmessage 1 t 1\nmessage 1 t 1\n");
     lose(stage);

@@ -34,6 +34,17 @@ static bool is_number(const char *digits, long max, long *number)
     return digits[0] >= '0' && digits[0] <= '9' && *end == '\0' && errno == 0 && *number <= max;
 }
 
+/* A name, or in brackets an IPv6 address: nothing that a line of the configuration or of the log would end at. */
+static bool is_host(const char *host, size_t len, bool in_brackets)
+{
+    for (size_t i = 0; i < len; i++) {
+        char c = host[i];
+        bool is_plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+        if (!is_plain && (c == '\0' || strchr(in_brackets ? "-._:%" : "-._", c) == NULL)) return false;
+    }
+    return len > 0;
+}
+
 static int parse_tcp(struct address *address, const char *rest, const char *url, char *text, size_t text_cap)
 {
     address->kind = ADDRESS_TCP;
@@ -45,12 +56,19 @@ static int parse_tcp(struct address *address, const char *rest, const char *url,
     }
     const char *host = rest;
     size_t host_len = (size_t)(colon - rest);
-    if (host_len > 2 && host[0] == '[' && host[host_len - 1] == ']') {
+    bool in_brackets = host_len > 2 && host[0] == '[' && host[host_len - 1] == ']';
+    if (in_brackets) {
         host++;
         host_len -= 2;
     }
-    if (host_len == 0 || host_len >= sizeof address->host) {
-        snprintf(text, text_cap, "'%s' has no host", url);
+    if (!is_host(host, host_len, in_brackets)) {
+        snprintf(text, text_cap, "'%s' has no host, or one that is neither a name nor an address (IPv6 in brackets)",
+                 url);
+        return -1;
+    }
+    if (host_len >= sizeof address->host) {
+        snprintf(text, text_cap, "the host of '%s' has %zu bytes, the limit is %zu", url, host_len,
+                 sizeof address->host - 1);
         return -1;
     }
     memcpy(address->host, host, host_len);

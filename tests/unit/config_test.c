@@ -481,6 +481,14 @@ static void wrong_files_are_refused(void **state)
         {"[listener a]\nurl = http://x\n",
          "file:2: url: 'http://x' is not unix:/path, tcp://host:port, tls://host:port or fd:N"},
         {"[listener a]\nurl = tls://x\n", "file:2: url: 'tls://x' does not end in a port from 0 to 65535"},
+        {"[listener a]\nurl = tcp://:1\n", "file:2: url: 'tcp://:1' has no host, or one that is neither a name nor an "
+                                           "address (IPv6 in brackets)"},
+        {"[listener a]\nurl = tcp:// a:1\n", "file:2: url: 'tcp:// a:1' has no host, or one that is neither a name nor "
+                                             "an address (IPv6 in brackets)"},
+        {"[listener a]\nurl = tcp://::1:7717\n", "file:2: url: 'tcp://::1:7717' has no host, or one that is neither a "
+                                                 "name nor an address (IPv6 in brackets)"},
+        {"[listener a]\nurl = tcp://caf\xc3\xa9:1\n", "file:2: url: 'tcp://caf\xc3\xa9:1' has no host, or one that is "
+                                                      "neither a name nor an address (IPv6 in brackets)"},
         {"\n[listener a]\nkey = k\nurl = tls://x:1\n", "file:2: [listener a] has no certificate, which tls:// needs"},
         {"[listener a]\nurl = tls://x:1\ncertificate = c\n[limits]\n",
          "file:1: [listener a] has no key, which tls:// needs"},

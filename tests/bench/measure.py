@@ -59,6 +59,8 @@ def command(step, plan, tools, broker):
     words = [tools.load, "--protocol", peer.protocol, "--url", broker.url, "--mode", peer.mode or scenario.mode]
     if broker.pid is not None:
         words += ["--pid", str(broker.pid)]
+    if broker.ca is not None:
+        words += ["--ca", broker.ca]
     for key, value in scenario.arguments(plan.quick).items():
         words += [f"--{key}"] if value is True else [f"--{key}", str(value)]
     return words + ["--window", str(scenario.window(peer.program)), "--seconds", f"{plan.seconds(scenario):g}",

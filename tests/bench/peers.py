@@ -8,8 +8,12 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
+
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "process"))
+import issuer  # noqa: E402
 
 READY_S = 15
 STOP_S = 10
@@ -35,7 +39,7 @@ class Peer:
     name: str
     label: str  # in tables and charts
     program: str  # the key of PROGRAMS
-    transport: str  # tcp or unix
+    transport: str  # tcp, tls or unix
     protocol: str  # what the generator speaks to it
     colour: str
     stores: str = ""  # how it keeps messages, as its start function understands it; "": not
@@ -63,6 +67,9 @@ PEERS = {peer.name: peer for peer in (
     Peer("redis-unix", "Redis, Unix", "redis", "unix", "redis", "#dd8f88"),
     Peer("mosquitto-tcp", "Mosquitto, TCP", "mosquitto", "tcp", "mqtt", "#c98a1b"),
     Peer("mosquitto-unix", "Mosquitto, Unix", "mosquitto", "unix", "mqtt", "#e6bd72"),
+    Peer("pubsubd-tls", "pubsubd, TLS", "pubsubd", "tls", "mps", "#1b6ca8"),
+    Peer("nats-tls", "NATS, TLS", "nats", "tls", "nats", "#3f8f4f"),
+    Peer("mosquitto-tls", "Mosquitto, TLS", "mosquitto", "tls", "mqtt", "#c98a1b"),
     Peer("relay-tcp", "Floor, TCP", "relay", "tcp", "raw", "#8a8a8a"),
     Peer("relay-unix", "Floor, Unix", "relay", "unix", "raw", "#bdbdbd"),
     Peer("pubsubd-stored", "pubsubd, stored", "pubsubd", "tcp", "mps", "#1b6ca8", "yes", synced=True),
@@ -98,7 +105,8 @@ def free_port():
 
 
 class Broker:
-    """A running broker. `url` is where it serves, `pid` its process; None for the bare disk, which has none."""
+    """A running broker. `url` is where it serves, `pid` its process; None for the bare disk, which has none. With TLS `ca` is
+    the file with the certificate that verifies the broker's, which is `pair`: an ECDSA one, made for it alone."""
 
     def __init__(self, peer, tools, settings=()):
         self.peer, self.tools, self.settings = peer, tools, list(settings)
@@ -106,8 +114,10 @@ class Broker:
         self.data = tempfile.mkdtemp(prefix="pubsub-bench-", dir=tools.data) if peer.stores else None
         self.socket_path = os.path.join(self.dir, "s")
         self.log_path = os.path.join(self.dir, "log")
-        self.process = self.url = None
+        self.process = self.url = self.ca = self.pair = None
         try:
+            if peer.transport == "tls":
+                self.make_certificate()
             START[peer.program](self)
         except BaseException:
             self.stop()
@@ -123,6 +133,13 @@ class Broker:
     def pid(self):
         return self.process.pid if self.process else None
 
+    def make_certificate(self):
+        try:
+            authority = issuer.Authority(self.dir)
+            self.ca, self.pair = authority.path, authority.issue("broker")
+        except (OSError, AssertionError) as error:
+            raise PeerError(f"no certificate could be made: {error}") from error
+
     def launch(self, command, stdout=None, pass_fds=()):
         """Starts it."""
         with open(self.log_path, "ab") as log:
@@ -136,7 +153,7 @@ class Broker:
             self.url = "unix:" + self.socket_path
             return self.socket_path
         port = free_port()
-        self.url = f"tcp://127.0.0.1:{port}"
+        self.url = f"{self.peer.transport}://127.0.0.1:{port}"
         return port
 
     def await_connection(self):
@@ -214,11 +231,10 @@ def can_connect(url):
 
 
 def start_pubsubd(broker):
-    url = "unix:" + broker.socket_path if broker.peer.transport == "unix" else "tcp://127.0.0.1:0"
     stores = ["--data", broker.data, "--durable", f"{KEPT}/#"] if broker.peer.stores else []
     ready, ready_end = os.pipe()
     try:
-        broker.launch([broker.tools.pubsubd, "--listen", url, "--ready-fd", str(ready_end), *stores],
+        broker.launch([broker.tools.pubsubd, *where_pubsubd_serves(broker), "--ready-fd", str(ready_end), *stores],
                       pass_fds=(ready_end,))
     except BaseException:
         os.close(ready)
@@ -226,6 +242,16 @@ def start_pubsubd(broker):
     finally:
         os.close(ready_end)
     broker.await_ready_line(ready)
+
+
+def where_pubsubd_serves(broker):
+    if broker.peer.transport == "unix":
+        return ["--listen", "unix:" + broker.socket_path]
+    if broker.peer.transport == "tcp":
+        return ["--listen", "tcp://127.0.0.1:0"]
+    path = pathlib.Path(broker.dir, "pubsubd.conf")
+    path.write_text(f"[listener tls]\nurl = tls://127.0.0.1:0\ncertificate = {broker.pair.path}\nkey = {broker.pair.key}\n")
+    return ["--config", str(path)]
 
 
 def start_relay(broker, *mode):
@@ -258,7 +284,8 @@ def start_nats(broker):
         stores = ["-c", str(path)]
         if always:
             require_option(program, path, "sync_interval")
-    broker.launch([program, "-a", "127.0.0.1", "-p", str(broker.place()), *stores])
+    tls = ["--tls", "--tlscert", broker.pair.path, "--tlskey", broker.pair.key] if broker.pair else []
+    broker.launch([program, "-a", "127.0.0.1", "-p", str(broker.place()), *stores, *tls])
     broker.await_connection()
 
 
@@ -285,7 +312,8 @@ def start_mosquitto(broker):
     path = pathlib.Path(broker.dir, "mosquitto.conf")
     # As root it would become another user, who may not use our directory.
     user = "user root\n" if os.geteuid() == 0 else ""
-    path.write_text(f"{listener}\nallow_anonymous true\n{user}")
+    tls = f"certfile {broker.pair.path}\nkeyfile {broker.pair.key}\n" if broker.pair else ""
+    path.write_text(f"{listener}\n{tls}allow_anonymous true\n{user}")
     broker.launch([find_program("mosquitto"), "-c", str(path)])
     broker.await_connection()
 

@@ -8,6 +8,8 @@ COLUMNS = {
     "stored": (("pubsubd", ("pubsubd-stored",)), ("JetStream, always", ("jetstream-always",)),
                ("Redis, always", ("redis-always",)), ("JetStream", ("jetstream",)),
                ("Redis, everysec", ("redis-everysec",)), ("Floor", ("sink",)), ("Bare file", ("disk",))),
+    "tls": (("pubsubd", ("pubsubd-tls",)), ("NATS", ("nats-tls",)), ("Mosquitto", ("mosquitto-tls",)),
+            ("pubsubd without TLS", ("pubsubd-tcp",))),
 }
 NOTHING = "–"
 LOST = "†"
@@ -85,12 +87,12 @@ def rows_of(document, group):
     return [row for row in document["scenarios"] if row["group"] == group]
 
 
-def grid(document, key, factor=1.0, which="median", modes=None):
-    """The figure `key` of all brokers in all scenarios with live messages that have it."""
-    rows = [[row["title"], *cells(row, key, factor, which)] for row in rows_of(document, "live")
+def grid(document, key, factor=1.0, which="median", modes=None, group="live"):
+    """The figure `key` of all brokers in all scenarios of the group that have it."""
+    rows = [[row["title"], *cells(row, key, factor, which)] for row in rows_of(document, group)
             if (modes is None or row["mode"] in modes)
             and any(figure(row, peer, key) is not None for peer in row["peers"])]
-    return table(["scenario", *titles("live")], rows) if rows else None
+    return table(["scenario", *titles(group)], rows) if rows else None
 
 
 def unit_title(row):
@@ -160,6 +162,9 @@ STORED = (("stored /s", "acked_per_s", 1), ("CPU µs", "cpu_us_per_acked", 1), (
 REPLAYED = (("live /s", "live_per_s", 1), ("replay /s", "delivered_per_s", 1),
             ("replay, % of live", "replay_share", 100), ("live CPU µs", "live_cpu_us", 1),
             ("replay CPU µs", "cpu_us_per_delivered", 1), ("peak MiB", "peak_kib", MIB_KIB))
+CONNECTS = (("connections /s", "connects_per_s", 1), ("CPU µs", "cpu_us_per_connect", 1),
+            ("resumed, %", "resumed_share", 100), ("p50 µs", "p50_us", 1), ("p99 µs", "p99_us", 1),
+            ("peak MiB", "peak_kib", MIB_KIB))
 READERS = (("KiB for each", "bytes_per_reader", 1 / 1024), ("copies", "copies", 1), ("delivered /s", "delivered_per_s", 1),
            ("CPU µs", "cpu_us_per_delivered", 1), ("peak MiB", "peak_kib", MIB_KIB))
 
@@ -181,6 +186,21 @@ def stored_section(document):
             "**Many readers**: the memory that they take beyond idle connections, at most",
             peers_table(document, ("readers",), READERS),
             "**Spread**: least and most of the runs", spread_table(document, "stored")]
+
+
+def tls_section(document):
+    """Of connections with TLS."""
+    if not rows_of(document, "tls"):
+        return []
+    connects = [row for row in rows_of(document, "tls") if row["mode"] == "connects"]
+    return ["Everybody has an ECDSA certificate of P-256, TLS 1.3, TLS_AES_128_GCM_SHA256 and X25519. The generator encrypts "
+            "and decrypts as much as the broker, in one thread: it bounds the rates. Handshakes are of connections that are "
+            "greeted by the broker and then closed; the latencies are from connect() to that.",
+            main_table(document, "tls"),
+            "**Messages delivered per second**, thousands", grid(document, "delivered_per_s", 1e-3, modes=("flow",), group="tls"),
+            *(["**Connections**", peers_table({**document, "scenarios": connects}, ("connects",), CONNECTS)]
+              if connects else []),
+            "**Spread**: least and most of the runs", spread_table(document, "tls")]
 
 
 def losses_section(document):
@@ -281,6 +301,7 @@ def markdown(document):
           f"are judged there, too. {LOST}: messages were lost. Floor: a relay of bytes that parses nothing.",
           main_table(document)]),
         ("Streams that are kept on the disk", stored_section(document)),
+        ("With TLS", tls_section(document)),
         ("Growth of the cost of a delivered message", [growth_table(document)]),
         ("Spread: least and most of the runs", [spread_table(document)]),
         ("Messages delivered per second, thousands", [grid(document, "delivered_per_s", 1e-3, modes=LOADED)]),
@@ -317,6 +338,8 @@ def closing(document):
     if rows_of(document, "live"):
         lines += ["CPU of the broker per delivered message, µs (TCP / Unix socket); other units are named", "",
                   main_table(document), ""]
+    if rows_of(document, "tls"):
+        lines += ["With TLS", "", main_table(document, "tls"), ""]
     if rows_of(document, "stored"):
         lines += ["Streams that are kept on the disk", "", main_table(document, "stored"), ""]
     lines.append(f"Goals met: {met} of {len(goals)}. Growth within its limit: {sum(g['met'] for g in grown)} of "

@@ -15,7 +15,9 @@ ALL = (*BROKERS, *FLOOR)
 # Who stores messages; the first three have them on the disk when they acknowledge them.
 STORES = ("pubsubd-stored", "jetstream-always", "redis-always", "jetstream", "redis-everysec")
 STORE_FLOOR = ("sink", "disk")
-QUICK_PEERS = (*OURS, *OTHERS_TCP, "mosquitto-unix", *FLOOR, *STORES, *STORE_FLOOR)
+# What TLS costs is seen beside the same broker without it.
+TLS = ("pubsubd-tls", "nats-tls", "mosquitto-tls", "pubsubd-tcp")
+QUICK_PEERS = (*OURS, *OTHERS_TCP, "mosquitto-unix", *FLOOR, *STORES, *STORE_FLOOR, *TLS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +42,7 @@ METRICS = {
     "replay": Metric("replay_share", "rate of replay, of the rate of live messages at the same broker", "%", 100,
                      higher_is_better=True, compares=False),
     "readers": Metric("bytes_per_reader", "memory for each of many readers of a stream", "KiB", 1 / KIB),
+    "connect": Metric("cpu_us_per_connect", "broker CPU per connection", "µs"),
     "beside": Metric("ratio", "rate beside a stalled subscriber, of the rate alone", "%", 100, higher_is_better=True),
 }
 
@@ -94,7 +97,7 @@ class Scenario:
     quick_args: dict = dataclasses.field(default_factory=dict)
     once: tuple = ()
     patience_s: float = 30
-    group: str = "live"  # or "stored": it stands in tables of its own
+    group: str = "live"  # or "stored", "tls": it stands in tables of its own
 
     def arguments(self, quick):
         return {**self.args, **self.quick_args} if quick else self.args
@@ -121,6 +124,18 @@ def stored(name, title, metric="stored", goal=None, peers=(*STORES, "sink"), **a
     """Publishers that have each message acknowledged when it is stored."""
     return Scenario(name, title, "stored", {"payload": 64, **args}, peers, metric=metric, goal=goal, seconds=1.0,
                     judged="pubsubd-stored", group="stored", patience_s=120)
+
+
+def tls_flow(name, subscribers, payload, size, windows):
+    to = f"1 to {subscribers}"
+    return Scenario(f"tls-{name}", f"{to}, {size}, TLS", "flow",
+                    dict(publishers=1, subscribers=subscribers, topics=1, payload=payload), TLS, judged="pubsubd-tls",
+                    group="tls", windows=windows, seconds=1.0)
+
+
+def tls_connects(name, title, peers, **args):
+    return Scenario(name, title, "connects", {"subscribers": 8, **args}, peers, metric="connect", judged="pubsubd-tls",
+                    group="tls", seconds=1.0)
 
 
 def replay(subscribers):
@@ -189,6 +204,12 @@ SCENARIOS = (
              windows=MOSQUITTO_QUEUE, quick_args=dict(topics=100000), once=("mosquitto",), patience_s=60),
     Scenario("big-1m", "1 to 1, 1 MiB", "flow", dict(publishers=1, subscribers=1, topics=1, payload=MIB), ALL,
              windows={"*": 4 * MIB}),
+    tls_flow("one-64", 1, 64, "64 B", MOSQUITTO_QUEUE),
+    tls_flow("one-1k", 1, KIB, "1 KiB", {}),
+    tls_flow("fan-64", 10, 64, "64 B", MOSQUITTO_QUEUE),
+    tls_flow("fan-1k", 10, KIB, "1 KiB", {}),
+    tls_connects("tls-handshakes", "Connections, {subscribers} under way: full handshakes", TLS),
+    tls_connects("tls-resumed", "Connections, {subscribers} under way: resumed sessions", TLS[:3], resume=True),
     stored("stored-1", "1 publisher that waits for each, 64 B", goal=Goal(of_floor=50), peers=(*STORES, *STORE_FLOOR),
            publishers=1, **{"in-flight": 1}),
     stored("stored-256", "{publishers} publishers, {in-flight} in flight each, 64 B", goal=Goal(times_of=("stored-1", 40)),

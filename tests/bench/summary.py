@@ -17,6 +17,8 @@ COMPARED = (
     ("acked_per_s", "messages stored and acknowledged per second", "/s", 1, True),
     ("cpu_us_per_acked", "CPU per stored message", "µs", 1, False),
     ("bytes_per_reader", "memory for each reader of a stream", "bytes", 1, False),
+    ("cpu_us_per_connect", "CPU per connection", "µs", 1, False),
+    ("connects_per_s", "connections per second", "/s", 1, True),
     ("bytes_per_connection", "memory per connection", "bytes", 1, False),
     ("bytes_per_subscription", "memory per subscription", "bytes", 1, False),
     ("bytes_per_topic", "memory per topic that was used once", "bytes", 1, False),

@@ -5,8 +5,6 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 enum { ANSWER_MS = 60000 }; /* a broker that says nothing for so long does not answer */
 
@@ -21,7 +19,7 @@ static void wait_for(struct run *run, struct link *link, short events)
 void link_send(struct run *run, struct link *link, const uint8_t *bytes, size_t len)
 {
     while (len > 0) {
-        ssize_t sent = send(link->fd, bytes, len, MSG_NOSIGNAL);
+        ssize_t sent = link_write(link, bytes, len);
         if (sent >= 0) {
             bytes += sent;
             len -= (size_t)sent;
@@ -40,13 +38,67 @@ void link_await(struct run *run, struct link *link, const uint64_t *counter, uin
     }
 }
 
-void link_open(struct run *run, struct link *link, const struct terms *terms)
+/* Of what a broker says in plain text before TLS; it says nothing more until that has begun. True: it is complete. */
+static bool plain_line(struct run *run, struct link *link)
 {
-    uint8_t hello[CONTROL_MAX];
+    ssize_t got = read(link->fd, run->buffer, READ_BYTES);
+    if (got > 0) return run->buffer[got - 1] == '\n';
+    if (got == 0 || (errno != EAGAIN && errno != EINTR))
+        fail(EXIT_MEASUREMENT, "%s ended the connection before TLS began", run->options->url);
+    return false;
+}
+
+static void start_tls(struct run *run, struct link *link, SSL_SESSION *resumes)
+{
+    if (!tls_is_wanted(run->options->url)) return;
+    link->tls = tls_open(link->fd, run->protocol->alpn, resumes);
+    link->opening = run->protocol->line_before_tls ? OPENING_LINE : OPENING_TLS;
+}
+
+void link_start(struct run *run, struct link *link, const struct terms *terms, SSL_SESSION *resumes)
+{
     link->fd = socket_connect(run->options->url);
     link->number = terms->number;
-    link_send(run, link, hello, run->protocol->hello(hello, terms));
-    link_await(run, link, &link->ready, 1);
+    link->terms = *terms;
+    link->ready = 0;
+    link->opening = OPENING_HELLO;
+    start_tls(run, link, resumes);
+}
+
+short link_go_on(struct run *run, struct link *link)
+{
+    uint8_t hello[CONTROL_MAX];
+    short wants;
+    switch (link->opening) {
+    case OPENING_LINE:
+        if (!plain_line(run, link)) return POLLIN;
+        link->opening = OPENING_TLS;
+        /* fall through */
+    case OPENING_TLS:
+        wants = tls_handshake(link->tls);
+        if (wants != 0) return wants;
+        link->opening = OPENING_HELLO;
+        /* fall through */
+    case OPENING_HELLO:
+        link_send(run, link, hello, run->protocol->hello(hello, &link->terms));
+        link->opening = OPENING_ANSWER;
+        /* fall through */
+    case OPENING_ANSWER:
+        while (link->ready == 0) {
+            if (!link_receive(run, link, READ_BYTES)) return POLLIN;
+        }
+        link->opening = OPEN;
+        /* fall through */
+    case OPEN: break;
+    }
+    return 0;
+}
+
+void link_open(struct run *run, struct link *link, const struct terms *terms)
+{
+    short wants;
+    link_start(run, link, terms, NULL);
+    while ((wants = link_go_on(run, link)) != 0) wait_for(run, link, wants);
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = link};
     if (epoll_ctl(run->epoll, EPOLL_CTL_ADD, link->fd, &event) < 0)
         fail(EXIT_MEASUREMENT, "epoll_ctl: %s", strerror(errno));
@@ -54,6 +106,8 @@ void link_open(struct run *run, struct link *link, const struct terms *terms)
 
 void link_close(struct link *link)
 {
+    if (link->tls) tls_close(link->tls);
+    link->tls = NULL;
     if (link->fd >= 0) close(link->fd);
     link->fd = -1;
     free(link->rest);

@@ -112,7 +112,9 @@ static void handle(struct run *run, const struct epoll_event *event)
 {
     struct link *link = event->data.ptr;
     if (link->fd >= 0 && (event->events & EPOLLOUT) != 0) publish_rest(run, link->publisher);
-    if (link->fd >= 0 && (event->events & ~(uint32_t)EPOLLOUT) != 0) link_receive(run, link, READ_BYTES);
+    if (link->fd < 0 || (event->events & ~(uint32_t)EPOLLOUT) == 0) return;
+    while (link_receive(run, link, READ_BYTES) && link->tls && tls_holds(link->tls)) {
+    }
 }
 
 static void receive_all(struct run *run, int wait_ms)
@@ -219,7 +221,8 @@ void run_catch_up(struct run *run, struct subscriber *subscriber)
     run->heard_ns = now_ns();
     while (link->fd >= 0 && subscriber->received + link->told < run_expected(run, subscriber) &&
            now_ns() < run->heard_ns + run->silence_ns) {
+        if (link_receive(run, link, READ_BYTES)) continue;
         struct pollfd poll_fd = {.fd = link->fd, .events = POLLIN};
-        if (poll(&poll_fd, 1, WAIT_MS) > 0) link_receive(run, link, READ_BYTES);
+        poll(&poll_fd, 1, WAIT_MS);
     }
 }

@@ -37,6 +37,7 @@ static const struct mode modes[] = {
     {"scale-subs", brokers, mode_scale_subs},
     {"scale-topics", brokers, mode_scale_topics},
     {"scale-conns", everybody, mode_scale_conns},
+    {"connects", brokers, mode_connects},
     {"stored", who_stores, mode_stored},
     {"replay", who_replays, mode_replay},
     {"readers", who_replays, mode_readers},

@@ -21,6 +21,7 @@ int mode_pingpong(const struct options *options);
 int mode_idle(const struct options *options);
 int mode_stall(const struct options *options);
 int mode_mixed(const struct options *options);
+int mode_connects(const struct options *options);
 int mode_stored(const struct options *options);
 int mode_replay(const struct options *options);
 int mode_readers(const struct options *options);

@@ -1,5 +1,6 @@
 #include "options.h"
 #include "modes.h"
+#include "tls.h"
 #include <errno.h>
 #include <getopt.h>
 #include <limits.h>
@@ -30,6 +31,8 @@ enum {
     MESSAGES,
     RELAY,
     SINK,
+    CA,
+    RESUME,
     HELP,
 };
 
@@ -55,6 +58,8 @@ static const struct option long_options[] = {
     {"messages", required_argument, NULL, MESSAGES},
     {"relay", no_argument, NULL, RELAY},
     {"sink", required_argument, NULL, SINK},
+    {"ca", required_argument, NULL, CA},
+    {"resume", no_argument, NULL, RESUME},
     {"help", no_argument, NULL, HELP},
     {NULL, 0, NULL, 0},
 };
@@ -66,9 +71,12 @@ static const char help[] =
     "Measures one scenario against one running broker, and prints one JSON object.\n"
     "\n"
     "  --protocol P       mps, nats, redis, mqtt, or raw: through the relay, or to the sink\n"
-    "  --url URL          tcp://ADDRESS:PORT or unix:/PATH; disk: file:/PATH, which is overwritten and removed\n"
+    "  --url URL          tcp://ADDRESS:PORT, tls://127.0.0.1:PORT or unix:/PATH; disk: file:/PATH, which is "
+    "overwritten\n"
+    "                     and removed\n"
     "  --mode MODE        flow, acked, wildcards, mixed, pingpong, idle, stall, scale-subs, scale-topics, "
     "scale-conns,\n"
+    "                     connects: clients that come, are greeted and go, --subscribers of them at a time;\n"
     "                     stored: each message acknowledged when it is stored, and all read back; replay: stored\n"
     "                     messages read beside the speed of live ones; readers: many of them at once; disk: none of\n"
     "                     a broker, 4 KiB written into a file and synchronised again and again\n"
@@ -88,6 +96,8 @@ static const char help[] =
     "  --in-flight N      messages of a publisher that may be unacknowledged, 1 to 32768 (32768)\n"
     "  --batch N          stored: as many at least are written at once, 1 to 32768 (1)\n"
     "  --messages N       replay, readers: how many are stored, 1 to 100000000 (1000000)\n"
+    "  --ca FILE          tls: the certificate of who issued the broker's\n"
+    "  --resume           connects: by tls, each with the session that the one before it got\n"
     "  --relay            be the relay for raw: copy what the connections that begin with P send to those with S\n"
     "  --sink FILE        be the sink for raw: write what comes into FILE, synchronise it, acknowledge it\n"
     "\n"
@@ -144,6 +154,8 @@ static void take(struct options *options, int option, const char *name, const ch
     case IN_FLIGHT: options->in_flight = (uint32_t)whole(name, text, 1, UNACKED_MAX); return;
     case BATCH: options->batch = (uint32_t)whole(name, text, 1, UNACKED_MAX); return;
     case MESSAGES: options->messages = whole(name, text, 1, 100000000); return;
+    case CA: options->ca = text; return;
+    case RESUME: options->resume = true; return;
     case RELAY: options->relay = true; return;
     case SINK: options->sink = text; return;
     case HELP: fputs(help, stdout); exit(0);
@@ -155,12 +167,17 @@ static void take(struct options *options, int option, const char *name, const ch
 static void require_whole(const struct options *options)
 {
     if (!options->url) fail(EXIT_USAGE, "--url is missing");
-    if (options->relay || options->sink) return;
+    if (options->relay || options->sink) {
+        if (tls_is_wanted(options->url)) fail(EXIT_USAGE, "neither relay nor sink serves tls://");
+        return;
+    }
     if (!options->protocol) fail(EXIT_USAGE, "--protocol is missing");
     if (!options->mode) fail(EXIT_USAGE, "--mode is missing");
     if (!options->mode->serves(options)) {
         fail(EXIT_USAGE, "%s does not support %s", options->protocol->name, options->mode->name);
     }
+    if (tls_is_wanted(options->url) && !options->ca) fail(EXIT_USAGE, "--ca is missing, which a tls:// url needs");
+    if (tls_is_wanted(options->url)) tls_prepare(options->ca);
 }
 
 void options_read(int argc, char **argv, struct options *options)

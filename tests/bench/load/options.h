@@ -7,6 +7,7 @@ struct options {
     const struct protocol *protocol;
     const struct mode *mode;
     const char *url;
+    const char *ca; /* of tls:// */
     pid_t pid; /* the broker's; 0: not said, and nothing of its CPU and memory is known */
     uint32_t publishers, subscribers, topics, wildcards, subscriptions, payload_bytes;
     uint32_t in_flight, batch; /* messages of a publisher: unacknowledged at most, written at once at least */
@@ -14,7 +15,7 @@ struct options {
     const char *sink;          /* the file of the sink that we are to be */
     double seconds, warmup_s;
     uint64_t window_bytes, seed, rate; /* rate: messages a second of all publishers, 0: as fast as the window allows */
-    bool interleave, relay;
+    bool interleave, relay, resume;
 };
 
 /* Reads the command line; what is wrong with it ends the program with code 2 and one sentence. */

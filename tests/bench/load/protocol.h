@@ -55,6 +55,8 @@ struct protocol {
     const char *one, *any; /* the wildcards for one level and for all further ones */
     const char *tail;      /* what stands behind a payload, both ways */
     bool can_ack, can_subscribe, can_store, tells_loss;
+    const char *alpn;     /* what TLS is to agree on; NULL: nothing */
+    bool line_before_tls; /* the broker begins with a line in plain text, then TLS begins */
     size_t id_len; /* of the publish id in front of an acknowledged payload, big-endian, 1..65535; 0: has none */
 
     /* Each writes to out, CONTROL_MAX (publish_head: HEAD_MAX) bytes at most, and returns how many. */

@@ -259,6 +259,7 @@ static void mps_parse(const uint8_t *data, size_t len, struct item *item)
 
 const struct protocol protocol_mps = {
     .name = "mps",
+    .alpn = "mps/1",
     .separator = '/',
     .one = "+",
     .any = "#",

@@ -217,6 +217,7 @@ static void nats_parse(const uint8_t *data, size_t len, struct item *item)
 
 const struct protocol protocol_nats = {
     .name = "nats",
+    .line_before_tls = true,
     .separator = '.',
     .one = "*",
     .any = ">",

@@ -3,7 +3,6 @@
 #include "run.h"
 #include <errno.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
 
 enum { FRAMES_BYTES = 4 << 20 };
 
@@ -116,7 +115,7 @@ static void want_to_write(struct run *run, struct link *link, bool want)
 void publish_rest(struct run *run, struct publisher *publisher)
 {
     size_t left = publisher->batch_len - publisher->batch_at;
-    ssize_t sent = send(publisher->link.fd, publisher->batch + publisher->batch_at, left, MSG_NOSIGNAL);
+    ssize_t sent = link_write(&publisher->link, publisher->batch + publisher->batch_at, left);
     if (sent < 0 && errno != EAGAIN && errno != EINTR) {
         fail(EXIT_MEASUREMENT, "publishing to %s: %s", run->options->url, strerror(errno));
     }

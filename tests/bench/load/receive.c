@@ -3,10 +3,6 @@
 #include "run.h"
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
-enum { LATENCY_EVERY = 64 };
 
 static inline uint64_t *lane_of(struct run *run, struct subscriber *subscriber, uint32_t publisher, uint64_t number)
 {
@@ -31,7 +27,7 @@ static inline void take(struct run *run, struct subscriber *subscriber, const ui
     } else {
         judge_out_of_line(run, subscriber, publisher, number, next);
     }
-    if (subscriber->received % LATENCY_EVERY == 0 && run->sampling && !subscriber->apart) {
+    if ((subscriber->received & run->latency_mask) == 0 && run->sampling && !subscriber->apart) {
         uint64_t sent_ns = load_u64(payload + 8);
         histogram_add(&run->latency, now > sent_ns ? now - sent_ns : 0);
     }
@@ -174,7 +170,7 @@ static bool ended(struct link *link, ssize_t got)
 bool link_receive(struct run *run, struct link *link, size_t limit)
 {
     size_t before = link->rest_len;
-    ssize_t got = read(link->fd, run->buffer + before, limit);
+    ssize_t got = link_read(link, run->buffer + before, limit);
     if (got <= 0) return ended(link, got);
     if (before > 0) memcpy(run->buffer, link->rest, before);
     uint64_t now = now_ns(), received = link->subscriber ? link->subscriber->received : 0;

@@ -53,6 +53,7 @@ static void set_window(struct run *run)
     if (run->batch_least < 1) run->batch_least = 1;
     run->in_flight = run->options->in_flight;
     run->content_mask = CONTENT_EVERY - 1;
+    run->latency_mask = run->options->rate > 0 ? 0 : LATENCY_EVERY - 1;
     run->silence_ns = SILENCE_S * (uint64_t)NS_PER_S;
     if (run->plan->level != LEVEL_STORED) return;
     run->silence_ns = SILENCE_STORED_S * (uint64_t)NS_PER_S;

@@ -3,6 +3,9 @@
 #include "histogram.h"
 #include "plan.h"
 #include "process.h"
+#include "tls.h"
+#include <sys/socket.h>
+#include <unistd.h>
 
 enum {
     BATCH_BYTES = 64 << 10, /* of one write, unless one message alone is larger */
@@ -12,12 +15,19 @@ enum {
     KEPT_HEAD_MAX = 128,
     ID_MAX = 48,          /* bytes of a message's place in a stream */
     CONTENT_EVERY = 1024, /* a power of two */
+    LATENCY_EVERY = 64,   /* a power of two; with a rate it is every message */
 };
 #define NUMBER_MASK (((uint64_t)1 << NUMBER_BITS) - 1)
+
+/* How far a connection is. */
+enum opening { OPENING_LINE, OPENING_TLS, OPENING_HELLO, OPENING_ANSWER, OPEN };
 
 /* A connection. The head of the last message is kept: a next one that begins with the same bytes needs no parsing. */
 struct link {
     int fd; /* -1: closed */
+    enum opening opening;
+    struct terms terms;
+    SSL *tls; /* NULL: plain */
     uint32_t number;
     struct subscriber *subscriber; /* whose it is, or */
     struct publisher *publisher;
@@ -84,6 +94,7 @@ struct run {
     uint64_t silence_ns;                             /* after which nothing is waited for any more */
     uint64_t block_most;                             /* messages that are asked for at once */
     uint64_t content_mask;                           /* the first and then one of so many + 1 is judged to its last byte */
+    uint64_t latency_mask;                           /* one of so many + 1 has its latency recorded */
     uint32_t turn;                                   /* which publisher is first */
     uint32_t slowest;                                /* the subscriber that was last found to be, */
     uint64_t slowest_at;                             /* and what it had then */
@@ -143,11 +154,25 @@ uint64_t run_acked(const struct run *run); /* publishes */
 uint64_t run_expected(const struct run *run, const struct subscriber *subscriber);
 void run_sample(const struct run *run, struct sample *sample);
 
-/* link.c: connects and greets. */
+/* link.c: connects and greets. link_start begins, and link_go_on goes on with it when the socket is ready: it returns the
+ * poll events that it waits for then, 0 when the broker has answered. link_open does all of it, and adds it to the loop's. */
+void link_start(struct run *run, struct link *link, const struct terms *terms, SSL_SESSION *resumes);
+short link_go_on(struct run *run, struct link *link);
 void link_open(struct run *run, struct link *link, const struct terms *terms);
 void link_close(struct link *link);
 void link_send(struct run *run, struct link *link, const uint8_t *bytes, size_t len);
 void link_await(struct run *run, struct link *link, const uint64_t *counter, uint64_t value);
+
+/* As read() and send(), through TLS where that is spoken. */
+static inline ssize_t link_read(const struct link *link, uint8_t *to, size_t limit)
+{
+    return link->tls ? tls_read(link->tls, to, limit) : read(link->fd, to, limit);
+}
+
+static inline ssize_t link_write(const struct link *link, const uint8_t *from, size_t len)
+{
+    return link->tls ? tls_write(link->tls, from, len) : send(link->fd, from, len, MSG_NOSIGNAL);
+}
 
 /* receive.c: reads once, at most limit bytes, and takes in what came. False: nothing was there, or it is closed. */
 bool link_receive(struct run *run, struct link *link, size_t limit);

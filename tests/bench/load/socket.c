@@ -57,8 +57,8 @@ static socklen_t read_url(const char *url, union address *address)
 {
     memset(address, 0, sizeof *address);
     if (strncmp(url, "unix:", 5) == 0) return unix_address(url + 5, address);
-    if (strncmp(url, "tcp://", 6) == 0) return tcp_address(url, url + 6, address);
-    fail(EXIT_USAGE, "the url '%s' begins with neither tcp:// nor unix:", url);
+    if (strncmp(url, "tcp://", 6) == 0 || strncmp(url, "tls://", 6) == 0) return tcp_address(url, url + 6, address);
+    fail(EXIT_USAGE, "the url '%s' begins with none of tcp://, tls:// and unix:", url);
 }
 
 void socket_without_delay(int fd)

@@ -1,4 +1,4 @@
-/* Stream sockets by URL: tcp://ADDRESS:PORT and unix:/PATH. What fails ends the program. */
+/* Stream sockets by URL: tcp://ADDRESS:PORT, tls://ADDRESS:PORT (the TCP part of it) and unix:/PATH. What fails ends the program. */
 #pragma once
 #include "base.h"
 

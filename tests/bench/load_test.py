@@ -337,7 +337,7 @@ class UsageTest(unittest.TestCase):
         self.refused("'more' is not an option; see --help", *good, "more")
         self.refused("nats does not support acked", *good, "--protocol", "nats", "--mode", "acked")
         self.refused("raw does not support wildcards", *good, "--protocol", "raw", "--mode", "wildcards")
-        self.refused("the url 'here' begins with neither tcp:// nor unix:", *good, "--url", "here")
+        self.refused("the url 'here' begins with none of tcp://, tls:// and unix:", *good, "--url", "here")
 
     def test_nobody_there(self):
         with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -253,12 +253,16 @@ def window_text(size):
     return short(size / 1024) if size >= 1024 else "2 messages"
 
 
+def windows_table(document, group):
+    rows = []
+    for row in rows_of(document, group):
+        sizes = [[row["windows"][peer] for peer in peers if peer in row["windows"]] for _, peers in COLUMNS[group]]
+        rows.append([row["title"], *(window_text(found[0] if found else None) for found in sizes)])
+    return table(["scenario", *titles(group)], rows) if rows else None
+
+
 def settings_section(document):
     """What differed between the brokers, or from their defaults."""
-    rows = []
-    for row in rows_of(document, "live"):
-        sizes = [[row["windows"][peer] for peer in peers if peer in row["windows"]] for _, peers in COLUMNS["live"]]
-        rows.append([row["title"], *(window_text(found[0] if found else None) for found in sizes)])
     lines = [f"* {row['title']}: {program} was started with `{' '.join(words)}`, else it refuses the scenario"
              for row in document["scenarios"] for program, words in row["settings"].items()]
     if document["runs"] > 1:
@@ -266,7 +270,7 @@ def settings_section(document):
                   for row in document["scenarios"] for program in row["once"]]
     return ["**Windows**: KiB under way at the same time, of all publishers together, but two messages at least. They are "
             "smaller where otherwise a queue limit of that broker would be reached, or its backlog would last seconds.",
-            table(["scenario", *titles("live")], rows),
+            *filter(None, (windows_table(document, group) for group in ("live", "tls"))),
             "**Exceptions**:", "\n".join(lines) or "None."]
 
 

@@ -1,7 +1,12 @@
 """Runs the measurements: for each a fresh broker and one call of the generator, all runs interleaved."""
 import dataclasses
 import json
+import os
+import pathlib
+import select
+import signal
 import subprocess
+import sys
 import time
 
 from peers import ENDS_WITH_US, PEERS, Broker, PeerError, PeerUnsupported, Tools
@@ -102,6 +107,63 @@ def run_generator(words, patience_s):
     return result(OK, figures=figures)
 
 
+ATTACK = pathlib.Path(__file__).resolve().with_name("attack.py")
+ATTACK_BEGINS_S = 30
+
+
+class Attack:
+    """attack.py at work on a broker."""
+
+    def __init__(self, broker, kinds):
+        tcp, tls = broker.urls
+        words = [sys.executable, str(ATTACK), "--tcp", tcp, "--tls", tls]
+        for kind in kinds:
+            words += ["--kind", kind]
+        self.process = subprocess.Popen([*ENDS_WITH_US, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                        stderr=subprocess.PIPE, text=True, errors="replace", start_new_session=True,
+                                        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"})
+
+    def __enter__(self):
+        readable, _, _ = select.select([self.process.stdout], [], [], ATTACK_BEGINS_S)
+        if not readable or self.process.stdout.readline() != "ready\n":
+            self.__exit__()
+            raise PeerError(f"the attack did not begin: {shortened(self.process.stderr.read(), 'nothing was said')}")
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+    def end(self):
+        """Returns what it did, as attack.py prints it."""
+        self.process.send_signal(signal.SIGTERM)
+        out, err = self.process.communicate(timeout=ATTACK_BEGINS_S)
+        if self.process.returncode != 0:
+            raise PeerError(f"the attack broke off: {shortened(err, 'nothing was said')}")
+        return json.loads(out)
+
+
+def run_under_attack(words, patience_s, broker, kinds):
+    """Measures without and with the attack. The figures are those with it, and beside them those of latency without."""
+    alone = run_generator(words, patience_s)
+    if alone["status"] != OK:
+        return alone
+    with Attack(broker, kinds) as attack:
+        made = run_generator(words, patience_s)
+        did = attack.end()
+    if made["status"] != OK:
+        return made
+    figures = made["figures"]
+    for key in ("p50_us", "p99_us", "max_us", "lost", "broker_cpu_share"):
+        figures[f"{key}_alone"] = alone["figures"][key]
+    figures["p99_added_us"] = figures["p99_us"] - figures["p99_us_alone"]
+    figures["lost"] += figures["lost_alone"]
+    figures["attacks_per_s"] = sum(did["per_s"].values())
+    made["attack"] = did
+    return made
+
+
 def measure(step, plan, tools):
     """One measurement with a broker of its own. Returns its result; `command` is what was called."""
     peer = PEERS[step.peer]
@@ -110,7 +172,8 @@ def measure(step, plan, tools):
         with Broker(peer, tools, step.scenario.settings.get(peer.program, ())) as broker:
             words = command(step, plan, tools, broker)
             patience_s = step.scenario.patience_s + 3 * plan.seconds(step.scenario)
-            made = run_generator(words, patience_s)
+            kinds = step.scenario.attacks
+            made = run_under_attack(words, patience_s, broker, kinds) if kinds else run_generator(words, patience_s)
             ended = broker.how_it_ended()
             if ended:
                 made = result(FAILED, error=ended)

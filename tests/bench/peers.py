@@ -45,6 +45,7 @@ class Peer:
     stores: str = ""  # how it keeps messages, as its start function understands it; "": not
     synced: bool = False  # what it has acknowledged as stored is on the disk
     mode: str = ""  # the generator's, whatever the scenario's is
+    attacked: bool = False  # it serves TLS and takes passwords, too, for who attacks it there
 
     @property
     def is_ours(self):
@@ -70,6 +71,7 @@ PEERS = {peer.name: peer for peer in (
     Peer("pubsubd-tls", "pubsubd, TLS", "pubsubd", "tls", "mps", "#1b6ca8"),
     Peer("nats-tls", "NATS, TLS", "nats", "tls", "nats", "#3f8f4f"),
     Peer("mosquitto-tls", "Mosquitto, TLS", "mosquitto", "tls", "mqtt", "#c98a1b"),
+    Peer("pubsubd-attacked", "pubsubd, attacked", "pubsubd", "tcp", "mps", "#1b6ca8", attacked=True),
     Peer("relay-tcp", "Floor, TCP", "relay", "tcp", "raw", "#8a8a8a"),
     Peer("relay-unix", "Floor, Unix", "relay", "unix", "raw", "#bdbdbd"),
     Peer("pubsubd-stored", "pubsubd, stored", "pubsubd", "tcp", "mps", "#1b6ca8", "yes", synced=True),
@@ -105,7 +107,7 @@ def free_port():
 
 
 class Broker:
-    """A running broker. `url` is where it serves, `pid` its process; None for the bare disk, which has none. With TLS `ca` is
+    """A running broker. `url` is where it serves, `urls` all such places, `pid` its process; None for the bare disk, which has none. With TLS `ca` is
     the file with the certificate that verifies the broker's, which is `pair`: an ECDSA one, made for it alone."""
 
     def __init__(self, peer, tools, settings=()):
@@ -114,9 +116,10 @@ class Broker:
         self.data = tempfile.mkdtemp(prefix="pubsub-bench-", dir=tools.data) if peer.stores else None
         self.socket_path = os.path.join(self.dir, "s")
         self.log_path = os.path.join(self.dir, "log")
+        self.urls = []
         self.process = self.url = self.ca = self.pair = None
         try:
-            if peer.transport == "tls":
+            if peer.transport == "tls" or peer.attacked:
                 self.make_certificate()
             START[peer.program](self)
         except BaseException:
@@ -177,7 +180,8 @@ class Broker:
                 if not data:
                     raise PeerError(f"{self.peer.program} ended before it was ready{self.last_words()}")
                 line += data
-        self.url = line.decode().split()[1]
+        self.urls = line.decode().split()[1:]
+        self.url = self.urls[0]
 
     def last_words(self):
         """What it wrote last, to be put behind a sentence."""
@@ -247,11 +251,24 @@ def start_pubsubd(broker):
 def where_pubsubd_serves(broker):
     if broker.peer.transport == "unix":
         return ["--listen", "unix:" + broker.socket_path]
-    if broker.peer.transport == "tcp":
+    if broker.pair is None:
         return ["--listen", "tcp://127.0.0.1:0"]
     path = pathlib.Path(broker.dir, "pubsubd.conf")
-    path.write_text(f"[listener tls]\nurl = tls://127.0.0.1:0\ncertificate = {broker.pair.path}\nkey = {broker.pair.key}\n")
+    text = f"[listener tls]\nurl = tls://127.0.0.1:0\ncertificate = {broker.pair.path}\nkey = {broker.pair.key}\n"
+    if broker.peer.attacked:
+        text = f"[access]\npasswords = {make_passwords(broker)}\n[listener plain]\nurl = tcp://127.0.0.1:0\n{text}"
+    path.write_text(text)
     return ["--config", str(path)]
+
+
+def make_passwords(broker):
+    """A file with the password of somebody."""
+    path = os.path.join(broker.dir, "passwords")
+    done = subprocess.run([broker.tools.pubsubd, "passwd", path, "somebody"], input="a good password\n", capture_output=True,
+                          text=True, timeout=READY_S, check=False)
+    if done.returncode != 0:
+        raise PeerError(f"no password could be set: {done.stderr.strip()}")
+    return path
 
 
 def start_relay(broker, *mode):

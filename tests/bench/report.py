@@ -10,6 +10,7 @@ COLUMNS = {
                ("Redis, everysec", ("redis-everysec",)), ("Floor", ("sink",)), ("Bare file", ("disk",))),
     "tls": (("pubsubd", ("pubsubd-tls",)), ("NATS", ("nats-tls",)), ("Mosquitto", ("mosquitto-tls",)),
             ("pubsubd without TLS", ("pubsubd-tcp",))),
+    "attack": (("pubsubd", ("pubsubd-attacked",)),),
 }
 NOTHING = "–"
 LOST = "†"
@@ -165,6 +166,10 @@ REPLAYED = (("live /s", "live_per_s", 1), ("replay /s", "delivered_per_s", 1),
 CONNECTS = (("connections /s", "connects_per_s", 1), ("CPU µs", "cpu_us_per_connect", 1),
             ("resumed, %", "resumed_share", 100), ("p50 µs", "p50_us", 1), ("p99 µs", "p99_us", 1),
             ("peak MiB", "peak_kib", MIB_KIB))
+ATTACKED = (("p99 alone, µs", "p99_us_alone", 1), ("p99 attacked, µs", "p99_us", 1), ("more, µs", "p99_added_us", 1),
+            ("p50 alone, µs", "p50_us_alone", 1), ("p50 attacked, µs", "p50_us", 1), ("most alone, µs", "max_us_alone", 1),
+            ("most attacked, µs", "max_us", 1), ("attacks /s", "attacks_per_s", 1),
+            ("broker's CPUs", "broker_cpu_share", 1), ("lost", "lost", 1))
 READERS = (("KiB for each", "bytes_per_reader", 1 / 1024), ("copies", "copies", 1), ("delivered /s", "delivered_per_s", 1),
            ("CPU µs", "cpu_us_per_delivered", 1), ("peak MiB", "peak_kib", MIB_KIB))
 
@@ -201,6 +206,18 @@ def tls_section(document):
             *(["**Connections**", peers_table({**document, "scenarios": connects}, ("connects",), CONNECTS)]
               if connects else []),
             "**Spread**: least and most of the runs", spread_table(document, "tls")]
+
+
+def attack_section(document):
+    """Of a publisher and a subscriber beside others who attack the broker."""
+    rows = rows_of(document, "attack")
+    if not rows:
+        return []
+    return ["One publisher, one subscriber, 1,000 messages a second, each with its latency: first alone, then while the broker is "
+            "attacked as attack.py does it, at fixed rates and with the lowest priority.",
+            main_table(document, "attack"),
+            peers_table({**document, "scenarios": rows}, ("flow",), ATTACKED),
+            "**Spread**: least and most of the runs", spread_table(document, "attack")]
 
 
 def losses_section(document):
@@ -306,6 +323,7 @@ def markdown(document):
           main_table(document)]),
         ("Streams that are kept on the disk", stored_section(document)),
         ("With TLS", tls_section(document)),
+        ("Under attack", attack_section(document)),
         ("Growth of the cost of a delivered message", [growth_table(document)]),
         ("Spread: least and most of the runs", [spread_table(document)]),
         ("Messages delivered per second, thousands", [grid(document, "delivered_per_s", 1e-3, modes=LOADED)]),
@@ -344,6 +362,9 @@ def closing(document):
                   main_table(document), ""]
     if rows_of(document, "tls"):
         lines += ["With TLS", "", main_table(document, "tls"), ""]
+    if rows_of(document, "attack"):
+        lines += ["Under attack: 99th percentile of the latency of somebody else, more than without the attack", "",
+                  main_table(document, "attack"), ""]
     if rows_of(document, "stored"):
         lines += ["Streams that are kept on the disk", "", main_table(document, "stored"), ""]
     lines.append(f"Goals met: {met} of {len(goals)}. Growth within its limit: {sum(g['met'] for g in grown)} of "

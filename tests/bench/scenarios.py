@@ -17,7 +17,7 @@ STORES = ("pubsubd-stored", "jetstream-always", "redis-always", "jetstream", "re
 STORE_FLOOR = ("sink", "disk")
 # What TLS costs is seen beside the same broker without it.
 TLS = ("pubsubd-tls", "nats-tls", "mosquitto-tls", "pubsubd-tcp")
-QUICK_PEERS = (*OURS, *OTHERS_TCP, "mosquitto-unix", *FLOOR, *STORES, *STORE_FLOOR, *TLS)
+QUICK_PEERS = (*OURS, *OTHERS_TCP, "mosquitto-unix", *FLOOR, *STORES, *STORE_FLOOR, *TLS, "pubsubd-attacked")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +43,7 @@ METRICS = {
                      higher_is_better=True, compares=False),
     "readers": Metric("bytes_per_reader", "memory for each of many readers of a stream", "KiB", 1 / KIB),
     "connect": Metric("cpu_us_per_connect", "broker CPU per connection", "µs"),
+    "attack": Metric("p99_added_us", "99th percentile of the latency, more than without the attack", "ms", 1e-3),
     "beside": Metric("ratio", "rate beside a stalled subscriber, of the rate alone", "%", 100, higher_is_better=True),
 }
 
@@ -97,7 +98,8 @@ class Scenario:
     quick_args: dict = dataclasses.field(default_factory=dict)
     once: tuple = ()
     patience_s: float = 30
-    group: str = "live"  # or "stored", "tls": it stands in tables of its own
+    group: str = "live"  # or "stored", "tls", "attack": it stands in tables of its own
+    attacks: tuple = ()  # the kinds of attack.py beside which it is measured, after it was measured without
 
     def arguments(self, quick):
         return {**self.args, **self.quick_args} if quick else self.args
@@ -136,6 +138,19 @@ def tls_flow(name, subscribers, payload, size, windows):
 def tls_connects(name, title, peers, **args):
     return Scenario(name, title, "connects", {"subscribers": 8, **args}, peers, metric="connect", judged="pubsubd-tls",
                     group="tls", seconds=1.0)
+
+
+# What attack.py does, and what that is called.
+ATTACKS = {"connects": "connections that come and go", "silent": "silent connections", "claims": "claims of huge lengths",
+           "handshakes": "TLS handshakes that stay half done", "passwords": "wrong passwords",
+           "malformed": "malformed frames", "subscribing": "subscribing to # in a loop",
+           "not-reading": "subscribers that never read, and a flood for them"}
+
+
+def attacked(name, title, *kinds):
+    return Scenario(f"attack-{name}", title, "flow", dict(publishers=1, subscribers=1, topics=1, payload=64, rate=1000),
+                    ("pubsubd-attacked",), metric="attack", goal=Goal(at_most=10) if len(kinds) > 1 else None,
+                    judged="pubsubd-attacked", group="attack", attacks=kinds, seconds=4.0)
 
 
 def replay(subscribers):
@@ -210,6 +225,8 @@ SCENARIOS = (
     tls_flow("fan-1k", 10, KIB, "1 KiB", {}),
     tls_connects("tls-handshakes", "Connections, {subscribers} under way: full handshakes", TLS),
     tls_connects("tls-resumed", "Connections, {subscribers} under way: resumed sessions", TLS[:3], resume=True),
+    *(attacked(kind, title.capitalize(), kind) for kind, title in ATTACKS.items()),
+    attacked("all", "All of these at once", *ATTACKS),
     stored("stored-1", "1 publisher that waits for each, 64 B", goal=Goal(of_floor=50), peers=(*STORES, *STORE_FLOOR),
            publishers=1, **{"in-flight": 1}),
     stored("stored-256", "{publishers} publishers, {in-flight} in flight each, 64 B", goal=Goal(times_of=("stored-1", 40)),

@@ -105,13 +105,11 @@ static const struct password *find_password(const struct credentials *credential
 }
 
 bool password_check_begin(struct password_check *check, const struct credentials *credentials, const void *user,
-                          size_t user_len, const void *password, size_t len)
+                          size_t user_len, const void *password, size_t len, char *room)
 {
     const struct password *known = find_password(credentials, user, user_len);
-    *check = (struct password_check){.is_known = known != NULL, .len = len};
+    *check = (struct password_check){.is_known = known != NULL, .password = room, .len = len};
     if (len > PASSWORD_MAX) return false;
-    check->password = sodium_malloc(len + 1);
-    if (check->password == NULL) return false;
     if (len > 0) memcpy(check->password, password, len);
     if (known == NULL) known = stand_in(credentials, user, user_len);
     memcpy(check->kept, known->kept, sizeof check->kept);
@@ -127,9 +125,9 @@ bool password_check_run(const struct password_check *check)
     return matches & check->is_known;
 }
 
-void password_check_free(struct password_check *check)
+void password_check_end(struct password_check *check)
 {
-    sodium_free(check->password); /* overwrites it */
+    sodium_memzero(check->password, check->len);
     sodium_memzero(check, sizeof *check);
 }
 

@@ -34,14 +34,14 @@ struct password_check {
     char kept[crypto_pwhash_STRBYTES];
     struct verdict verdict;       /* of a right password */
     bool is_known;                /* there is such a user; else it is compared with another's, for nothing */
-    char *password;               /* in memory that is locked and in no dump */
+    char *password;               /* the caller's room of PASSWORD_MAX + 1 bytes, locked and in no dump */
     size_t len;
 };
-/* False: it is too long, or there is no memory. */
+/* The password is copied to room. False: it is too long. */
 bool password_check_begin(struct password_check *check, const struct credentials *credentials, const void *user,
-                          size_t user_len, const void *password, size_t len);
+                          size_t user_len, const void *password, size_t len, char *room);
 bool password_check_run(const struct password_check *check); /* any thread; some 100 ms */
-void password_check_free(struct password_check *check);
+void password_check_end(struct password_check *check); /* overwrites it */
 
 /* For those who make the files. Returns -1 for want of memory. */
 void token_new(char token[TOKEN_TEXT_MAX]);

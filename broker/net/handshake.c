@@ -118,6 +118,7 @@ static void wait_for_peer(struct handshake *handshake)
 static void work(uv_work_t *request)
 {
     struct handshake *handshake = request->data;
+    worker_gives_way();
     handshake->step = tls_handshake(handshake->link->tls, handshake->text, sizeof handshake->text);
 }
 

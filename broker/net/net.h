@@ -136,6 +136,9 @@ void tls_discard(struct server *server); /* it is not to be used after all */
 /* peer.c */
 void peer_of_socket(struct peer *peer, int fd); /* what the kernel knows of a connected socket's other end */
 
+/* worker.c */
+void worker_gives_way(void); /* called on a thread of libuv's: the loop goes before it from now on */
+
 /* area.c */
 void area_fill_env(struct server *server);
 void area_set_directory(struct server *server, const char *path); /* before the first use */

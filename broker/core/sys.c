@@ -100,13 +100,23 @@ void sys_publish(struct broker *broker, const char *topic, const struct mps_out 
     free(room);
 }
 
+static uint64_t timers_count(const struct broker *broker)
+{
+    const struct heap *heaps[] = {
+        &broker->timers,       &broker->holds,           &broker->expiries,         &broker->wills,
+        &broker->redeliveries, &broker->cursor_expiries, &broker->retained.expiries};
+    uint64_t count = 0;
+    for (size_t i = 0; i < sizeof heaps / sizeof *heaps; i++) count += heaps[i]->count;
+    return count;
+}
+
 static void publish_broker(struct broker *broker)
 {
     uint8_t room[1024];
     struct mps_out map = mps_out_open(room, sizeof room);
     struct broker_figures f;
     broker_figures(broker, &f);
-    mps_put_map(&map, 16);
+    mps_put_map(&map, 17);
     put_name(&map, "version", mps_text(PUBSUB_VERSION));
     put_number(&map, "epoch", broker->epoch);
     put_number(&map, "uptime_ms", broker->now_ms - broker->started_ms);
@@ -123,6 +133,7 @@ static void publish_broker(struct broker *broker)
     put_number(&map, "lost", f.copies_lost);
     put_number(&map, "protocol_errors", f.protocol_errors);
     put_number(&map, "streams", broker->streams_count);
+    put_number(&map, "timers", timers_count(broker));
     sys_publish(broker, "$SYS/broker", &map);
 }
 

@@ -3,7 +3,6 @@ connections."""
 import collections
 import random
 import select
-import socket
 import time
 import unittest
 
@@ -11,7 +10,7 @@ import brokers
 import raw
 from hostile import (BAD_PROPS, BAD_TOPIC, LIMIT, MALFORMED, NOT_AUTHORISED, SANITIZED, SLOWNESS,
                      TOO_LARGE, HostileTest, setUpModule)
-from raw import (BYE, ERR, FOR, GAP, HELLO, MARK, MSG, PING, PUB, PUBACK, RETAIN, ROUTED, SUB, SUBACK, UNSUB, EACH,
+from raw import (BYE, ERR, FOR, GAP, HELLO, MARK, MSG, PUB, PUBACK, RETAIN, ROUTED, SUB, SUBACK, UNSUB, EACH,
                  frame, hello)
 from readers import Publisher, Reader, number_of, numbered, small_socket
 
@@ -327,27 +326,6 @@ class Wills(HostileTest):
 
 
 class Connections(HostileTest):
-    # Hostile 44.
-    def test_a_storm_of_connections(self):
-        """They end in every way there is, at every moment."""
-        choose = random.Random(44)
-        openings = [b"", hello(), hello(id="x", ka=60), hello(will=["storm", b"x", 0, 100_000]),
-                    hello() + frame(SUB, 1, "storm/#", {"policy": "latest", "group": "g"}) + numbered("storm/1", 1),
-                    hello() + frame(SUB, 1, "#", {"filter": "a > 1"}), hello()[:10],
-                    hello() + frame(PING, b"x") + frame(BYE, 0)]
-        host, port = self.broker.tcp[len("tcp://"):].rsplit(":", 1)
-        with self.others_served():
-            for _ in range(20_000 // MANY):
-                peer = raw.Peer(sock=socket.create_connection((host, int(port))))
-                peer.sock.sendall(choose.choice(openings))
-                way = choose.randrange(3)
-                if way == 0:
-                    peer.reset()
-                    continue
-                if way == 1:
-                    peer.finish()
-                peer.close()
-
     # Hostile 18.
     def test_two_who_take_over_each_other(self):
         """Each comes back as soon as it is told. Everybody is told why, and the broker keeps nothing of them."""

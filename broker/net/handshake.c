@@ -104,6 +104,7 @@ static void on_deadline(uv_timer_t *timer)
     for (struct list_node *node; (node = server->handshakes.all.first) != NULL;) {
         struct handshake *handshake = container_of(node, struct handshake, in_all);
         if (handshake->accepted_ms + allowed_ms > now_ms) break;
+        server_turn_soon(server);
         end_saying(handshake, "the TLS handshake was not complete within %llu ms", (unsigned long long)allowed_ms);
     }
     set_timer(server);

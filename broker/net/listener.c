@@ -38,6 +38,7 @@ static bool refuse_one(struct server *server, int listener_fd)
 static void on_accept_again(uv_timer_t *timer)
 {
     listener_resume(timer->data);
+    server_turn_soon(timer->data);
 }
 
 static void on_connection(uv_poll_t *poll, int status, int events)

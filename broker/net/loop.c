@@ -46,14 +46,20 @@ static void env_log(struct env *env, enum log_level level, const char *line)
     log_line(level, line);
 }
 
-static void on_wake(uv_timer_t *timer)
-{
-    (void)timer; /* on_turn() follows in the same iteration, with what is due */
-}
-
 static void on_again(uv_idle_t *idle)
 {
     (void)idle; /* that it is active keeps the loop from waiting */
+}
+
+void server_turn_soon(struct server *server)
+{
+    uv_idle_start(&server->again, on_again);
+}
+
+/* Between this and the turn stands the wait for events, which would have no end now that the timer has run. */
+static void on_wake(uv_timer_t *timer)
+{
+    server_turn_soon(timer->data); /* with what is due */
 }
 
 static void on_stored(uv_async_t *stored)
@@ -100,7 +106,7 @@ void server_turn(struct server *server)
     note_memory(server);
     if (server->broken != NULL) next_ms = 0; /* what their sessions leave behind is for the next turn */
     conn_forget_broken(server);
-    if (next_ms == 0) uv_idle_start(&server->again, on_again);
+    if (next_ms == 0) server_turn_soon(server);
     else uv_idle_stop(&server->again);
     uint64_t now_ms = uv_now(&server->loop);
     if (next_ms == UINT64_MAX) uv_timer_stop(&server->wake);
@@ -139,7 +145,7 @@ void server_stop(struct server *server)
     listener_close_all(server);
     handshakes_stop(server);
     broker_stop(server->broker);
-    uv_idle_start(&server->again, on_again); /* a turn follows, also when nobody is connected */
+    server_turn_soon(server); /* also when nobody is connected */
 }
 
 void server_lend_reserve(struct server *server, bool lend)
@@ -172,7 +178,8 @@ struct server *server_new(const struct broker_limits *limits, const struct addre
     uv_signal_init(&server->loop, &server->sigterm);
     uv_timer_init(&server->loop, &server->store_limit);
     uv_async_init(&server->loop, &server->stored, on_stored);
-    server->turn.data = server->accept_again.data = server->sigint.data = server->sigterm.data = server;
+    server->turn.data = server->wake.data = server->accept_again.data = server->sigint.data = server->sigterm.data =
+        server;
     server->store_limit.data = server->stored.data = server->read_more.data = server;
     uv_check_start(&server->turn, on_turn);
     return server;

@@ -98,6 +98,8 @@ void server_close_store(struct server *server); /* for one that gives up; what h
 void server_free(struct server *server);
 void server_stop(struct server *server);
 void server_turn(struct server *server); /* flushes what gathered, and does what is due */
+/* A turn follows. For the callbacks of timers: what comes by descriptors has one in the same iteration. */
+void server_turn_soon(struct server *server);
 void server_trim_soon(struct server *server); /* what was freed goes back to the system */
 /* Whether the descriptor that is kept in reserve may be used for something else meanwhile. */
 void server_lend_reserve(struct server *server, bool lend);

@@ -11,6 +11,7 @@ import tempfile
 import unittest
 from unittest import mock
 
+import attack
 import charts
 import measure
 import peers
@@ -340,6 +341,28 @@ class TlsTest(unittest.TestCase):
         self.assertIn("--resume", words)
 
 
+class AttackReportTest(unittest.TestCase):
+    """What an attack on our broker does to somebody else's latency."""
+
+    def measured(self, added_us, **more):
+        return {"attack-all": {"pubsubd-attacked": runs_of(added_us, key="p99_added_us", **more)}}
+
+    def test_goal(self):
+        self.assertEqual(verdict_of("attack-all", self.measured(9900.0)["attack-all"]), (True, "met"))
+        self.assertEqual(verdict_of("attack-all", self.measured(10100.0)["attack-all"]), (False, "missed"))
+        self.assertEqual(verdict_of("attack-all", self.measured(1.0, lost=1)["attack-all"]),
+                         (False, "missed: messages were lost"))
+
+    def test_both_are_told(self):
+        text = report.markdown(document_of(self.measured(2000.0, p99_us_alone=100.0, p99_us=2100.0)))
+        self.assertRegex(text, r"\| All of these at once \(ms\) \| +2 \| at most 10 \|")
+        self.assertRegex(text, r"\| All of these at once \| pubsubd, attacked \| +100 \| +2,100 \| +2,000 \|")
+        self.assertIn("Under attack", report.closing(document_of(self.measured(2000.0))))
+
+    def test_without_it_there_is_no_section(self):
+        self.assertNotIn("## Under attack", report.markdown(document_of({"one-16": {"nats": runs_of(1.0)}})))
+
+
 class ScenariosTest(unittest.TestCase):
     def test_the_table_is_sound(self):
         names = [scenario.name for scenario in scenarios.SCENARIOS]
@@ -349,6 +372,7 @@ class ScenariosTest(unittest.TestCase):
                 self.assertLessEqual(set(scenario.peers), set(peers.PEERS))
                 shown = [peer for _, column in report.COLUMNS[scenario.group] for peer in column]
                 self.assertLessEqual(set(scenario.peers), set(shown))
+                self.assertLessEqual(set(scenario.attacks), set(attack.Attack.RATES))
                 if scenario.goal and scenario.goal.times_of:
                     self.assertIn(scenario.goal.times_of[0], names[:names.index(scenario.name)])
                 self.assertIn(scenario.judged, scenario.peers)

@@ -225,7 +225,7 @@ SCENARIOS = (
     tls_flow("fan-1k", 10, KIB, "1 KiB", {}),
     tls_connects("tls-handshakes", "Connections, {subscribers} under way: full handshakes", TLS),
     tls_connects("tls-resumed", "Connections, {subscribers} under way: resumed sessions", TLS[:3], resume=True),
-    *(attacked(kind, title.capitalize(), kind) for kind, title in ATTACKS.items()),
+    *(attacked(kind, title[0].upper() + title[1:], kind) for kind, title in ATTACKS.items()),
     attacked("all", "All of these at once", *ATTACKS),
     stored("stored-1", "1 publisher that waits for each, 64 B", goal=Goal(of_floor=50), peers=(*STORES, *STORE_FLOOR),
            publishers=1, **{"in-flight": 1}),

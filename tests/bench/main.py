@@ -47,7 +47,7 @@ def arguments(words):
         relay that only copies bytes, side by side on this machine: the CPU time that a broker needs for a delivered
         message, rates, latency, memory, losses; and for what is stored with JetStream, Redis' streams, and a program
         that only writes. Installs what is missing, builds, measures, and writes tables and charts.""", allow_abbrev=False,
-                    epilog="All of it takes about half an hour, --quick about two minutes. Exit codes: 0 measured, whatever "
+                    epilog="All of it takes about 40 minutes, --quick about three minutes. Exit codes: 0 measured, whatever "
                            "the figures are; 1 pubsubd could not be measured; 2 wrong arguments; 130 interrupted.")
     parser.add_argument("--runs", type=runs_argument, metavar="N", help=f"measure everything N times (default {RUNS})")
     parser.add_argument("--quick", action="store_true", help="a first look: one short run, less scale")

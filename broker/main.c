@@ -15,6 +15,7 @@
 #include "log.h"
 #include "net/net.h"
 #include "privileges.h"
+#include "reach.h"
 #include "reload.h"
 #include "sqlite_store.h"
 
@@ -153,6 +154,7 @@ static int serve(struct options *options)
         server_close_store(server);
         return 1;
     }
+    reach_warn(server, config, options->given.file);
     reload_watch(&reload, server, options);
     say_ready(server, options->ready_fd);
     int code = server_run(server);

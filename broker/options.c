@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "net/tls.h"
+#include "check.h"
 
 static const char help[] =
     "Usage: pubsubd [--config FILE] [--listen URL]... [--durable PATTERN]... [--data DIR] [--user NAME]\n"
@@ -17,7 +17,8 @@ static const char help[] =
     "prints 'ready' and the URLs, as one line, to stderr.\n"
     "\n"
     "  -c, --config FILE   limits, addresses, streams; what it does not set has its default\n"
-    "      --check-config  read the configuration, say what is wrong with it, and end\n"
+    "      --check-config  read the configuration and the files that it names, say what a start by\n"
+    "                      the same user would find wrong, and end\n"
     "      --print-config  print the configuration that would hold, every key explained,\n"
     "                      in the form of such a file, and end\n"
     "  -l, --listen URL    serve here, and not at the addresses of the configuration;\n"
@@ -49,7 +50,8 @@ static const char help[] =
     "SIGHUP loads the configuration again; a line on stderr says what holds from then on, what\n"
     "needs a restart, or what is wrong, and then everything stays as it was.\n"
     "SIGTERM and SIGINT stop it: clients are told, what they have in their queues is written,\n"
-    "and what was published to streams is stored.\n"
+    "and what was published to streams is stored. A second one closes connections at once; what\n"
+    "was published to streams is stored all the same, for at most a second.\n"
     "\n"
     "Exit codes: 0 stopped; 1 a listener or the data can't be opened, or the disk did not take\n"
     "the last messages; 2 wrong option or configuration.\n";
@@ -117,13 +119,11 @@ static int configure_streams(const struct options *options, struct config *confi
 /* The configuration, and where to serve. *config has the defaults. */
 static int configure(const struct options *options, struct config *config, char *text, size_t text_cap)
 {
-    char name[16];
     const struct later *given = &options->given;
     if (given->file != NULL && config_load(config, given->file, text, text_cap) != 0) return -1;
     if (given->urls_count > 0) config->listeners_count = 0;
     for (int i = 0; i < given->urls_count; i++) {
-        snprintf(name, sizeof name, "%d", i + 1);
-        if (config_add_listener(config, name, given->urls[i], text, text_cap) != 0) return -1;
+        if (config_add_listener(config, "", given->urls[i], text, text_cap) != 0) return -1;
         if (!config->listeners[i].address.is_tls) continue;
         snprintf(text, text_cap,
                  "--listen can't serve '%.300s': TLS needs a certificate, which a [listener NAME] of the "
@@ -148,7 +148,7 @@ static int check_or_print(const struct config *config, const struct later *later
     if (!later->check && !later->print) return -1;
     if (later->check && later->file == NULL) return wrong("--check-config needs --config FILE");
     char text[1000];
-    if (later->check && tls_check(config, text, sizeof text) != 0) return wrong(text);
+    if (later->check && check_start(config, text, sizeof text) != 0) return wrong(text);
     if (later->print) config_print(config, stdout);
     else printf("pubsubd: %s is valid\n", later->file);
     if (fflush(stdout) == 0 && !ferror(stdout)) return 0;

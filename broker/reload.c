@@ -6,6 +6,7 @@
 #include "access/verifier.h"
 #include "changes.h"
 #include "log.h"
+#include "reach.h"
 
 /* What takes over a part of the configuration. Each is asked to prepare before any applies. */
 struct part {
@@ -16,17 +17,20 @@ struct part {
 };
 
 static struct broker_limits prepared_limits;
+static struct address_caps prepared_caps;
 
 static int limits_prepare(struct server *server, const struct config *fresh, char *text, size_t text_cap)
 {
     (void)server, (void)text, (void)text_cap;
     prepared_limits = fresh->limits;
+    prepared_caps = fresh->caps;
     return 0;
 }
 
 static void limits_apply(struct server *server)
 {
     broker_set_limits(server->broker, &prepared_limits);
+    server->callers.caps = prepared_caps;
 }
 
 static void limits_discard(struct server *server)
@@ -52,19 +56,25 @@ static bool prepare_all(struct server *server, const struct config *fresh, char 
     return true;
 }
 
-static void say_refused(const char *why)
+static void say_refused(const struct reload *reload, const char *why)
 {
-    char line[1200];
-    snprintf(line, sizeof line, "the configuration was not loaded again, what was loaded before holds: %s", why);
+    char line[2000], whole[1500];
+    struct broker *broker = reload->server->broker;
+    snprintf(whole, sizeof whole, "%s", why);
+    reach_explain(&reload->options->config, reload->options->given.file, whole, sizeof whole);
+    broker_audit_reload(broker, broker_limits_of(broker)->audit, false, whole);
+    snprintf(line, sizeof line, "the configuration was not loaded again, what was loaded before holds: %s", whole);
     log_line(LOG_ERROR, line);
 }
 
-static void say_done(const struct config_changes *changes)
+static void say_done(const struct reload *reload, bool audited_before, const struct config_changes *changes)
 {
-    char line[2 * CHANGES_TEXT_MAX + 200];
-    snprintf(line, sizeof line, "the configuration was loaded again; %s%s%s%s",
+    char line[2 * CHANGES_TEXT_MAX + 200], what[2 * CHANGES_TEXT_MAX + 100];
+    snprintf(what, sizeof what, "%s%s%s%s",
              changes->taken[0] != '\0' ? "from now on holds: " : "nothing changes at once", changes->taken,
              changes->waiting[0] != '\0' ? "; after a restart: " : "", changes->waiting);
+    broker_audit_reload(reload->server->broker, audited_before, true, what);
+    snprintf(line, sizeof line, "the configuration was loaded again; %s", what);
     log_line(LOG_INFO, line);
 }
 
@@ -78,17 +88,18 @@ static void load(struct reload *reload)
         return;
     }
     if (options_load_again(reload->options, &fresh, text, sizeof text) != 0) {
-        say_refused(text);
+        say_refused(reload, text);
         return;
     }
     config_compare(running, &fresh, &changes);
     config_set_back(&fresh, running);
+    bool audited_before = running->limits.audit;
     if (prepare_all(reload->server, &fresh, text, sizeof text)) {
         for (size_t i = 0; i < PARTS_COUNT; i++) parts[i].apply(reload->server);
         config_adopt(running, &fresh);
-        say_done(&changes);
+        say_done(reload, audited_before, &changes);
     } else {
-        say_refused(text);
+        say_refused(reload, text);
     }
     config_free(&fresh);
 }

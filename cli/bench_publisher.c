@@ -136,7 +136,7 @@ static bool publish(struct bench_publisher *publisher, const struct bench_head *
     publisher->full = error == PUBSUB_EAGAIN;
     if (publisher->full) return false;
     if (error != PUBSUB_OK) {
-        if (!publisher->link.lost_said) complain("%s", pubsub_error(publisher->link.client));
+        link_complain(&publisher->link, pubsub_error(publisher->link.client), error);
         publisher->failure = exit_code_of_error(error);
         return false;
     }

@@ -82,6 +82,50 @@ const struct option_row connection_option_rows[] = {
     {0, NULL, NULL, NULL, NULL},
 };
 
+/* FNV-1a. */
+static uint64_t digest(const char *text)
+{
+    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+    for (; *text; text++) hash = (hash ^ (uint8_t)*text) * UINT64_C(0x100000001b3);
+    return hash;
+}
+
+static bool is_said(const struct link *link, const char *text)
+{
+    uint64_t wanted = digest(text);
+    for (size_t i = 0; i < link->said_count; i++)
+        if (link->said[i] == wanted) return true;
+    return false;
+}
+
+/* Of more causes than there is room for the rest is not said. */
+static bool note_said(struct link *link, const char *text)
+{
+    if (is_said(link, text) || link->said_count == LINK_CAUSES_MAX) return false;
+    link->said[link->said_count++] = digest(text);
+    return true;
+}
+
+void link_complain(const struct link *link, const char *text, int error)
+{
+    if (!*text) text = pubsub_strerror(error);
+    if (!link->is_lost || !is_said(link, text)) complain("%s", text);
+}
+
+/* The library tries again by itself, and only notes why that failed. Other errors don't begin so. */
+static void say_failed_attempt(struct link *link)
+{
+    static const char connecting[] = "cannot connect to ";
+    const char *text = pubsub_error(link->client);
+    bool at_connecting = strncmp(text, connecting, sizeof connecting - 1) == 0;
+    if (!at_connecting && strncmp(text, "the broker closed ", 18) != 0 &&
+        strncmp(text, "the connection broke", 20) != 0)
+        return;
+    if (!note_said(link, text)) return;
+    const char *why = at_connecting ? strstr(text, ": ") : NULL; /* behind the URL, which is known */
+    complain("cannot connect again: %s; trying on", why ? why + 2 : text);
+}
+
 static void say_state(pubsub *client, enum pubsub_state state, const char *text, void *user)
 {
     (void)client;
@@ -89,11 +133,13 @@ static void say_state(pubsub *client, enum pubsub_state state, const char *text,
     switch (state) {
     case PUBSUB_CONNECTED: break;
     case PUBSUB_LOST:
-        link->lost_said = true;
+        link->is_lost = true;
+        note_said(link, text ? text : "");
         complain(text && *text ? "lost connection: %s" : "lost connection%s", text ? text : "");
         break;
     case PUBSUB_CONNECTED_AGAIN:
-        link->lost_said = false;
+        link->is_lost = false;
+        link->said_count = 0;
         complain("connected again");
         break;
     case PUBSUB_ENDED: break; /* the call that finds it returns an error, which is told by whoever made it */
@@ -125,10 +171,12 @@ int link_process(struct link *link)
 {
     int result = pubsub_process(link->client);
     if (signal_caught()) return CLI_EXIT_SIGNAL + signal_caught();
-    if (result >= 0 || result == PUBSUB_EINTR) return CLI_EXIT_DONE;
+    if (result >= 0 || result == PUBSUB_EINTR) {
+        if (link->is_lost) say_failed_attempt(link);
+        return CLI_EXIT_DONE;
+    }
     if (result == PUBSUB_ECLOSED) return LINK_OVER;
-    const char *text = pubsub_error(link->client);
-    if (!link->lost_said) complain("%s", *text ? text : pubsub_strerror(result));
+    link_complain(link, pubsub_error(link->client), result);
     return exit_code_of_error(result);
 }
 

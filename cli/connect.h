@@ -17,11 +17,17 @@ struct connection_options {
 };
 extern const struct option_row connection_option_rows[];
 
+#define LINK_CAUSES_MAX 16
 struct link {
     pubsub *client;
     void *owner;    /* the command's own; the user pointer of the client's callbacks is the link */
-    bool lost_said; /* the last that was said of the connection is that it is lost */
+    bool is_lost;   /* and not there again */
+    uint64_t said[LINK_CAUSES_MAX]; /* digests of what was said of that: why it was lost, why it does not come again */
+    size_t said_count;
 };
+
+/* Says why something failed, unless it was said already of the connection. text "": error's own text. */
+void link_complain(const struct link *link, const char *text, int error);
 
 /* Opens it and installs the handlers of signals. options are the command's own; URL, id, user and on_state (which says
  * on stderr what happens to the connection) are filled in here. Returns CLI_EXIT_DONE, or complains and returns another

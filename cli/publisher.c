@@ -191,7 +191,7 @@ int publisher_send(struct publisher *publisher, const char *topic, const uint8_t
         publisher_refuse(publisher, line, CLI_EXIT_REFUSED, why);
         return CLI_EXIT_DONE;
     }
-    if (!publisher->link.lost_said) complain("%s", why);
+    link_complain(&publisher->link, why, result);
     return exit_code_of_error(result);
 }
 

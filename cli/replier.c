@@ -61,8 +61,7 @@ static int hand_over(struct replier *replier, const struct pubsub_message *reque
 static void end_answer(struct replier *replier, int error)
 {
     if (error != PUBSUB_OK && error != PUBSUB_EAGAIN && !replier->done) {
-        const char *text = pubsub_error(replier->link.client);
-        if (!replier->link.lost_said) complain("%s", *text ? text : pubsub_strerror(error));
+        link_complain(&replier->link, pubsub_error(replier->link.client), error);
         finish(replier, exit_code_of_error(error));
     }
     if (error == PUBSUB_OK && ++replier->answered == replier->terms->count) finish(replier, CLI_EXIT_DONE);

@@ -159,8 +159,7 @@ static void on_reply(pubsub *client, uint64_t id, const struct pubsub_message *r
     } else if (request->refused) {
         finish(request, request->exit_code);
     } else {
-        if (!request->link.lost_said)
-            complain("%s", *pubsub_error(client) ? pubsub_error(client) : pubsub_strerror(status));
+        link_complain(&request->link, pubsub_error(client), status);
         finish(request, exit_code_of_error(status));
     }
 }

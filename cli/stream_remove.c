@@ -152,8 +152,7 @@ static void on_reply(pubsub *client, uint64_t request, const struct pubsub_messa
         complain("the broker serves no such requests");
         finish(removal, CLI_EXIT_REFUSED);
     } else if (status != PUBSUB_OK) {
-        if (!removal->link.lost_said)
-            complain("%s", *pubsub_error(client) ? pubsub_error(client) : pubsub_strerror(status));
+        link_complain(&removal->link, pubsub_error(client), status);
         finish(removal, exit_code_of_error(status));
     }
 }

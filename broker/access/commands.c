@@ -1,6 +1,7 @@
 #include "commands.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -162,18 +163,46 @@ static bool read_line(char *password, size_t cap)
     return byte != EOF || len > 0;
 }
 
+/* What would end or stop the program while the terminal does not show what is typed. */
+static const int ending[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP};
+#define ENDING_COUNT (sizeof ending / sizeof *ending)
+static volatile sig_atomic_t caught; /* the number of the first one, or 0 */
+
+static void note_signal(int number)
+{
+    if (caught == 0) caught = number;
+}
+
+/* Without SA_RESTART: reading ends. Who ignores one on purpose goes on to. */
+static void catch_signals(struct sigaction before[ENDING_COUNT])
+{
+    struct sigaction noting = {.sa_handler = note_signal};
+    for (size_t i = 0; i < ENDING_COUNT; i++) {
+        sigaction(ending[i], NULL, &before[i]);
+        if (before[i].sa_handler != SIG_IGN) sigaction(ending[i], &noting, NULL);
+    }
+}
+
+static void release_signals(const struct sigaction before[ENDING_COUNT])
+{
+    for (size_t i = 0; i < ENDING_COUNT; i++) sigaction(ending[i], &before[i], NULL);
+}
+
 static bool read_hidden(const char *prompt, char *password, size_t cap)
 {
+    struct sigaction before[ENDING_COUNT];
     struct termios shown, hidden;
     if (tcgetattr(STDIN_FILENO, &shown) != 0) return false;
     hidden = shown;
     hidden.c_lflag &= ~(tcflag_t)ECHO;
+    catch_signals(before);
     tcsetattr(STDIN_FILENO, TCSAFLUSH,
               &hidden); /* before it is asked for: whoever answers at once is not flushed away */
     fputs(prompt, stderr);
-    bool is_there = read_line(password, cap);
+    bool is_there = read_line(password, cap) && caught == 0;
     tcsetattr(STDIN_FILENO, TCSADRAIN, &shown);
     fputc('\n', stderr);
+    release_signals(before);
     return is_there;
 }
 
@@ -212,6 +241,13 @@ static int password_set(const char *path, const char *user, const char *kept)
     return write_and_free(&lines, path);
 }
 
+/* As it would have ended the program. Who was stopped and goes on is asked nothing any more. */
+static int end_by_signal(void)
+{
+    raise(caught);
+    return failed("the password was not read to its end");
+}
+
 static int password_ask(const char *path, const char *user)
 {
     char kept[crypto_pwhash_STRBYTES];
@@ -222,6 +258,7 @@ static int password_ask(const char *path, const char *user)
     if (why == NULL && password_keep(kept, password) != 0) why = "there is no memory to hash the password, 64 MiB";
     sodium_free(password);
     sodium_free(again);
+    if (caught != 0) return end_by_signal();
     return why != NULL ? failed(why) : password_set(path, user, kept);
 }
 

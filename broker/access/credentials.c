@@ -1,5 +1,6 @@
 #include "credentials.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -119,10 +120,13 @@ bool password_check_begin(struct password_check *check, const struct credentials
     return true;
 }
 
-bool password_check_run(const struct password_check *check)
+enum password_result password_check_run(const struct password_check *check)
 {
+    errno = 0;
     bool matches = crypto_pwhash_str_verify(check->kept, check->password, check->len) == 0;
-    return matches & check->is_known;
+    /* libsodium says EINVAL of a password that does not match; what is kept was looked at when it was loaded. */
+    if (!matches && errno != EINVAL) return PASSWORD_NO_MEMORY;
+    return matches & check->is_known ? PASSWORD_RIGHT : PASSWORD_WRONG;
 }
 
 void password_check_end(struct password_check *check)

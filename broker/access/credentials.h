@@ -40,7 +40,9 @@ struct password_check {
 /* The password is copied to room. False: it is too long. */
 bool password_check_begin(struct password_check *check, const struct credentials *credentials, const void *user,
                           size_t user_len, const void *password, size_t len, char *room);
-bool password_check_run(const struct password_check *check); /* any thread; some 100 ms */
+enum password_result { PASSWORD_RIGHT, PASSWORD_WRONG, PASSWORD_NO_MEMORY };
+/* NO_MEMORY: there is not as much as checking takes. */
+enum password_result password_check_run(const struct password_check *check); /* any thread; some 100 ms */
 void password_check_end(struct password_check *check); /* overwrites it */
 
 /* For those who make the files. Returns -1 for want of memory. */

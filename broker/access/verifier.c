@@ -16,7 +16,7 @@ struct check {
     struct verifier *verifier;
     struct session *session; /* NULL: it is not interested any more */
     struct password_check password;
-    bool is_good;
+    enum password_result result;
     char address[PEER_ADDRESS_MAX];
     char user[ACCESS_NAME_MAX + 1]; /* whose failures these are; longer names are cut off */
 };
@@ -36,6 +36,7 @@ struct verifier {
     int count;
     struct rooms rooms;
     struct limiter limiter;
+    uint64_t no_memory_ms; /* when it was said last that there was none; 0: never */
 };
 
 /* ---- limits -------------------------------------------------------------------------------------------------- */
@@ -82,7 +83,7 @@ static void run(uv_work_t *work)
 {
     struct check *check = work->data;
     worker_gives_way();
-    check->is_good = password_check_run(&check->password);
+    check->result = password_check_run(&check->password);
 }
 
 static void done(uv_work_t *work, int status);
@@ -109,14 +110,29 @@ static void begin_first(struct verifier *verifier)
         abort(); /* it fails without a function only */
 }
 
+/* Once a minute is enough: whoever comes is told each time. */
+static void say_no_memory(struct verifier *verifier)
+{
+    uint64_t now_ms = uv_now(&verifier->server->loop);
+    if (verifier->no_memory_ms != 0 && now_ms - verifier->no_memory_ms < 60000) return;
+    verifier->no_memory_ms = now_ms;
+    log_line(LOG_ERROR, "there is no memory to check passwords, of which each takes 64 MiB or what its hash says: "
+                        "whoever comes with one is told to try again later");
+}
+
 static void tell(struct check *check)
 {
-    static const struct verdict bad = {.is_good = false};
     struct verifier *verifier = check->verifier;
-    if (!check->is_good)
+    struct verdict verdict = {.is_unchecked = check->result == PASSWORD_NO_MEMORY};
+    switch (check->result) {
+    case PASSWORD_RIGHT: verdict = check->password.verdict; break;
+    case PASSWORD_WRONG:
         limiter_note_failure(&verifier->limiter, check->address, check->user, strlen(check->user),
                              uv_now(&verifier->server->loop));
-    if (check->session != NULL) session_verified(check->session, check->is_good ? &check->password.verdict : &bad);
+        break;
+    case PASSWORD_NO_MEMORY: say_no_memory(verifier); break;
+    }
+    if (check->session != NULL) session_verified(check->session, &verdict);
 }
 
 /* on_turn() follows in the same iteration. */
@@ -135,7 +151,7 @@ static enum verify_answer ask_password(struct verifier *verifier, struct session
 {
     if (verifier->count >= CHECKS_MAX || checks_of(verifier, address) >= CHECKS_OF_ADDRESS) return VERIFY_BUSY;
     struct check *check = calloc(1, sizeof *check);
-    if (check == NULL) return VERIFY_BUSY;
+    if (check == NULL) return VERIFY_NO_MEMORY;
     char *room = take_room(&verifier->rooms);
     if (!password_check_begin(&check->password, verifier->credentials, proof->user, proof->user_len, proof->secret,
                               proof->secret_len, room)) {
@@ -211,6 +227,19 @@ int verifier_prepare(struct server *server, const struct config *config, char *t
     else if (verifier->prepared != NULL) return 0;
     verifier_discard(server);
     return -1;
+}
+
+int verifier_check(const struct config *config, bool *somebody_has_a_name, char *text, size_t text_cap)
+{
+    if (sodium_init() < 0) abort();
+    struct access *access = config->access != NULL ? access_copy(config->access) : access_new();
+    struct credentials *credentials = credentials_load(config->passwords, config->tokens, access, text, text_cap);
+    *somebody_has_a_name =
+        credentials != NULL && (credentials_have_passwords(credentials) || credentials_have_tokens(credentials) ||
+                                access_has_certificates(access));
+    access_unref(access);
+    credentials_free(credentials);
+    return credentials != NULL ? 0 : -1;
 }
 
 /* What is in memory now must not come to light by a crash. LeakSanitizer looks into its own process in a way that this

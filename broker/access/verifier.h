@@ -12,6 +12,9 @@
 /* Reads the files that *config names, and makes of it what is to hold: nothing has changed yet. Returns 0, or -1 and one sentence in
  * text. */
 int verifier_prepare(struct server *server, const struct config *config, char *text, size_t text_cap);
+/* Whether the files can be read; nothing is kept of them. *somebody_has_a_name: there are tokens, passwords or users with
+ * certificates. Returns as verifier_prepare(). */
+int verifier_check(const struct config *config, bool *somebody_has_a_name, char *text, size_t text_cap);
 void verifier_apply(struct server *server);   /* it holds from now on */
 void verifier_discard(struct server *server); /* it doesn't */
 /* Whether there is any way to say who one is. */

@@ -5,20 +5,6 @@
 
 #include "settings.h"
 
-/* Limits that the core asks for each time, and that nobody was told or has built upon: a smaller one closes nothing and
- * refuses only what comes. */
-static const char *const at_once[] = {
-    "max_connections", "queue_total_bytes", "retained_bytes", "spill_bytes",   "handshake_timeout", "closing_timeout",
-    "keepalive_max",   "session_max",       "max_filters",    "pattern_bytes", "max_retained",      "max_sessions",
-};
-
-static bool is_at_once(const struct setting *setting)
-{
-    for (size_t i = 0; i < sizeof at_once / sizeof *at_once; i++)
-        if (strcmp(setting->section, "limits") == 0 && strcmp(setting->name, at_once[i]) == 0) return true;
-    return false;
-}
-
 void changes_add(char list[CHANGES_TEXT_MAX], const char *name)
 {
     static const char more[] = ", ...";
@@ -37,7 +23,7 @@ static void compare_settings(const struct config *running, const struct config *
         setting_write(before, running, setting);
         setting_write(now, fresh, setting);
         if (strcmp(before, now) != 0)
-            changes_add(is_at_once(setting) ? changes->taken : changes->waiting, setting->name);
+            changes_add(setting_needs_restart(setting) ? changes->waiting : changes->taken, setting->name);
     }
 }
 
@@ -138,7 +124,7 @@ void config_set_back(struct config *fresh, const struct config *running)
 {
     for (const struct setting *setting = settings; setting < settings + SETTINGS_COUNT; setting++) {
         char value[SETTING_TEXT_MAX];
-        if (setting_is_of_one(setting) || is_at_once(setting)) continue;
+        if (setting_is_of_one(setting) || !setting_needs_restart(setting)) continue;
         setting_write(value, running, setting);
         if (setting_is_text(setting)) memcpy((char *)fresh + setting->offset, value, strlen(value) + 1);
         else setting_read(fresh, setting, value);
@@ -148,6 +134,7 @@ void config_set_back(struct config *fresh, const struct config *running)
 void config_adopt(struct config *running, struct config *fresh)
 {
     running->limits = fresh->limits;
+    running->caps = fresh->caps;
     strcpy(running->passwords, fresh->passwords);
     strcpy(running->tokens, fresh->tokens);
     struct access *old = running->access;

@@ -98,6 +98,7 @@ static void print_limits(const struct config *config, FILE *out)
         if (setting_is_of_one(setting)) continue;
         if (strcmp(section, setting->section) != 0) fprintf(out, "\n[%s]", section = setting->section);
         print_meaning(setting, "", out);
+        if (setting_needs_restart(setting)) fputs("# Another value holds after a restart.\n", out);
         setting_write(value, config, setting);
         if (value[0] != '\0') fprintf(out, "%s = %s\n", setting->name, value);
         else fprintf(out, "# %s = %s\n", setting->name, setting->kind == KIND_NAME ? "pubsub" : DATA_OF_ROOT);
@@ -153,13 +154,21 @@ static void print_url(const struct address *address, FILE *out)
     }
 }
 
-/* With comments: as an example, in comments. */
-static void print_listener(const struct listener_config *listener, bool comments, FILE *out)
+static void print_listener_head(const struct listener_config *listener, const char *name, const char *begin, FILE *out)
+{
+    fprintf(out, "%s[" LISTENER " %s]\n%surl = ", begin, name, begin);
+    print_url(&listener->address, out);
+}
+
+static void print_anonymous(const struct listener_config *listener, const char *begin, FILE *out)
+{
+    if (!listener->says_anonymous) return;
+    fprintf(out, "%sallow_anonymous = %s\n", begin, listener->allow_anonymous ? "yes" : "no");
+}
+
+static void print_tls(const struct listener_config *listener, bool comments, FILE *out)
 {
     const char *begin = comments ? "# " : "";
-    fprintf(out, "%s[" LISTENER " %s]\n%surl = ", begin, listener->name, begin);
-    print_url(&listener->address, out);
-    if (listener->says_anonymous) fprintf(out, "allow_anonymous = %s\n", listener->allow_anonymous ? "yes" : "no");
     if (!listener->address.is_tls) return;
     for (const struct setting *setting = settings; setting < settings + SETTINGS_COUNT; setting++) {
         char value[SETTING_TEXT_MAX];
@@ -170,33 +179,60 @@ static void print_listener(const struct listener_config *listener, bool comments
     }
 }
 
+/* number: its name, if it has none. */
+static void print_listener(const struct listener_config *listener, int number, FILE *out)
+{
+    char name[SECTION_NAME_MAX + 1];
+    if (listener->name[0] != '\0') snprintf(name, sizeof name, "%s", listener->name);
+    else snprintf(name, sizeof name, "%d", number);
+    print_listener_head(listener, name, "", out);
+    print_anonymous(listener, "", out);
+    print_tls(listener, false, out);
+}
+
+static void print_example(const struct listener_config *listener, FILE *out)
+{
+    print_listener_head(listener, listener->name, "# ", out);
+    if (listener->says_anonymous)
+        fputs(
+            "# # Whether who comes from there may have no name. By default yes at a Unix socket, an inherited "
+            "connection and an\n"
+            "# # address that only this machine reaches; elsewhere no, and where nobody can have a name, then it must "
+            "be said.\n",
+            out);
+    print_anonymous(listener, "# ", out);
+    print_tls(listener, true, out);
+}
+
 static void print_listeners(const struct config *config, FILE *out)
 {
-    static const struct listener_config example = {
+    static const struct listener_config socket = {
+        .name = "socket",
+        .address = {.kind = ADDRESS_UNIX, .path = "/run/pubsub/pubsub.sock"},
+        .says_anonymous = true,
+        .allow_anonymous = true,
+    };
+    static const struct listener_config public = {
         .name = "public",
         .address = {.kind = ADDRESS_TCP, .is_tls = true, .host = "0.0.0.0", .port = "7718"},
         .tls = {"/etc/pubsub/server.crt", "/etc/pubsub/server.key", "/etc/pubsub/clients-ca.crt", 0},
     };
+    fputs("\n# Where it is served: for each address a section [" LISTENER
+          " NAME], with a name of its choice and one url,\n"
+          "# unix:/path, tcp://host:port, tls://host:port or fd:N. When --listen is given, that holds instead of "
+          "these. Without any\n"
+          "# of both: the user's Unix socket (see pubsubd --help) and the first of these examples.\n"
+          "#\n# [" LISTENER " local]\n# url = tcp://127.0.0.1:7717\n#\n",
+          out);
+    print_example(&socket, out);
     fputs(
-        "\n# Where it is served: for each address a section [" LISTENER
-        " NAME], with a name of its choice and one url,\n"
-        "# unix:/path, tcp://host:port, tls://host:port or fd:N. When --listen is given, that holds instead of "
-        "these. Without any\n"
-        "# of both: the user's Unix socket (see pubsubd --help) and the first of these examples.\n"
-        "#\n# [" LISTENER " local]\n# url = tcp://127.0.0.1:7717\n"
-        "#\n# [" LISTENER " socket]\n# url = unix:/run/pubsub/pubsub.sock\n"
-        "# # Whether who comes from there may have no name. By default yes at a Unix socket, an inherited connection "
-        "and an\n"
-        "# # address that only this machine reaches; elsewhere no, and where nobody can have a name, then it must be "
-        "said.\n"
-        "# allow_anonymous = yes\n"
         "#\n# With tls:// the certificate and its key are needed, and the others may be set. On SIGHUP these files are "
         "read again.\n#\n",
         out);
-    print_listener(&example, true, out);
+    print_example(&public, out);
     for (int i = 0; i < config->listeners_count; i++) {
         fputc('\n', out);
-        print_listener(&config->listeners[i], false, out);
+        print_listener(&config->listeners[i], i + 1, out);
     }
 }
 
@@ -204,7 +240,10 @@ void config_print(const struct config *config, FILE *out)
 {
     fputs("# The configuration of pubsubd: pubsubd --config FILE. What is not set has its default.\n"
           "# A size is a number of bytes, or with a unit: k, m, g (each 1024 times the one before).\n"
-          "# A time has a unit: ms, s, m, h, d; without one it is in seconds.\n",
+          "# A time has a unit: ms, s, m, h, d; without one it is in seconds.\n"
+          "# On SIGHUP it is read again: all holds at once, but for what is marked, streams, and addresses with what "
+          "is said of "
+          "them.\n",
           out);
     print_limits(config, out);
     access_print(config, out);

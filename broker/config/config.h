@@ -63,7 +63,7 @@ void config_free(struct config *config);
  * or -1 and one sentence in text that begins with "FILE:LINE: " or "FILE: "; *config is untouched then. */
 int config_load(struct config *config, const char *path, char *text, size_t text_cap);
 
-/* One more address to serve. name: 1..SECTION_NAME_MAX bytes. Returns 0, or -1 and one sentence in text. */
+/* One more address to serve. name: 1..SECTION_NAME_MAX bytes, or "": it has none. Returns 0, or -1 and one sentence in text. */
 int config_add_listener(struct config *config, const char *name, const char *url, char *text, size_t text_cap);
 
 /* One more stream, without topics yet. name: 1..SECTION_NAME_MAX bytes. NULL: there are too many. */

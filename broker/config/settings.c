@@ -38,18 +38,20 @@ const struct setting settings[SETTINGS_COUNT] = {
     {"limits", "max_payload", KIND_SIZE, LIMIT(max_payload), KIB, 256 * MIB, NULL, NULL,
      "The largest payload of a message", NO_CHOICES},
     {"limits", "max_connections", KIND_COUNT, LIMIT(max_sessions_count), 1, 1000000, NULL, NULL,
-     "Connections at the same time; the system's limit of open files has to allow them, too", NO_CHOICES},
+     "Connections at the same time; the system's limit of open files has to allow them, too. A lower number closes none that are there", NO_CHOICES},
     {"limits", "unwelcomed_per_address", KIND_COUNT, offsetof(struct config, caps.unwelcomed_per_address),
      WIDTH(struct config, caps.unwelcomed_per_address), 1, 1000000, NULL, NULL,
-     "Connections of one address that have not introduced themselves; one more makes the oldest of them go", NO_CHOICES},
+     "Connections of one address that have not introduced themselves; one more makes the oldest of them go. A lower number "
+     "closes none by itself", NO_CHOICES},
     {"limits", "connections_per_address", KIND_COUNT, offsetof(struct config, caps.per_address),
      WIDTH(struct config, caps.per_address), 1, 1000000, "no limit", NULL,
-     "Connections of one address, and of one /64 network with IPv6, but for those of this machine", NO_CHOICES},
+     "Connections of one address, and of one /64 network with IPv6, but for those of this machine. A lower number closes none "
+     "that are there", NO_CHOICES},
     {"limits", "connections_from_loopback", KIND_COUNT, offsetof(struct config, caps.per_loopback),
      WIDTH(struct config, caps.per_loopback), 1, 1000000, "no limit", NULL,
-     "TCP connections from one loopback address", NO_CHOICES},
+     "TCP connections from one loopback address. A lower number closes none that are there", NO_CHOICES},
     {"limits", "connections_per_user", KIND_COUNT, LIMIT(connections_per_user), 1, 1000000, "no limit", NULL,
-     "Connections of one user", NO_CHOICES},
+     "Connections of one user. A lower number closes none that are there", NO_CHOICES},
     {"limits", "publish_rate", KIND_COUNT, LIMIT(publish_rate), 1, 1000000000, "no limit", NULL,
      "Messages that a user, or a connection without one, may publish in a second", NO_CHOICES},
     {"limits", "publish_rate_bytes", KIND_SIZE, LIMIT(publish_rate_bytes), KIB, TIB, "no limit", NULL,
@@ -130,6 +132,16 @@ const struct setting *setting_find(const char *section, const char *name)
         }
     }
     return NULL;
+}
+
+/* What is used at the start, and what clients are told when they come and go by as long as they stay. All others the
+ * core asks for each time: a lower limit ends nothing, and refuses only what comes. */
+bool setting_needs_restart(const struct setting *setting)
+{
+    static const char *const names[] = {"data", "user", "max_payload", "max_subscriptions", "publish_window"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(setting->name, names[i]) == 0) return true;
+    return false;
 }
 
 bool setting_is_of_stream(const struct setting *setting)

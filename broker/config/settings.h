@@ -39,6 +39,8 @@ bool setting_is_of_stream(const struct setting *setting);
 bool setting_is_of_listener(const struct setting *setting);
 bool setting_is_of_one(const struct setting *setting); /* of a section that there may be several of, each with a name */
 bool setting_is_text(const struct setting *setting);
+/* Of one that is not of_one: whether the running broker can't take over another value. */
+bool setting_needs_restart(const struct setting *setting);
 
 /* fields: the structure that it belongs to. Not of a path. */
 uint64_t setting_get(const void *fields, const struct setting *setting);

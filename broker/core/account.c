@@ -70,6 +70,16 @@ void account_open(struct session *session)
     session->account = account;
 }
 
+void accounts_limits_changed(struct broker *broker)
+{
+    bool metered = is_metered(&broker->limits);
+    for (struct session *session = broker->sessions; session != NULL; session = session->next) {
+        if (session->state != SESSION_READY) continue;
+        if (session->account == NULL) account_open(session);
+        else session->is_metered = metered;
+    }
+}
+
 /* A user who leaves and comes back at once has what he had used up again: for that he needs a connection each time. */
 void account_close(struct session *session)
 {

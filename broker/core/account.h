@@ -9,6 +9,8 @@
 bool account_admits(struct session *session, mps_view user);
 void account_open(struct session *session);  /* its identity is known */
 void account_close(struct session *session); /* if it has one */
+/* Whoever is connected counts from now on, where that makes a difference now; and is not measured any more where none is. */
+void accounts_limits_changed(struct broker *broker);
 
 enum account_verdict {
     ACCOUNT_TAKE,   /* the message is counted */

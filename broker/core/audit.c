@@ -21,6 +21,7 @@ static const char *event_name(enum audit_event event)
     case AUDIT_TAKEOVER: return "takeover";
     case AUDIT_DENY: return "deny";
     case AUDIT_ADMIN: return "admin";
+    case AUDIT_RELOAD: return "reload";
     case AUDIT_EVENTS: break;
     }
     return "";
@@ -89,40 +90,51 @@ static bool may_write(struct broker *broker, enum audit_event event)
     return true;
 }
 
-static void write_line(struct broker *broker, const char *who, enum audit_event event, mps_view client, mps_view user,
-                       uint32_t code, const char *text)
+static struct line begin_line(enum audit_event event)
 {
     struct line line = {.len = 0};
-    char number[32];
     put(&line, "event=");
     put(&line, event_name(event));
-    if (client.ptr != NULL) put_quoted(&line, "client", client);
-    if (user.ptr != NULL) put_quoted(&line, "user", user);
-    put(&line, " peer=");
-    put(&line, who);
+    return line;
+}
+
+static void write_line(struct broker *broker, struct line *line)
+{
+    line->text[line->len] = '\0';
+    broker->env->log(broker->env, LOG_AUDIT, line->text);
+}
+
+/* What follows who it is. */
+static void put_rest(struct line *line, const char *place, uint32_t code, const char *text)
+{
+    char number[32];
+    put(line, place);
     snprintf(number, sizeof number, " code=%u", code);
-    if (code > 0) put(&line, number);
-    if (text != NULL) put_quoted(&line, "text", mps_text(text));
-    line.text[line.len] = '\0';
-    broker->env->log(broker->env, LOG_AUDIT, line.text);
+    if (code > 0) put(line, number);
+    if (text != NULL) put_quoted(line, "text", mps_text(text));
 }
 
-/* Where it comes from, without blanks or quotes. */
-static void name_peer(char name[AUDIT_PEER_MAX], const struct peer *peer)
+/* Where it comes from. */
+static void put_place(struct line *line, const struct peer *peer)
 {
+    char name[PEER_ADDRESS_MAX + 8] = "unknown"; /* without blanks or quotes */
     switch (peer->kind) {
-    case PEER_TCP: snprintf(name, AUDIT_PEER_MAX, "%s%s", peer->address, peer->is_encrypted ? ",tls" : ""); return;
-    case PEER_UNIX: snprintf(name, AUDIT_PEER_MAX, "unix,uid:%u", peer->uid); return;
-    case PEER_NONE: snprintf(name, AUDIT_PEER_MAX, "unknown"); return;
+    case PEER_TCP: snprintf(name, sizeof name, "%s%s", peer->address, peer->is_encrypted ? ",tls" : ""); break;
+    case PEER_UNIX: snprintf(name, sizeof name, "unix,uid:%u", peer->uid); break;
+    case PEER_NONE: break;
     }
+    put(line, " peer=");
+    put(line, name);
+    if (peer->listener != NULL) put_quoted(line, "listener", mps_text(peer->listener));
+    line->text[line->len] = '\0';
 }
 
-char *audit_peer_name(const struct broker *broker, const struct peer *peer)
+/* Also while nothing is written: that may change. */
+char *audit_place(const struct peer *peer)
 {
-    char name[AUDIT_PEER_MAX];
-    if (!broker->limits.audit) return NULL;
-    name_peer(name, peer);
-    return sure_text(name);
+    struct line line = {.len = 0};
+    put_place(&line, peer);
+    return sure_text(line.text);
 }
 
 void audit(struct session *session, enum audit_event event, uint32_t code, const char *text)
@@ -130,14 +142,27 @@ void audit(struct session *session, enum audit_event event, uint32_t code, const
     struct broker *broker = session->broker;
     if (!broker->limits.audit || !may_write(broker, event)) return;
     mps_view user = session->origin != NULL ? origin_user(session->origin) : (mps_view){NULL, 0};
-    write_line(broker, session->peer_name != NULL ? session->peer_name : "unknown", event, session->id, user, code,
-               text);
+    struct line line = begin_line(event);
+    if (session->id.ptr != NULL) put_quoted(&line, "client", session->id);
+    if (user.ptr != NULL) put_quoted(&line, "user", user);
+    put_rest(&line, session->place != NULL ? session->place : " peer=unknown", code, text);
+    write_line(broker, &line);
 }
 
 void broker_audit_refusal(struct broker *broker, const struct peer *peer, uint32_t code, const char *text)
 {
-    char name[AUDIT_PEER_MAX];
+    struct line place = {.len = 0};
     if (!broker->limits.audit || !may_write(broker, AUDIT_REFUSE)) return;
-    name_peer(name, peer);
-    write_line(broker, name, AUDIT_REFUSE, (mps_view){NULL, 0}, (mps_view){NULL, 0}, code, text);
+    struct line line = begin_line(AUDIT_REFUSE);
+    put_place(&place, peer);
+    put_rest(&line, place.text, code, text);
+    write_line(broker, &line);
+}
+
+void broker_audit_reload(struct broker *broker, bool audited_before, bool is_applied, const char *text)
+{
+    if ((!broker->limits.audit && !audited_before) || !may_write(broker, AUDIT_RELOAD)) return;
+    struct line line = begin_line(AUDIT_RELOAD);
+    put_rest(&line, is_applied ? " result=applied" : " result=refused", 0, text);
+    write_line(broker, &line);
 }

@@ -5,13 +5,11 @@
 
 #include "identity.h"
 
-#define AUDIT_PEER_MAX (PEER_ADDRESS_MAX + 8)
-
 /* One line, unless too many of its event were written in this second: then they are counted, and the next line is preceded
  * by one that says how many are missing. code 0: none; text: one sentence, or NULL. */
 void audit(struct session *session, enum audit_event event, uint32_t code, const char *text);
 
-/* Where a session comes from, as lines name it; own memory. NULL: nothing is written. */
-char *audit_peer_name(const struct broker *broker, const struct peer *peer);
+/* Where a session comes from, as lines say it: the fields of the peer and of the listener. Own memory. */
+char *audit_place(const struct peer *peer);
 
 #endif

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "account.h"
 #include "away.h"
 #include "identity.h"
 #include "spill.h"
@@ -48,6 +49,8 @@ void broker_defaults(struct broker_limits *limits)
 void broker_set_limits(struct broker *broker, const struct broker_limits *limits)
 {
     broker->limits = *limits;
+    accounts_limits_changed(broker);
+    sys_interval_changed(broker);
 }
 
 const struct broker_limits *broker_limits_of(const struct broker *broker)
@@ -205,7 +208,7 @@ static void free_dead(struct broker *broker)
         }
         session_unlink(session);
         broker->sessions_count--;
-        free(session->peer_name);
+        free(session->place);
         free(session);
     }
 }
@@ -269,6 +272,12 @@ void broker_stop(struct broker *broker)
         if (session->state == SESSION_READY) reply_frame(session, &info);
         session_end_gently(session, MPS_SHUTTING_DOWN, mps_code_text(MPS_SHUTTING_DOWN));
     }
+}
+
+void broker_drop_all(struct broker *broker)
+{
+    for (struct session *session = broker->sessions; session != NULL; session = session->next)
+        if (session->link != NULL) session_drop_link(session); /* else it is away, and stays so */
 }
 
 size_t broker_sessions(const struct broker *broker)

@@ -57,7 +57,7 @@ struct broker_limits {
 struct broker *broker_new(struct env *env, const struct broker_limits *limits); /* limits NULL: defaults */
 void broker_free(struct broker *broker); /* every connection must be gone */
 void broker_defaults(struct broker_limits *limits);
-/* From now on these hold. Nothing that is over one of them now is ended or refused for it. */
+/* From now on these hold, also for who is connected. Nothing that is over one of them now is ended for it. */
 void broker_set_limits(struct broker *broker, const struct broker_limits *limits);
 const struct broker_limits *broker_limits_of(const struct broker *broker);
 
@@ -100,6 +100,9 @@ const char *broker_full_text(const struct broker *broker);
 void broker_note_refusal(struct broker *broker, enum refusal refusal);
 /* A connection was refused before it became a session: for the audit log. code: of its BYE, or 0. */
 void broker_audit_refusal(struct broker *broker, const struct peer *peer, uint32_t code, const char *text);
+/* The configuration was loaded again, or it was refused and nothing has changed: for the audit log, if it is written now or was
+ * until then. text: one sentence. */
+void broker_audit_reload(struct broker *broker, bool audited_before, bool is_applied, const char *text);
 /* Closes a connection that was not welcomed yet, at once: it is told why (BYE 115) if its link takes that. */
 void session_turn_away(struct session *session, const char *text);
 /* What a connection's first bytes, at least one, look like when they aren't ours. NULL: nothing that is known. */
@@ -124,6 +127,7 @@ bool broker_wants_turn(const struct broker *broker);
 
 /* Graceful stop: tells every client (BYE 113) after flushing what it holds. Done when broker_sessions() is 0. */
 void broker_stop(struct broker *broker);
+void broker_drop_all(struct broker *broker); /* closes all connections, whatever they have not read */
 size_t broker_sessions(const struct broker *broker); /* connections */
 
 /* For tests and operators: what the broker holds. */

@@ -259,6 +259,7 @@ void will_free_all(struct broker *broker);
 /* sys.c: the broker's state as messages under $SYS/ */
 struct sys *sys_new(struct broker *broker);
 void sys_free(struct broker *broker);
+void sys_interval_changed(struct broker *broker);
 void sys_wanted(struct broker *broker, mps_view pattern); /* somebody subscribed to this */
 void sys_mailbox_gone(struct mailbox *box);
 void sys_pass_debtor(struct mailbox *box);         /* it is about to leave broker.debtors */

@@ -29,6 +29,7 @@ struct proof {
 
 struct verdict {
     bool is_good;
+    bool is_unchecked;  /* it could not be checked, for want of memory: nobody knows whether it is good */
     char user[VERIFY_NAME_MAX + 1]; /* whose it is: 1 to 32 letters, digits, '_', '-', '.' */
     uint64_t proof;                 /* names what was shown, so that it can be taken back (struct access); not 0 */
 };
@@ -37,6 +38,7 @@ enum verify_answer {
     VERIFY_DONE,        /* *verdict says */
     VERIFY_LATER,       /* session_verified() will be called, not from inside this call */
     VERIFY_BUSY,        /* too many are being checked */
+    VERIFY_NO_MEMORY,   /* there is none to check it with at the moment */
     VERIFY_LIMITED,     /* the peer, or this user, has failed too often lately */
     VERIFY_UNAVAILABLE, /* nobody has one of this kind */
 };

@@ -1,4 +1,5 @@
 #include "identity.h"
+#include "account.h"
 #include "away.h"
 #include "sure.h"
 
@@ -47,7 +48,9 @@ bool origin_may_follow(const struct origin *left, mps_view user)
 
 struct grant *origin_grant(struct broker *broker, const struct origin *origin)
 {
-    return origin != NULL ? grant_new(broker->access, origin_user(origin), origin_id(origin), 0) : NULL;
+    mps_view nobody = {NULL, 0};
+    if (origin == NULL) return grant_new(broker->access, nobody, nobody, 0);
+    return grant_new(broker->access, origin_user(origin), origin_id(origin), 0);
 }
 
 void origin_put(struct mps_out *out, const struct origin *origin)
@@ -114,6 +117,9 @@ static void refuse_unchecked(struct session *session, enum verify_answer answer,
         session_bye(session, MPS_TOO_MANY, "too many passwords are being checked, try again later");
         break;
     case VERIFY_LIMITED: session_bye(session, MPS_AUTH, "there were too many failed attempts, try again later"); break;
+    case VERIFY_NO_MEMORY:
+        session_bye(session, MPS_INTERNAL, "there is no memory to check a password at the moment, try again later");
+        break;
     case VERIFY_DONE:
     case VERIFY_LATER: break;
     }
@@ -240,6 +246,7 @@ void identity_ask_again(struct session *session, mps_view token)
     case VERIFY_LATER: begin_proving(session, (mps_view){NULL, 0}); break;
     case VERIFY_UNAVAILABLE: refuse_refresh(session, "authentication by token is not available"); break;
     case VERIFY_BUSY:
+    case VERIFY_NO_MEMORY:
     case VERIFY_LIMITED: refuse_refresh(session, "there were too many failed attempts, try again later"); break;
     }
 }
@@ -278,7 +285,8 @@ static void go_on_with_hello(struct session *session, const struct verdict *verd
     }
     bool is_token = mps_view_equal(hello.auth, mps_text("token"));
     free_proving(session);
-    refuse_proof(session, is_token);
+    if (verdict->is_unchecked) refuse_unchecked(session, VERIFY_NO_MEMORY, hello.auth);
+    else refuse_proof(session, is_token);
 }
 
 void session_verified(struct session *session, const struct verdict *verdict)
@@ -371,6 +379,8 @@ static bool is_void(struct session *session)
     struct origin *origin = origin_new(now, origin_id(session->origin));
     origin_unref(session->origin);
     session->origin = origin;
+    account_close(session); /* it counts as another one now */
+    account_open(session);
     session_keep(session);
     return false;
 }
@@ -408,12 +418,11 @@ void identity_begin_recheck(struct broker *broker)
 bool identity_recheck(struct broker *broker)
 {
     struct origin *last = NULL; /* values of one publisher mostly stand together */
-    struct grant *grant = NULL;
+    struct grant *grant = origin_grant(broker, NULL);
     for (int i = 0; i < RECHECKED_A_TURN; i++) {
         struct retained_value *value = snapshot_value(&broker->recheck);
         if (value == NULL) break;
         snapshot_pass(&broker->recheck, value, false);
-        if (value->origin == NULL) continue;
         if (value->origin != last) {
             grant_unref(grant);
             grant = origin_grant(broker, value->origin);

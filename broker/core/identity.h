@@ -26,9 +26,10 @@ static inline mps_view origin_id(const struct origin *origin)
 }
 /* Who comes may have what that one left: it is the same user, or had no name. */
 bool origin_may_follow(const struct origin *left, mps_view user);
-/* What it may now. NULL: everything. The caller's. */
+/* What it may now. NULL: everything. The caller's. origin NULL: nobody knows who left it, as it is of a time before there were users;
+ * then what somebody without a name and an id may. */
 struct grant *origin_grant(struct broker *broker, const struct origin *origin);
-/* As two fields of a record, and back. Both absent: nobody's. */
+/* As two fields of a record, and back. Both empty: nobody's. */
 void origin_put(struct mps_out *out, const struct origin *origin);
 struct origin *origin_read(struct mps_reader *r);  /* NULL: nobody's, or there is none */
 

@@ -274,7 +274,7 @@ struct session {
     struct proving *proving;          /* a proof that is being checked, or NULL */
     uint64_t proof;                   /* what its name rests on; 0: on the connection itself, or it has none */
     struct peer_certificate *certificate; /* NULL: none was shown */
-    char *peer_name;                  /* for the audit log; own memory or NULL */
+    char *place;                      /* where it comes from, for the audit log; own memory or NULL */
     uint32_t uid, gid;
     uint8_t peer_kind;                /* enum peer_kind */
     bool is_loopback, is_encrypted, needs_identity;
@@ -344,6 +344,7 @@ enum audit_event {
     AUDIT_TAKEOVER, /* by another one of the same id */
     AUDIT_DENY,     /* something is not allowed */
     AUDIT_ADMIN,    /* the operator did something */
+    AUDIT_RELOAD,   /* the configuration was loaded again, or refused */
     AUDIT_EVENTS
 };
 

@@ -29,6 +29,7 @@ struct peer {
     bool is_encrypted; /* TLS */
     bool needs_identity; /* nobody may come in here without saying who it is */
     char address[PEER_ADDRESS_MAX];
+    const char *listener; /* where it came in: the name of the section, or the URL; lent. NULL: not known */
     struct peer_certificate certificate;
 };
 

@@ -73,7 +73,7 @@ void session_set_peer(struct session *session, const struct peer *peer)
     session->is_loopback = peer->is_loopback;
     session->is_encrypted = peer->is_encrypted;
     session->needs_identity = peer->needs_identity;
-    session->peer_name = audit_peer_name(session->broker, peer);
+    session->place = audit_place(peer);
     if (!peer->certificate.is_given) return;
     session->certificate = sure_alloc(sizeof *session->certificate);
     *session->certificate = peer->certificate;

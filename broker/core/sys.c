@@ -22,13 +22,23 @@ struct sys {
     struct list_node *debtor; /* of those that may be: in broker.debtors */
 };
 
+static uint64_t next_round_ms(const struct broker *broker)
+{
+    uint32_t every_ms = broker->limits.sys_ms;
+    return every_ms > 0 ? broker->now_ms + every_ms : UINT64_MAX;
+}
+
 struct sys *sys_new(struct broker *broker)
 {
     struct sys *sys = sure_zeroed(sizeof *sys);
-    uint32_t every_ms = broker->limits.sys_ms;
-    sys->next_ms = every_ms > 0 ? broker->now_ms + every_ms : UINT64_MAX;
+    sys->next_ms = next_round_ms(broker);
     sys->look_ms = broker->now_ms + LOOK_MS;
     return sys;
+}
+
+void sys_interval_changed(struct broker *broker)
+{
+    broker->sys->next_ms = next_round_ms(broker);
 }
 
 void sys_free(struct broker *broker)

@@ -150,3 +150,14 @@ void address_of_socket(int fd, char url[URL_MAX])
         snprintf(url, URL_MAX, "unix:%s", name.un.sun_path);
     }
 }
+
+bool address_is_loopback(const struct sockaddr *name)
+{
+    if (name->sa_family == AF_INET) {
+        const struct sockaddr_in *v4 = (const struct sockaddr_in *)(const void *)name;
+        return ntohl(v4->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+    }
+    if (name->sa_family != AF_INET6) return false;
+    const struct in6_addr *v6 = &((const struct sockaddr_in6 *)(const void *)name)->sin6_addr;
+    return IN6_IS_ADDR_V4MAPPED(v6) ? v6->s6_addr[12] == IN_LOOPBACKNET : IN6_IS_ADDR_LOOPBACK(v6);
+}

@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/socket.h>
 #include <sys/un.h>
 
 #define URL_MAX 300
@@ -23,6 +24,10 @@ int address_parse(struct address *address, const char *url, char *text, size_t t
 
 /* The default Unix socket's path; makes its directory. Returns 0, or -1 and one sentence in text. */
 int address_default_unix(char *path, size_t path_cap, char *text, size_t text_cap);
+
+/* Whether only this machine reaches it: an IPv4 address counts as itself, also where it is written as an IPv6 one
+ * (::ffff:127.0.0.1). */
+bool address_is_loopback(const struct sockaddr *name);
 
 /* Writes the URL of what a socket is bound to. */
 void address_of_socket(int fd, char url[URL_MAX]);

@@ -289,7 +289,7 @@ static void set_options(int fd)
 }
 
 /* NULL: it can't be polled. */
-static struct link *link_new(struct server *server, int fd, bool needs_identity)
+static struct link *link_new(struct server *server, int fd, bool needs_identity, const char *place)
 {
     set_options(fd);
     struct link *link = sure_zeroed(sizeof *link);
@@ -300,6 +300,7 @@ static struct link *link_new(struct server *server, int fd, bool needs_identity)
     link->server = server;
     link->fd = fd;
     link->needs_identity = needs_identity;
+    link->place = place;
     link->poll.data = link;
     server->links_count++;
     return link;
@@ -335,19 +336,21 @@ static bool begin_session(struct link *link, struct peer *peer)
     link->session = session_new(link->server->broker, link);
     if (link->session == NULL) return false;
     peer->needs_identity = link->needs_identity;
+    peer->listener = link->place;
     if (link->tls != NULL) tls_peer(link->tls, peer);
     session_set_peer(link->session, peer);
     poll_for(link, UV_READABLE);
     return true;
 }
 
-int conn_open(struct server *server, int fd, bool needs_identity)
+int conn_open(struct server *server, int fd, bool needs_identity, const char *place)
 {
     char text[200] = "the connection can't be polled";
     const char *why = text;
     struct peer peer;
     peer_of_socket(&peer, fd);
-    struct link *link = link_new(server, fd, needs_identity);
+    peer.listener = place;
+    struct link *link = link_new(server, fd, needs_identity, place);
     if (link != NULL && enter(link, &peer, text, sizeof text)) {
         if (begin_session(link, &peer)) return 0;
         why = broker_full_text(server->broker);
@@ -375,10 +378,11 @@ int conn_open_tls(struct server *server, int fd, const struct listener *listener
     char text[200];
     struct peer peer;
     peer_of_socket(&peer, fd);
+    peer.listener = listener_place(listener);
     /* As many handshakes as connections are left: who comes too many doesn't get as far as to be told. */
     size_t count = broker_sessions(server->broker) + server->handshakes.count;
     bool is_full = count >= broker_limits_of(server->broker)->max_sessions_count;
-    struct link *link = is_full ? NULL : link_new(server, fd, listener->needs_identity);
+    struct link *link = is_full ? NULL : link_new(server, fd, listener->needs_identity, peer.listener);
     if (link == NULL) {
         if (is_full) broker_note_refusal(server->broker, REFUSED_CONNECTIONS);
         refuse_tls(server, &peer, is_full ? "there are too many connections" : "it can't be polled");

@@ -90,6 +90,7 @@ __attribute__((format(printf, 2, 3))) static void end_saying(struct handshake *h
     vsnprintf(why, sizeof why, format, arguments);
     va_end(arguments);
     peer_of_socket(&peer, handshake->link->fd);
+    peer.listener = handshake->link->place;
     snprintf(line, sizeof line, "closing a connection from %s before it is one: %s",
              peer.kind == PEER_TCP ? peer.address : "a peer that has gone", why);
     broker_note_peer(handshake->link->server->broker, line);

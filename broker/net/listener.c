@@ -51,7 +51,7 @@ static void on_connection(uv_poll_t *poll, int status, int events)
         int fd = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
             if (listener->tls != NULL) conn_open_tls(server, fd, listener);
-            else conn_open(server, fd, listener->needs_identity);
+            else conn_open(server, fd, listener->needs_identity, listener_place(listener));
         } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
             if (refuse_one(server, listener->fd)) continue;
             uv_poll_stop(&listener->poll); /* not even that: wait until something comes free */
@@ -160,16 +160,20 @@ static int bind_tcp(const struct addrinfo *info)
 
 static bool is_loopback(int fd)
 {
-    union {
-        struct sockaddr any;
-        struct sockaddr_in v4;
-        struct sockaddr_in6 v6;
-    } name = {0};
+    struct sockaddr_storage name = {.ss_family = AF_UNSPEC};
     socklen_t len = sizeof name;
-    if (getsockname(fd, &name.any, &len) != 0) return false;
-    if (name.any.sa_family == AF_INET) return ntohl(name.v4.sin_addr.s_addr) >> 24 == 127;
-    return name.any.sa_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&name.v6.sin6_addr);
+    return getsockname(fd, (struct sockaddr *)&name, &len) == 0 && address_is_loopback((struct sockaddr *)&name);
 }
+
+/* Whether who comes there may have no name. local: only this machine reaches it. */
+static bool allows_anonymous(const struct listener_config *config, bool local)
+{
+    return config->says_anonymous ? config->allow_anonymous : local;
+}
+
+static const char nobody[] =
+    "nobody could come in: there are no tokens, passwords or users with certificates; make some, see [access], or say "
+    "allow_anonymous = yes in its [listener NAME]";
 
 /* Who may come in at a bound socket: sets *needs_identity. NULL, or why it must not be served so. */
 static const char *judge_anonymous(const struct server *server, const struct listener_config *config, int fd,
@@ -178,12 +182,10 @@ static const char *judge_anonymous(const struct server *server, const struct lis
     int family = 0;
     socklen_t len = sizeof family;
     bool is_unix = getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &len) == 0 && family == AF_UNIX;
-    bool local = is_unix || is_loopback(fd), allows = config->says_anonymous ? config->allow_anonymous : local;
+    bool local = is_unix || is_loopback(fd), allows = allows_anonymous(config, local);
     *needs_identity = !allows;
     if (is_unix) return NULL; /* users may be known by their uids */
-    if (!allows && !verifier_is_configured(server))
-        return "nobody could come in: there are no tokens, passwords or users with certificates; make some, see "
-               "[access], or say allow_anonymous = yes in its [listener NAME]";
+    if (!allows && !verifier_is_configured(server)) return nobody;
     if (!allows || local) return NULL;
     char line[400], inherited[30], url[sizeof config->address.host + sizeof config->address.port + 10];
     snprintf(inherited, sizeof inherited, "fd:%d", config->address.fd);
@@ -195,15 +197,38 @@ static const char *judge_anonymous(const struct server *server, const struct lis
     return NULL;
 }
 
+static int resolve(const struct address *address, struct addrinfo **info)
+{
+    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
+    return getaddrinfo(address->host, address->port, &hints, info);
+}
+
+static int fail_tcp(const struct address *address, const char *why, char *text, size_t text_cap)
+{
+    snprintf(text, text_cap, "cannot listen on '%s://%s:%s': %s", address->is_tls ? "tls" : "tcp", address->host,
+             address->port, why);
+    return -1;
+}
+
+int listener_check(const struct listener_config *config, bool somebody_has_a_name, char *text, size_t text_cap)
+{
+    struct addrinfo *info;
+    if (config->address.kind != ADDRESS_TCP) return 0;
+    int error = resolve(&config->address, &info);
+    if (error != 0) return fail_tcp(&config->address, gai_strerror(error), text, text_cap);
+    bool allows = allows_anonymous(config, address_is_loopback(info->ai_addr));
+    freeaddrinfo(info);
+    return allows || somebody_has_a_name ? 0 : fail_tcp(&config->address, nobody, text, text_cap);
+}
+
 /* tls: taken if it returns 0. */
 static int open_tcp(struct server *server, const struct listener_config *config, struct ssl_ctx_st *tls, char *text,
                     size_t text_cap)
 {
     bool needs_identity = false;
-    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE}, *info;
+    struct addrinfo *info;
     const char *why;
-    const struct address *address = &config->address;
-    int error = getaddrinfo(address->host, address->port, &hints, &info);
+    int error = resolve(&config->address, &info);
     if (error == 0) {
         int fd = bind_tcp(info);
         why = strerror(errno);
@@ -222,9 +247,7 @@ static int open_tcp(struct server *server, const struct listener_config *config,
     } else {
         why = gai_strerror(error);
     }
-    snprintf(text, text_cap, "cannot listen on '%s://%s:%s': %s", address->is_tls ? "tls" : "tcp", address->host,
-             address->port, why);
-    return -1;
+    return fail_tcp(&config->address, why, text, text_cap);
 }
 
 static int open_tls(struct server *server, const struct listener_config *config, char *text, size_t text_cap)
@@ -253,13 +276,15 @@ static int adopt(struct server *server, const struct listener_config *config, ch
         struct listener *listener = refusal == NULL ? start(server, fd, NULL, &error) : NULL;
         if (listener != NULL) {
             listener->needs_identity = needs_identity;
+            strcpy(listener->name, config->name);
             return 0;
         }
         snprintf(text, text_cap, "cannot serve 'fd:%d': %s", fd, refusal != NULL ? refusal : uv_strerror(error));
         return -1;
     }
     snprintf(url, sizeof url, "fd:%d", fd);
-    if (conn_open(server, fd, config->says_anonymous && !config->allow_anonymous) != 0) {
+    const char *place = config->name[0] != '\0' ? config->name : url;
+    if (conn_open(server, fd, config->says_anonymous && !config->allow_anonymous, place) != 0) {
         snprintf(text, text_cap, "cannot serve '%s': it is not a connected socket", url);
         return -1;
     }
@@ -274,6 +299,7 @@ int listener_open(struct server *server, const struct listener_config *config, c
     case ADDRESS_UNIX:
         if (open_unix(server, address, text, text_cap) != 0) return -1;
         server->listeners->needs_identity = config->says_anonymous && !config->allow_anonymous;
+        strcpy(server->listeners->name, config->name);
         return 0;
     case ADDRESS_TCP:
         return address->is_tls ? open_tls(server, config, text, text_cap)

@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,7 @@
 #define TRIM_BYTES (4u * 1024 * 1024)
 /* How long the store may take for the last commit. With the time that closing connections have, all is over in 10 s. */
 #define STORE_MS 4000
+#define HURRIED_STORE_MS 1000
 
 static struct server *server_of(struct env *env)
 {
@@ -87,7 +89,7 @@ static void end_if_stored(struct server *server)
 {
     if (broker_store_idle(server->broker)) uv_stop(&server->loop);
     else if (!uv_is_active((uv_handle_t *)&server->store_limit))
-        uv_timer_start(&server->store_limit, on_store_late, STORE_MS, 0);
+        uv_timer_start(&server->store_limit, on_store_late, server->is_hurried ? HURRIED_STORE_MS : STORE_MS, 0);
 }
 
 /* Queues that were long have become short: the allocator shall give back what they held. */
@@ -120,10 +122,24 @@ static void on_turn(uv_check_t *check)
     server_turn(check->data);
 }
 
+/* Nobody is waited for any more, but for what was taken and is not stored yet. */
+static void hurry(struct server *server)
+{
+    if (server->is_hurried) return;
+    server->is_hurried = true;
+    log_line(LOG_WARN, "told to stop a second time: connections are closed at once");
+    broker_drop_all(server->broker);
+    if (uv_is_active((uv_handle_t *)&server->store_limit))
+        uv_timer_start(&server->store_limit, on_store_late, HURRIED_STORE_MS, 0);
+    uv_idle_start(&server->again, on_again);
+}
+
 static void on_signal(uv_signal_t *handle, int signum)
 {
+    struct server *server = handle->data;
     (void)signum;
-    server_stop(handle->data);
+    if (server->stopping) hurry(server);
+    else server_stop(server);
 }
 
 static void on_trim(uv_timer_t *timer)
@@ -210,11 +226,24 @@ int server_run(struct server *server)
     return server->store_late ? 1 : 0;
 }
 
-/* The store's threads may still use `stored`. */
-static void close_handle(uv_handle_t *handle, void *stored)
+/* The store's threads may still use `stored`, and a signal that comes now must not end the process before all is
+ * closed. */
+static void close_handle(uv_handle_t *handle, void *arg)
 {
-    if (handle == stored) uv_unref(handle);
+    struct server *server = arg;
+    bool stays = handle == (uv_handle_t *)&server->stored || handle == (uv_handle_t *)&server->sigint ||
+                 handle == (uv_handle_t *)&server->sigterm;
+    if (stays) uv_unref(handle);
     else if (!uv_is_closing(handle)) uv_close(handle, NULL);
+}
+
+/* libuv lets the signals have their way again. */
+static void forget_signals(struct server *server)
+{
+    uv_close((uv_handle_t *)&server->sigint, NULL);
+    uv_close((uv_handle_t *)&server->sigterm, NULL);
+    signal(SIGINT, SIG_IGN);
+    signal(SIGTERM, SIG_IGN);
 }
 
 void server_close_store(struct server *server)
@@ -227,10 +256,11 @@ void server_free(struct server *server)
 {
     listener_close_all(server);
     /* Connections are closing already, with callbacks of their own. */
-    uv_walk(&server->loop, close_handle, &server->stored);
+    uv_walk(&server->loop, close_handle, server);
     uv_run(&server->loop, UV_RUN_DEFAULT);
     broker_free(server->broker);
     server_close_store(server);
+    forget_signals(server);
     uv_close((uv_handle_t *)&server->stored, NULL);
     uv_run(&server->loop, UV_RUN_DEFAULT);
     uv_loop_close(&server->loop);

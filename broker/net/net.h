@@ -29,6 +29,7 @@ struct link {
     int fd, events;          /* what is polled for */
     bool paused, read_ended, broken;
     bool needs_identity;     /* where it was accepted */
+    const char *place;       /* that listener's; until its session begins */
     bool is_closed;          /* libuv has let go of it */
     bool blocked;            /* something waits to be written */
 };
@@ -44,7 +45,7 @@ struct listener {
     ino_t inode;
     char path[sizeof((struct address *)0)->path];
     char url[URL_MAX];
-    char name[SECTION_NAME_MAX + 1]; /* of its section */
+    char name[SECTION_NAME_MAX + 1]; /* of its section; "": it has none */
 };
 
 /* TLS handshakes that go on. */
@@ -81,6 +82,7 @@ struct server {
     char area_directory[4096]; /* where; empty: a temporary directory */
     struct verifier *verifier; /* NULL: nobody can say who they are */
     bool has_certificate_users;
+    bool is_hurried;         /* it was told to stop a second time */
     bool store_late;         /* it was stopped, and not waited for any more */
     char ready[4096];        /* URLs, each with a blank before it */
 };
@@ -105,14 +107,24 @@ void server_trim_soon(struct server *server); /* what was freed goes back to the
 void server_lend_reserve(struct server *server, bool lend);
 void server_add_ready(struct server *server, const char *url);
 
+/* What it is called, in the configuration or else by its URL. */
+static inline const char *listener_place(const struct listener *listener)
+{
+    return listener->name[0] != '\0' ? listener->name : listener->url;
+}
+
 /* listener.c: 0, or -1 and one sentence in text */
 int listener_open(struct server *server, const struct listener_config *config, char *text, size_t text_cap);
+/* Whether it may be served as it is configured, and its name is known; nothing is opened. somebody_has_a_name: there are tokens,
+ * passwords or users with certificates. */
+int listener_check(const struct listener_config *config, bool somebody_has_a_name, char *text, size_t text_cap);
 void listener_close_all(struct server *server);
 void listener_resume(struct server *server); /* descriptors may have come free */
 
 /* conn.c */
-/* Takes fd. needs_identity: nobody may come in there without a name. -1: it can't be served, fd is closed. */
-int conn_open(struct server *server, int fd, bool needs_identity);
+/* Takes fd. needs_identity: nobody may come in there without a name. place: where it was accepted, for the audit log; lent for
+ * the call. -1: it can't be served, fd is closed. */
+int conn_open(struct server *server, int fd, bool needs_identity, const char *place);
 int conn_open_tls(struct server *server, int fd, const struct listener *listener);
 void conn_serve(struct link *link, uint64_t accepted_ms); /* its session begins */
 void conn_close(struct link *link);         /* of one without a session */

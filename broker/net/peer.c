@@ -13,12 +13,10 @@ static void note_ipv6(struct peer *peer, const struct in6_addr *address)
 {
     struct in_addr four;
     if (!IN6_IS_ADDR_V4MAPPED(address)) {
-        peer->is_loopback = IN6_IS_ADDR_LOOPBACK(address);
         inet_ntop(AF_INET6, address, peer->address, sizeof peer->address);
         return;
     }
     memcpy(&four, address->s6_addr + 12, sizeof four);
-    peer->is_loopback = address->s6_addr[12] == 127;
     inet_ntop(AF_INET, &four, peer->address, sizeof peer->address);
 }
 
@@ -47,10 +45,10 @@ void peer_of_socket(struct peer *peer, int fd)
     if (name.any.sa_family == AF_UNIX) note_unix(peer, fd);
     if (name.any.sa_family != AF_INET && name.any.sa_family != AF_INET6) return;
     peer->kind = PEER_TCP;
+    peer->is_loopback = address_is_loopback(&name.any);
     if (name.any.sa_family == AF_INET6) {
         note_ipv6(peer, &name.v6.sin6_addr);
         return;
     }
-    peer->is_loopback = (ntohl(name.v4.sin_addr.s_addr) >> 24) == 127;
     inet_ntop(AF_INET, &name.v4.sin_addr, peer->address, sizeof peer->address);
 }

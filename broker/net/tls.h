@@ -30,8 +30,8 @@ struct link;
 struct ssl_ctx_st *tls_context_load(const struct listener_config *config, char *text, size_t text_cap);
 void tls_context_free(struct ssl_ctx_st *context); /* connections keep what they have; NULL: nothing */
 
-/* Whether the files of all listeners can be loaded. Returns 0, or -1 and one sentence in text. */
-int tls_check(const struct config *config, char *text, size_t text_cap);
+/* Whether the files of a listener can be loaded. Returns 0, or -1 and one sentence in text. */
+int tls_check(const struct listener_config *config, char *text, size_t text_cap);
 
 /* ---- a connection (tls.c) ---------------------------------------------------------------------------------- */
 

@@ -209,15 +209,11 @@ void tls_context_free(SSL_CTX *context)
     SSL_CTX_free(context);
 }
 
-int tls_check(const struct config *config, char *text, size_t text_cap)
+int tls_check(const struct listener_config *config, char *text, size_t text_cap)
 {
-    for (int i = 0; i < config->listeners_count; i++) {
-        if (!config->listeners[i].address.is_tls) continue;
-        SSL_CTX *context = tls_context_load(&config->listeners[i], text, text_cap);
-        if (context == NULL) return -1;
-        SSL_CTX_free(context);
-    }
-    return 0;
+    SSL_CTX *context = tls_context_load(config, text, text_cap);
+    SSL_CTX_free(context);
+    return context != NULL ? 0 : -1;
 }
 
 /* ---- loading again ----------------------------------------------------------------------------------------- */

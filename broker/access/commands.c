@@ -1,6 +1,7 @@
 #include "commands.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -173,36 +174,54 @@ static void note_signal(int number)
     if (caught == 0) caught = number;
 }
 
-/* Without SA_RESTART: reading ends. Who ignores one on purpose goes on to. */
-static void catch_signals(struct sigaction before[ENDING_COUNT])
+struct held_signals {
+    struct sigaction actions[ENDING_COUNT];
+    sigset_t mask;
+};
+
+/* From now on they only come in await_line(). Who ignores one on purpose goes on to. */
+static void hold_signals(struct held_signals *before)
 {
     struct sigaction noting = {.sa_handler = note_signal};
+    sigset_t mask;
+    sigemptyset(&mask);
+    for (size_t i = 0; i < ENDING_COUNT; i++) sigaddset(&mask, ending[i]);
+    sigprocmask(SIG_BLOCK, &mask, &before->mask);
     for (size_t i = 0; i < ENDING_COUNT; i++) {
-        sigaction(ending[i], NULL, &before[i]);
-        if (before[i].sa_handler != SIG_IGN) sigaction(ending[i], &noting, NULL);
+        sigaction(ending[i], NULL, &before->actions[i]);
+        if (before->actions[i].sa_handler != SIG_IGN) sigaction(ending[i], &noting, NULL);
     }
 }
 
-static void release_signals(const struct sigaction before[ENDING_COUNT])
+static void release_signals(const struct held_signals *before)
 {
-    for (size_t i = 0; i < ENDING_COUNT; i++) sigaction(ending[i], &before[i], NULL);
+    for (size_t i = 0; i < ENDING_COUNT; i++) sigaction(ending[i], &before->actions[i], NULL);
+    sigprocmask(SIG_SETMASK, &before->mask, NULL);
+}
+
+/* Until a line was typed, or its end. False: a signal came. */
+static bool await_line(const struct held_signals *before)
+{
+    struct pollfd terminal = {.fd = STDIN_FILENO, .events = POLLIN};
+    while (ppoll(&terminal, 1, NULL, &before->mask) < 0 && errno == EINTR && caught == 0) continue;
+    return caught == 0;
 }
 
 static bool read_hidden(const char *prompt, char *password, size_t cap)
 {
-    struct sigaction before[ENDING_COUNT];
+    struct held_signals before;
     struct termios shown, hidden;
     if (tcgetattr(STDIN_FILENO, &shown) != 0) return false;
     hidden = shown;
     hidden.c_lflag &= ~(tcflag_t)ECHO;
-    catch_signals(before);
+    hold_signals(&before);
     tcsetattr(STDIN_FILENO, TCSAFLUSH,
               &hidden); /* before it is asked for: whoever answers at once is not flushed away */
     fputs(prompt, stderr);
-    bool is_there = read_line(password, cap) && caught == 0;
+    bool is_there = await_line(&before) && read_line(password, cap);
     tcsetattr(STDIN_FILENO, TCSADRAIN, &shown);
     fputc('\n', stderr);
-    release_signals(before);
+    release_signals(&before);
     return is_there;
 }
 

@@ -1,6 +1,5 @@
 #include "credentials.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -120,12 +119,43 @@ bool password_check_begin(struct password_check *check, const struct credentials
     return true;
 }
 
+/* What is kept of a password, taken apart. */
+struct kept {
+    unsigned memory_kib, passes;
+    unsigned char salt[crypto_pwhash_SALTBYTES], hash[64];
+    size_t salt_len, hash_len;
+};
+
+/* False: its salt or its hash is of another length than libsodium makes them. */
+static bool take_apart(const char *text, struct kept *kept)
+{
+    char salt[64], hash[128];
+    if (sscanf(text, "$argon2id$v=19$m=%u,t=%u,p=1$%63[^$]$%127[^$]", &kept->memory_kib, &kept->passes, salt, hash) !=
+        4)
+        return false;
+    return sodium_base642bin(kept->salt, sizeof kept->salt, salt, strlen(salt), NULL, &kept->salt_len, NULL,
+                             sodium_base64_VARIANT_ORIGINAL_NO_PADDING) == 0 &&
+           sodium_base642bin(kept->hash, sizeof kept->hash, hash, strlen(hash), NULL, &kept->hash_len, NULL,
+                             sodium_base64_VARIANT_ORIGINAL_NO_PADDING) == 0 &&
+           kept->salt_len == sizeof kept->salt && kept->hash_len >= crypto_pwhash_BYTES_MIN;
+}
+
+/* crypto_pwhash_str_verify() says the same of a wrong password and of want of memory; so it is only for what was made
+ * elsewhere, in a form that crypto_pwhash() doesn't make. */
 enum password_result password_check_run(const struct password_check *check)
 {
-    errno = 0;
-    bool matches = crypto_pwhash_str_verify(check->kept, check->password, check->len) == 0;
-    /* libsodium says EINVAL of a password that does not match; what is kept was looked at when it was loaded. */
-    if (!matches && errno != EINVAL) return PASSWORD_NO_MEMORY;
+    struct kept kept;
+    unsigned char hash[sizeof kept.hash];
+    bool matches;
+    if (take_apart(check->kept, &kept)) {
+        if (crypto_pwhash(hash, kept.hash_len, check->password, check->len, kept.salt, kept.passes,
+                          (size_t)kept.memory_kib * 1024, crypto_pwhash_ALG_ARGON2ID13) != 0)
+            return PASSWORD_NO_MEMORY;
+        matches = sodium_memcmp(hash, kept.hash, kept.hash_len) == 0;
+        sodium_memzero(hash, sizeof hash);
+    } else {
+        matches = crypto_pwhash_str_verify(check->kept, check->password, check->len) == 0;
+    }
     return matches & check->is_known ? PASSWORD_RIGHT : PASSWORD_WRONG;
 }
 

@@ -1,21 +1,25 @@
 """Who may come in, and what they may then: tokens, passwords, Unix users; files that are broken; what a reload does."""
+import fcntl
 import os
 import pathlib
 import pty
+import re
 import resource
 import select
+import shutil
 import signal
 import socket
 import stat
 import subprocess
 import tempfile
+import termios
 import time
 import unittest
 
 import brokers
 import raw
 
-WRONG, TOO_MANY, BAD_ID, DENIED, REFRESH = 108, 115, 117, 211, 212
+INTERNAL, WRONG, TOO_MANY, BAD_ID, DENIED, REFRESH = 100, 108, 115, 117, 211, 212
 NO_RETAINED = {"retained": 2}
 END_S = 60
 
@@ -165,6 +169,51 @@ class Commands(AccessTest):
         self.assertNotIn(b"hush", shown)
         self.assertTrue(self.passwords.exists())
 
+    def at_a_terminal(self, prompt):
+        """`pubsubd passwd` that waits for a password: the process, both ends of its terminal."""
+        mine, theirs = pty.openpty()
+        self.addCleanup(os.close, mine)
+        self.addCleanup(os.close, theirs)
+
+        def control():
+            os.setsid()
+            fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
+        process = subprocess.Popen([brokers.PUBSUBD, "passwd", self.passwords, "ann"], stdin=theirs, stdout=theirs,
+                                   stderr=theirs, preexec_fn=control)
+        self.addCleanup(process.wait, END_S)
+        self.addCleanup(process.kill)
+        self.see(mine, prompt)
+        return process, mine, theirs
+
+    def see(self, terminal, text):
+        shown = b""
+        while text not in shown:
+            self.assertTrue(select.select([terminal], [], [], END_S)[0], shown)
+            shown += os.read(terminal, 100)
+
+    @staticmethod
+    def echoes(terminal):
+        return bool(termios.tcgetattr(terminal)[3] & termios.ECHO)
+
+    def test_the_terminal_shows_again_what_is_typed_after_an_interruption(self):
+        for number, typed in ((signal.SIGINT, b"\x03"), (signal.SIGQUIT, b"\x1c"), (signal.SIGTERM, None),
+                              (signal.SIGHUP, None)):
+            for answers in (0, 1):
+                with self.subTest(signal=number, answers=answers):
+                    process, mine, theirs = self.at_a_terminal(b"New password: ")
+                    if answers:
+                        os.write(mine, b"hush\n")
+                        self.see(mine, b"Again: ")
+                    os.write(mine, b"hu")
+                    self.assertFalse(self.echoes(theirs))
+                    if typed:
+                        os.write(mine, typed)
+                    else:
+                        process.send_signal(number)
+                    self.assertEqual(process.wait(END_S), -number)
+                    self.assertTrue(self.echoes(theirs))
+                    self.assertFalse(self.passwords.exists())
+
     def test_wrong_arguments(self):
         for arguments in (("token",), ("token", "new"), ("token", "new", "ann"), ("token", "new", "a/b", "--file", "f"),
                           ("token", "rm", "--file", "f"), ("token", "eat", "x", "--file", "f"), ("passwd", "f"),
@@ -192,9 +241,10 @@ class Files(AccessTest):
     def assert_no_start(self, error, config):
         path = self.dir / "conf"
         path.write_text(config)
-        done = pubsubd("-c", path, "--listen", f"unix:{self.dir / 's'}")
-        self.assertEqual((done.returncode, done.stderr), (1, f"pubsubd: {error}\n"))
-        self.assertFalse((self.dir / "s").exists())
+        for code, how in ((1, ()), (2, ("--check-config",))):
+            done = pubsubd("-c", path, "--listen", f"unix:{self.dir / 's'}", *how)
+            self.assertEqual((done.returncode, done.stderr, done.stdout), (code, f"pubsubd: {error}\n", ""))
+            self.assertFalse((self.dir / "s").exists())
 
     def test_who_may_use_the_file(self):
         self.token("ann")
@@ -235,6 +285,27 @@ class Files(AccessTest):
                              f"[access]\ntokens = {self.tokens}\n")
 
 
+    def test_good_files_are_checked_and_nothing_is_opened(self):
+        self.both_files()
+        path = self.dir / "conf"
+        path.write_text(self.files + f"[listener s]\nurl = unix:{self.dir / 's'}\n[listener out]\nurl = tcp://0.0.0.0:0\n")
+        self.assertEqual(self.ok("-c", path, "--check-config"), f"pubsubd: {path} is valid\n")
+        self.assertEqual(sorted(os.listdir(self.dir)), ["conf", "passwords", "tokens"])
+
+    @unittest.skipUnless(os.geteuid() == 0, "only root becomes somebody else")
+    def test_the_files_are_checked_as_the_user_that_a_start_goes_on_as(self):
+        self.token("ann")
+        os.chmod(self.dir, 0o711)
+        path = self.dir / "conf"
+        path.write_text(f"[broker]\nuser = nobody\n[access]\ntokens = {self.tokens}\n")
+        error = f"pubsubd: {self.tokens}: cannot be opened: Permission denied\n"
+        for code, how in ((1, ("--listen", f"unix:{self.dir / 's'}")), (2, ("--check-config",))):
+            done = pubsubd("-c", path, *how)
+            self.assertEqual((done.returncode, done.stderr), (code, error))
+        shutil.chown(self.tokens, "nobody")
+        self.assertEqual(self.ok("-c", path, "--check-config"), f"pubsubd: {path} is valid\n")
+
+
 class Listeners(AccessTest):
     def assert_open_without_a_name(self, urls, open_ones, token):
         for url, is_open in zip(urls, open_ones):
@@ -252,6 +323,28 @@ class Listeners(AccessTest):
         self.assertEqual(done.stderr, "pubsubd: cannot listen on 'tcp://0.0.0.0:0': nobody could come in: there are no tokens, "
                          "passwords or users with certificates; make some, see [access], or say allow_anonymous = yes in "
                          "its [listener NAME]\n")
+        checked = pubsubd("-c", path, "--check-config")
+        self.assertEqual((checked.returncode, checked.stderr), (2, done.stderr))
+
+    def test_an_ipv4_loopback_address_is_one_in_ipv6s_form_too(self):
+        """As a listener and as a peer, whose connections are counted as those of this machine."""
+        listener = socket.socket(socket.AF_INET6)
+        self.addCleanup(listener.close)
+        try:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            listener.bind(("::ffff:127.0.0.1", 0))
+        except OSError as error:
+            self.skipTest(f"no IPv6 here: {error}")
+        listener.listen()
+        port, fd = listener.getsockname()[1], listener.fileno()
+        path = self.dir / "conf"
+        path.write_text("[listener a]\nurl = tcp://[::ffff:127.0.0.1]:0\n")
+        self.ok("-c", path, "--check-config")
+        self.serve(f"[limits]\nconnections_from_loopback = 1\n[listener mapped]\nurl = fd:{fd}\n", pass_fds=(fd,))
+        self.come(f"tcp://127.0.0.1:{port}")
+        peer = raw.Peer(f"tcp://127.0.0.1:{port}")
+        self.addCleanup(peer.close)
+        self.assertEqual(peer.next()[2], "127.0.0.1 has 1 connections, the limit is 1 (connections_from_loopback)")
 
     def serve(self, config, **how):
         path = self.dir / "conf"
@@ -391,6 +484,21 @@ class WaysIn(AccessTest):
         ended = resource.getrusage(resource.RUSAGE_CHILDREN)
         all_s = ended.ru_utime + ended.ru_stime - spent.ru_utime - spent.ru_stime
         self.assertLess(all_s - before, 5 * one)
+
+    def test_without_memory_nobody_is_called_a_liar(self):
+        """It is no failed attempt either: when there is memory again, the right password is right."""
+        self.password("ann", "correct horse")
+        self.start(f"[access]\npasswords = {self.passwords}\n")
+        self.assert_kept_out(WRONG, auth="password", data=["ann", "wrong"])  # what else that takes is there now
+        pid = self.broker.process.pid
+        size = int(re.search(r"VmSize:\s+(\d+) kB", pathlib.Path(f"/proc/{pid}/status").read_text())[1]) << 10
+        before = resource.prlimit(pid, resource.RLIMIT_AS, (size + (32 << 20), resource.RLIM_INFINITY))
+        for password in ["correct horse"] * 15 + ["wrong"] * 15:
+            self.assert_kept_out(INTERNAL, "there is no memory to check a password at the moment, try again later",
+                                 auth="password", data=["ann", password])
+        self.assertEqual(self.broker.said().count("there is no memory to check passwords"), 1)
+        resource.prlimit(pid, resource.RLIMIT_AS, before)
+        self.come(auth="password", data=["ann", "correct horse"])
 
     # hostile.md 15: it is the hash that takes the time, whether there is such a user or not
     # Hostile 15.

@@ -1,5 +1,7 @@
 """The audit log: what is in it, that nothing in it can be forged, and that it can't be flooded."""
+import os
 import re
+import signal
 import unittest
 
 import brokers
@@ -44,8 +46,8 @@ class Audit(unittest.TestCase):
         self.welcomed(id="over-tcp")
         self.welcomed(self.broker.unix, id="over-unix")
         tcp, unix = self.of("connect")
-        self.assertEqual(tcp, {"event": "connect", "client": "over-tcp", "peer": "127.0.0.1"})
-        self.assertEqual(unix["client"], "over-unix")
+        self.assertEqual(tcp, {"event": "connect", "client": "over-tcp", "peer": "127.0.0.1", "listener": self.broker.tcp})
+        self.assertEqual((unix["client"], unix["listener"]), ("over-unix", self.broker.unix))
         self.assertRegex(unix["peer"], r"^unix,uid:\d+$")
 
     def test_refusals_and_closes_by_fault(self):
@@ -124,6 +126,36 @@ class Audit(unittest.TestCase):
         self.assertTrue(raw.eventually(all_are_told))
         self.assertEqual(len(self.of("deny")), 1)
         self.assertEqual({line["of"] for line in self.of("left_out")}, {"connect"})
+
+    def test_listeners_are_named_as_in_the_configuration(self):
+        """Also in what is said of those who never became a session."""
+        config = ("[limits]\nconnections_from_loopback = 1\n[listener inside]\nurl = tcp://127.0.0.1:0\n"
+                  "[listener outside]\nurl = tcp://127.0.0.1:0\n")
+        with brokers.Broker(config=config, listens=False) as broker:
+            inside, outside = broker.ready_line.split()[1:]
+            with welcomed(inside), raw.Peer(outside) as refused:
+                self.assertEqual(refused.rest()[-1][0], BYE)
+                connect, refuse = audited(broker)
+        self.assertEqual((connect["event"], connect["listener"]), ("connect", "inside"))
+        self.assertEqual((refuse["event"], refuse["listener"], refuse["code"]), ("refuse", "outside", "115"))
+
+    def test_reloads(self):
+        with brokers.Broker(config="[limits]\n") as broker:
+            file = os.path.join(broker.dir, "pubsubd.conf")
+
+            def reload(text, count):
+                with open(file, "w") as out:
+                    out.write(text)
+                broker.process.send_signal(signal.SIGHUP)
+                self.assertTrue(raw.eventually(lambda: len(audited(broker)) == count))
+                return audited(broker)[-1]
+
+            self.assertEqual(reload("[limits]\nmax_sessions = 7\nmax_payload = 2k\n", 1), {
+                "event": "reload", "result": "applied",
+                "text": "from now on holds: max_sessions; after a restart: max_payload"})
+            refused = reload('[limits]\nkeepalive_max = "forged"\n', 2)
+            self.assertEqual((refused["event"], refused["result"]), ("reload", "refused"))
+            self.assertIn(":2: keepalive_max = '", refused["text"])
 
     def test_it_can_be_turned_off(self):
         with brokers.Broker(config="[log]\naudit = no\n") as broker:

@@ -1,15 +1,20 @@
 """Slow subscribers, and a broker that goes away: what the command line says and does."""
 import contextlib
 import json
+import os
 import re
 import signal
+import socket
 import subprocess
 import time
 import unittest
 
 import brokers
-from programs import (CliTest, PATIENCE_S, PUBSUB, SANITIZED, Subscriber, eventually, fresh_topic,
+from programs import (CliTest, PATIENCE_S, PUBSUB, SANITIZED, Program, Subscriber, eventually, fresh_topic,
                       run_without_broker, scaled)
+
+AGAIN = r"(?:pubsub: cannot connect again: [^\n]+; trying on\n)"
+LOST = rf"pubsub: lost connection[^\n]*\n{AGAIN}*"
 
 
 class Losses(CliTest):
@@ -108,9 +113,57 @@ class Reconnects(unittest.TestCase):
             self.assertLess(time.monotonic(), deadline)
         self.assertEqual(subscriber.wait(), 0)
         self.assertEqual(subscriber.lines(), b"again\n")
-        lines = subscriber.stderr().splitlines()
-        self.assertRegex(lines[0], "^pubsub: lost connection")
-        self.assertEqual(lines[1], "pubsub: connected again")
+        self.assertRegex(subscriber.stderr(), rf"\A{LOST}pubsub: connected again\n\Z")
+
+    def cause(self, text):
+        return f"pubsub: cannot connect again: {text}; trying on\n"
+
+    def test_why_it_does_not_come_again_is_said_once(self):
+        """Each cause, however often it is tried; and anew after the next loss."""
+        def said():
+            return subscriber.stderr()[before:]
+        subscriber, path = self.subscriber("-n", "2", "t"), self.broker.unix[len("unix:"):]
+        before = len(subscriber.stderr())
+        self.broker.kill()
+        self.assertTrue(eventually(lambda: said().endswith(self.cause("Connection refused"))), said())
+        os.unlink(path)
+        self.assertTrue(eventually(lambda: said().endswith(self.cause("No such file or directory"))), said())
+        with socket.socket(socket.AF_UNIX) as mute:  # tried several times more, by the clock of whoever tries
+            mute.bind(path)
+            mute.listen()
+            mute.settimeout(PATIENCE_S)
+            for _ in range(3):
+                mute.accept()[0].close()
+        os.unlink(path)
+        self.broker.start()
+        self.assertTrue(eventually(lambda: said().endswith("pubsub: connected again\n")), said())
+        lines = said().splitlines(keepends=True)
+        self.assertEqual(lines.count(self.cause("Connection refused")), 1, lines)
+        self.assertEqual(lines.count(self.cause("No such file or directory")), 1, lines)
+        self.assertEqual(len(lines), len(set(lines)), lines)
+        before = len(subscriber.stderr())
+        self.broker.kill()
+        self.assertTrue(eventually(lambda: said().endswith(self.cause("Connection refused"))), said())
+
+    def test_a_refusal_for_good_is_said(self):
+        """The password is another one by the time of the reconnect."""
+        passwords = os.path.join(self.broker.dir, "passwords")
+
+        def set_password(text):
+            subprocess.run([brokers.PUBSUBD, "passwd", passwords, "ann"], input=text, check=True)
+        set_password(b"old\n")
+        with brokers.Broker(config=f"[access]\npasswords = {passwords}\n") as broker:
+            subscriber = Program([PUBSUB, "sub", "-s", broker.unix, "--user", "ann", "t"],
+                                 env={**os.environ, "PUBSUB_PASSWORD": "old"})
+            self.addCleanup(subscriber.stop)
+            self.assertTrue(eventually(lambda: Subscriber.reached(broker.unix, "t")), subscriber.stderr())
+            broker.kill()
+            self.assertTrue(eventually(lambda: "lost connection" in subscriber.stderr()))
+            set_password(b"new\n")
+            broker.start()
+            self.assertEqual(subscriber.wait(), 4)
+            self.assertTrue(subscriber.stderr().endswith(
+                "\npubsub: the broker closed the connection: the user or the password is wrong\n"), subscriber.stderr())
 
     def test_subscriber_that_shall_not_reconnect(self):
         subscriber = self.subscriber("--no-reconnect", "t")
@@ -142,7 +195,7 @@ class Reconnects(unittest.TestCase):
             publisher.stdin.close()
             self.broker.start()
             self.assertEqual(publisher.wait(PATIENCE_S), 0)
-            self.assertEqual(publisher.stderr.read(), b"pubsub: connected again\n")
+            self.assertRegex(publisher.stderr.read().decode(), rf"\A{AGAIN}*pubsub: connected again\n\Z")
         got = run_without_broker("get", "kept/+", PUBSUB_URL=self.broker.unix).stdout.splitlines()
         self.assertLessEqual({b"kept/%d\tvalue %d" % (i, i) for i in range(100, count)}, set(got))
 

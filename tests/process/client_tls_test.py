@@ -257,6 +257,8 @@ class Connections(TlsTest):
         self.assertTrue(all("alert unknown ca" in failure or "EOF" in failure or "reset" in failure
                             for failure in peer.failures), peer.failures)
         self.assertEqual(len(peer.established), 1)
+        self.assertEqual(subscriber.stderr().count("cannot connect again: its certificate is self-signed and not among those "
+                                                   "that are trusted; trying on\n"), 1, subscriber.stderr())
         peer.context = good
         self.assertTrue(eventually(lambda: "connected again" in subscriber.stderr()), subscriber.stderr())
 

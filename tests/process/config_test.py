@@ -83,10 +83,28 @@ class Printing(ConfigTest):
             self.assertIn("\n" + line + "\n", changed)
         self.assertEqual(self.ok("-c", self.write(changed), "--print-config"), changed)
 
+    def test_examples_are_comments_to_the_end(self):
+        """Without a listener, a stream or a user nothing of theirs is set."""
+        lines = self.ok("--print-config").splitlines()
+        sections = [line for line in lines if line.startswith("[")]
+        self.assertEqual(sections, ["[broker]", "[limits]", "[log]", "[access]"])
+        example = lines.index("# [listener socket]")
+        self.assertIn("# allow_anonymous = yes", lines[example:])
+        self.assertNotIn("allow_anonymous = yes", lines)
+        last = next(i for i, line in enumerate(lines) if line.startswith("allow_plaintext_passwords = "))
+        self.assertEqual([line for line in lines[last + 1:] if line and not line.startswith("#")], [])
+
+    def test_who_may_come_in_is_printed(self):
+        text = "[listener a]\nurl = tcp://127.0.0.1:0\nallow_anonymous = no\n\n[listener b]\nurl = unix:/x\n" \
+               "allow_anonymous = yes\n"
+        printed = self.ok("-c", self.write(text), "--print-config")
+        self.assertTrue(printed.endswith("\n" + text), printed[-300:])
+        self.assertEqual(self.ok("-c", self.write(printed), "--print-config"), printed)
+
     def test_listen_is_part_of_what_is_printed(self):
         self.write("[listener here]\nurl = tcp://127.0.0.1:0\n")
         printed = self.ok("-c", self.file, "--listen", "tcp://[::1]:5", "--print-config")
-        self.assertIn("\nurl = tcp://[::1]:5\n", printed)
+        self.assertIn("\n[listener 1]\nurl = tcp://[::1]:5\n", printed)
         self.assertNotIn("[listener here]", printed)
 
     def test_durable_and_data_are_part_of_what_is_printed(self):

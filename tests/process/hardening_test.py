@@ -4,6 +4,7 @@ import pathlib
 import pwd
 import re
 import shutil
+import signal
 import stat
 import subprocess
 import tempfile
@@ -11,7 +12,8 @@ import unittest
 
 import brokers
 import programs
-from raw import MSG, PUB, PUBACK, STORED, welcomed
+from issuer import Authority
+from raw import MSG, PUB, PUBACK, STORED, eventually, welcomed
 
 SANITIZED = os.environ.get("PUBSUB_SANITIZED") == "1"
 
@@ -107,6 +109,39 @@ class Broker(unittest.TestCase):
                 peer.tell(PUB, 1, STORED)
                 peer.tell(MSG, "kept/1", None, b"x")
                 self.assertEqual(peer.answer(PUBACK)[1:3], [1, 1])
+
+    @unittest.skipUnless(os.geteuid() == 0, "only root becomes somebody else")
+    def test_what_root_could_do_and_the_other_user_cannot_is_said(self):
+        """At the start, and when a reload fails by it. What is left of it does not keep the next start from serving."""
+        with tempfile.TemporaryDirectory(prefix="pubsub-test-") as directory:
+            os.chmod(directory, 0o755)
+            pair = Authority(directory).issue("server")
+            os.chmod(os.path.dirname(pair.key), 0o755)
+            config = (f"[broker]\nuser = nobody\n[listener a]\nurl = tls://127.0.0.1:0\ncertificate = {pair.path}\n"
+                      f"key = {pair.key}\n[listener b]\nurl = unix:{directory}/s\n")
+            with brokers.Broker(config=config, listens=False, start=False) as broker:
+                os.chmod(broker.dir, 0o755)
+                file = pathlib.Path(broker.dir, "pubsubd.conf")
+                file.chmod(0o644)
+                broker.start()
+                self.assertEqual(broker.said().splitlines()[:-1], [
+                    f"pubsubd: warning: user 'nobody' can't read '{pair.key}', which root has read now: a reload (SIGHUP) "
+                    "will be refused",
+                    f"pubsubd: warning: user 'nobody' can't remove the socket '{directory}/s' at the end, as its directory "
+                    "is not his: the next start replaces it"])
+                broker.process.send_signal(signal.SIGHUP)
+                why = f"can't read '{pair.key}'"
+                self.assertTrue(eventually(lambda: broker.said().endswith(why + "\n")), broker.said())
+                self.assertRegex(broker.said().splitlines()[-1], "was not loaded again, .*: Permission denied; the broker goes "
+                                 "on as user 'nobody', who " + re.escape(why) + "$")
+                shutil.chown(pair.key, "nobody")
+                broker.process.send_signal(signal.SIGHUP)
+                self.assertTrue(eventually(lambda: "the configuration was loaded again; " in broker.said()), broker.said())
+                broker.process.send_signal(signal.SIGTERM)
+                self.assertEqual(broker.process.wait(brokers.STOP_S), 0)
+                self.assertTrue(os.path.exists(f"{directory}/s"))
+                broker.start()
+                welcomed(f"unix:{directory}/s").close()
 
     def test_only_root_becomes_somebody_else(self):
         how = {}

@@ -1,6 +1,8 @@
 """SIGHUP: the configuration is loaded again; all of it or nothing, and what happened is said in one line."""
 import os
+import re
 import signal
+import subprocess
 import unittest
 
 import brokers
@@ -9,6 +11,7 @@ import raw
 DONE = "the configuration was loaded again; "
 REFUSED = "the configuration was not loaded again, what was loaded before holds: "
 TOO_MANY = 115
+RATE = 214
 
 
 class ReloadTest(unittest.TestCase):
@@ -21,14 +24,17 @@ class ReloadTest(unittest.TestCase):
         with open(self.file, "w") as file:
             file.write(text)
 
-    def reload(self):
-        """Returns the line that it says about it."""
+    def reload(self, audited=True):
+        """Returns the line that it says about it, before which stands one of the audit log, if that is written."""
         before = len(self.broker.said())
         self.broker.process.send_signal(signal.SIGHUP)
-        self.assertTrue(raw.eventually(lambda: self.broker.said()[before:].endswith("\n")), self.broker.said())
-        lines = self.broker.said()[before:].splitlines()
-        self.assertEqual(len(lines), 1, lines)
-        return lines[0].split(": ", 2)[2]
+        self.assertTrue(raw.eventually(lambda: "loaded again" in self.broker.said()[before:] or
+                                       "to load again" in self.broker.said()[before:]), self.broker.said())
+        self.assertTrue(raw.eventually(lambda: self.broker.said()[before:].endswith("\n")))
+        *audit, line = self.broker.said()[before:].splitlines()
+        self.assertEqual(len(audit), int(audited), audit)
+        self.assertTrue(all(said.startswith("pubsubd: audit: event=reload result=") for said in audit), audit)
+        return line.split(": ", 2)[2]
 
     def welcomed(self, **options):
         peer = raw.welcomed(self.broker.unix, **options)
@@ -46,6 +52,125 @@ class ReloadTest(unittest.TestCase):
         self.assertEqual(third.next()[:2], [raw.BYE, TOO_MANY])
         before.ping()
         self.assertEqual(self.reload(), DONE + "nothing changes at once")
+
+    def over_tcp(self, **options):
+        peer = raw.Peer(self.broker.tcp)
+        self.addCleanup(peer.close)
+        peer.send(raw.hello(**options))
+        return peer, peer.next()
+
+    def test_caps_of_an_address(self):
+        """They count who is there; a lower one closes nobody."""
+        self.start("[limits]\n")
+        there = [self.over_tcp()[0] for _ in range(3)]
+        self.write("[limits]\nconnections_from_loopback = 2\nconnections_per_address = 5\nunwelcomed_per_address = 1\n")
+        self.assertEqual(self.reload(), DONE + "from now on holds: unwelcomed_per_address, connections_per_address, "
+                         "connections_from_loopback")
+        for peer in there:
+            peer.ping()
+        _, refusal = self.over_tcp()
+        self.assertEqual(refusal[:3], [raw.BYE, TOO_MANY,
+                                       "127.0.0.1 has 3 connections, the limit is 2 (connections_from_loopback)"])
+        self.write("[limits]\nconnections_from_loopback = 5\nunwelcomed_per_address = 1\n")
+        self.reload()
+        silent = raw.Peer(self.broker.tcp)
+        self.addCleanup(silent.close)
+        _, first = self.over_tcp()
+        self.assertEqual(first[0], raw.WELCOME)
+        self.assertIn("this is the oldest", silent.next()[2])
+
+    def test_connections_of_a_user(self):
+        user = f"[user me]\nuid = {os.geteuid()}\ngroups = all\n[group all]\npublish = #\nsubscribe = #\n"
+        self.start(user)
+        there = [self.welcomed() for _ in range(2)]
+        self.write(user + "[limits]\nconnections_per_user = 2\n")
+        self.assertEqual(self.reload(), DONE + "from now on holds: connections_per_user")
+        for peer in there:
+            peer.ping()
+        third = raw.Peer(self.broker.unix)
+        self.addCleanup(third.close)
+        third.send(raw.hello())
+        self.assertEqual(third.next()[:3], [raw.BYE, TOO_MANY,
+                                            "user 'me' has 2 connections, the limit is 2 (connections_per_user)"])
+        there.pop().goodbye()
+        self.welcomed()
+
+    def refusals(self, peer, count):
+        """Codes of the refusals of so many messages. Of one connection only some in a second are told."""
+        peer.send(raw.frame(raw.MSG, "t", None, b"x") * count)
+        return [frame[1] for frame in peer.ping() if frame[0] == raw.ERR]
+
+    def test_rates_hold_for_who_is_there(self):
+        self.start("[limits]\n")
+        first, second, third = (self.welcomed() for _ in range(3))
+        self.assertEqual(self.refusals(first, 50), [])
+        self.write("[limits]\npublish_rate = 10\npublish_delay = 0\n")
+        self.assertEqual(self.reload(), DONE + "from now on holds: publish_rate, publish_delay")
+        self.assertEqual(set(self.refusals(first, 500)), {RATE})
+        self.write("[limits]\npublish_rate_bytes = 1k\npublish_delay = 0\n")
+        self.assertEqual(self.reload(), DONE + "from now on holds: publish_rate, publish_rate_bytes")
+        self.assertEqual(set(self.refusals(second, 5000)), {RATE})
+        self.write("[limits]\n")
+        self.assertEqual(self.reload(), DONE + "from now on holds: publish_rate_bytes, publish_delay")
+        self.assertEqual(self.refusals(third, 5000), [])
+
+    def test_limits_of_queues_hold_for_new_subscriptions(self):
+        self.start("[limits]\n")
+        peer = self.welcomed()
+        self.write("[limits]\nqueue_messages_cap = 10\nqueue_messages = 5\nqueue_bytes_cap = 1m\nqueue_bytes = 1m\n")
+        self.assertEqual(self.reload(), DONE + "from now on holds: queue_messages, queue_bytes, queue_messages_cap, "
+                         "queue_bytes_cap")
+        peer.tell(raw.SUB, 1, "t", {"max_msgs": 1000})
+        granted = peer.answer(raw.SUBACK)
+        self.assertIn(10, [value for field in granted if isinstance(field, dict) for value in field.values()], granted)
+
+    def test_reports_begin_and_end(self):
+        self.start("[broker]\nsys_interval = 0\n")
+        peer = self.welcomed()
+        peer.tell(raw.SUB, 1, "$SYS/broker", {})
+        peer.tell(raw.CREDIT, 1, 1000)
+        self.assertEqual(peer.answer(raw.SUBACK)[2], 0)
+        self.write("[broker]\nsys_interval = 100ms\n")
+        self.assertEqual(self.reload(), DONE + "from now on holds: sys_interval")
+        for _ in range(3):
+            self.assertEqual(peer.answer(raw.MSG)[1], "$SYS/broker")
+
+    def test_everything_but_what_is_marked_holds_at_once(self):
+        """Each key is what --print-config says of it."""
+        printed = subprocess.run([brokers.PUBSUBD, "--print-config"], capture_output=True, text=True, check=True).stdout
+        part = printed[printed.index("[limits]"):printed.index("[log]")]
+        marked = re.findall(r"# Another value holds after a restart\.\n(\w+) = ", part)
+        self.assertEqual(marked, ["max_payload", "max_subscriptions", "publish_window"])
+        values = {"handshake_timeout": "7s", "closing_timeout": "7s", "keepalive_max": "70s", "session_max": "70s",
+                  "publish_delay": "7s", "queue_messages_cap": "999999", "queue_bytes": "5m"}
+        keys = re.findall(r"^(\w+) = ", part, re.MULTILINE)
+        self.assertGreater(len(keys), 25)
+        self.start("[limits]\n")
+        for key in keys:
+            size = key.endswith("bytes") or key.endswith("bytes_cap") or key == "max_payload"
+            value = values.get(key, "77m" if size else "999")
+            self.write(f"[limits]\n{key} = {value}\n")
+            said = self.reload()
+            if key in marked:
+                self.assertTrue(said.endswith(f"after a restart: {key}"), (key, said))
+            else:
+                self.assertNotIn("after a restart", said)
+                self.assertRegex(said, rf"from now on holds: .*\b{key}\b")
+
+    def test_the_audit_log_is_turned_off_and_on(self):
+        """What turns it off still stands in it; who came meanwhile is known when it is on again."""
+        self.start("[log]\naudit = yes\n")
+        self.write("[log]\naudit = no\n")
+        self.assertEqual(self.reload(), DONE + "from now on holds: audit")
+        peer = self.welcomed(id="quiet")
+        self.assertEqual(self.reload(audited=False), DONE + "nothing changes at once")
+        self.write("[log]\naudit = yes\n")
+        self.assertEqual(self.reload(), DONE + "from now on holds: audit")
+        before = len(self.broker.said())
+        peer.send(b"\xc1")
+        peer.rest()
+        line, = self.broker.said()[before:].splitlines()
+        self.assertRegex(line, r'^pubsubd: audit: event=close client="quiet" peer=unix,uid:\d+ listener="unix:[^"]+" code=101 ')
 
     def test_what_the_file_does_not_set_any_more_has_its_default(self):
         self.start("[limits]\nkeepalive_max = 50s\n")
@@ -112,8 +237,8 @@ class ReloadTest(unittest.TestCase):
 
     def test_there_is_no_file(self):
         self.start(None)
-        self.assertEqual(self.reload(), "there is no configuration file to load again: the broker was started without "
-                         "--config")
+        self.assertEqual(self.reload(audited=False), "there is no configuration file to load again: the broker was started "
+                         "without --config")
         self.welcomed()
 
 

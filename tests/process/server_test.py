@@ -13,7 +13,7 @@ import unittest
 
 import brokers
 import raw
-from raw import BYE, GAP, INFO, MSG, PUB, PUBACK, ROUTED, SUB, SUBACK, frame, hello, welcomed
+from raw import BYE, GAP, INFO, MSG, PUB, PUBACK, ROUTED, STORED, SUB, SUBACK, frame, hello, welcomed
 
 END_S = 30
 TAKEN_OVER, KEEPALIVE, SHUTTING_DOWN = 109, 110, 113
@@ -276,6 +276,46 @@ class Stopping(ServerTest):
                 self.assertEqual(process.returncode, 0)
                 with self.assertRaises(ConnectionError):
                     raw.open_socket(url)
+
+    def test_a_second_signal_ends_it_at_once(self):
+        """As well as the first one would have: what was acknowledged is there, its socket is not, and it exits with 0."""
+        config = self.dir / "conf"
+        config.write_text(f"[limits]\nclosing_timeout = 1h\n[listener s]\nurl = unix:{self.socket}\n"
+                          "[stream kept]\ntopics = kept/#\n")
+        arguments = "--config", str(config), "--data", str(self.dir / "data")
+        for number in signal.SIGTERM, signal.SIGINT:
+            with self.subTest(signal=number):
+                process = self.spawn(*arguments)
+                url, = self.ready(process)
+                stays, publisher = self.welcomed(url), self.welcomed(url)
+                publisher.tell(PUB, 1, STORED)
+                publisher.tell(MSG, f"kept/{number}", None, b"x")
+                self.assertEqual(publisher.answer(PUBACK)[1], 1)
+                process.send_signal(number)
+                self.assertEqual(stays.until(BYE)[-1][1], SHUTTING_DOWN)
+                self.assertFalse(self.socket.exists())
+                self.assertIsNone(process.poll())  # the two may take an hour to close
+                for _ in range(20):
+                    process.send_signal(number)
+                _, said = process.communicate(timeout=END_S)
+                self.assertEqual(process.returncode, 0, said)
+                self.assertEqual(said.count("told to stop a second time: connections are closed at once"), 1, said)
+        process = self.spawn(*arguments)
+        url, = self.ready(process)
+        reader = self.welcomed(url)
+        reader.tell(SUB, 1, "kept/#", {"from": {"all": True}})
+        self.assertEqual([reader.answer(MSG)[1] for _ in range(2)], ["kept/15", "kept/2"])
+
+    def test_signals_while_it_ends_do_not_change_how(self):
+        for _ in range(5):
+            process = self.spawn("--listen", f"unix:{self.socket}", "--durable", "kept/#")
+            self.ready(process)
+            process.send_signal(signal.SIGTERM)
+            while process.poll() is None:
+                process.send_signal(signal.SIGINT)
+                time.sleep(0.0005)
+            self.assertEqual(process.returncode, 0)
+            self.assertFalse(self.socket.exists())
 
     def test_a_client_that_does_not_read_holds_nobody_up(self):
         process = self.spawn("--listen", "tcp://127.0.0.1:0")

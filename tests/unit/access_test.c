@@ -4,6 +4,8 @@
 #include <string.h>
 
 #include "broker_stage.h"
+#include "memory_store.h"
+#include "streams.h"
 
 #define HOUR_S 3600u
 
@@ -1001,6 +1003,64 @@ static void test_wills(void **state)
     stage_expect(stage, 's', "for 1 | t/w=gone");
 }
 
+static void ignore_commit(void *arg, const struct store_batch *batch, enum store_code code, const char *text)
+{
+    (void)arg, (void)batch, (void)text;
+    assert_int_equal(code, STORE_OK);
+}
+
+/* A record as it was written before it said who it comes from. The broker is down. */
+static void put_old_record(struct stage *stage, enum record_kind kind, const char *key, mps_view value)
+{
+    struct store *store = memory_store_open(stage->disk);
+    struct store_change change = {.what = STORE_PUT, .kind = kind, .key = mps_text(key), .value = value};
+    struct store_batch batch = {.number = 1, .changes = &change, .count = 1};
+    store->events.committed = ignore_commit;
+    store->commit(store, &batch);
+    store->poll(store);
+    store->close(store);
+}
+
+static mps_view old_value(uint8_t room[200], bool is_will, const char *topic)
+{
+    uint8_t frame_room[100];
+    struct mps_out out = mps_out_open(room, 200), frame = mps_out_open(frame_room, sizeof frame_room);
+    mps_encode_msg(&frame, &(struct mps_msg){.topic = mps_text(topic), .payload = mps_text("old")});
+    mps_put_array(&out, is_will ? 3 : 2);
+    mps_put_uint(&out, is_will ? 20 : 0); /* its delay, or when it expires */
+    if (is_will) mps_put_uint(&out, 0);
+    mps_put_bin(&out, mps_out_view(&frame));
+    return mps_out_view(&out);
+}
+
+/* It counts as left by somebody without a name, and without an id. */
+static void test_what_was_left_before_there_were_users(void **state)
+{
+    struct stage *stage = *state;
+    uint8_t room[200];
+    static const char *const topics[] = {"t/1", "v/1", "id/x"};
+    static const char *const clients[] = {"one", "two"};
+    stage->disk = memory_disk_new();
+    for (size_t i = 0; i < sizeof topics / sizeof *topics; i++)
+        put_old_record(stage, RECORD_RETAINED, topics[i], old_value(room, false, topics[i]));
+    for (size_t i = 0; i < sizeof clients / sizeof *clients; i++)
+        put_old_record(stage, RECORD_WILL, clients[i], old_value(room, true, i == 0 ? "t/will" : "v/will"));
+    stage_start_stored(stage, "kept/#"); /* nothing is restricted: all of it stays */
+    assert_int_equal(retained(stage), 3);
+    stage_crash(stage, true);
+    stage->access = all_may("#", ACCESS_RETAIN);
+    add_patterns(&stage->access->groups[0]->lists[ACCESS_PUBLISH], "id/%i");
+    stage_start_stored(stage, "kept/#");
+    come(stage, 's', 0);
+    stage_sub(stage, 's', 1, "#", plain);
+    stage_words(stage, 's');
+    give_credit(stage, 's', 1, 100);
+    stage_settle(stage);
+    assert_int_equal(retained(stage), 1);
+    stage_pass(stage, 50);
+    stage_expect(stage, 's', "for 1 | t/will=old");
+}
+
 static void leave_will(struct stage *stage, char link, uint32_t uid, const char *topic)
 {
     uint8_t room[200];
@@ -1106,6 +1166,7 @@ int main(void)
         STAGED(test_readers),
         STAGED(test_values_whose_publishers_lost_the_right_go),
         STAGED(test_wills),
+        STAGED(test_what_was_left_before_there_were_users),
         STAGED(test_wills_of_two_users_under_one_id_outlive_a_crash),
         STAGED(test_sessions_remember_their_users_across_a_restart),
     };

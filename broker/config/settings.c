@@ -97,7 +97,7 @@ const struct setting settings[SETTINGS_COUNT] = {
     {"limits", "session_max", KIND_S, LIMIT(session_max_s), 1, 3650 * DAY_MS / SECOND_MS, "none outlives it", NULL,
      "The longest time that a session outlives its connection; a client that asks for more gets this", NO_CHOICES},
     {"log", "audit", KIND_CHOICE, LIMIT(audit), 0, 1, NULL, NULL,
-     "A line for each connection that comes or is refused or closed, and for what is forbidden or administered",
+     "A line for each connection that comes or is refused or closed, for what is forbidden or administered, and for each reload",
      {"no", "yes"}},
     {STREAM, "max_bytes", KIND_SIZE, TERM(max_bytes), KIB, 16 * TIB, "no limit", NULL,
      "Bytes of messages that it keeps", NO_CHOICES},

@@ -13,7 +13,7 @@ import unittest
 
 import brokers
 import raw
-from raw import BYE, GAP, INFO, MSG, PUB, PUBACK, ROUTED, STORED, SUB, SUBACK, frame, hello, welcomed
+from raw import BYE, CREDIT, GAP, INFO, MSG, PUB, PUBACK, ROUTED, STORED, SUB, SUBACK, frame, hello, welcomed
 
 END_S = 30
 TAKEN_OVER, KEEPALIVE, SHUTTING_DOWN = 109, 110, 113
@@ -303,7 +303,8 @@ class Stopping(ServerTest):
         process = self.spawn(*arguments)
         url, = self.ready(process)
         reader = self.welcomed(url)
-        reader.tell(SUB, 1, "kept/#", {"from": {"all": True}})
+        reader.tell(SUB, 1, "kept/#", {"from": "all", "retained": 2})
+        reader.tell(CREDIT, 1, 10)
         self.assertEqual([reader.answer(MSG)[1] for _ in range(2)], ["kept/15", "kept/2"])
 
     def test_signals_while_it_ends_do_not_change_how(self):

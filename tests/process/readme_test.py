@@ -174,6 +174,8 @@ class Readme(unittest.TestCase):
         made = issuer.Authority(self.dir, "pubsub").issue("server")
         for name, source in (("server.crt", made.path), ("server.key", made.key), ("clients-ca.crt", made.path)):
             shutil.copy(source, pathlib.Path(self.dir, name))
+        for name in "tokens", "passwords":  # they are read, too
+            pathlib.Path(self.dir, name).touch(0o600)
         for text in found:
             path.write_text(text.replace("/etc/pubsub/", f"{self.dir}/"))
             subprocess.run([brokers.PUBSUBD, "--check-config", "--config", path], check=True, timeout=COMMAND_S)

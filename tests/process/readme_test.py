@@ -174,9 +174,12 @@ class Readme(unittest.TestCase):
         made = issuer.Authority(self.dir, "pubsub").issue("server")
         for name, source in (("server.crt", made.path), ("server.key", made.key), ("clients-ca.crt", made.path)):
             shutil.copy(source, pathlib.Path(self.dir, name))
-        for name in "tokens", "passwords":  # they are read, too
-            pathlib.Path(self.dir, name).touch(0o600)
+        pathlib.Path(self.dir, "passwords").touch(0o600)  # they are read, too
+        subprocess.run([brokers.PUBSUBD, "token", "new", "ann", "--file", f"{self.dir}/tokens"], check=True,
+                       stdout=subprocess.DEVNULL, timeout=COMMAND_S)
         for text in found:
+            if "[access]" not in text:  # which another part says: somebody must be able to come in
+                text += "\n[access]\ntokens = /etc/pubsub/tokens\n"
             path.write_text(text.replace("/etc/pubsub/", f"{self.dir}/"))
             subprocess.run([brokers.PUBSUBD, "--check-config", "--config", path], check=True, timeout=COMMAND_S)
 

@@ -66,9 +66,8 @@ static int parse_tcp(struct address *address, const char *rest, const char *url,
                  url);
         return -1;
     }
-    if (host_len >= sizeof address->host) {
-        snprintf(text, text_cap, "the host of '%s' has %zu bytes, the limit is %zu", url, host_len,
-                 sizeof address->host - 1);
+    if (host_len > HOST_MAX) {
+        snprintf(text, text_cap, "the host of '%s' has %zu bytes, the limit is %d", url, host_len, HOST_MAX);
         return -1;
     }
     memcpy(address->host, host, host_len);

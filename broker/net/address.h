@@ -8,13 +8,14 @@
 #include <sys/un.h>
 
 #define URL_MAX 300
+#define HOST_MAX 171 /* bytes of a host: its URL then fits a line of the configuration, as it is printed */
 
 enum address_kind { ADDRESS_UNIX, ADDRESS_TCP, ADDRESS_FD };
 
 struct address {
     enum address_kind kind;
     char path[sizeof((struct sockaddr_un *)0)->sun_path]; /* unix */
-    char host[256], port[8];                              /* tcp; host without brackets */
+    char host[HOST_MAX + 1], port[8];                     /* tcp; host without brackets */
     bool is_tls;                                          /* tcp: under TLS */
     int fd;
 };

@@ -349,6 +349,9 @@ static void the_data_directory(void **state)
     assert_directory(&config, "/state", "/home/me", "mine");
 }
 
+#define HOST_43 "abcdefghijklmnopqrstuvwxyz-abcdefghijklmnop"
+#define HOST_172 HOST_43 HOST_43 HOST_43 HOST_43
+
 static void wrong_files_are_refused(void **state)
 {
     (void)state;
@@ -481,6 +484,8 @@ static void wrong_files_are_refused(void **state)
         {"[listener a]\nurl = http://x\n",
          "file:2: url: 'http://x' is not unix:/path, tcp://host:port, tls://host:port or fd:N"},
         {"[listener a]\nurl = tls://x\n", "file:2: url: 'tls://x' does not end in a port from 0 to 65535"},
+        {"[listener a]\nurl=tcp://" HOST_172 ":1\n",
+         "file:2: url: the host of 'tcp://" HOST_172 ":1' has 172 bytes, the limit is 171"},
         {"[listener a]\nurl = tcp://:1\n", "file:2: url: 'tcp://:1' has no host, or one that is neither a name nor an "
                                            "address (IPv6 in brackets)"},
         {"[listener a]\nurl = tcp:// a:1\n", "file:2: url: 'tcp:// a:1' has no host, or one that is neither a name nor "

@@ -195,10 +195,28 @@ static enum verify_answer env_verify(struct env *env, struct link *link, struct 
     return VERIFY_DONE;
 }
 
+/* Takes out a check that waits behind `before`. */
+static void drop_next(struct verifier *verifier, struct check *before)
+{
+    struct check *check = before->next;
+    before->next = check->next;
+    if (verifier->last == check) verifier->last = before;
+    verifier->count--;
+    password_check_free(&check->password);
+    free(check);
+}
+
+/* The first one is at work in a thread: it comes to its end. */
 static void env_verify_forget(struct env *env, struct session *session)
 {
-    for (struct check *check = verifier_of(env)->first; check != NULL; check = check->next)
-        if (check->session == session) check->session = NULL;
+    struct verifier *verifier = verifier_of(env);
+    struct check *first = verifier->first;
+    if (first == NULL) return;
+    if (first->session == session) first->session = NULL;
+    for (struct check *check = first; check->next != NULL;) {
+        if (check->next->session == session) drop_next(verifier, check);
+        else check = check->next;
+    }
 }
 
 /* ---- the configuration --------------------------------------------------------------------------------------- */

@@ -12,14 +12,22 @@
 #define KIB UINT64_C(1024)
 #define DATA_OF_ROOT "/var/lib/pubsub"
 
+/* As much of the memory as a limit may be. */
+static uint64_t share(const char *limit, uint64_t bytes)
+{
+    const struct setting *setting = setting_find("limits", limit);
+    uint64_t whole = bytes / KIB * KIB;
+    return whole < setting->least ? setting->least : whole > setting->most ? setting->most : whole;
+}
+
 void config_defaults(struct config *config)
 {
     *config = (struct config){0};
     broker_defaults(&config->limits);
     config->caps = (struct address_caps){.unwelcomed_per_address = 1024, .per_address = 8192};
-    const struct setting *total = setting_find("limits", "queue_total_bytes");
-    uint64_t half = memory_available_bytes("") / 2 / KIB * KIB;
-    config->limits.queue_total_bytes = half < total->least ? total->least : half > total->most ? total->most : half;
+    uint64_t memory_bytes = memory_available_bytes("");
+    config->limits.queue_total_bytes = share("queue_total_bytes", memory_bytes / 2);
+    config->limits.input_total_bytes = share("input_total_bytes", memory_bytes / 8);
 }
 
 int config_add_listener(struct config *config, const char *name, const char *url, char *text, size_t text_cap)

@@ -9,7 +9,7 @@
 
 #include "config.h"
 
-#define SETTINGS_COUNT 40
+#define SETTINGS_COUNT 42
 #define SETTING_TEXT_MAX 256 /* bytes of a value or a range as it is written, with its NUL */
 #define SETTING_CHOICES_MAX 3
 #define STREAM "stream"

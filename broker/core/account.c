@@ -7,12 +7,15 @@
 
 #define SECOND_NS UINT64_C(1000000000)
 #define MS_NS UINT64_C(1000000)
+/* Accounts of users who are away, of 100 bytes each. Of one more that one goes which would be forgotten first. */
+#define AWAY_MAX 65536u
 
 /* How far ahead of time each of the two buckets is used up, as the moment when it will be empty again: it may hold what
  * a second brings. */
 struct account {
     struct hash_node in_accounts; /* of the broker, if it has a name */
     uint32_t sessions_count;
+    struct timer expiry;        /* in broker.account_expiries, while there is no session */
     uint64_t msgs_ns, bytes_ns; /* monotonic */
     uint8_t name_len;
     char name[ACCESS_NAME_MAX];
@@ -60,12 +63,14 @@ void account_open(struct session *session)
     struct account *account = is_named ? find(broker, user) : NULL;
     if (account == NULL) {
         account = sure_zeroed(sizeof *account);
+        timer_init(&account->expiry);
         if (is_named) {
             account->name_len = (uint8_t)user.len;
             memcpy(account->name, user.ptr, user.len);
             hash_add(&broker->accounts, &account->in_accounts, hash_bytes(broker->seed, user.ptr, user.len));
         }
     }
+    timer_cancel(&broker->account_expiries, &account->expiry);
     account->sessions_count++;
     session->account = account;
 }
@@ -80,20 +85,55 @@ void accounts_limits_changed(struct broker *broker)
     }
 }
 
-/* A user who leaves and comes back at once has what he had used up again: for that he needs a connection each time. */
-void account_close(struct session *session)
-{
-    struct account *account = session->account;
-    session->account = NULL;
-    session->is_metered = false;
-    if (account == NULL || --account->sessions_count > 0) return;
-    if (account->name_len > 0) hash_remove(&session->broker->accounts, &account->in_accounts);
-    free(account);
-}
-
 static uint64_t level_ns(uint64_t empty_ns, uint64_t now_ns)
 {
     return empty_ns > now_ns ? empty_ns - now_ns : 0;
+}
+
+static void forget(struct broker *broker, struct account *account)
+{
+    timer_cancel(&broker->account_expiries, &account->expiry);
+    if (account->name_len > 0) hash_remove(&broker->accounts, &account->in_accounts);
+    free(account);
+}
+
+static bool forget_first(struct broker *broker, uint64_t due_ms)
+{
+    struct timer *timer = timer_take_due(&broker->account_expiries, due_ms);
+    if (timer == NULL) return false;
+    forget(broker, container_of(timer, struct account, expiry));
+    return true;
+}
+
+/* A user who leaves and comes back at once finds what he has used up as it was. */
+void account_close(struct session *session)
+{
+    struct account *account = session->account;
+    struct broker *broker = session->broker;
+    session->account = NULL;
+    session->is_metered = false;
+    if (account == NULL || --account->sessions_count > 0) return;
+    uint64_t empty_ns = account->msgs_ns > account->bytes_ns ? account->msgs_ns : account->bytes_ns;
+    if (account->name_len == 0 || empty_ns <= broker->now_ms * MS_NS) {
+        forget(broker, account);
+        return;
+    }
+    if (broker->account_expiries.count >= AWAY_MAX) forget_first(broker, UINT64_MAX - 1);
+    timer_set(&broker->account_expiries, &account->expiry, (empty_ns + MS_NS - 1) / MS_NS);
+}
+
+void account_forget_due(struct broker *broker)
+{
+    while (forget_first(broker, broker->now_ms)) {
+    }
+}
+
+void accounts_free(struct broker *broker)
+{
+    while (forget_first(broker, UINT64_MAX - 1)) {
+    }
+    heap_free(&broker->account_expiries);
+    hash_free(&broker->accounts);
 }
 
 static void add(uint64_t *empty_ns, uint64_t now_ns, uint64_t amount, uint64_t rate)

@@ -11,6 +11,8 @@ void account_open(struct session *session);  /* its identity is known */
 void account_close(struct session *session); /* if it has one */
 /* Whoever is connected counts from now on, where that makes a difference now; and is not measured any more where none is. */
 void accounts_limits_changed(struct broker *broker);
+void account_forget_due(struct broker *broker); /* of users who are away and may publish again as if they had not */
+void accounts_free(struct broker *broker);
 
 enum account_verdict {
     ACCOUNT_TAKE,   /* the message is counted */

@@ -34,6 +34,8 @@ void broker_defaults(struct broker_limits *limits)
         .max_retained_count = 1000000,
         .retained_bytes = 256 * MIB,
         .queue_total_bytes = 1024ull * MIB,
+        .input_total_bytes = 128 * MIB,
+        .input_ms = 10000,
         .pub_window_count = 65536,
         .handshake_ms = MPS_HELLO_MS,
         .closing_ms = 5000,
@@ -86,7 +88,7 @@ struct broker *broker_new(struct env *env, const struct broker_limits *limits)
 void broker_free(struct broker *broker)
 {
     sessions_free(broker);
-    assert(broker->sessions == NULL && broker->dead == NULL);
+    assert(broker->sessions == NULL && broker->dead == NULL && broker->intake.bytes == 0);
     will_free_all(broker);
     snapshot_end(&broker->recheck);
     commit_free(broker);
@@ -102,7 +104,7 @@ void broker_free(struct broker *broker)
     router_free(broker);
     topics_free(&broker->topics);
     hash_free(&broker->ids);
-    hash_free(&broker->accounts);
+    accounts_free(broker);
     hash_free(&broker->inboxes);
     hash_free(&broker->groups);
     hash_free(&broker->filters);
@@ -156,6 +158,7 @@ static void run_timers(struct broker *broker)
     for (struct retained_value *value; (value = retained_due(&broker->retained, now_ms)) != NULL;)
         retained_forget(broker, (mps_view){value->topic, value->len});
     will_publish_due(broker);
+    account_forget_due(broker);
 }
 
 static uint64_t next_timer_ms(const struct broker *broker)
@@ -165,6 +168,7 @@ static uint64_t next_timer_ms(const struct broker *broker)
     next = least(next, timer_next_ms(&broker->wills));
     next = least(next, timer_next_ms(&broker->retained.expiries));
     next = least(next, timer_next_ms(&broker->cursor_expiries));
+    next = least(next, timer_next_ms(&broker->account_expiries));
     return next <= broker->now_ms ? 0 : next;
 }
 
@@ -238,6 +242,7 @@ uint64_t broker_turn(struct broker *broker)
     budget_keep(broker);
     cursors_shed(broker);
     hold_wake_due(broker);
+    uint64_t intake_ms = intake_turn(broker);
     run_settle_all(&broker->runs);
     free_dead(broker);
     sure_refill();
@@ -246,7 +251,7 @@ uint64_t broker_turn(struct broker *broker)
     if (rechecks || broker->dirty != NULL || broker->held != NULL || broker->dirty_groups.first != NULL ||
         broker->waking.first != NULL || broker->dirty_cursors.first != NULL)
         return 0;
-    return least(least(sys_ms, kept_ms), least(age_ms, next_timer_ms(broker)));
+    return least(least(sys_ms, kept_ms), least(least(age_ms, intake_ms), next_timer_ms(broker)));
 }
 
 void broker_note_peer(struct broker *broker, const char *line)
@@ -293,6 +298,8 @@ void broker_figures(const struct broker *broker, struct broker_figures *out)
     out->subscriptions = broker->subscriptions_count;
     out->retained = broker->retained.topics.count;
     out->retained_bytes = broker->retained.bytes;
+    out->input_bytes = broker->intake.bytes;
+    out->links_bytes = broker->links_bytes;
     out->runs = broker->runs.alive;
     out->run_bytes = broker->runs.own_bytes;
     out->slabs = broker->slabs.alive;

@@ -37,7 +37,9 @@ struct broker_limits {
     uint64_t queue_msgs_cap_count; /* the most that it may ask for */
     uint64_t queue_bytes_cap;
     uint64_t session_queue_bytes;  /* all queues of one connection */
-    uint64_t queue_total_bytes;    /* all queues together; a message in many of them counts once */
+    uint64_t queue_total_bytes;    /* all queues together; a message in many of them counts once. And what links hold */
+    uint64_t input_total_bytes;    /* all input that waits together, beyond 16 KiB of each connection; at least max_payload */
+    uint32_t input_ms;             /* how long a large frame has while others wait for its memory, up to twice as long */
     uint32_t max_retained_count;   /* retained values */
     uint64_t retained_bytes;       /* all retained values, with what it costs to keep them */
     uint32_t connections_per_user; /* 0: no limit */
@@ -107,6 +109,11 @@ void broker_audit_reload(struct broker *broker, bool audited_before, bool is_app
 void session_turn_away(struct session *session, const char *text);
 /* What a connection's first bytes, at least one, look like when they aren't ours. NULL: nothing that is known. */
 const char *broker_guess(const uint8_t *p, size_t len);
+/* What links have taken and could not write yet, in memory of their own, has changed by so many bytes. It counts in
+ * queue_total_bytes, up to a half of that. */
+void broker_links_hold(struct broker *broker, int64_t bytes);
+/* They hold so much that each should take only little more. */
+bool broker_links_are_full(const struct broker *broker);
 /* One line for the operator about a peer that has no session. Of many in a second most are only counted. */
 void broker_note_peer(struct broker *broker, const char *line);
 
@@ -116,6 +123,9 @@ void session_read_buffer(struct session *session, uint8_t **buf, size_t *cap);
 void session_read(struct session *session, size_t len);
 void session_read_end(struct session *session); /* end of the peer's stream */
 void session_writable(struct session *session);
+/* Reading is off, the peer's stream has ended, and nothing is left to be read of it. True: so the connection is of no use to
+ * anybody any more, and to be broken. */
+bool session_is_useless(const struct session *session);
 void session_closed(struct session *session);   /* the link is gone; the session is freed at the end of the turn */
 
 /* Does what is due: input that waits for its share, timers, flushing. Returns when to call again at the latest:
@@ -134,6 +144,8 @@ size_t broker_sessions(const struct broker *broker); /* connections */
 struct broker_figures {
     uint64_t sessions, subscriptions, retained, retained_bytes;
     uint64_t sessions_away;        /* wait for their clients */
+    uint64_t input_bytes;          /* input that waits, beyond 16 KiB of each connection */
+    uint64_t links_bytes;          /* what links took and could not write yet */
     uint64_t runs, run_bytes;      /* alive, and the memory of their own that they hold */
     uint64_t slabs;
     uint64_t messages_in, bytes_in;       /* MSG frames taken from publishers */

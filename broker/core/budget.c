@@ -3,11 +3,28 @@
 /* What a run costs besides its bytes. */
 #define RUN_BYTES (sizeof(struct run) + 32)
 
+void broker_links_hold(struct broker *broker, int64_t bytes)
+{
+    broker->links_bytes += (uint64_t)bytes; /* modulo 2^64 */
+}
+
+bool broker_links_are_full(const struct broker *broker)
+{
+    return broker->links_bytes > broker->limits.queue_total_bytes / 4;
+}
+
+/* Queues can't make room among what links hold, so that the other half is theirs in any case. Beyond a quarter each link
+ * takes only little more: what isn't counted is that, times the connections. */
+static uint64_t counted_of_links(const struct broker *broker)
+{
+    return least(broker->links_bytes, broker->limits.queue_total_bytes / 2);
+}
+
 uint64_t budget_used(const struct broker *broker)
 {
     uint64_t runs = broker->runs.alive - broker->runs.stored_count - broker->retained.topics.count;
     return broker->runs.own_bytes - broker->runs.stored_bytes - broker->retained.frame_bytes +
-           run_unsettled_bytes(&broker->runs) + runs * RUN_BYTES + broker->rings_bytes;
+           run_unsettled_bytes(&broker->runs) + runs * RUN_BYTES + broker->rings_bytes + counted_of_links(broker);
 }
 
 /* Memory of runs that are there only for frames that links took part of: no queue can give it up. */
@@ -44,7 +61,8 @@ void budget_keep(struct broker *broker)
 {
     uint64_t limit = broker->limits.queue_total_bytes;
     /* Without walking the runs: everything that is not settled lies in a slab. */
-    uint64_t most = broker->runs.own_bytes + broker->slabs.bytes + broker->runs.alive * RUN_BYTES + broker->rings_bytes;
+    uint64_t most = broker->runs.own_bytes + broker->slabs.bytes + broker->runs.alive * RUN_BYTES + broker->rings_bytes +
+                    counted_of_links(broker);
     if (most - broker->runs.stored_bytes - broker->retained.frame_bytes <= limit || budget_used(broker) <= limit) return;
     uint64_t in_flight = in_flight_bytes(broker);
     if (budget_used(broker) <= limit + in_flight) return;

@@ -37,6 +37,34 @@ void session_unlink(struct session *session);      /* from broker.sessions */
 void input_resume(struct session *session);        /* works on .stalled; called from broker_turn() */
 void input_go_on(struct session *session);         /* who it is is known now */
 void input_forget(struct session *session);        /* whatever has come in and was not worked on */
+void input_granted(struct session *session);       /* the frame that waits has its memory */
+void input_refused(struct session *session);       /* it does not get any: it is answered, and passed over as it comes */
+
+/* intake.c: memory of input that waits, of all connections together, and who waits for some */
+/* So much of each connection's is its own, whatever the others have. */
+#define INTAKE_OWN_BYTES (16u * 1024)
+/* What has come of a session, and waits, may take so much memory: its own, and of the common one what is free of a half. The
+ * other half is there for frames that are on their way. Of who is not welcome yet it is only its own. */
+static inline uint32_t intake_most(const struct session *session)
+{
+    const struct broker *broker = session->broker;
+    uint64_t half = broker->limits.input_total_bytes / 2, others = broker->intake.bytes - session->intake_bytes;
+    if (session->state == SESSION_NEW || others >= half) return INTAKE_OWN_BYTES;
+    return INTAKE_OWN_BYTES + (uint32_t)least(half - others, UINT32_MAX / 2);
+}
+/* Whether a frame may have so much memory. If not, its session waits for it, and input_granted() or input_refused() follows,
+ * unless it ends before. */
+bool intake_admits(struct session *session, uint32_t frame_bytes);
+void intake_count(struct session *session);
+/* After something of what has come and waits was taken or let go. */
+static inline void intake_note(struct session *session)
+{
+    if (session->large != NULL || session->stalled != NULL || session->intake_state != INTAKE_NONE ||
+        session->intake_bytes > 0)
+        intake_count(session);
+}
+/* Gives memory to who waits. Returns when to call again; UINT64_MAX: not until somebody waits. */
+uint64_t intake_turn(struct broker *broker);
 
 /* handlers.c: one for each operation that a broker may receive; subscribe.c has SUB's */
 #define TO_BROKER(NAME) void handle_##NAME(struct session *session, mps_view frame);

@@ -267,6 +267,19 @@ void identity_forget_proof(struct session *session)
     if (env->verify_forget != NULL) env->verify_forget(env, session);
 }
 
+/* What came behind the HELLO is worked on, be it the last that comes. So is a HELLO alone that asks for more than an
+ * end. */
+bool session_is_useless(const struct session *session)
+{
+    struct mps_hello hello;
+    const char *what;
+    if (session->state != SESSION_NEW || session->proving == NULL || session->stalled != NULL ||
+        buffer_len(&session->kept) > 0)
+        return false;
+    mps_decode_hello((mps_view){session->proving->frame, session->proving->len}, &hello, &what);
+    return !hello.half;
+}
+
 static void go_on_with_hello(struct session *session, const struct verdict *verdict)
 {
     struct mps_hello hello;

@@ -103,21 +103,31 @@ static bool check_first(struct session *session, const uint8_t *p, size_t len)
     return false;
 }
 
+/* Finds the topic of the message at .p, whose head is there up to the payload. False: it is none, and told so, or there was
+ * something before it that ended the session or has to wait. */
+static bool read_topic(struct input *in, mps_view *topic)
+{
+    struct session *session = in->session;
+    struct mps_reader r = mps_reader_open((mps_view){in->p, session->scan.payload_at});
+    mps_read_array(&r, "frame");
+    mps_read_uint(&r, MPS_OP_MAX, "operation");
+    struct mps_head head;
+    if (!messages_finish(in)) return false;
+    if (mps_head_read(r.p, (size_t)(r.end - r.p), &head) != 1 || head.type != MPS_STR) {
+        session_bye(session, MPS_MALFORMED, "malformed MSG: topic");
+        return false;
+    }
+    *topic = (mps_view){r.p + head.head_len, head.count};
+    return true;
+}
+
 /* A message over the limit: it is answered and its bytes are thrown away as they come. */
 static void refuse_large(struct input *in)
 {
     struct session *session = in->session;
     char text[200];
-    struct mps_reader r = mps_reader_open((mps_view){in->p, session->scan.payload_at});
-    mps_read_array(&r, "frame");
-    mps_read_uint(&r, MPS_OP_MAX, "operation");
-    struct mps_head head;
-    if (!messages_finish(in)) return;
-    if (mps_head_read(r.p, (size_t)(r.end - r.p), &head) != 1 || head.type != MPS_STR) {
-        session_bye(session, MPS_MALFORMED, "malformed MSG: topic");
-        return;
-    }
-    mps_view topic = {r.p + head.head_len, head.count};
+    mps_view topic;
+    if (!read_topic(in, &topic)) return;
     snprintf(text, sizeof text, "the payload of %u bytes for '%s' is over the limit of %u bytes",
              session->scan.payload_len, printable(topic), session->broker->limits.max_payload);
     broker_note_refusal(session->broker, REFUSED_PAYLOAD);
@@ -163,7 +173,16 @@ static bool step(struct input *in)
     return result != MPS_SCAN_MORE;
 }
 
-/* Keeps the beginning of a frame for the next read. */
+static void set_reading(struct session *session, bool on)
+{
+    on = on && session->intake_state != INTAKE_WAITS;
+    if (session->paused == !on || session->read_ended || !takes_input(session)) return;
+    session->paused = !on;
+    session->broker->env->reading(session->broker->env, session->link, on);
+}
+
+/* Keeps the beginning of a frame for the next read. Of a large one no more is read until there is memory for all of it: so
+ * none is in another's way that has only its beginning. */
 static void keep_rest(struct input *in)
 {
     struct session *session = in->session;
@@ -174,7 +193,8 @@ static void keep_rest(struct input *in)
         return;
     }
     uint32_t cap = known > left ? known : left + LARGE_FRAME;
-    struct slab *large = slab_new(&session->broker->slabs, cap);
+    bool admitted = intake_admits(session, cap);
+    struct slab *large = slab_new(&session->broker->slabs, admitted ? cap : left);
     if (large == NULL) {
         session_byef(session, MPS_INTERNAL, "there is no memory for a frame of %u bytes", cap);
         return;
@@ -182,22 +202,17 @@ static void keep_rest(struct input *in)
     memcpy(large->bytes, in->p, left);
     large->used = left;
     session->large = large;
-}
-
-static void set_reading(struct session *session, bool on)
-{
-    if (session->paused == !on || session->read_ended || !takes_input(session)) return;
-    session->paused = !on;
-    session->broker->env->reading(session->broker->env, session->link, on);
+    if (!admitted) set_reading(session, false);
 }
 
 /* ---- input that waits --------------------------------------------------------------------------------------- */
 
-/* A slab of its own for what waits, with room to read on behind it. */
+/* A slab of its own for what waits, with room to read on behind it if there is memory for that. */
 static bool move_stalled(struct session *session, const uint8_t *bytes, uint32_t len)
 {
     struct slab_pool *slabs = &session->broker->slabs;
-    struct slab *slab = slab_new(slabs, len + len / 2 + READ_AHEAD_LEAST);
+    uint32_t cap = (uint32_t)least(len + len / 2 + READ_AHEAD_LEAST, intake_most(session));
+    struct slab *slab = slab_new(slabs, cap > len ? cap : len);
     if (slab == NULL) {
         session_byef(session, MPS_INTERNAL, "there is no memory for %u bytes of input", len);
         return false;
@@ -237,7 +252,9 @@ static void read_ahead(struct session *session)
     struct slab *slab = session->stalled;
     uint32_t left = slab->used - session->stalled_at;
     bool on = !session->ahead_over && left < READ_AHEAD_MAX && buffer_len(&session->control) <= CONTROL_MAX;
-    if (on && slab->cap - slab->used < READ_AHEAD_LEAST) {
+    bool is_full = slab->cap - slab->used < READ_AHEAD_LEAST;
+    on = on && (!is_full || left + READ_AHEAD_LEAST <= intake_most(session));
+    if (on && is_full) {
         if (!move_stalled(session, slab->bytes + session->stalled_at, left)) return;
         session->ahead_at -= session->stalled_at;
         session->stalled_at = 0;
@@ -263,6 +280,11 @@ static void stall(struct input *in)
             session->ahead_at = session->stalled_at;
             session->ahead_over = false;
         }
+    } else if (in->slab != session->broker->slabs.shared) { /* a large frame's own, and alone in there */
+        in->slab->refs++;
+        session->stalled = in->slab;
+        session->stalled_at = session->ahead_at = (uint32_t)(in->p - in->slab->bytes);
+        session->ahead_over = false;
     } else {
         if (!move_stalled(session, in->p, (uint32_t)(in->end - in->p))) return;
         session->stalled_at = session->ahead_at = 0;
@@ -319,6 +341,9 @@ void session_read_buffer(struct session *session, uint8_t **buf, size_t *cap)
     }
     *buf = slab->bytes + slab->used + kept;
     *cap = slab->cap - slab->used - kept;
+    if (slab == session->stalled || slab == session->large) return; /* it has its memory */
+    uint32_t most = intake_most(session) - kept;
+    if (*cap > most) *cap = most; /* all of it may have to wait */
 }
 
 static void read_large(struct session *session, uint32_t len)
@@ -341,10 +366,12 @@ void session_read(struct session *session, size_t len)
     if (session->stalled != NULL) {
         session->stalled->used += (uint32_t)len;
         read_ahead(session);
+        intake_note(session);
         return;
     }
     if (session->large != NULL) {
         read_large(session, (uint32_t)len);
+        intake_note(session);
         return;
     }
     struct slab *slab = broker->slabs.shared;
@@ -353,6 +380,7 @@ void session_read(struct session *session, size_t len)
     buffer_free(&session->kept);
     slab->used += all;
     work(session, slab, bytes, all);
+    intake_note(session);
 }
 
 void input_resume(struct session *session)
@@ -362,6 +390,7 @@ void input_resume(struct session *session)
     if (slab == NULL || !takes_input(session) || waits_for_proof(session)) return;
     if (session->waits_for != NULL) { /* the peer reads our answers again */
         read_ahead(session);
+        intake_note(session);
         return;
     }
     if (buffer_len(&session->control) > CONTROL_MAX) {
@@ -375,6 +404,7 @@ void input_resume(struct session *session)
         session->stalled = NULL;
     }
     slab_unref(&broker->slabs, slab);
+    intake_note(session);
     if (waits || !takes_input(session)) return;
     set_reading(session, true);
     if (session->read_ended) session_read_end(session);
@@ -396,5 +426,48 @@ void input_forget(struct session *session)
     if (session->stalled != NULL) slab_unref(slabs, session->stalled);
     session->large = session->stalled = NULL;
     buffer_free(&session->kept);
+    intake_note(session);
     session->scan = (struct mps_scan){0};
+}
+
+/* ---- a frame that waited for memory -------------------------------------------------------------------------- */
+
+void input_granted(struct session *session)
+{
+    struct slab_pool *slabs = &session->broker->slabs;
+    struct slab *begun = session->large, *large = slab_new(slabs, session->scan.pos);
+    if (large == NULL) {
+        session_byef(session, MPS_INTERNAL, "there is no memory for a frame of %u bytes", session->scan.pos);
+        return;
+    }
+    memcpy(large->bytes, begun->bytes, begun->used);
+    large->used = begun->used;
+    session->large = large;
+    slab_unref(slabs, begun);
+    intake_note(session);
+    set_reading(session, true);
+}
+
+void input_refused(struct session *session)
+{
+    struct slab *begun = session->large;
+    struct input in = {.session = session, .slab = begun, .p = begun->bytes, .end = begun->bytes + begun->used};
+    const struct broker_limits *limits = &session->broker->limits;
+    char text[300];
+    mps_view topic;
+    session->large = NULL;
+    intake_note(session);
+    if (read_topic(&in, &topic)) {
+        snprintf(text, sizeof text,
+                 "there was no memory for the payload of %u bytes for '%s' within %u ms: what others have sent and is "
+                 "not done with takes all of %llu bytes (input_total_bytes)",
+                 session->scan.payload_len, printable(topic), 2 * limits->input_ms,
+                 (unsigned long long)limits->input_total_bytes);
+        broker_note_refusal(session->broker, REFUSED_INPUT);
+        session->scan.oversized = true; /* it is passed over as one */
+        publish_refuse(session, topic, MPS_QUOTA, text);
+        if (takes_input(session)) work(session, begun, begun->bytes, begun->used);
+    }
+    slab_unref(&session->broker->slabs, begun);
+    set_reading(session, true);
 }

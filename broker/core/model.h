@@ -187,6 +187,18 @@ struct ack_pending {
     bool accepted_before;             /* they came a second time */
 };
 
+/* Memory of input that waits, of all connections together (intake.c). */
+struct intake {
+    uint64_t bytes;                   /* of them all, beyond what is each one's own */
+    struct list waiting;              /* sessions whose frame has no room, in the order in which they asked */
+    struct list granted;              /* sessions of which a large frame came in part; who has its memory the longest first */
+};
+enum intake_state {
+    INTAKE_NONE,
+    INTAKE_WAITS,                     /* in .waiting: not read from */
+    INTAKE_GRANTED,                   /* in .granted */
+};
+
 /* What a FOR said, or would say. */
 #define FOR_HAS_POSITION (1u << 31)   /* one of the flags here: what follows them was said, too */
 struct for_terms {
@@ -238,8 +250,9 @@ struct session {
     struct list_node in_away;         /* of the broker, while AWAY */
 
     /* coming in */
-    struct slab *large;               /* a frame that gets a buffer of its own */
+    struct slab *large;               /* a frame that gets a buffer of its own; while it waits for that: its beginning */
     struct slab *stalled;             /* input that waits: for its share of the next turn, or for a mailbox's room */
+    uint32_t intake_bytes;            /* what both count in broker.intake */
     uint32_t stalled_at;              /* it is from here to .used */
     uint32_t ahead_at;                /* up to here it was looked through for control frames, which were executed */
     uint32_t held_len;                /* bytes of the message that is held */
@@ -252,6 +265,9 @@ struct session {
     struct timer hold_timer;          /* in broker.holds */
     struct buffer kept;               /* the beginning of a frame */
     struct mps_scan scan;             /* of the frame that begins .kept or .large */
+    struct list_node in_intake;       /* of the broker's lists, by .intake_state */
+    enum intake_state intake_state;
+    uint64_t intake_ms;               /* since when it is in that list */
     uint64_t last_read_ms;
     struct account *account;          /* of its user, or NULL (account.h) */
     uint64_t over_since_ms;           /* it publishes more than it may; UINT64_MAX: it doesn't */
@@ -363,6 +379,8 @@ struct broker {
     uint64_t epoch;                   /* of this run of the broker */
     struct slab_pool slabs;
     struct run_pool runs;
+    struct intake intake;
+    uint64_t links_bytes;             /* what links took and could not write yet (broker_links_hold) */
     struct topics topics;
     struct router router;
     struct retained retained;
@@ -410,6 +428,7 @@ struct broker {
     uint64_t cursor_records_bytes;
     struct area area;                 /* of queues of policy `spill` */
     struct hash accounts;             /* by the user's name */
+    struct heap account_expiries;     /* of users without a connection, who have published too much lately to be forgotten */
     struct mailbox rate_box;          /* takes nothing: publishers wait for it who publish more than they may */
     struct mailbox store_box;         /* takes nothing: publishers wait for it while too much is not stored yet */
     uint64_t age_look_ms;             /* when to look next for what is too old in streams */

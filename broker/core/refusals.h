@@ -14,6 +14,8 @@
     X(RATE, "publish_rate")                                                                                            \
     X(RATE_BYTES, "publish_rate_bytes")                                                                                \
     X(HANDSHAKE, "handshake_timeout")                                                                                  \
+    X(INPUT, "input_total_bytes")                                                                                      \
+    X(INPUT_TIME, "input_timeout")                                                                                     \
     X(PAYLOAD, "max_payload")                                                                                          \
     X(SUBSCRIPTIONS, "max_subscriptions")                                                                              \
     X(FILTERS, "max_filters")                                                                                          \

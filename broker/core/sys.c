@@ -126,7 +126,7 @@ static void publish_broker(struct broker *broker)
     struct mps_out map = mps_out_open(room, sizeof room);
     struct broker_figures f;
     broker_figures(broker, &f);
-    mps_put_map(&map, 17);
+    mps_put_map(&map, 20);
     put_name(&map, "version", mps_text(PUBSUB_VERSION));
     put_number(&map, "epoch", broker->epoch);
     put_number(&map, "uptime_ms", broker->now_ms - broker->started_ms);
@@ -137,6 +137,9 @@ static void publish_broker(struct broker *broker)
     put_number(&map, "retained_bytes", f.retained_bytes);
     put_number(&map, "queued_bytes", budget_used(broker));
     put_number(&map, "queue_budget_bytes", broker->limits.queue_total_bytes);
+    put_number(&map, "links_bytes", f.links_bytes);
+    put_number(&map, "input_bytes", f.input_bytes);
+    put_number(&map, "input_budget_bytes", broker->limits.input_total_bytes);
     put_number(&map, "messages_in", f.messages_in);
     put_number(&map, "bytes_in", f.bytes_in);
     put_number(&map, "messages_out", f.copies_out);

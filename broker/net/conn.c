@@ -4,6 +4,7 @@
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -15,6 +16,8 @@
 
 /* What the kernel holds unsent of a TCP connection: the rest stays in our queues, where it can still be dropped. */
 #define NOTSENT_BYTES (64 * 1024)
+/* TLS's close_notify, in 1.2 and 1.3. */
+#define GOODBYE_BYTES 64
 
 static void on_poll(uv_poll_t *poll, int status, int events);
 
@@ -27,10 +30,29 @@ static void poll_for(struct link *link, int events)
 }
 
 /* What to poll for besides being writable. A connection of which nothing more is to be read is polled all the same, for
- * its end: hang-ups are always reported. One that is paused isn't, so that nothing of it is passed over. */
+ * its end: hang-ups are always reported. One that is paused isn't, so that nothing of it is passed over; but if it has not
+ * introduced itself yet, it may only have come to take a place. */
 static int reading_events(const struct link *link)
 {
-    return link->paused ? 0 : link->read_ended ? UV_PRIORITIZED : UV_READABLE;
+    if (link->paused) return link->is_welcome ? 0 : UV_DISCONNECT;
+    return link->read_ended ? UV_PRIORITIZED : UV_READABLE;
+}
+
+/* What waits to be written in memory of the link's own counts among the broker's queues. */
+static void count_out(struct link *link)
+{
+    struct tls *tls = link->tls;
+    if (tls->out_cap == tls->counted) return;
+    broker_links_hold(link->server->broker, (int64_t)tls->out_cap - (int64_t)tls->counted);
+    tls->counted = tls->out_cap;
+}
+
+/* tls_flush() of a link that has a session, or had one. */
+static int flush_tls(struct link *link)
+{
+    int flushed = tls_flush(link->tls);
+    count_out(link);
+    return flushed;
 }
 
 /* What was read of it, and decrypted, waits for the next turn: polling will not tell. */
@@ -59,6 +81,7 @@ void conn_forget_closed(struct link *link)
     if (!link->is_closed || handshake_is_running(link)) return;
     if (link->tls != NULL) {
         handshake_free(link);
+        broker_links_hold(server->broker, -(int64_t)link->tls->counted);
         tls_free(link->tls);
     }
     close(link->fd);
@@ -105,7 +128,7 @@ static ssize_t read_tls(struct link *link, void *buf, size_t cap)
 {
     ssize_t len = tls_read(link->tls, buf, cap);
     int error = errno;
-    if (tls_flush(link->tls) == 0) poll_for(link, link->events | UV_WRITABLE);
+    if (flush_tls(link) == 0) poll_for(link, link->events | UV_WRITABLE);
     errno = error;
     return len;
 }
@@ -150,7 +173,7 @@ static bool read_once(struct link *link)
  * and again, and each change costs three system calls (1 MiB through the broker: 20). */
 static void on_writable(struct link *link)
 {
-    int flushed = link->tls != NULL ? tls_flush(link->tls) : 1;
+    int flushed = link->tls != NULL ? flush_tls(link) : 1;
     if (flushed < 0) break_link(link);
     if (flushed <= 0) return;
     if (!link->blocked) {
@@ -159,6 +182,21 @@ static void on_writable(struct link *link)
     }
     link->blocked = false;
     session_writable(link->session);
+}
+
+/* Bytes that came and were not read: under TLS, more of them than its own good-bye has. */
+static bool has_unread(const struct link *link)
+{
+    int unread = 0;
+    return ioctl(link->fd, FIONREAD, &unread) == 0 && unread > (link->tls != NULL ? GOODBYE_BYTES : 0);
+}
+
+/* The peer's stream has ended while the connection is paused. */
+static void on_disconnected(struct link *link)
+{
+    bool has_more = has_unread(link) || (link->tls != NULL && link->tls->has_more);
+    if (link->session == NULL || (!has_more && session_is_useless(link->session))) break_link(link);
+    else poll_for(link, link->events & UV_WRITABLE); /* its reading goes on one day, and finds the end */
 }
 
 static void on_poll(uv_poll_t *poll, int status, int events)
@@ -174,6 +212,10 @@ static void on_poll(uv_poll_t *poll, int status, int events)
     }
     if (events & UV_PRIORITIZED) {
         break_link(link);
+        return;
+    }
+    if (events & UV_DISCONNECT) {
+        on_disconnected(link);
         return;
     }
     if (events & UV_WRITABLE) on_writable(link);
@@ -199,8 +241,12 @@ void conn_read_more(uv_idle_t *idle)
 /* As env_send() without its consequences. */
 static ssize_t write_some(struct link *link, const struct iovec *pieces, int count)
 {
-    if (link->tls != NULL) return tls_send(link->tls, pieces, count);
     ssize_t taken;
+    if (link->tls != NULL) {
+        taken = tls_send(link->tls, pieces, count, broker_links_are_full(link->server->broker));
+        count_out(link);
+        return taken;
+    }
     do taken = writev(link->fd, pieces, count);
     while (taken < 0 && errno == EINTR);
     return taken < 0 && (errno == EAGAIN || errno == EWOULDBLOCK) ? 0 : taken;
@@ -232,6 +278,7 @@ static void env_send_end(struct env *env, struct link *link)
         return;
     }
     tls_end(link->tls);
+    count_out(link);
     if (tls_has_unsent(link->tls)) poll_for(link, link->events | UV_WRITABLE);
 }
 
@@ -265,6 +312,7 @@ static void env_close(struct env *env, struct link *link)
 static void env_welcomed(struct env *env, struct link *link)
 {
     (void)env;
+    link->is_welcome = true;
     callers_welcome(&link->guest);
 }
 
@@ -406,13 +454,14 @@ void conn_serve(struct link *link, uint64_t accepted_ms)
     peer_of_socket(&peer, link->fd);
     if (begin_session(link, &peer)) {
         session_accepted_at(link->session, accepted_ms);
+        count_out(link);
         read_more_soon(link);
         return;
     }
     size_t len;
     const uint8_t *bye = broker_full_frame(broker_full_text(link->server->broker), &len);
     struct iovec piece = {(void *)bye, len};
-    tls_send(link->tls, &piece, 1); /* if it can be told */
+    tls_send(link->tls, &piece, 1, true); /* if it can be told */
     tls_end(link->tls);
     conn_close(link);
 }

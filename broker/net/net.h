@@ -32,6 +32,7 @@ struct link {
     const char *place;       /* that listener's; until its session begins */
     bool is_closed;          /* libuv has let go of it */
     bool blocked;            /* something waits to be written */
+    bool is_welcome;         /* it has introduced itself */
 };
 
 struct listener {

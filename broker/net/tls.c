@@ -15,7 +15,11 @@
 /* Records that are encrypted before the kernel is asked to take them: with one system call for each it would cost half
  * as much as to encrypt it. Only where it took all of the last ones: what it doesn't take waits in our memory. */
 #define RECORDS_MOST 4
-/* Answers to what the peer may ask for in the middle of the stream add to that. */
+/* A record where memory is to be spared. */
+#define SMALL_BYTES 4096
+/* Answers to what the peer may ask for in the middle of the stream (new keys: 27 bytes each), while it reads none. */
+#define ANSWERS_MOST 2048
+/* In a handshake the certificates and all around them. */
 #define OUT_MOST (RECORDS_MOST * (RECORD_BYTES + RECORD_EXTRA) + 16384)
 #define READ_A_TURN (64u * 1024)
 /* The longest certificate chain of a client and all around it, with what it says at once behind it. */
@@ -37,9 +41,12 @@ static bool reserve(struct tls *tls, size_t len)
 static int bio_write(BIO *bio, const char *bytes, int len)
 {
     struct tls *tls = BIO_get_data(bio);
+    bool answers = !tls->encrypts && tls->handshake == NULL;
+    if (answers && tls->answered + len > ANSWERS_MOST) return -1;
     if (len <= 0 || tls->out_len - tls->out_at + (size_t)len > OUT_MOST || !reserve(tls, (size_t)len)) return -1;
     memcpy(tls->out + tls->out_len, bytes, (size_t)len);
     tls->out_len += (size_t)len;
+    if (answers) tls->answered = (uint16_t)(tls->answered + len);
     return len;
 }
 
@@ -180,7 +187,7 @@ int tls_flush(struct tls *tls)
     }
     free(tls->out);
     tls->out = NULL;
-    tls->out_at = tls->out_len = tls->out_cap = 0;
+    tls->out_at = tls->out_len = tls->out_cap = tls->answered = 0;
     if (tls->ends) shutdown(tls->fd, SHUT_WR);
     return 1;
 }
@@ -204,10 +211,10 @@ static void advance(struct rest *rest, size_t len)
     }
 }
 
-/* The next record's bytes: where they lie, if they lie together, else gathered in room. */
-static const uint8_t *next_record(struct rest *rest, uint8_t room[RECORD_BYTES], size_t *len)
+/* The next record's bytes, at most `most`: where they lie, if they lie together, else gathered in room. */
+static const uint8_t *next_record(struct rest *rest, size_t most, uint8_t room[RECORD_BYTES], size_t *len)
 {
-    *len = rest->left < RECORD_BYTES ? rest->left : RECORD_BYTES;
+    *len = rest->left < most ? rest->left : most;
     const uint8_t *bytes = (const uint8_t *)rest->piece->iov_base + rest->at;
     if (rest->piece->iov_len - rest->at >= *len) {
         advance(rest, *len);
@@ -223,23 +230,23 @@ static const uint8_t *next_record(struct rest *rest, uint8_t room[RECORD_BYTES],
     return room;
 }
 
-static bool encrypt(struct tls *tls, struct rest *rest)
+static bool encrypt(struct tls *tls, struct rest *rest, int records, size_t record_bytes)
 {
     uint8_t room[RECORD_BYTES];
-    size_t most = tls->records * (size_t)RECORD_BYTES, all = rest->left < most ? rest->left : most;
-    if (!reserve(tls, all + (all / RECORD_BYTES + 1) * RECORD_EXTRA)) return false;
-    for (int i = 0; i < tls->records && rest->left > 0; i++) {
+    size_t most = (size_t)records * record_bytes, all = rest->left < most ? rest->left : most;
+    if (!reserve(tls, all + (all / record_bytes + 1) * RECORD_EXTRA)) return false;
+    tls->encrypts = true;
+    for (int i = 0; i < records && rest->left > 0 && !tls->failed; i++) {
         size_t len, taken;
-        const uint8_t *bytes = next_record(rest, room, &len);
+        const uint8_t *bytes = next_record(rest, record_bytes, room, &len);
         ERR_clear_error();
-        if (SSL_write_ex(tls->ssl, bytes, len, &taken) == 1 && taken == len) continue;
-        tls->failed = true;
-        return false;
+        tls->failed = SSL_write_ex(tls->ssl, bytes, len, &taken) != 1 || taken != len;
     }
-    return true;
+    tls->encrypts = false;
+    return !tls->failed;
 }
 
-ssize_t tls_send(struct tls *tls, const struct iovec *pieces, int count)
+ssize_t tls_send(struct tls *tls, const struct iovec *pieces, int count, bool sparing)
 {
     struct rest rest = {.piece = pieces, .end = pieces + count};
     for (int i = 0; i < count; i++) rest.left += pieces[i].iov_len;
@@ -249,7 +256,7 @@ ssize_t tls_send(struct tls *tls, const struct iovec *pieces, int count)
     advance(&rest, tls->owes ? 1 : 0);
     tls->owes = false;
     while (rest.left > 0 && flushed > 0) {
-        if (!encrypt(tls, &rest)) return -1;
+        if (!encrypt(tls, &rest, sparing ? 1 : tls->records, sparing ? SMALL_BYTES : RECORD_BYTES)) return -1;
         flushed = tls_flush(tls);
         if (flushed <= 0) tls->records = 1;
         else if (tls->records < RECORDS_MOST) tls->records = (uint8_t)(2 * tls->records);

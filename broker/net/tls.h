@@ -3,7 +3,8 @@
  *
  * What OpenSSL has encrypted has to be sent, whatever becomes of the message in our queues meanwhile. So it writes into
  * `out` and never waits: what the kernel doesn't take stays there, at most OUT_MOST bytes, and nothing more is encrypted
- * until it is gone. The loop's thread, but for tls_handshake(). */
+ * until it is gone; of answers to what the peer asks for in the middle of the stream ANSWERS_MOST. The loop's thread, but
+ * for tls_handshake(). */
 #ifndef NET_TLS_H
 #define NET_TLS_H
 
@@ -44,11 +45,14 @@ struct tls {
     int fd;
     uint8_t *out;                /* encrypted, and not taken by the kernel yet: out_at to out_len */
     size_t out_at, out_len, out_cap;
+    size_t counted;              /* of out_cap: what the broker was told of (conn.c) */
+    uint16_t answered;           /* bytes in `out` that are answers to the peer */
     uint8_t records;             /* that are encrypted before the kernel is asked to take them */
     bool owes;                   /* the last byte was said not to be taken, and is encrypted all the same */
     bool drained;                /* the kernel had no more to read */
     bool has_more;               /* was read and waits in here, or what came after it was an end or an error */
     bool is_in_more;
+    bool encrypts;               /* tls_send() is at work: what is written is no answer */
     bool failed, ends;           /* no more can be said; nothing will be said after what is in `out` */
 };
 
@@ -66,8 +70,9 @@ enum tls_step tls_handshake(struct tls *tls, char *text, size_t text_cap);
 ssize_t tls_read(struct tls *tls, void *bytes, size_t cap);
 
 /* As writev(2), except that what is taken is 0 instead of EAGAIN, and that the last byte counts as taken only when the
- * kernel has all: the caller repeats it. -1: broken. */
-ssize_t tls_send(struct tls *tls, const struct iovec *pieces, int count);
+ * kernel has all: the caller repeats it. sparing: little is encrypted at a time, so that little has to wait in `out`.
+ * -1: broken. */
+ssize_t tls_send(struct tls *tls, const struct iovec *pieces, int count, bool sparing);
 
 static inline bool tls_has_unsent(const struct tls *tls)
 {

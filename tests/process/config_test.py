@@ -16,8 +16,8 @@ TOO_MANY = 115
 
 
 def without_memory(text):
-    """The default of the memory for queues is this machine's."""
-    return re.sub(r"(?m)^(# )?queue_total_bytes = .*$", "queue_total_bytes = ...", text)
+    """The defaults of the memory for queues and for input are this machine's."""
+    return re.sub(r"(?m)^(# )?((queue|input)_total_bytes) = .*$", r"\2 = ...", text)
 
 
 class ConfigTest(unittest.TestCase):

@@ -146,6 +146,34 @@ static void test_a_user_has_one_rate_over_all_connections(void **state)
     for (char link = 'a'; link <= 'd'; link++) stage_bye(stage, link, 0);
 }
 
+/* Leaving and coming back is no way to publish more. */
+static void test_a_users_rate_outlives_his_connections(void **state)
+{
+    struct stage *stage = *state;
+    stage->limits.publish_rate = 10;
+    stage->limits.publish_delay_ms = 0;
+    stage_start(stage);
+    know_ann(stage);
+    for (int i = 0; i < 20; i++) {
+        stage_hello(stage, 'a', client("a"));
+        publish(stage, 'a', 20);
+        if (i % 2 == 0) stage_bye(stage, 'a', 0);
+        stage_cut(stage, 'a');
+    }
+    assert_in_range(published(stage), 10, 12);
+    stage_pass(stage, 500);
+    stage_hello(stage, 'a', client("a"));
+    publish(stage, 'a', 20);
+    assert_in_range(published(stage), 14, 18);
+    stage_cut(stage, 'a');
+    stage_pass(stage, 2000); /* nothing is left to be remembered */
+    assert_int_equal(broker_turn(stage->broker), UINT64_MAX);
+    stage_hello(stage, 'a', client("a"));
+    publish(stage, 'a', 20);
+    assert_in_range(published(stage), 24, 30);
+    stage_bye(stage, 'a', 0);
+}
+
 static void test_a_user_has_so_many_connections(void **state)
 {
     struct stage *stage = *state;
@@ -216,6 +244,7 @@ int main(void)
         STAGED(test_bytes_are_counted_too),
         STAGED(test_others_are_not_slowed_down),
         STAGED(test_a_user_has_one_rate_over_all_connections),
+        STAGED(test_a_users_rate_outlives_his_connections),
         STAGED(test_a_user_has_so_many_connections),
         STAGED(topics_that_nobody_publishes_to_are_forgotten),
         STAGED(connections_that_come_and_go_leave_no_timer),

@@ -426,6 +426,54 @@ class WaysIn(AccessTest):
             self.assert_kept_out(WRONG, auth="password", data=data)
         self.assertNotIn("correct", self.broker.said())
 
+    def test_who_leaves_while_a_password_is_checked_leaves_nothing(self):
+        """Of one check after the other only that which a thread works on comes to its end. The places and descriptors of
+        all are free at once."""
+        self.password("ann", "correct horse")
+        self.start(f"[limits]\nconnections_from_loopback = 10\n[access]\npasswords = {self.passwords}\n")
+        ann = raw.hello(auth="password", data=["ann", "correct horse"])
+
+        def come(count):
+            peers = [raw.Peer(self.broker.tcp) for _ in range(count)]
+            for peer in peers:
+                self.addCleanup(peer.close)
+                peer.send(ann)
+            return peers
+
+        def welcome(peer):
+            self.assertEqual(peer.next()[0], raw.WELCOME)
+            peer.goodbye()
+
+        at_rest, began = self.broker.descriptors(), time.monotonic()
+        welcome(come(1)[0])
+        check_s = time.monotonic() - began
+        for leave in raw.Peer.close, raw.Peer.reset:
+            self.assertTrue(raw.eventually(lambda: self.broker.descriptors() <= at_rest))
+            peers = come(8)  # as many checks as one address may have
+            self.assertTrue(raw.eventually(lambda: self.broker.descriptors() == at_rest + 8))
+            began = time.monotonic()
+            for peer in peers:
+                leave(peer)
+            self.assertTrue(raw.eventually(lambda: self.broker.descriptors() <= at_rest))
+            gone_s = time.monotonic() - began
+            print(f"a check takes {check_s:.2f} s, eight connections were gone after {gone_s:.2f} s")
+            self.assertLess(gone_s, 2 * check_s)
+            welcome(come(1)[0])  # which waits for the one at work only
+
+    def test_what_was_sent_before_the_end_is_worked_on(self):
+        """Whoever says all at once, and ends its stream, is heard also if the password has to be checked first."""
+        self.password("ann", "correct horse")
+        self.start(f"[access]\npasswords = {self.passwords}\n")
+        watcher = self.come(self.broker.unix)
+        watcher.tell(raw.SUB, 1, "t", NO_RETAINED)
+        self.assertEqual(watcher.answer(raw.SUBACK)[2], 0)
+        ann = raw.Peer(self.broker.tcp)
+        self.addCleanup(ann.close)
+        ann.send(raw.hello(auth="password", data=["ann", "correct horse"]) + raw.frame(raw.MSG, "t", None, b"all"))
+        ann.finish()
+        self.assertEqual(watcher.answer(raw.MSG)[3], b"all")
+        self.assertEqual(ann.rest()[0][0], raw.WELCOME)
+
     def test_users_of_this_machine(self):
         uid, gid = os.getuid(), os.getgid()
         self.start(GROUPS + f"[user ann]\ngroups = sensors\nuid = {uid}\n[user bob]\ngroups = readers\ngid = {gid}\n")

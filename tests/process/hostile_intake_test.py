@@ -17,6 +17,7 @@ KIB, MIB = 1 << 10, 1 << 20
 QUOTA = 214
 INPUT_BYTES, QUEUES_BYTES = 8 * MIB, 4 * MIB
 OWN_BYTES = 16 * KIB              # of each connection's input
+RECORD_BYTES = 17 * KIB           # OpenSSL's, of a record that came in part or is not read yet
 TIMEOUT_S = 2
 # What the allocator and the sanitizer's own book-keeping need besides: freed memory is kept by them for a while.
 SLACK_BYTES = (300 if SANITIZED else 6) * MIB
@@ -27,6 +28,11 @@ input_total_bytes = {INPUT_BYTES >> 20}m
 queue_total_bytes = {QUEUES_BYTES >> 20}m
 input_timeout = {TIMEOUT_S}s
 """
+
+
+def begun():
+    """The most of a large message."""
+    return frame(MSG, "half", None, bytes(MIB))[:900 * KIB]
 
 
 class IntakeTest:
@@ -76,7 +82,7 @@ class IntakeTest:
                 view = view[sock.send(view, socket.MSG_DONTWAIT):]
 
     def assert_bound(self, before, connections):
-        limit = before + INPUT_BYTES + connections * OWN_BYTES + SLACK_BYTES
+        limit = before + INPUT_BYTES + connections * (OWN_BYTES + self.RECORD_BYTES) + SLACK_BYTES
         resident = self.broker.resident_bytes()
         print(f"{self.id().partition('.')[2]}: {connections} connections, {(resident - before) >> 10} KiB more, "
               f"{(limit - before) >> 10} allowed")
@@ -114,11 +120,11 @@ class IntakeTest:
     # Hostile 55.
     def test_halves_of_large_messages(self):
         """Together they are a dozen times what there is for them. Nobody waits for ever, and small messages do not wait."""
-        count, begun = 100 // MANY, frame(MSG, "half", None, bytes(MIB))[:900 * KIB]
+        count = 100 // MANY
         peers = self.come(count)
         before = self.broker.resident_bytes()
         for peer in peers:
-            self.push(peer, begun)
+            self.push(peer, begun())
         self.assertTrue(raw.eventually(lambda: self.input_bytes() >= 6 * MIB))
         large = self.welcomed()
         large.tell(PUB, 1, ROUTED)
@@ -133,24 +139,28 @@ class IntakeTest:
         self.bystanders.check(500)
         self.assert_bound(before, count)
         large.ping()
-        answers = self.first_answers(peers)
+        answers = self.first_answers(peers, count - INPUT_BYTES // MIB)
         self.assertLessEqual(set(answers), {(BYE, LIMIT), (ERR, QUOTA)})
         self.assertGreater(answers.count((BYE, LIMIT)), 0)
         refused = self.state("$SYS/limits")
-        self.assertEqual(refused["input_timeout"], answers.count((BYE, LIMIT)))
-        self.assertEqual(refused["input_total_bytes"], answers.count((ERR, QUOTA)) + (answer[2] == QUOTA))
+        self.assertGreaterEqual(refused["input_timeout"], answers.count((BYE, LIMIT)))
+        self.assertGreaterEqual(refused["input_total_bytes"], answers.count((ERR, QUOTA)) + (answer[2] == QUOTA))
         for peer in peers:
             peer.close()
 
-    @staticmethod
-    def first_answers(peers):
-        """What those hear who are told anything while others wait: operation and code."""
-        answers = []
-        for peer in peers:
-            peer.sock.settimeout(0.01 if answers else raw.ANSWER_S)
-            with contextlib.suppress(TimeoutError, BlockingIOError):
-                got = peer.next()
-                answers.append((got[0], got[1]))
+    def first_answers(self, peers, wanted):
+        """What they hear, of whom so many are told something soon: operation and code."""
+        answers, silent = [], list(peers)
+
+        def enough():
+            for peer in list(silent):
+                peer.sock.settimeout(0.001)
+                with contextlib.suppress(TimeoutError, BlockingIOError):
+                    answers.append(tuple(peer.next()[:2]))
+                    silent.remove(peer)
+            return len(answers) >= wanted
+
+        self.assertTrue(raw.eventually(enough), f"only {len(answers)} of {len(peers)} were told")
         return answers
 
     # Hostile 55.
@@ -158,7 +168,7 @@ class IntakeTest:
         """Messages that are shorter than that come in whatever the others do: also byte by byte."""
         peers = self.come(100 // MANY)
         for peer in peers:
-            self.push(peer, frame(MSG, "half", None, bytes(MIB))[:900 * KIB])
+            self.push(peer, begun())
         self.assertTrue(raw.eventually(lambda: self.input_bytes() >= 6 * MIB))
         peer = self.come(1)[0]
         peer.tell(PUB, 1, ROUTED)
@@ -173,11 +183,15 @@ class IntakeTest:
 
 
 class Plain(IntakeTest, HostileTest):
+    RECORD_BYTES = 0
+
     def open(self):
         return raw.open_socket(self.broker.tcp)
 
 
 class Tls(IntakeTest, HostileTest):
+    RECORD_BYTES = RECORD_BYTES
+
     def open(self):
         return tls.connect(self.broker.tls[0], tls.context(Made.ca))
 
@@ -206,7 +220,7 @@ class Tls(IntakeTest, HostileTest):
         self.assertLess(state["queued_bytes"], QUEUES_BYTES + MIB)
         more = self.broker.resident_bytes() - before
         print(f"{count} readers, {state['links_bytes'] >> 10} KiB encrypted, {more >> 10} KiB more")
-        self.assertLess(more, QUEUES_BYTES + count * (6 + 33) * KIB + SLACK_BYTES)
+        self.assertLess(more, QUEUES_BYTES + count * (6 * KIB + RECORD_BYTES) + SLACK_BYTES)
         for peer in peers:
             peer.close()
 

@@ -158,7 +158,7 @@ static void run_timers(struct broker *broker)
     for (struct retained_value *value; (value = retained_due(&broker->retained, now_ms)) != NULL;)
         retained_forget(broker, (mps_view){value->topic, value->len});
     will_publish_due(broker);
-    account_forget_due(broker);
+    if (broker->account_expiries.count > 0) account_forget_due(broker);
 }
 
 static uint64_t next_timer_ms(const struct broker *broker)
@@ -168,7 +168,7 @@ static uint64_t next_timer_ms(const struct broker *broker)
     next = least(next, timer_next_ms(&broker->wills));
     next = least(next, timer_next_ms(&broker->retained.expiries));
     next = least(next, timer_next_ms(&broker->cursor_expiries));
-    next = least(next, timer_next_ms(&broker->account_expiries));
+    if (broker->account_expiries.count > 0) next = least(next, timer_next_ms(&broker->account_expiries));
     return next <= broker->now_ms ? 0 : next;
 }
 
@@ -242,7 +242,7 @@ uint64_t broker_turn(struct broker *broker)
     budget_keep(broker);
     cursors_shed(broker);
     hold_wake_due(broker);
-    uint64_t intake_ms = intake_turn(broker);
+    uint64_t intake_ms = broker->intake.waiting.first != NULL ? intake_turn(broker) : UINT64_MAX;
     run_settle_all(&broker->runs);
     free_dead(broker);
     sure_refill();

@@ -13,8 +13,8 @@ bool broker_links_are_full(const struct broker *broker)
     return broker->links_bytes > broker->limits.queue_total_bytes / 4;
 }
 
-/* Queues can't make room among what links hold, so that the other half is theirs in any case. Beyond a quarter each link
- * takes only little more: what isn't counted is that, times the connections. */
+/* Queues can't make room among what links hold, so that the other half is theirs in any case. Beyond a quarter each
+ * link takes only little more: what isn't counted is that, times the connections. */
 static uint64_t counted_of_links(const struct broker *broker)
 {
     return least(broker->links_bytes, broker->limits.queue_total_bytes / 2);
@@ -32,7 +32,8 @@ static uint64_t in_flight_bytes(const struct broker *broker)
 {
     uint64_t bytes = 0;
     for (const struct session *session = broker->sessions; session != NULL; session = session->next)
-        if (session->cut != NULL && !session->cut->is_stored && ++session->cut->cuts == session->cut->refs) bytes += session->cut->own_bytes;
+        if (session->cut != NULL && !session->cut->is_stored && ++session->cut->cuts == session->cut->refs)
+            bytes += session->cut->own_bytes;
     for (const struct session *session = broker->sessions; session != NULL; session = session->next)
         if (session->cut != NULL) session->cut->cuts = 0;
     return bytes;
@@ -61,9 +62,10 @@ void budget_keep(struct broker *broker)
 {
     uint64_t limit = broker->limits.queue_total_bytes;
     /* Without walking the runs: everything that is not settled lies in a slab. */
-    uint64_t most = broker->runs.own_bytes + broker->slabs.bytes + broker->runs.alive * RUN_BYTES + broker->rings_bytes +
-                    counted_of_links(broker);
-    if (most - broker->runs.stored_bytes - broker->retained.frame_bytes <= limit || budget_used(broker) <= limit) return;
+    uint64_t most = broker->runs.own_bytes + broker->slabs.bytes + broker->runs.alive * RUN_BYTES +
+                    broker->rings_bytes + broker->links_bytes;
+    if (most - broker->runs.stored_bytes - broker->retained.frame_bytes <= limit || budget_used(broker) <= limit)
+        return;
     uint64_t in_flight = in_flight_bytes(broker);
     if (budget_used(broker) <= limit + in_flight) return;
     uint64_t lost = broker->figures.copies_lost;

@@ -52,18 +52,22 @@ static inline uint32_t intake_most(const struct session *session)
     if (session->state == SESSION_NEW || others >= half) return INTAKE_OWN_BYTES;
     return INTAKE_OWN_BYTES + (uint32_t)least(half - others, UINT32_MAX / 2);
 }
+static inline bool intake_has_plenty(const struct broker *broker) /* nothing that is read is too much */
+{
+    return broker->intake.bytes + SLAB_BYTES <= broker->limits.input_total_bytes / 2;
+}
 /* Whether a frame may have so much memory. If not, its session waits for it, and input_granted() or input_refused() follows,
  * unless it ends before. */
 bool intake_admits(struct session *session, uint32_t frame_bytes);
 void intake_count(struct session *session);
-/* After something of what has come and waits was taken or let go. */
+/* After memory of what has come and waits was taken or let go. */
 static inline void intake_note(struct session *session)
 {
     if (session->large != NULL || session->stalled != NULL || session->intake_state != INTAKE_NONE ||
         session->intake_bytes > 0)
         intake_count(session);
 }
-/* Gives memory to who waits. Returns when to call again; UINT64_MAX: not until somebody waits. */
+/* Gives memory to who waits. Returns when to call again; UINT64_MAX: nobody waits any more. */
 uint64_t intake_turn(struct broker *broker);
 
 /* handlers.c: one for each operation that a broker may receive; subscribe.c has SUB's */

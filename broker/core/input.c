@@ -103,8 +103,8 @@ static bool check_first(struct session *session, const uint8_t *p, size_t len)
     return false;
 }
 
-/* Finds the topic of the message at .p, whose head is there up to the payload. False: it is none, and told so, or there was
- * something before it that ended the session or has to wait. */
+/* Finds the topic of the message at .p, whose head is there up to the payload. False: it is none, and told so, or there
+ * was something before it that ended the session or has to wait. */
 static bool read_topic(struct input *in, mps_view *topic)
 {
     struct session *session = in->session;
@@ -181,8 +181,8 @@ static void set_reading(struct session *session, bool on)
     session->broker->env->reading(session->broker->env, session->link, on);
 }
 
-/* Keeps the beginning of a frame for the next read. Of a large one no more is read until there is memory for all of it: so
- * none is in another's way that has only its beginning. */
+/* Keeps the beginning of a frame for the next read. Of a large one no more is read until there is memory for all of it:
+ * so none is in another's way that has only its beginning. */
 static void keep_rest(struct input *in)
 {
     struct session *session = in->session;
@@ -202,6 +202,7 @@ static void keep_rest(struct input *in)
     memcpy(large->bytes, in->p, left);
     large->used = left;
     session->large = large;
+    intake_note(session);
     if (!admitted) set_reading(session, false);
 }
 
@@ -221,6 +222,7 @@ static bool move_stalled(struct session *session, const uint8_t *bytes, uint32_t
     slab->used = len;
     if (session->stalled != NULL) slab_unref(slabs, session->stalled);
     session->stalled = slab;
+    intake_note(session);
     return true;
 }
 
@@ -285,6 +287,7 @@ static void stall(struct input *in)
         session->stalled = in->slab;
         session->stalled_at = session->ahead_at = (uint32_t)(in->p - in->slab->bytes);
         session->ahead_over = false;
+        intake_note(session);
     } else {
         if (!move_stalled(session, in->p, (uint32_t)(in->end - in->p))) return;
         session->stalled_at = session->ahead_at = 0;
@@ -342,6 +345,7 @@ void session_read_buffer(struct session *session, uint8_t **buf, size_t *cap)
     *buf = slab->bytes + slab->used + kept;
     *cap = slab->cap - slab->used - kept;
     if (slab == session->stalled || slab == session->large) return; /* it has its memory */
+    if (session->state != SESSION_NEW && intake_has_plenty(session->broker)) return;
     uint32_t most = intake_most(session) - kept;
     if (*cap > most) *cap = most; /* all of it may have to wait */
 }
@@ -354,6 +358,7 @@ static void read_large(struct session *session, uint32_t len)
     session->large = NULL;
     work(session, slab, slab->bytes, slab->used);
     slab_unref(&session->broker->slabs, slab);
+    intake_note(session);
 }
 
 void session_read(struct session *session, size_t len)
@@ -366,12 +371,10 @@ void session_read(struct session *session, size_t len)
     if (session->stalled != NULL) {
         session->stalled->used += (uint32_t)len;
         read_ahead(session);
-        intake_note(session);
         return;
     }
     if (session->large != NULL) {
         read_large(session, (uint32_t)len);
-        intake_note(session);
         return;
     }
     struct slab *slab = broker->slabs.shared;
@@ -380,7 +383,6 @@ void session_read(struct session *session, size_t len)
     buffer_free(&session->kept);
     slab->used += all;
     work(session, slab, bytes, all);
-    intake_note(session);
 }
 
 void input_resume(struct session *session)
@@ -390,7 +392,6 @@ void input_resume(struct session *session)
     if (slab == NULL || !takes_input(session) || waits_for_proof(session)) return;
     if (session->waits_for != NULL) { /* the peer reads our answers again */
         read_ahead(session);
-        intake_note(session);
         return;
     }
     if (buffer_len(&session->control) > CONTROL_MAX) {

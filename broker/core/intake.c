@@ -21,16 +21,17 @@ static void leave(struct session *session)
     session->intake_state = INTAKE_NONE;
 }
 
+/* Fields that are not known may follow the payload: the frame grows by what a head may have, at most. */
 static bool has_room(const struct session *session, uint32_t frame_bytes)
 {
     const struct broker *broker = session->broker;
     uint64_t others = broker->intake.bytes - session->intake_bytes;
-    return others + beyond_own(frame_bytes) <= broker->limits.input_total_bytes;
+    return others + beyond_own(frame_bytes + MPS_HEAD_MAX) <= broker->limits.input_total_bytes;
 }
 
 bool intake_admits(struct session *session, uint32_t frame_bytes)
 {
-    if (beyond_own(frame_bytes) == 0) return true;
+    if (beyond_own(frame_bytes) == 0 || session->intake_state == INTAKE_GRANTED) return true;
     bool admitted = session->broker->intake.waiting.first == NULL && has_room(session, frame_bytes);
     enter(session, admitted ? INTAKE_GRANTED : INTAKE_WAITS);
     return admitted;
@@ -82,7 +83,6 @@ static void close_late(struct session *session)
 uint64_t intake_turn(struct broker *broker)
 {
     struct intake *intake = &broker->intake;
-    if (intake->waiting.first == NULL) return UINT64_MAX;
     grant_those_that_fit(broker);
     while (due_ms(first_of(&intake->waiting)) <= broker->now_ms) input_refused(first_of(&intake->waiting));
     while (intake->waiting.first != NULL && due_ms(first_of(&intake->granted)) <= broker->now_ms) {

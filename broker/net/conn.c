@@ -30,8 +30,8 @@ static void poll_for(struct link *link, int events)
 }
 
 /* What to poll for besides being writable. A connection of which nothing more is to be read is polled all the same, for
- * its end: hang-ups are always reported. One that is paused isn't, so that nothing of it is passed over; but if it has not
- * introduced itself yet, it may only have come to take a place. */
+ * its end: hang-ups are always reported. One that is paused isn't, so that nothing of it is passed over; but if it has
+ * not introduced itself yet, it may only have come to take a place. */
 static int reading_events(const struct link *link)
 {
     if (link->paused) return link->is_welcome ? 0 : UV_DISCONNECT;

@@ -71,7 +71,9 @@ static void every_key_sets_its_field(void **state)
                        "closing_timeout = 13m\n"
                        "keepalive_max = 14h\n"
                        "session_max = 15d\n"
-                       "spill_bytes = 16g\n");
+                       "spill_bytes = 16g\n"
+                       "input_total_bytes = 17g\n"
+                       "input_timeout = 18s\n");
     assert_int_equal(config.limits.sys_ms, 1500);
     assert_int_equal(config.limits.max_payload, 64 * KIB);
     assert_int_equal(config.limits.max_sessions_count, 2);
@@ -89,6 +91,8 @@ static void every_key_sets_its_field(void **state)
     assert_int_equal(config.limits.keepalive_max_s, 14 * 3600);
     assert_int_equal(config.limits.session_max_s, 15 * 86400);
     assert_int_equal(config.limits.spill_bytes, 16 * GIB);
+    assert_int_equal(config.limits.input_total_bytes, 17 * GIB);
+    assert_int_equal(config.limits.input_ms, 18000);
     assert_string_equal(config.data, "/var/x y");
     assert_int_equal(config.listeners_count, 0);
     config_free(&config);
@@ -122,6 +126,8 @@ static void the_defaults_are_within_their_ranges(void **state)
     assert_int_equal(again.limits.keepalive_max_s, config.limits.keepalive_max_s);
     assert_int_equal(again.limits.handshake_ms, config.limits.handshake_ms);
     assert_true(config.limits.queue_total_bytes <= memory_available_bytes("") / 2);
+    assert_int_equal(again.limits.input_total_bytes, config.limits.input_total_bytes);
+    assert_true(config.limits.input_total_bytes <= memory_available_bytes("") / 8);
     config_free(&config);
     config_free(&again);
 }

@@ -1,5 +1,5 @@
-/* Memory of input that waits: what of all connections has come and is not done with is bounded by one budget, whatever they
- * do, and nobody waits for it for ever. */
+/* Memory of input that waits: what of all connections has come and is not done with is bounded by one budget, whatever
+ * they do, and nobody waits for it for ever. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -154,6 +154,35 @@ static void who_keeps_memory_for_too_long_is_closed(void **state)
     cut(stage, "abcde");
 }
 
+/* What is known of a frame's length at first is not all: fields that nobody knows may stand behind the payload. */
+static void a_frame_that_grows_keeps_its_place(void **state)
+{
+    struct stage *stage = *state;
+    static uint8_t room[LARGE + 300];
+    struct mps_out out = mps_out_open(room, sizeof room);
+    static const uint8_t head[] = {0x97, MPS_OP_MSG, 0xa1, 't', 0xc0, 0xc6, 0, 0x10, 0, 0}, more[] = {0xc4, 200};
+    memcpy(room, head, sizeof head);
+    memcpy(room + sizeof head + LARGE, more, sizeof more);
+    out.len = sizeof head + LARGE + sizeof more + 200 + 2;
+    start(stage);
+    for (const char *link = "abcdefg"; *link != '\0'; link++) {
+        come(stage, *link);
+        stage->links[*link - 'a'].pass = 0;
+        stage_write(stage, *link, &out);
+        stage_pass_bytes(stage, *link, OWN);
+        stage_pass_bytes(stage, *link, sizeof head + LARGE - OWN);
+        stage_pass_bytes(stage, *link, 1);
+        stage_pass_bytes(stage, *link, 1);
+        stage_pass_bytes(stage, *link, 100);
+        assert_in_range(figures(stage).input_bytes, LARGE - OWN, BUDGET);
+    }
+    for (const char *link = "abcdefg"; *link != '\0'; link++) {
+        stage_pass_bytes(stage, *link, SIZE_MAX);
+        stage_expect(stage, *link, "ok 1 nobody");
+    }
+    cut(stage, "abcdefg");
+}
+
 static struct mps_sub_options blocking(void)
 {
     return (struct mps_sub_options){.given = MPS_SUB_POLICY | MPS_SUB_CREDIT | MPS_SUB_MAX_MSGS | MPS_SUB_BLOCK_MS |
@@ -234,10 +263,9 @@ static void who_is_not_known_yet_has_16_kib(void **state)
     stage->env.verify = verify_later;
     stage_open(stage, 'a');
     stage->links[0].pass = 0;
-    mps_encode_hello(&out, &(struct mps_hello){.magic = mps_text("mps"),
-                                               .version = 1,
-                                               .auth = mps_text("token"),
-                                               .data = {token, sizeof token}});
+    mps_encode_hello(
+        &out, &(struct mps_hello){
+                  .magic = mps_text("mps"), .version = 1, .auth = mps_text("token"), .data = {token, sizeof token}});
     stage_write(stage, 'a', &out);
     write_messages(stage, 'a', "t", 1000, 400);
     size_t all = stage->links[0].out_len;
@@ -307,6 +335,7 @@ int main(void)
         STAGED(halves_of_large_messages_share_the_budget),
         STAGED(halves_that_do_not_go_on_may_stay),
         STAGED(who_keeps_memory_for_too_long_is_closed),
+        STAGED(a_frame_that_grows_keeps_its_place),
         STAGED(who_waits_in_vain_is_told),
         STAGED(held_publishers_share_the_budget),
         STAGED(who_is_not_known_yet_has_16_kib),

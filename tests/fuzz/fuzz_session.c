@@ -667,6 +667,7 @@ static void set_small(struct broker_limits *limits)
     limits->retained_bytes = 2000;
     limits->session_queue_bytes = 300;
     limits->queue_total_bytes = 4000;
+    limits->input_total_bytes = 1000;
     limits->sys_ms = 1000;
 }
 

@@ -27,6 +27,7 @@ sys_interval = 100ms
 input_total_bytes = {INPUT_BYTES >> 20}m
 queue_total_bytes = {QUEUES_BYTES >> 20}m
 input_timeout = {TIMEOUT_S}s
+handshake_timeout = 1m
 """
 
 

@@ -15,6 +15,8 @@ static void choose_limits(struct rng *rng, struct broker_limits *limits)
     broker_defaults(limits);
     limits->session_max_s = 0; /* the model's sessions end with their connections; tests/unit has the others */
     if (rng_percent(rng, 50)) limits->max_payload = rng_between(rng, 16, rng_percent(rng, 70) ? 500 : 60000);
+    /* Input has to be read in small pieces; but no message needs to wait for memory. */
+    if (limits->max_payload <= 500 && rng_percent(rng, 40)) limits->input_total_bytes = rng_between(rng, 1000, 400000);
     if (rng_percent(rng, 15)) limits->max_sessions_count = limits->max_away_count = rng_between(rng, 1, 12);
     if (rng_percent(rng, 15)) limits->max_subs_count = rng_between(rng, 1, 6);
     if (rng_percent(rng, 30)) limits->queue_msgs_count = rng_between(rng, 1, 200);

@@ -444,6 +444,7 @@ class WaysIn(AccessTest):
             self.assertEqual(peer.next()[0], raw.WELCOME)
             peer.goodbye()
 
+        self.come(self.broker.unix).ping()  # what it had open only to start is closed
         at_rest, began = self.broker.descriptors(), time.monotonic()
         welcome(come(1)[0])
         check_s = time.monotonic() - began

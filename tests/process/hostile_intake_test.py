@@ -20,7 +20,7 @@ OWN_BYTES = 16 * KIB              # of each connection's input
 RECORD_BYTES = 17 * KIB           # OpenSSL's, of a record that came in part or is not read yet
 TIMEOUT_S = 2
 # What the allocator and the sanitizer's own book-keeping need besides: freed memory is kept by them for a while.
-SLACK_BYTES = (300 if SANITIZED else 6) * MIB
+SLACK_BYTES = (96 if SANITIZED else 6) * MIB
 LIMITS = f"""[broker]
 sys_interval = 100ms
 [limits]

@@ -88,15 +88,21 @@ static void run(uv_work_t *work)
 
 static void done(uv_work_t *work, int status);
 
+static void check_free(struct check *check)
+{
+    struct verifier *verifier = check->verifier;
+    verifier->count--;
+    leave_room(&verifier->rooms, check->password.password);
+    password_check_end(&check->password);
+    free(check);
+}
+
 static void drop_first(struct verifier *verifier)
 {
     struct check *check = verifier->first;
     verifier->first = check->next;
     if (verifier->first == NULL) verifier->last = NULL;
-    verifier->count--;
-    leave_room(&verifier->rooms, check->password.password);
-    password_check_end(&check->password);
-    free(check);
+    check_free(check);
 }
 
 /* Those that nobody waits for any more need no answer: they would keep others waiting, and the broker from ending. */
@@ -201,9 +207,7 @@ static void drop_next(struct verifier *verifier, struct check *before)
     struct check *check = before->next;
     before->next = check->next;
     if (verifier->last == check) verifier->last = before;
-    verifier->count--;
-    password_check_free(&check->password);
-    free(check);
+    check_free(check);
 }
 
 /* The first one is at work in a thread: it comes to its end. */

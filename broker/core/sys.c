@@ -114,7 +114,8 @@ static uint64_t timers_count(const struct broker *broker)
 {
     const struct heap *heaps[] = {
         &broker->timers,       &broker->holds,           &broker->expiries,         &broker->wills,
-        &broker->redeliveries, &broker->cursor_expiries, &broker->retained.expiries};
+        &broker->redeliveries, &broker->cursor_expiries, &broker->retained.expiries,
+        &broker->account_expiries};
     uint64_t count = 0;
     for (size_t i = 0; i < sizeof heaps / sizeof *heaps; i++) count += heaps[i]->count;
     return count;

@@ -92,9 +92,9 @@ static void load(struct reload *reload)
         return;
     }
     config_compare(running, &fresh, &changes);
-    config_set_back(&fresh, running);
     bool audited_before = running->limits.audit;
-    if (prepare_all(reload->server, &fresh, text, sizeof text)) {
+    if (config_set_back(&fresh, running, text, sizeof text) == 0 &&
+        prepare_all(reload->server, &fresh, text, sizeof text)) {
         for (size_t i = 0; i < PARTS_COUNT; i++) parts[i].apply(reload->server);
         config_adopt(running, &fresh);
         say_done(reload, audited_before, &changes);

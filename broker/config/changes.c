@@ -120,7 +120,20 @@ void config_compare(const struct config *running, const struct config *fresh, st
     if (!same_streams(running, fresh)) changes_add(changes->waiting, "[" STREAM "]");
 }
 
-void config_set_back(struct config *fresh, const struct config *running)
+/* What holds until a restart may be more than what the file gives it room for from now on. */
+static bool fits_together(const struct config *config, const struct setting *setting, char *text, size_t text_cap)
+{
+    const struct setting *other = setting->not_over != NULL ? setting_find(setting->section, setting->not_over) : NULL;
+    if (other == NULL || setting_get(config, setting) <= setting_get(config, other)) return true;
+    char value[SETTING_TEXT_MAX], least[SETTING_TEXT_MAX];
+    setting_write(value, config, setting);
+    setting_write(least, config, other);
+    snprintf(text, text_cap, "%s = %s is less than %s = %s, which holds until a restart", other->name, least,
+             setting->name, value);
+    return false;
+}
+
+int config_set_back(struct config *fresh, const struct config *running, char *text, size_t text_cap)
 {
     for (const struct setting *setting = settings; setting < settings + SETTINGS_COUNT; setting++) {
         char value[SETTING_TEXT_MAX];
@@ -129,6 +142,9 @@ void config_set_back(struct config *fresh, const struct config *running)
         if (setting_is_text(setting)) memcpy((char *)fresh + setting->offset, value, strlen(value) + 1);
         else setting_read(fresh, setting, value);
     }
+    for (const struct setting *setting = settings; setting < settings + SETTINGS_COUNT; setting++)
+        if (!setting_is_of_one(setting) && !fits_together(fresh, setting, text, text_cap)) return -1;
+    return 0;
 }
 
 void config_adopt(struct config *running, struct config *fresh)

@@ -17,8 +17,9 @@ struct config_changes {
 
 /* What differs between them. */
 void config_compare(const struct config *running, const struct config *fresh, struct config_changes *changes);
-/* Of the keys with one value: those in *fresh that would need a restart are set back to what runs. */
-void config_set_back(struct config *fresh, const struct config *running);
+/* Of the keys with one value: those in *fresh that would need a restart are set back to what runs. Returns 0, or -1 and
+ * one sentence in text: what runs does not go together with the others. */
+int config_set_back(struct config *fresh, const struct config *running, char *text, size_t text_cap);
 /* What has taken effect is what runs now. *fresh, which was set back, is still to be freed. */
 void config_adopt(struct config *running, struct config *fresh);
 

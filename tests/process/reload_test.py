@@ -186,6 +186,14 @@ class ReloadTest(unittest.TestCase):
         self.assertEqual(self.reload(), DONE + "nothing changes at once" + needs)
         self.assertEqual(self.welcomed().welcome["max_payload"], 65536)
 
+    def test_what_holds_until_a_restart_keeps_its_room(self):
+        self.start("[limits]\nmax_payload = 4m\ninput_total_bytes = 8m\n")
+        self.write("[limits]\nmax_payload = 1m\ninput_total_bytes = 2m\n")
+        self.assertEqual(self.reload(), REFUSED + "input_total_bytes = 2m is less than max_payload = 4m, which holds until "
+                         "a restart")
+        self.write("[limits]\nmax_payload = 1m\ninput_total_bytes = 5m\n")
+        self.assertEqual(self.reload(), DONE + "from now on holds: input_total_bytes; after a restart: max_payload")
+
     def test_addresses_of_the_file_need_a_restart_unless_they_are_not_used(self):
         self.start("[listener a]\nurl = fd:0\n")
         self.write("[listener b]\nurl = fd:1\n")

@@ -230,19 +230,36 @@ void deliveries_for(struct conn *conn, mps_view frame)
     conn->for_is_fresh = true;
 }
 
-/* A retained value of the subscription that is due and too large for its reader. */
-static struct snapshot_entry *find_too_large(const struct conn *conn, const struct model_sub *sub)
+/* It has not come, and nothing has kept it from coming. */
+static bool is_due(const struct model *model, const struct snapshot_entry *entry)
+{
+    return !entry->sent && !entry->changed && entry->dies_ms > model->world->now_ms;
+}
+
+static bool is_too_large(const struct conn *conn, const struct snapshot_entry *entry)
+{
+    return conn->rx_max > 0 && conn->model->messages[entry->message].len > conn->rx_max;
+}
+
+/* Takes a GAP for one of a snapshot's values that are due and too large. A value that a GAP was for may have changed
+ * since, so only how many such GAPs there are is known: never more than there were values that they might be for. */
+static bool snapshot_gap(const struct conn *conn, const struct model_sub *sub)
 {
     for (struct model_snapshot *s = sub->snapshots; s != NULL; s = s->next) {
+        uint32_t due = 0;
         for (uint32_t i = 0; i < s->count; i++) {
-            struct snapshot_entry *entry = &s->entries[i];
-            bool due = !entry->sent && !entry->changed && entry->dies_ms > conn->model->world->now_ms &&
-                       filter_accepts(sub->filter, &conn->model->messages[entry->message].document,
-                                      &conn->model->topics[entry->topic].name);
-            if (due && conn->model->messages[entry->message].len > conn->rx_max) return entry;
+            const struct snapshot_entry *entry = &s->entries[i];
+            due += is_due(conn->model, entry) && is_too_large(conn, entry) &&
+                   filter_accepts(sub->filter, &conn->model->messages[entry->message].document,
+                                  &conn->model->topics[entry->topic].name);
         }
+        if (s->too_large_most > due) s->too_large_most = due;
+        if (s->too_large_most == 0) continue;
+        s->too_large_most--;
+        s->too_large_told++;
+        return true;
     }
-    return NULL;
+    return false;
 }
 
 static bool own_gap(struct conn *conn, struct model_sub *sub, const struct mps_gap *gap)
@@ -284,10 +301,7 @@ void deliveries_gap(struct conn *conn, mps_view frame)
         places_gap(conn, sub, &gap);
         return;
     }
-    struct snapshot_entry *entry = NULL;
-    if (gap.reason == MPS_GAP_TOO_LARGE && gap.count == 1 && conn->rx_max > 0) entry = find_too_large(conn, sub);
-    if (entry != NULL) {
-        entry->sent = true;
+    if (gap.reason == MPS_GAP_TOO_LARGE && gap.count == 1 && snapshot_gap(conn, sub)) {
         sub->gaps_retained++;
         return;
     }
@@ -341,9 +355,11 @@ void deliveries_free_snapshots(struct model_sub *sub)
 
 static void end_snapshot(struct conn *conn, struct model_sub *sub, struct model_snapshot *done, bool complete)
 {
+    uint32_t too_large = 0;
     for (uint32_t i = 0; i < done->count && complete; i++) {
         const struct snapshot_entry *entry = &done->entries[i];
-        if (entry->sent || entry->changed || entry->filtered || entry->dies_ms <= conn->model->world->now_ms) continue;
+        if (!is_due(conn->model, entry) || entry->filtered) continue;
+        if (is_too_large(conn, entry) && ++too_large <= done->too_large_told) continue;
         CONN_FAIL(conn, "sid %u: MARK 1 came before the retained value of '%s'", sub->sid,
                   conn->model->topics[entry->topic].name.text);
     }

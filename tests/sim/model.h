@@ -110,6 +110,8 @@ struct model_snapshot {
     bool superseded;           /* its values come with a newer one */
     struct snapshot_entry *entries;
     uint32_t count;
+    uint32_t too_large_told;   /* GAPs of values that are too large for the reader; which ones they were is not said */
+    uint32_t too_large_most;   /* and so many more may come */
     uint64_t live_from;        /* messages that had matched when SUB came: later ones must wait for MARK 1 */
 };
 

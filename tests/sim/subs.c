@@ -217,6 +217,7 @@ static void filter_snapshots(struct model_sub *sub)
 {
     const struct model *model = sub->conn->model;
     for (struct model_snapshot *s = sub->snapshots; s != NULL; s = s->next) {
+        s->too_large_most = s->count - s->too_large_told; /* some may be accepted again */
         for (uint32_t i = 0; i < s->count; i++) {
             struct snapshot_entry *entry = &s->entries[i];
             entry->filtered |= !filter_accepts(sub->filter, &model->messages[entry->message].document,

@@ -228,6 +228,15 @@ static bool wanted(uint8_t use, bool known)
     return !known;
 }
 
+/* A whole log knows best. What a damaged one says is believed as far as the log may have the pages that the file lacks;
+ * one that was free again at once is in neither. */
+static uint32_t pages_count(uint32_t in_file, const struct wal *wal)
+{
+    if (wal->pages == 0 || (wal->damaged && wal->pages < in_file)) return in_file;
+    uint64_t most = (uint64_t)in_file + 2 * (uint64_t)wal->places_count;
+    return wal->damaged && wal->pages > most ? (uint32_t)most : wal->pages;
+}
+
 int pages_walk(int fd, const struct wal *wal, const struct page_rows *rows, char *text)
 {
     struct stat info;
@@ -242,9 +251,7 @@ int pages_walk(int fd, const struct wal *wal, const struct page_rows *rows, char
     walk->rows = rows;
     off_t pages = info.st_size / (off_t)DATABASE_PAGE;
     walk->pages = pages > (off_t)(UINT32_MAX / 2) ? UINT32_MAX / 2 : (uint32_t)pages;
-    /* A whole log knows best; a damaged one only if it has the pages that the file lacks. */
-    if (wal->pages != 0 && (!wal->damaged || (wal->pages > walk->pages && wal->pages < wal->frame_of_room)))
-        walk->pages = wal->pages;
+    walk->pages = pages_count(walk->pages, wal);
     for (int known = 1; known >= 0; known--) {
         for (uint32_t i = 3; i <= walk->pages && !walk->stop; i++) {
             if (i % 4096 == 0 && known == 1) rows->progress(rows->arg, i, walk->pages);

@@ -66,12 +66,16 @@ int file_prepare(sqlite3 *db, const char *path, const char *sql, sqlite3_stmt **
 
 /* ---- sqlite_wal.c ----------------------------------------------------------------------------------------- */
 
+struct wal_place {
+    uint32_t page, frame; /* from 1 */
+};
+
 struct wal {
     int fd;              /* -1: there is none */
     bool damaged;        /* something is missing of what was synced before the broker ended */
     uint32_t pages;      /* of the database after the last transaction in it; 0: none is in it */
-    uint32_t *frame_of;  /* [page number], the frame that holds it last, from 1; 0: none does */
-    uint32_t frame_of_room;
+    struct wal_place *places; /* of its pages, in order; of one page the last place holds */
+    uint32_t places_count;
 };
 
 /* Reads the log beside a database that nobody has open. A log that ends in a transaction which was never synced is whole. */

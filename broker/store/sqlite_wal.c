@@ -122,26 +122,30 @@ static int scan_all(struct scan *scan, struct wal *wal, uint32_t frames)
     return 0;
 }
 
-/* Remembers where each page is. Of a damaged log, all frames count: what is wrong in them is found in their rows. */
+static int compare_places(const void *a, const void *b)
+{
+    const struct wal_place *x = a, *y = b;
+    if (x->page != y->page) return x->page < y->page ? -1 : 1;
+    return x->frame < y->frame ? -1 : x->frame > y->frame;
+}
+
+/* Remembers where each page is. Of a damaged log, all frames count: what is wrong in them is found in their rows. A
+ * page number may be damaged, too, so it is no measure of anything. */
 static int map_pages(const struct scan *scan, struct wal *wal)
 {
     uint32_t last = wal->damaged ? scan->last_commit : scan->whole;
+    if (last == 0) return 0;
+    wal->places = malloc(last * sizeof *wal->places);
+    if (wal->places == NULL) return -1;
     for (uint32_t i = 1; i <= last; i++) {
         uint8_t header[FRAME_HEADER];
         if (read_at(wal->fd, header, sizeof header, frame_at(i)) < 0) return -1;
         uint32_t page = number_at(header);
-        if (memcmp(header + 8, scan->salt, 8) != 0 || page == 0 || page > UINT32_MAX / 8) continue;
-        if (page >= wal->frame_of_room) {
-            uint32_t room = page + page / 2 + 64;
-            uint32_t *larger = realloc(wal->frame_of, room * sizeof *larger);
-            if (larger == NULL) continue; /* a page number that is damaged asks for a lot */
-            memset(larger + wal->frame_of_room, 0, (room - wal->frame_of_room) * sizeof *larger);
-            wal->frame_of = larger;
-            wal->frame_of_room = room;
-        }
-        wal->frame_of[page] = i;
+        if (memcmp(header + 8, scan->salt, 8) != 0 || page == 0) continue;
+        wal->places[wal->places_count++] = (struct wal_place){page, i};
         if (number_at(header + 4) != 0) wal->pages = number_at(header + 4);
     }
+    qsort(wal->places, wal->places_count, sizeof *wal->places, compare_places);
     return 0;
 }
 
@@ -164,12 +168,25 @@ int wal_open(struct wal *wal, const char *path, char *text)
 void wal_close(struct wal *wal)
 {
     if (wal->fd >= 0) close(wal->fd);
-    free(wal->frame_of);
+    free(wal->places);
     *wal = (struct wal){.fd = -1};
+}
+
+/* The frame that has this page last; 0: none has it. */
+static uint32_t frame_of(const struct wal *wal, uint32_t page)
+{
+    uint32_t low = 0, high = wal->places_count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (wal->places[middle].page <= page) low = middle + 1;
+        else high = middle;
+    }
+    return low > 0 && wal->places[low - 1].page == page ? wal->places[low - 1].frame : 0;
 }
 
 int wal_page(const struct wal *wal, uint32_t page, uint8_t *bytes)
 {
-    if (page >= wal->frame_of_room || wal->frame_of[page] == 0) return 0;
-    return read_at(wal->fd, bytes, DATABASE_PAGE, frame_at(wal->frame_of[page]) + (off_t)FRAME_HEADER) < 0 ? -1 : 1;
+    uint32_t frame = frame_of(wal, page);
+    if (frame == 0) return 0;
+    return read_at(wal->fd, bytes, DATABASE_PAGE, frame_at(frame) + (off_t)FRAME_HEADER) < 0 ? -1 : 1;
 }

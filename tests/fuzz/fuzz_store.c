@@ -29,13 +29,22 @@ static struct image closed, killed, killed_log;
 
 /* ---- what is written ---------------------------------------------------------------------------------------- */
 
-/* Of the block that begins at `first`: letters, from few to more than a page of them. */
-static size_t text_of(char *text, uint32_t stream, uint64_t first)
+#define TEXT_MAX 9100
+#define FIRSTS_MAX (3 * ROWS + 1)
+
+/* Of the block that begins at `first`: letters, from few to more than a page of them. It is made when it is asked for
+ * first. */
+static const char *text_of(uint32_t stream, uint64_t first, size_t *len)
 {
-    size_t len = first % 7 == 0 ? 9000 : 20 + first * 13 % 300;
-    for (size_t i = 0; i < len; i++) text[i] = (char)('a' + (i * 7 + first + stream) % 26);
-    text[len] = '\0';
-    return len;
+    static char *texts[STREAMS][FIRSTS_MAX];
+    char **text = &texts[stream - STORE_STREAM_FIRST][first];
+    *len = first % 7 == 0 ? 9000 : 20 + first * 13 % 300;
+    if (*text != NULL) return *text;
+    *text = malloc(TEXT_MAX);
+    if (*text == NULL) abort();
+    for (size_t i = 0; i < *len; i++) (*text)[i] = (char)('a' + (i * 7 + first + stream) % 26);
+    (*text)[*len] = '\0';
+    return *text;
 }
 
 static uint32_t count_of(uint64_t first)
@@ -53,11 +62,11 @@ static bool is_written(uint32_t stream, uint64_t first)
 
 static void write_all(struct rig *rig)
 {
-    char texts[2][9100], key[20], value[200];
+    char key[20], value[200];
     uint64_t first = 1;
     for (int row = 0; row < ROWS; row++, first += count_of(first)) {
-        text_of(texts[0], 64, first);
-        text_of(texts[1], 65, first);
+        size_t len;
+        const char *texts[] = {text_of(64, first, &len), text_of(65, first, &len)};
         snprintf(key, sizeof key, "key %d", row % 12);
         snprintf(value, sizeof value, "%d%.*s", row % 12, row % 4 * 40, texts[0]);
         value[strcspn(value, "z")] = '\0';
@@ -178,12 +187,12 @@ static void see_damage(void *arg, const char *text)
 /* What was read is what was written there, block by block. */
 static void check_bytes(const struct store_read *read)
 {
-    static char text[9100];
     uint64_t at = read->block.first, end = at + read->block.count;
     const uint8_t *p = read->bytes, *last = p + read->block.len;
     for (; at < end; at += count_of(at)) {
         REQUIRE(is_written(read->stream, at), "messages at %llu that were never written", (unsigned long long)at);
-        size_t len = text_of(text, read->stream, at);
+        size_t len;
+        const char *text = text_of(read->stream, at, &len);
         REQUIRE((size_t)(last - p) >= len && memcmp(p, text, len) == 0, "an altered message at %llu",
                 (unsigned long long)at);
         p += len;

@@ -52,7 +52,10 @@ static ssize_t env_send(struct env *env, struct link *link, const struct iovec *
     size_t taken = 0;
     for (int i = 0; i < count; i++) {
         size_t len = pieces[i].iov_len < link->room ? pieces[i].iov_len : (size_t)link->room;
-        link->in = grown(link->in, link->in_len + len + 1);
+        if (link->in_len + len + 1 > link->in_cap) {
+            link->in_cap = 2 * (link->in_len + len + 1);
+            link->in = grown(link->in, link->in_cap);
+        }
         memcpy(link->in + link->in_len, pieces[i].iov_base, len);
         link->in_len += len;
         if (link->room != STAGE_ROOM) link->room -= len;

@@ -34,7 +34,7 @@ struct link {
     uint8_t *out;            /* on its way to the broker */
     size_t out_len, pass;    /* .pass: so many bytes of it come through */
     uint8_t *in;             /* from the broker, not looked at yet */
-    size_t in_len;
+    size_t in_len, in_cap;
 };
 
 /* The broker's store, which can be pulled out of it. */

@@ -417,7 +417,8 @@ static bool read_limits(struct broker_limits *limits, const char *text)
         LIMIT(keepalive_max_s),    LIMIT(queue_total_bytes),   LIMIT(sys_ms),
         LIMIT(session_max_s),      LIMIT(spill_bytes),         LIMIT(max_away_count),
         LIMIT(max_filters_count),  LIMIT(pattern_bytes),       LIMIT(max_retained_count),
-        LIMIT(inflight_cap_count),
+        LIMIT(inflight_cap_count), LIMIT(publish_rate),        LIMIT(publish_rate_bytes),
+        LIMIT(publish_delay_ms),
 #undef LIMIT
     };
     while (*text != '\0') {

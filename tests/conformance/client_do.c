@@ -95,11 +95,23 @@ static enum pubsub_ack_mode ack_mode(struct words *words)
     return strcmp(value, "upto") == 0 ? PUBSUB_ACKS_UPTO : PUBSUB_ACKS_EACH;
 }
 
+/* "token=TEXT", "user=NAME" with "password=TEXT", "certificate". Returns whether they go together. */
+static bool take_proof(struct words *words, struct pubsub_core_hello *hello, uint8_t *room, size_t cap)
+{
+    struct pubsub_proof proof = {.token = option(words, 2, "token"),
+                                 .user = option(words, 2, "user"),
+                                 .password = option(words, 2, "password"),
+                                 .certificate = flag(words, 2, "certificate")};
+    proof.token_len = proof.token != NULL ? strlen(proof.token) : 0;
+    hello->proof.ptr = room;
+    return pubsub_core_proof(&proof, &hello->auth, room, cap, &hello->proof.len) == 0;
+}
+
 /* ---- one verb each: the number of words that it needs before its options is checked ------------------------------ */
 
 static bool do_hello(struct pubsub_core *core, struct words *words)
 {
-    uint8_t will_bytes[PUBSUB_CORE_WILL_MAX];
+    uint8_t will_bytes[PUBSUB_CORE_WILL_MAX], proof_bytes[LINE_MAX_BYTES];
     struct pubsub_core_hello hello = {.client_id = words->at[1]};
     struct pubsub_will will = {.topic = option(words, 2, "will"), .payload = option(words, 2, "will_text")};
     will.payload_len = will.payload != NULL ? strlen(will.payload) : 0;
@@ -111,7 +123,7 @@ static bool do_hello(struct pubsub_core *core, struct words *words)
     hello.session_s = (uint32_t)number(words, 2, "session");
     hello.clean = flag(words, 2, "clean");
     hello.boot = number(words, 2, "boot");
-    if (!all_crossed_out(words, 2)) return false;
+    if (!take_proof(words, &hello, proof_bytes, sizeof proof_bytes) || !all_crossed_out(words, 2)) return false;
     if (will.topic != NULL) {
         hello.will.ptr = will_bytes;
         if (pubsub_core_will(&will, will_bytes, sizeof will_bytes, &hello.will.len) != 0) return false;

@@ -3,7 +3,8 @@
  * position, tries ..]]. Everything below the position is done with, and what lies from `from` to before `to`; tries are
  * those of what isn't. With four more numbers in a stream's array, not all that follows is asked for: [.., since, kind,
  * n, end]. What came before this Unix time isn't; and with a kind that isn't 0 (that of `from`: last n, or
- * last_per_topic), of what lies before `end` only that.
+ * last_per_topic), of what lies before `end` only that. One more number at its end: what lies before it is history for
+ * the reader, see reading.live.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -151,24 +152,29 @@ static void put_request(struct mps_out *out, const struct reading *reading)
     mps_put_uint(out, request->end);
 }
 
+static void put_reading(struct mps_out *out, const struct reading *reading)
+{
+    uint64_t position = position_of(reading);
+    bool less = asks_for_less(reading), replays = position < reading->live;
+    mps_put_array(out, 4u + (less ? 4u : 0u) + (replays ? 1u : 0u));
+    mps_put_uint(out, reading->stream->number);
+    mps_put_uint(out, position);
+    put_done(out, reading);
+    put_tries(out, reading);
+    if (less) put_request(out, reading);
+    if (replays) mps_put_uint(out, reading->live);
+}
+
 /* Its record; memory of its own. */
 static mps_view write(const struct cursor *cursor)
 {
     uint32_t cap = 16;
-    for (uint32_t i = 0; i < cursor->readings_count; i++) cap += 72 + cursor->readings[i].count * 4 * NUMBER_BYTES;
+    for (uint32_t i = 0; i < cursor->readings_count; i++) cap += 88 + cursor->readings[i].count * 4 * NUMBER_BYTES;
     uint8_t *room = sure_alloc(cap);
     struct mps_out out = mps_out_open(room, cap);
     mps_put_array(&out, cursor->readings_count + 1);
     mps_put_bool(&out, cursor->terms.durable);
-    for (uint32_t i = 0; i < cursor->readings_count; i++) {
-        const struct reading *reading = &cursor->readings[i];
-        mps_put_array(&out, asks_for_less(reading) ? 8 : 4);
-        mps_put_uint(&out, reading->stream->number);
-        mps_put_uint(&out, position_of(reading));
-        put_done(&out, reading);
-        put_tries(&out, reading);
-        if (asks_for_less(reading)) put_request(&out, reading);
-    }
+    for (uint32_t i = 0; i < cursor->readings_count; i++) put_reading(&out, &cursor->readings[i]);
     assert(!out.full);
     return mps_out_view(&out);
 }
@@ -322,6 +328,14 @@ static void load_request(struct reading *reading, struct mps_reader *r, uint64_t
         reading->survey = survey_new(stream->broker, &request, position);
 }
 
+/* What was accepted and not stored is lost: another message has its position. */
+static void load_live(struct reading *reading, struct mps_reader *r)
+{
+    uint64_t live = mps_read_uint(r, MPS_NUMBER_MAX, "live");
+    if (r->bad != NULL || reading == NULL) return;
+    reading->live = live < reading->stream->stored ? live : reading->stream->stored;
+}
+
 static bool cursor_restore(struct cursor *cursor, mps_view value)
 {
     struct mps_reader r = mps_reader_open(value);
@@ -329,7 +343,7 @@ static bool cursor_restore(struct cursor *cursor, mps_view value)
     mps_read_bool(&r, "durable");
     for (uint32_t i = 1; i < parts && r.bad == NULL; i++) {
         uint32_t fields = mps_read_array(&r, "stream");
-        if (fields != 4 && fields != 8) return false;
+        if (fields != 4 && fields != 5 && fields != 8 && fields != 9) return false;
         uint64_t number = mps_read_uint(&r, MPS_NUMBER_MAX, "number");
         uint64_t position = mps_read_uint(&r, MPS_NUMBER_MAX, "position");
         struct reading *reading = cursor_reading(cursor, number);
@@ -342,7 +356,8 @@ static bool cursor_restore(struct cursor *cursor, mps_view value)
         }
         load_done(reading, &r, mps_read_array(&r, "done"));
         load_tries(reading, &r, mps_read_array(&r, "tries"));
-        if (fields == 8) load_request(reading, &r, position);
+        if (fields >= 8) load_request(reading, &r, position);
+        if (fields == 5 || fields == 9) load_live(reading, &r);
     }
     cursor->is_fresh = false;
     return r.bad == NULL;

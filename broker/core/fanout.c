@@ -4,12 +4,52 @@
 #include "model.h"
 #include "sure.h"
 
-uint64_t fanout_run(const struct route *route, struct run *run)
+/* Several mailboxes. */
+struct receivers {
+    struct mailbox *const *boxes;
+    uint32_t count;
+};
+
+/* Whether two of them are one connection's, whose queues may have no room for all of this together. */
+static bool some_compete(const struct receivers *to, uint32_t len)
+{
+    struct broker *broker = to->boxes[0]->broker;
+    uint64_t most = (uint64_t)len * to->count, budget = broker->limits.session_queue_bytes;
+    broker->judged++;
+    for (uint32_t i = 0; i < to->count; i++) {
+        struct session *session = to->boxes[i]->session;
+        if (session == NULL || session->queued_bytes + most <= budget) continue;
+        if (session->chosen == broker->judged) return true;
+        session->chosen = broker->judged;
+        session->chosen_bytes = 0;
+    }
+    return false;
+}
+
+/* So that each of a connection's queues gets as much of its budget as the messages' order gives it, and not the first
+ * of them everything. */
+static uint64_t push_one_by_one(const struct receivers *to, struct run *run, struct part part)
 {
     uint64_t dropped = 0;
-    struct part all = {0, run->len, run->count};
-    for (uint32_t i = 0; i < route->count; i++) dropped += mailbox_push(route->boxes[i], run, all);
+    for (uint32_t at = part.off, end, one; at < part.off + part.len; at = end) {
+        end = run_frame_end(run, at, at, &one);
+        for (uint32_t i = 0; i < to->count; i++)
+            dropped += mailbox_push(to->boxes[i], run, (struct part){at, end - at, 1});
+    }
     return dropped;
+}
+
+static uint64_t push_to(const struct receivers *to, struct run *run, struct part part)
+{
+    uint64_t dropped = 0;
+    if (part.count > 1 && to->count > 1 && some_compete(to, part.len)) return push_one_by_one(to, run, part);
+    for (uint32_t i = 0; i < to->count; i++) dropped += mailbox_push(to->boxes[i], run, part);
+    return dropped;
+}
+
+uint64_t fanout_run(const struct route *route, struct run *run)
+{
+    return push_to(&(struct receivers){route->boxes, route->count}, run, (struct part){0, run->len, run->count});
 }
 
 static void make_room(struct router *router, uint32_t count)
@@ -140,9 +180,8 @@ uint64_t fanout_push(struct delivery *delivery)
     bool whole = part.count == delivery->run->count;
     struct run *run = whole ? run_ref(delivery->run)
                             : run_slice(runs, delivery->run, part.off, part.len, part.count, delivery->last_off);
-    uint64_t dropped = 0;
-    for (uint32_t i = 0; i < router->accepted_count; i++)
-        dropped += mailbox_push(router->accepted[i], run, (struct part){0, part.len, part.count});
+    const struct receivers to = {router->accepted, router->accepted_count};
+    uint64_t dropped = push_to(&to, run, (struct part){0, part.len, part.count});
     run_unref(runs, run);
     return dropped;
 }

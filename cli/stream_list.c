@@ -111,8 +111,8 @@ static void fill_row(char cells[COLUMNS][CELL_MAX], const struct stream *stream)
     put_count(cells[5], stream->next);
     put_oldest(cells[6], stream);
     put_count(cells[7], stream->readers);
-    snprintf(cells[8], CELL_MAX, "%s%s%s", stream->name, stream->damaged ? " (damaged)" : "",
-             stream->configured ? "" : " (not configured any more)");
+    snprintf(cells[8], CELL_MAX, "%s%s%s%s", stream->name, stream->damaged ? " (damaged)" : "",
+             stream->unstored ? " (unstored)" : "", stream->configured ? "" : " (not configured any more)");
 }
 
 /* Numbers stand to the right; the name, the last, is as long as it is, and someone else's text. */
@@ -212,6 +212,8 @@ static void print_stream(struct output *out, const struct stream *stream)
     print_line(out, "readers", text);
     put_count(text, stream->damaged);
     print_line(out, "damaged", text);
+    snprintf(text, sizeof text, "%" PRIu64 " dead letters and wills, for want of room", stream->unstored);
+    if (stream->unstored) print_line(out, "unstored", text);
     if (!stream->configured) print_line(out, "", "the broker's configuration does not name it any more");
 }
 
@@ -286,7 +288,7 @@ static int run_ls(int argc, char **argv, const struct connection_options *connec
         .summary =
             "Lists the broker's durable streams: how many messages each holds, how large they are and may become\n"
             "together (OF), the first position that is there and the next to be given, how old the oldest message\n"
-            "is, and how many subscriptions read it.",
+            "is, and how many subscriptions read it. Behind a name stands what 'pubsub stream info' says more about.",
         .examples = examples,
     };
     struct list_options options = {.connection = *connection};

@@ -68,6 +68,7 @@ bool stream_decode(struct stream *stream, mps_view document)
         .oldest_ms = number_of(document, "oldest_ms"),
         .readers = number_of(document, "readers"),
         .damaged = number_of(document, "damaged"),
+        .unstored = number_of(document, "unstored"),
         .refuses = mps_view_equal(text_of(field(document, "full")), mps_text("refuse")),
         .configured = is_true(document, "configured", true),
     };

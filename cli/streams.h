@@ -18,6 +18,7 @@ struct stream {
     uint64_t max_bytes, max_msgs, max_age_ms; /* 0: no limit */
     uint64_t oldest_ms;                       /* Unix time; 0: there is none, or it is not said */
     uint64_t readers, damaged;
+    uint64_t unstored; /* dead letters and wills for which it had no room */
     bool refuses;    /* a full one takes nothing; else the oldest messages go */
     bool configured; /* false: only what it held is left of it */
     struct buffer document; /* the whole map, checked */

@@ -9,6 +9,7 @@ import tempfile
 import unittest
 
 import brokers
+import mps_client
 import msgpack
 from programs import (CliTest, PATIENCE_S, PUBSUB, Program, eventually, fresh_topic, read_terminal, run_without_broker,
                       scaled)
@@ -297,6 +298,23 @@ class Operating(StreamTest):
         self.assertEqual(facts["limits"], "size 1g, messages 1000000, age 30d")
         self.assertEqual(facts["when full"], "the oldest messages go")
         self.assertRegex(facts["oldest"], r"^20\d\d-\S+Z \(\d+s ago\)$")
+
+    def test_what_was_not_stored(self):
+        """A will for which a full stream has no room."""
+        with brokers.Broker(config=CONFIG) as broker:
+            def ok(*arguments, stdin=b""):
+                done = run_without_broker(*arguments, stdin=stdin)
+                self.assertEqual((done.stderr, done.code), ("", 0))
+                return done.stdout.decode().splitlines()
+            ok("pub", "-s", broker.unix, "--ack", "stored", "-l", "small/a", stdin=numbered(5))
+            self.assertEqual([line for line in ok("stream", "info", "-s", broker.unix, "small") if "unstored" in line], [])
+            mps_client.Client(broker.unix, will=["small/will", b"gone", 0, 0]).socket.close()
+
+            def is_told():
+                return "unstored    1 dead letters and wills, for want of room" in ok("stream", "info", "-s", broker.unix, "small")
+            self.assertTrue(eventually(is_told))
+            self.assertEqual([line.split("  ")[-1] for line in ok("stream", "ls", "-s", broker.unix)[1:]],
+                             ["kept", "moved", "small (unstored)"])
 
     def test_names_that_are_none(self):
         for command in (["info"], ["rm", "--yes"], ["export"]):

@@ -168,29 +168,31 @@ static bool is_ended(const struct pubsub *client)
     return client->ended != 0;
 }
 
-/* Like mps_client_until(), and a signal does not end it: the time does. */
-static int until_closing(struct pubsub *client, bool (*done)(const struct pubsub *), uint64_t until)
+/* A signal does not end it: the time does. */
+static void until_ended(struct pubsub *client, uint64_t until)
 {
     int rc;
     do {
         uint64_t now = mps_now_ms();
-        rc = mps_client_until(client, done, until > now ? (int)(until - now) : 0);
+        rc = mps_client_until(client, is_ended, until > now ? (int)(until - now) : 0);
     } while (rc == PUBSUB_EINTR && mps_now_ms() < until);
-    return rc;
+}
+
+void pubsub_disconnect(pubsub *client)
+{
+    client->closing = client->leaving = true;
 }
 
 void pubsub_close(pubsub *client, int timeout_ms)
 {
     if (client == NULL || client->in_callback) return;
     uint64_t until = mps_now_ms() + (timeout_ms > 0 ? (uint64_t)timeout_ms : 0);
-    client->closing = true;
+    bool left = client->bye_said;
+    pubsub_disconnect(client);
     mps_client_requests_end(client, PUBSUB_ECLOSED, "the client was closed");
     if (client->state == LINK_UP && timeout_ms > 0) {
-        bool bye = client->shut ? !client->options.half
-                                : until_closing(client, mps_client_written, until) == PUBSUB_OK &&
-                                      pubsub_core_bye(&client->core, MPS_OK) == PUBSUB_OK;
-        if (bye) (void)until_closing(client, is_ended, until);
-    } else if (client->state == LINK_UP) {
+        until_ended(client, until);
+    } else if (client->state == LINK_UP && !left) {
         (void)pubsub_core_bye(&client->core, MPS_OK);
         mps_client_write(client);
     }

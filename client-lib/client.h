@@ -11,6 +11,7 @@
 
 #include <limits.h>
 #include <pubsub/core.h>
+#include <pubsub/loop.h>
 
 #include "link.h"
 #include "outbox.h"
@@ -27,6 +28,7 @@
 /* Where the connection stands. Changed only in reconnect.c. */
 enum link_state {
     LINK_DOWN,        /* none; the next attempt is at retry_at_ms, unless the client has ended */
+    LINK_LOOKING,     /* the loop was asked for the addresses */
     LINK_CONNECTING,  /* the descriptor is not connected yet */
     LINK_SECURING,    /* TLS is being negotiated */
     LINK_GREETING,    /* HELLO is sent, WELCOME is not there */
@@ -49,6 +51,8 @@ struct pubsub {
     int fd;                           /* -1: none */
     struct mps_secure secure;         /* TLS over fd; all zero: none */
     struct mps_addresses addresses;
+    bool looked_up;                   /* LINK_LOOKING: the answer is there */
+    char lookup_error[128];           /* why there are no addresses; "": there are */
     uint64_t attempt_until_ms;        /* when this attempt, all addresses together, has failed */
     uint64_t address_until_ms;        /* when this address has */
     uint64_t retry_at_ms;
@@ -86,6 +90,7 @@ struct pubsub {
 
     bool opening;                     /* in pubsub_open(): failure is its result, no callback */
     bool closing;                     /* in pubsub_close(): only what publishing earned is still called back */
+    bool leaving, bye_said;           /* it ends with a BYE when all is written; that is said */
     bool in_callback;
     bool shutting, shut;              /* pubsub_shutdown() was called; our end of the stream is closed */
     int callbacks;                    /* that ran in this call */
@@ -155,6 +160,7 @@ int mps_client_send_ack(struct pubsub *client, const struct mps_ack *ack);
 uint64_t mps_random(void); /* not for secrets */
 int mps_client_hello(struct pubsub *client); /* puts HELLO into the core's output. Returns as pubsub_core_hello() */
 void mps_client_connect(struct pubsub *client);                      /* begins an attempt */
+void mps_client_looking(struct pubsub *client);                      /* the answer is there, or its time is over */
 void mps_client_connecting(struct pubsub *client, short revents);    /* the descriptor is ready, or revents is 0 */
 void mps_client_securing(struct pubsub *client);                     /* the descriptor is ready for TLS */
 void mps_client_welcomed(struct pubsub *client, const struct pubsub_welcome *welcome);

@@ -5,27 +5,62 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
-const char *mps_addresses_find(struct mps_addresses *addresses, const struct mps_url *url)
+static bool is_internet(const struct addrinfo *a)
+{
+    return (a->ai_family == AF_INET && a->ai_addrlen == sizeof(struct sockaddr_in)) ||
+           (a->ai_family == AF_INET6 && a->ai_addrlen == sizeof(struct sockaddr_in6));
+}
+
+const char *mps_addresses_take(struct mps_addresses *addresses, const struct addrinfo *found)
+{
+    struct entry {
+        struct addrinfo info;
+        struct sockaddr_storage address;
+    };
+    unsigned count = 0, filled = 0;
+    *addresses = (struct mps_addresses){0};
+    for (const struct addrinfo *a = found; a != NULL; a = a->ai_next) count += is_internet(a);
+    if (count == 0) return "it has no address";
+    struct entry *entries = calloc(count, sizeof *entries);
+    if (entries == NULL) return "out of memory";
+    for (const struct addrinfo *a = found; a != NULL; a = a->ai_next) {
+        if (!is_internet(a)) continue;
+        struct entry *entry = &entries[filled++];
+        memcpy(&entry->address, a->ai_addr, a->ai_addrlen);
+        entry->info = (struct addrinfo){.ai_family = a->ai_family,
+                                        .ai_protocol = a->ai_protocol,
+                                        .ai_addrlen = a->ai_addrlen,
+                                        .ai_addr = (struct sockaddr *)&entry->address,
+                                        .ai_next = filled < count ? &entries[filled].info : NULL};
+    }
+    *addresses = (struct mps_addresses){&entries->info, &entries->info, count};
+    return NULL;
+}
+
+const char *mps_addresses_find(struct mps_addresses *addresses, const struct mps_url *url, bool figures_only)
 {
     *addresses = (struct mps_addresses){.left = 1};
     if (url->kind != MPS_URL_TCP) return NULL;
-    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_family = AF_UNSPEC};
-    int rc = getaddrinfo(url->host, url->port, &hints, &addresses->list);
+    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
+                                   .ai_family = AF_UNSPEC,
+                                   .ai_flags = AI_NUMERICSERV | (figures_only ? AI_NUMERICHOST : 0)};
+    struct addrinfo *found;
+    int rc = getaddrinfo(url->host, url->port, &hints, &found);
     if (rc != 0) return rc == EAI_SYSTEM ? strerror(errno) : gai_strerror(rc);
-    addresses->next = addresses->list;
-    addresses->left = 0;
-    for (const struct addrinfo *a = addresses->list; a != NULL; a = a->ai_next) addresses->left++;
-    return NULL;
+    const char *why = mps_addresses_take(addresses, found);
+    freeaddrinfo(found);
+    return why;
 }
 
 void mps_addresses_free(struct mps_addresses *addresses)
 {
-    if (addresses->list != NULL) freeaddrinfo(addresses->list);
+    free(addresses->list);
     *addresses = (struct mps_addresses){0};
 }
 

@@ -14,12 +14,15 @@ struct addrinfo;
 
 /* The addresses of a broker, and which one is tried next. */
 struct mps_addresses {
-    struct addrinfo *list, *next; /* MPS_URL_TCP */
+    struct addrinfo *list, *next; /* MPS_URL_TCP; in one piece of memory */
     unsigned left;                /* not tried yet */
 };
 
-/* Looks up where url points to (asks the resolver, which may block). Returns NULL or a clause for a person. */
-const char *mps_addresses_find(struct mps_addresses *addresses, const struct mps_url *url);
+/* Finds where url points to. Unless the host has to be an address in figures, asks the resolver, which may block.
+ * Returns NULL or a clause for a person. */
+const char *mps_addresses_find(struct mps_addresses *addresses, const struct mps_url *url, bool figures_only);
+/* Copies what somebody else found, as far as it is of use. Returns NULL or a clause for a person. */
+const char *mps_addresses_take(struct mps_addresses *addresses, const struct addrinfo *found);
 void mps_addresses_free(struct mps_addresses *addresses);
 bool mps_addresses_leave(const struct mps_addresses *addresses); /* any of them is beyond this machine */
 

@@ -9,7 +9,8 @@ bool mps_client_may_ask(const struct pubsub *client)
 int mps_client_refuse_ended(struct pubsub *client)
 {
     if (client->ended != 0) return client->ended; /* pubsub_error() says why already */
-    return mps_client_error(client, PUBSUB_ECLOSED, "after pubsub_shutdown() nothing can be sent");
+    return mps_client_error(client, PUBSUB_ECLOSED, "after %s() nothing can be sent",
+                            client->closing ? "pubsub_disconnect" : "pubsub_shutdown");
 }
 
 /* The outbox has no room: waits until it has, if that is what was asked for. */

@@ -11,12 +11,23 @@
 #define SOFTWARE "libpubsub " PUBSUB_VERSION
 #define BUSY_MS 10 /* until a Unix socket whose queue of connections is full is tried again */
 
+static void close_fd(struct pubsub *client)
+{
+    const struct pubsub_loop *loop = client->options.loop;
+    if (client->fd < 0) return;
+    if (loop != NULL && loop->forget_fd != NULL) loop->forget_fd(loop->context, client, client->fd);
+    close(client->fd);
+    client->fd = -1;
+}
+
 static void close_link(struct pubsub *client)
 {
+    const struct pubsub_loop *loop = client->options.loop;
+    bool looking = client->state == LINK_LOOKING && !client->looked_up;
     mps_secure_close(&client->secure);
-    if (client->fd >= 0) close(client->fd);
-    client->fd = -1;
+    close_fd(client);
     client->state = LINK_DOWN;
+    if (looking && loop->cancel_lookup != NULL) loop->cancel_lookup(loop->context, client);
     client->rx_blocked = client->tx_broken = false;
     client->ping_at_ms = 0;
     mps_addresses_free(&client->addresses);
@@ -206,6 +217,57 @@ static void refuse_to_be_overheard(struct pubsub *client)
     mps_client_end(client, PUBSUB_EINVAL, why);
 }
 
+/* Tries the addresses that were found; or why is why there are none. */
+static void found(struct pubsub *client, const char *why)
+{
+    if (why == NULL && would_be_overheard(client)) {
+        refuse_to_be_overheard(client);
+        return;
+    }
+    if (why == NULL) {
+        try_next(client, ECONNREFUSED);
+        return;
+    }
+    char text[MPS_ERROR_MAX];
+    snprintf(text, sizeof text, "cannot connect to %s: %s", client->url_text, why);
+    mps_client_lost(client, PUBSUB_ECONNECT, text);
+}
+
+void pubsub_looked_up(pubsub *client, const struct addrinfo *addresses, const char *why)
+{
+    if (client->state != LINK_LOOKING || client->looked_up) return;
+    client->looked_up = true;
+    if (addresses != NULL) why = mps_addresses_take(&client->addresses, addresses);
+    else if (why == NULL) why = "it has no address";
+    snprintf(client->lookup_error, sizeof client->lookup_error, "%s", why != NULL ? why : "");
+}
+
+void mps_client_looking(struct pubsub *client)
+{
+    char why[64];
+    if (client->looked_up) { /* what is slow at names need not be slow at connecting */
+        client->attempt_until_ms = mps_now_ms() + client->options.connect_ms;
+        found(client, client->lookup_error[0] != '\0' ? client->lookup_error : NULL);
+        return;
+    }
+    snprintf(why, sizeof why, "its name was not resolved within %u ms", (unsigned)client->options.connect_ms);
+    found(client, why);
+}
+
+static void look_up(struct pubsub *client)
+{
+    const struct pubsub_loop *loop = client->options.loop;
+    bool loop_asks = loop != NULL && loop->lookup != NULL;
+    const char *why = mps_addresses_find(&client->addresses, &client->url, loop_asks);
+    if (why == NULL || !loop_asks) {
+        found(client, why);
+        return;
+    }
+    client->state = LINK_LOOKING;
+    client->looked_up = false;
+    loop->lookup(loop->context, client, client->url.host, client->url.port);
+}
+
 void mps_client_connect(struct pubsub *client)
 {
     uint64_t now = mps_now_ms();
@@ -226,18 +288,7 @@ void mps_client_connect(struct pubsub *client)
         greet(client);
         return;
     }
-    const char *why = mps_addresses_find(&client->addresses, &client->url);
-    if (why == NULL && would_be_overheard(client)) {
-        refuse_to_be_overheard(client);
-        return;
-    }
-    if (why == NULL) {
-        try_next(client, ECONNREFUSED);
-        return;
-    }
-    char text[MPS_ERROR_MAX];
-    snprintf(text, sizeof text, "cannot connect to %s: %s", client->url_text, why);
-    mps_client_lost(client, PUBSUB_ECONNECT, text);
+    look_up(client);
 }
 
 static void secure_failed(struct pubsub *client, int error, const char *why)
@@ -278,8 +329,7 @@ void mps_client_connecting(struct pubsub *client, short revents)
         else greet(client);
         return;
     }
-    close(client->fd);
-    client->fd = -1;
+    close_fd(client);
     try_next(client, error);
 }
 

@@ -196,6 +196,7 @@ static uint64_t link_timer(const struct pubsub *client)
 {
     switch (client->state) {
     case LINK_DOWN: return client->retry_at_ms;
+    case LINK_LOOKING: return client->looked_up ? 0 : client->attempt_until_ms;
     case LINK_CONNECTING:
     case LINK_SECURING:
     case LINK_GREETING: return client->address_until_ms;
@@ -218,6 +219,7 @@ static void timer_due(struct pubsub *client, uint64_t now)
     char why[MPS_ERROR_MAX];
     switch (client->state) {
     case LINK_DOWN: mps_client_connect(client); break;
+    case LINK_LOOKING: mps_client_looking(client); break;
     case LINK_CONNECTING: mps_client_connecting(client, 0); break;
     case LINK_SECURING:
     case LINK_GREETING:
@@ -270,9 +272,18 @@ static bool has_unread(const struct pubsub *client)
     return client->secure.unread && !client->rx_blocked;
 }
 
+/* The connection may be ended now, as pubsub_disconnect() wants it. */
+static bool leaving_is_due(const struct pubsub *client)
+{
+    const void *control;
+    if (!client->leaving || client->bye_said) return false;
+    if (client->state != LINK_UP) return true;
+    return mps_client_written(client) && pubsub_core_output(&client->core, &control) == 0;
+}
+
 int pubsub_poll_timeout_ms(const pubsub *client)
 {
-    return client->ended != 0 || client->held || has_unread(client)
+    return client->ended != 0 || client->held || has_unread(client) || leaving_is_due(client)
                ? 0
                : mps_remaining_ms(next_timer(client), mps_now_ms());
 }
@@ -289,8 +300,26 @@ static void move_bytes(struct pubsub *client, short revents)
     mps_client_push(client); /* what the callbacks queued */
 }
 
+static void leave(struct pubsub *client)
+{
+    mps_client_requests_end(client, PUBSUB_ECLOSED, "the client was closed");
+    if (client->ended != 0 || !leaving_is_due(client)) return;
+    client->bye_said = true;
+    if (client->state != LINK_UP || (client->shut && client->options.half)) {
+        mps_client_end(client, PUBSUB_ECLOSED, "closed");
+        return;
+    }
+    if (client->shut) return;                     /* the broker ends it */
+    (void)pubsub_core_bye(&client->core, MPS_OK); /* there is room: nothing else waits there */
+    mps_client_write(client);
+}
+
 int mps_client_step(struct pubsub *client, int timeout_ms)
 {
+    if (client->leaving) {
+        leave(client);
+        if (client->ended != 0) return PUBSUB_OK;
+    }
     if (client->held && !client->opening) { /* whoever asks for it may have subscribed by now */
         client->held = false;
         mps_client_events(client);

@@ -99,7 +99,8 @@ enum pubsub_state {
 };
 
 typedef struct pubsub pubsub;
-struct pubsub_tls; /* pubsub/tls.h */
+struct pubsub_tls;  /* pubsub/tls.h */
+struct pubsub_loop; /* pubsub/loop.h */
 
 /* Everything that the broker says of one message. All pointers are borrowed until the callback returns. */
 struct pubsub_message {
@@ -221,6 +222,8 @@ struct pubsub_options {
     /* Answers to requests were lost, one cannot say of which: sid is 0. */
     void (*on_gap)(pubsub *client, const struct pubsub_gap *gap, void *user);
     void *user;
+    const struct pubsub_loop *loop; /* what looks up names without blocking; borrowed as long as the client lives. NULL:
+                                       the client does so itself */
 };
 
 struct pubsub_subscribe_options {
@@ -305,6 +308,11 @@ int pubsub_open(pubsub **client, const struct pubsub_options *options, char *tex
  * everything. Does not wait for acknowledgements: pubsub_flush() does. Of the callbacks only on_puback and on_refusal
  * still run: what arrives for subscriptions is thrown away. NULL is allowed. */
 void pubsub_close(pubsub *client, int timeout_ms);
+
+/* The same for a loop of one's own, without waiting: begins to close. pubsub_process() goes on with it and returns ECLOSED
+ * when it is done, which is at once if there is no connection; then, or when that takes too long, pubsub_close(client, 0)
+ * frees. Allowed in callbacks: what has not been called back yet is only on_puback, on_refusal and on_reply (ECLOSED). */
+void pubsub_disconnect(pubsub *client);
 
 /* Queues one message for the broker. Small messages are collected and written together: in pubsub_wait(),
  * pubsub_process() or pubsub_flush(), and here when 64 KiB have come together.
@@ -404,7 +412,8 @@ int pubsub_shutdown(pubsub *client, int timeout_ms);
 
 /* For a loop of one's own: poll pubsub_fd() for pubsub_poll_events() (POLLIN, POLLOUT) for at most
  * pubsub_poll_timeout_ms() (-1: no limit), then call pubsub_process(), also when the time ran out. Ask all three
- * again before each poll: the descriptor changes on a reconnect and is -1 between connections. */
+ * again before each poll: the descriptor changes on a reconnect and is -1 between connections. What keeps descriptors
+ * registered has to be told of a new one even if its number is the old one's: forget_fd of pubsub/loop.h. */
 int pubsub_fd(const pubsub *client);
 short pubsub_poll_events(const pubsub *client);
 int pubsub_poll_timeout_ms(const pubsub *client);

@@ -181,6 +181,8 @@ static void until_ended(struct pubsub *client, uint64_t until)
 void pubsub_disconnect(pubsub *client)
 {
     client->closing = client->leaving = true;
+    for (size_t i = 0; i < client->subs.count; i++)
+        client->subs.list[i]->ended = true; /* nothing more, from this moment */
 }
 
 void pubsub_close(pubsub *client, int timeout_ms)

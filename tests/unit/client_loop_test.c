@@ -256,6 +256,35 @@ static void disconnecting_without_a_connection_is_at_once(void **state)
     assert_int_equal(asked.cancels, 1);
 }
 
+static void on_message_disconnect(pubsub *client, const struct pubsub_message *message, void *user)
+{
+    (void)message;
+    stage_note(user, "message\n");
+    pubsub_disconnect(client);
+}
+
+static void disconnecting_in_a_message_is_the_last_callback(void **state)
+{
+    struct stage *stage = *state;
+    uint8_t buf[512];
+    struct mps_out out = mps_out_open(buf, sizeof buf);
+    struct pubsub_options options = loop_options(stage);
+    asked.at_once = true;
+    open_client(stage, &options);
+    welcome(stage, "connected\n");
+    struct pubsub_subscribe_options subscription = stage_callbacks(stage);
+    subscription.on_message = on_message_disconnect;
+    assert_int_equal(pubsub_subscribe(stage->client, "a", &subscription, NULL), PUBSUB_OK);
+    stage_expect_frames(stage, "SUB 1 a, ");
+    mps_encode_for(&out, &(struct mps_for){.sid = 1});
+    for (int i = 0; i < 3; i++) mps_encode_msg(&out, &(struct mps_msg){mps_text("a"), {NULL, 0}, mps_text("x")});
+    stage_say(stage, &out);
+    stage_expect_frames(stage, "BYE, ");
+    stage_say_bye(stage, 0);
+    assert_int_equal(process_until_closed(stage->client), PUBSUB_ECLOSED);
+    stage_expect_log(stage, "message\n");
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, stage_tear_down)
@@ -268,6 +297,7 @@ int main(void)
         TEST(secrets_stay_here),
         TEST(what_was_published_leaves_before_the_end),
         TEST(disconnecting_twice_and_closing_says_bye_once),
+        TEST(disconnecting_in_a_message_is_the_last_callback),
         TEST(disconnecting_without_a_connection_is_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

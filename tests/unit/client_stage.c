@@ -115,6 +115,11 @@ int64_t stage_now_ms(void)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
+static int let_work(struct stage *stage, int timeout_ms)
+{
+    return stage->work != NULL ? stage->work(stage, timeout_ms) : pubsub_wait(stage->client, timeout_ms);
+}
+
 void stage_say(struct stage *stage, struct mps_out *out)
 {
     assert_false(out->full);
@@ -282,7 +287,7 @@ void stage_expect_frames(struct stage *stage, const char *expected)
     struct mps_out out = mps_out_open(text, sizeof text - 1);
     int64_t until = stage_now_ms() + PATIENCE_MS;
     while (strlen(text) < strlen(expected) && stage_now_ms() < until) {
-        if (stage->client != NULL) pubsub_wait(stage->client, 1);
+        if (stage->client != NULL) let_work(stage, 1);
         ssize_t n = recv(stage->peer, stage->in + stage->in_len, sizeof stage->in - stage->in_len, MSG_DONTWAIT);
         if (n > 0) stage->in_len += (size_t)n;
         size_t at = 0;
@@ -301,8 +306,7 @@ void stage_expect_frames(struct stage *stage, const char *expected)
 void stage_wait_for_log(struct stage *stage, const char *expected)
 {
     int64_t until = stage_now_ms() + PATIENCE_MS;
-    while (strlen(stage->log) < strlen(expected) && stage_now_ms() < until && pubsub_wait(stage->client, 100) >= 0)
-        continue;
+    while (strlen(stage->log) < strlen(expected) && stage_now_ms() < until && let_work(stage, 100) >= 0) continue;
     stage_expect_log(stage, expected);
 }
 
@@ -313,7 +317,7 @@ void stage_accept(struct stage *stage)
     stage->first_pid = 0;
     stage->flags = 0;
     do {
-        pubsub_wait(stage->client, 1);
+        let_work(stage, 1);
         stage->peer = accept4(stage->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     } while (stage->peer < 0 && stage_now_ms() < until);
     assert_true(stage->peer >= 0);

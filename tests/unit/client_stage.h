@@ -19,6 +19,7 @@ struct stage {
     char dir[64], url[128];
     int listener, peer;            /* the broker's ends; -1: none */
     pubsub *client;
+    int (*work)(struct stage *stage, int timeout_ms); /* lets the client work; NULL: pubsub_wait() */
     const char *inbox;             /* what WELCOME gives; NULL: none */
     uint64_t epoch, last_pid;      /* likewise */
     bool resumed;                  /* likewise */

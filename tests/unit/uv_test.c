@@ -95,6 +95,28 @@ static void large_output_goes_on_when_there_is_room(void **state)
     assert_int_equal(pubsub_outbox_bytes(stage->client), 0);
 }
 
+/* Nothing else wakes the loop when the broker has read. */
+static void room_for_output_wakes_the_loop(void **state)
+{
+    struct stage *stage = *state;
+    static char payload[60000], read[1 << 16];
+    const struct pubsub_options options = stage_options(stage);
+    uv_stage_init(stage, &options);
+    stage_accept(stage);
+    stage_say_welcome(stage, 100, 1 << 20);
+    stage_wait_for_log(stage, "connected\n");
+    for (int i = 0; i < 50; i++)
+        assert_int_equal(pubsub_publish(stage->client, "big", payload, sizeof payload, NULL, NULL), PUBSUB_OK);
+    for (int i = 0; i < 10; i++) stage->work(stage, 1);
+    assert_true(pubsub_outbox_bytes(stage->client) > 0);
+    while (pubsub_outbox_bytes(stage->client) > 0) {
+        while (recv(stage->peer, read, sizeof read, MSG_DONTWAIT) > 0) continue;
+        int64_t start = stage_now_ms();
+        stage->work(stage, PATIENCE_MS);
+        assert_true(stage_now_ms() - start < PATIENCE_MS);
+    }
+}
+
 static void a_full_outbox_refuses(void **state)
 {
     struct stage *stage = *state;
@@ -401,6 +423,7 @@ int main(void)
         TEST(what_is_published_anywhere_leaves),
         TEST(messages_arrive_also_after_a_reconnect),
         TEST(large_output_goes_on_when_there_is_room),
+        TEST(room_for_output_wakes_the_loop),
         TEST(a_full_outbox_refuses),
         TEST(a_descriptor_that_libuv_refuses_is_looked_after),
         TEST_TCP(names_are_looked_up_beside_the_loop),

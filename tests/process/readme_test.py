@@ -21,6 +21,7 @@ import raw
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 SECTIONS = {"## A five-minute tour": [], "## Durable streams": ["--durable", "orders/#"]}  # arguments of the broker
+READMES = TOP / "README.md", TOP / "client-lib" / "README.md"  # whose code and links are looked at
 COMMAND_S = 60
 
 
@@ -184,17 +185,19 @@ class Readme(unittest.TestCase):
             subprocess.run([brokers.PUBSUBD, "--check-config", "--config", path], check=True, timeout=COMMAND_S)
 
     def test_code_is_a_file_that_is_compiled(self):
-        found = re.findall(r"```c\n(.*?)```", self.readme, re.DOTALL)
-        self.assertTrue(found and all(found))
         examples = [path.read_text() for path in (TOP / "client-lib" / "examples").glob("*.c")]
-        for code in found:
-            self.assertTrue(any(code in example for example in examples), f"not in any example:\n{code}")
+        for readme in READMES:
+            found = re.findall(r"```c\n(.*?)```", readme.read_text(), re.DOTALL)
+            self.assertTrue(found and all(found), readme)
+            for code in found:
+                self.assertTrue(any(code in example for example in examples), f"not in any example:\n{code}")
 
     def test_links_lead_somewhere(self):
-        targets = re.findall(r"\]\(([^)#]+)\)", self.readme)
-        self.assertTrue(targets)
-        for target in targets:
-            self.assertTrue((TOP / target).exists(), target)
+        for readme in READMES:
+            targets = re.findall(r"\]\(([^)#]+)\)", readme.read_text())
+            self.assertTrue(targets, readme)
+            for target in targets:
+                self.assertTrue((readme.parent / target).exists(), target)
 
 
 if __name__ == "__main__":

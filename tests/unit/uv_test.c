@@ -266,6 +266,18 @@ static void names_that_do_not_exist_are_tried_again(void **state)
     assert_string_equal(pubsub_error(stage->client), expected);
 }
 
+/* libuv itself refuses to ask for it. */
+static void names_that_cannot_be_asked_for_are_no_names(void **state)
+{
+    struct stage *stage = *state;
+    const struct pubsub_options options = stage_options(stage);
+    snprintf(stage->url, sizeof stage->url, "tcp://\xff.test:%d", on_loop.port);
+    uv_stage_init(stage, &options);
+    for (int i = 0; i < 20; i++) stage->work(stage, 1);
+    assert_int_equal(uv_stage_lookups(), 0);
+    assert_non_null(strstr(pubsub_error(stage->client), ": invalid argument"));
+}
+
 /* ---- TLS: a table that buffers what it reads, and asks for writing first ------------------------------------------
  */
 
@@ -431,6 +443,7 @@ int main(void)
         TEST_TCP(the_loop_turns_during_a_slow_lookup),
         TEST_TCP(a_lookup_may_take_longer_than_an_attempt),
         TEST_TCP(names_that_do_not_exist_are_tried_again),
+        TEST_TCP(names_that_cannot_be_asked_for_are_no_names),
         TEST_TCP(buffered_input_of_tls_is_handled),
         TEST(wrong_options_leave_nothing_behind),
         TEST(the_loop_ends_with_the_connection),

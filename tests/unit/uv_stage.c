@@ -86,12 +86,13 @@ static void on_tick(uv_timer_t *timer)
     (void)timer;
 }
 
+/* One turn. The timer comes again: it may run out before the loop waits, and is needed then. */
 static int work(struct stage *stage, int timeout_ms)
 {
     (void)stage;
-    uv_update_time(&on_loop.loop);
-    uv_timer_start(&tick, on_tick, (uint64_t)timeout_ms, 0);
-    uv_run(&on_loop.loop, UV_RUN_ONCE);
+    if (timeout_ms > 0) uv_timer_start(&tick, on_tick, (uint64_t)timeout_ms, (uint64_t)timeout_ms);
+    uv_run(&on_loop.loop, timeout_ms > 0 ? UV_RUN_ONCE : UV_RUN_NOWAIT);
+    uv_timer_stop(&tick);
     return 0;
 }
 

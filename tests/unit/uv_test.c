@@ -113,7 +113,7 @@ static void room_for_output_wakes_the_loop(void **state)
         while (recv(stage->peer, read, sizeof read, MSG_DONTWAIT) > 0) continue;
         int64_t start = stage_now_ms();
         stage->work(stage, PATIENCE_MS);
-        assert_true(stage_now_ms() - start < PATIENCE_MS);
+        assert_true(stage_now_ms() - start < PATIENCE_MS / 2);
     }
 }
 
@@ -236,6 +236,7 @@ static void a_lookup_may_take_longer_than_an_attempt(void **state)
     uv_stage_init(stage, &options);
     watched = stage->client;
     uv_stage_until(stage, has_failed);
+    uv_stage_until(stage, is_asking);
     for (int64_t until = stage_now_ms() + 100; stage_now_ms() < until;) stage->work(stage, 5); /* many attempts */
     assert_int_equal(uv_stage_lookups(), 1);
     uv_stage_gate(true);

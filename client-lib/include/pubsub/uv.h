@@ -11,8 +11,7 @@
  *     uv_run(uv_default_loop(), UV_RUN_DEFAULT);
  *
  * Thread: all calls, those on the client too, on the thread that runs the loop; every callback runs there, from inside
- * uv_run() (and on_reply also from inside pubsub_cancel_request() and the like, as pubsub.h says). Other threads wake
- * the loop by a uv_async_t of the application's.
+ * uv_run() (or pubsub_shutdown()). Other threads wake the loop by a uv_async_t of the application's.
  * On the client of a handle these must not be called: pubsub_close, pubsub_wait, pubsub_process, pubsub_flush; and
  * pubsub_shutdown only with a timeout of 0.
  * What is published in a uv_prepare_t's callback may leave a turn later: whenever the loop wakes next. */

@@ -114,7 +114,7 @@ static int wait_for_inbox(struct pubsub *client, uint64_t until, uint32_t timeou
             return mps_client_error(client, PUBSUB_ETIMEDOUT, "no connection within %u ms", (unsigned)timeout_ms);
         client->callbacks = 0;
         int rc = mps_client_step(client, mps_remaining_ms(until, now));
-        if (rc != PUBSUB_OK) return mps_client_error(client, rc, "interrupted by a signal");
+        if (rc != PUBSUB_OK) return mps_client_error(client, rc, "interrupted by a signal or a wake");
         if (!mps_client_may_ask(client)) return mps_client_refuse_ended(client);
     }
     if (client->inbox[0] != '\0') return PUBSUB_OK;

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "request.h"
 
@@ -78,22 +79,11 @@ static int take_options(struct pubsub *client, const struct pubsub_options *give
     options->reconnect_min_ms = or_default(options->reconnect_min_ms, RECONNECT_MIN_MS);
     options->reconnect_max_ms = or_default(options->reconnect_max_ms, RECONNECT_MAX_MS);
     if (options->outbox_bytes == 0) options->outbox_bytes = OUTBOX_BYTES;
-    if (url == NULL && pubsub_default_url(client->url_text, sizeof client->url_text) != PUBSUB_OK)
-        return mps_client_error(client, PUBSUB_EINVAL, "PUBSUB_URL is longer than %d bytes", MPS_URL_MAX - 1);
-    if (url != NULL) {
-        if (strlen(url) >= sizeof client->url_text)
-            return mps_client_error(client, PUBSUB_EINVAL, "the URL is longer than %d bytes", MPS_URL_MAX - 1);
-        memcpy(client->url_text, url, strlen(url) + 1);
-    }
-    const char *why = mps_url_parse(&client->url, client->url_text);
-    if (why != NULL) return mps_client_error(client, PUBSUB_EINVAL, "bad URL '%s': %s", client->url_text, why);
-    if (client->url.tls && options->tls == NULL)
-        return mps_client_error(client, PUBSUB_EINVAL, "cannot connect to %s: this program has no TLS (option tls)",
-                                client->url_text);
-    int rc = will.topic != NULL ? take_will(client, &will) : PUBSUB_OK;
+    int rc = mps_client_take_url(client, url);
+    if (rc == PUBSUB_OK && will.topic != NULL) rc = take_will(client, &will);
     if (rc == PUBSUB_OK && has_proof(&proof)) rc = take_proof(client, &proof);
     if (id == NULL || rc != PUBSUB_OK) return rc;
-    why = strlen(id) > MPS_ID_MAX ? "it is longer than 64 bytes" : mps_id_error(mps_text(id));
+    const char *why = strlen(id) > MPS_ID_MAX ? "it is longer than 64 bytes" : mps_id_error(mps_text(id));
     if (why != NULL) return mps_client_error(client, PUBSUB_EINVAL, "bad client id '%.80s': %s", id, why);
     options->client_id = strdup(id);
     return options->client_id != NULL ? PUBSUB_OK : mps_client_error(client, PUBSUB_ENOMEM, "out of memory");
@@ -101,12 +91,14 @@ static int take_options(struct pubsub *client, const struct pubsub_options *give
 
 static int prepare(struct pubsub *client, const struct pubsub_options *options)
 {
-    client->fd = -1;
+    client->fd = client->wake_fd = -1;
     client->max_payload = MPS_PAYLOAD_MAX;
     client->write_at = MPS_GATHER_BYTES;
     client->boot = mps_random();
     int rc = take_options(client, options);
     if (rc != PUBSUB_OK) return rc;
+    if (client->options.wakes && (rc = mps_wake_open(&client->wake_fd)) != 0)
+        return mps_client_error(client, PUBSUB_ENOMEM, "cannot have a descriptor for pubsub_wake(): %s", strerror(rc));
     client->rx_cap = RX_FIRST_BYTES;
     client->rx = malloc(client->rx_cap);
     if (client->rx == NULL) return mps_client_error(client, PUBSUB_ENOMEM, "out of memory");
@@ -129,8 +121,10 @@ static void release(struct pubsub *client)
     mps_outbox_free(&client->outbox);
     mps_subs_free(&client->subs);
     mps_pendings_free(&client->requests);
+    if (client->wake_fd >= 0) close(client->wake_fd);
     free(client->rx);
     free(client->will);
+    mps_targets_free(&client->targets);
     mps_secret_free(client->secret, sizeof *client->secret);
     free((void *)(uintptr_t)client->options.client_id);
     free(client);

@@ -4,6 +4,7 @@
  *   ask.c        requests and their answers
  *   acks.c       acknowledging what was received
  *   run.c        the calls that wait; reading, writing, timers
+ *   dial.c       which broker is next; descriptors that are connected already
  *   reconnect.c  connecting, losing a connection, ending
  *   events.c     what the broker says, turned into callbacks */
 #ifndef PUBSUB_CLIENT_H
@@ -19,9 +20,10 @@
 #include "secret.h"
 #include "secure.h"
 #include "subs.h"
-#include "url.h"
+#include "targets.h"
+#include "wake.h"
 
-#define MPS_ERROR_MAX 384             /* bytes of a sentence */
+#define MPS_ERROR_MAX 1024            /* bytes of a sentence */
 #define MPS_GATHER_BYTES (64 * 1024)  /* publishes are written when this much has come together */
 #define MPS_NEVER UINT64_MAX          /* a time that does not come */
 
@@ -44,11 +46,14 @@ struct mps_secret {
 
 struct pubsub {
     struct pubsub_options options;    /* strings are copies; zeroes replaced by the defaults */
-    char url_text[MPS_URL_MAX];
-    struct mps_url url;
+    struct mps_targets targets;       /* the brokers */
+    char url_text[MPS_URL_MAX];       /* of the one that is tried or connected */
+    struct mps_url url;               /* likewise */
 
     enum link_state state;
     int fd;                           /* -1: none */
+    int wake_fd;                      /* -1: the option `wakes` is not set */
+    bool woken;                       /* the step that was done last found that pubsub_wake() had been called */
     struct mps_secure secure;         /* TLS over fd; all zero: none */
     struct mps_addresses addresses;
     bool looked_up;                   /* LINK_LOOKING: the answer is there */
@@ -119,8 +124,8 @@ static inline void mps_client_leave(struct pubsub *client)
 
 /* ---- run.c ---- */
 
-/* One step: waits for at most timeout_ms (-1: no limit), reads, writes, does what the timers say. Returns 0 or
- * PUBSUB_EINTR. Push before: the step itself does so only after it waited, because what is written may be what the
+/* One step: waits for at most timeout_ms (-1: no limit), reads, writes, does what the timers say. Returns 0; or
+ * PUBSUB_EINTR when a signal came, or pubsub_wake() was called (.woken), in which case all else is done. Push before: the step itself does so only after it waited, because what is written may be what the
  * caller wants to wait for. */
 int mps_client_step(struct pubsub *client, int timeout_ms);
 /* Steps until done() is true: 0; or the time is over: PUBSUB_ETIMEDOUT; or it has ended: why; or PUBSUB_EINTR. */
@@ -155,6 +160,14 @@ void mps_client_requests_end(struct pubsub *client, int status, const char *why)
 /* Tells the broker. Returns 0 or PUBSUB_ENOMEM. */
 int mps_client_send_ack(struct pubsub *client, const struct mps_ack *ack);
 
+/* ---- dial.c ---- */
+
+/* Takes the option url. Returns 0 or what pubsub_open() returns. */
+int mps_client_take_url(struct pubsub *client, const char *urls);
+void mps_client_aim(struct pubsub *client); /* at the broker whose turn it is */
+/* Has the descriptor of fd:N, or asks the application for one, and prepares it. Returns 0 or an errno. */
+int mps_client_dial(struct pubsub *client, int *fd);
+
 /* ---- reconnect.c ---- */
 
 uint64_t mps_random(void); /* not for secrets */
@@ -166,6 +179,8 @@ void mps_client_securing(struct pubsub *client);                     /* the desc
 void mps_client_welcomed(struct pubsub *client, const struct pubsub_welcome *welcome);
 /* The connection, or the attempt, is over; error: what it means if it can't be had again. */
 void mps_client_lost(struct pubsub *client, int error, const char *why);
+/* The broker that is tried, or connected, refuses for good: another one may not. */
+void mps_client_refused(struct pubsub *client, int error, const char *why);
 /* For good. */
 void mps_client_end(struct pubsub *client, int error, const char *why);
 void mps_client_bye(struct pubsub *client, uint32_t code, const char *text);

@@ -226,7 +226,7 @@ static void rare_event(struct pubsub *client, const struct pubsub_event *event)
     case PUBSUB_EVENT_BYE: mps_client_bye(client, event->as.ending.code, event->as.ending.text); break;
     case PUBSUB_EVENT_FAILED:
         mps_client_write(client); /* the BYE that tells the broker how */
-        mps_client_end(client, PUBSUB_EPROTO, event->as.ending.text);
+        mps_client_refused(client, PUBSUB_EPROTO, event->as.ending.text);
         break;
     case PUBSUB_EVENT_BLOCKED: client->rx_blocked = true; break;
     case PUBSUB_EVENT_NONE:

@@ -8,7 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
+#include <termios.h>
 #include <unistd.h>
 
 static bool is_internet(const struct addrinfo *a)
@@ -126,21 +128,47 @@ int mps_link_connected(int fd)
     return getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0 ? errno : error;
 }
 
-int mps_link_adopt(int fd)
+static int make_raw(int fd)
+{
+    struct termios line;
+    if (tcgetattr(fd, &line) != 0) return errno;
+    cfmakeraw(&line);
+    line.c_cc[VMIN] = 1;
+    line.c_cc[VTIME] = 0;
+    return tcsetattr(fd, TCSANOW, &line) == 0 ? 0 : errno;
+}
+
+static int judge_adopted(int fd)
 {
     int type = 0;
     socklen_t len = sizeof type;
+    struct stat st;
+    if (fstat(fd, &st) != 0) return errno;
+    if (S_ISCHR(st.st_mode)) return isatty(fd) ? make_raw(fd) : 0;
     if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) != 0) return errno;
-    if (type != SOCK_STREAM) return EPROTOTYPE;
+    return type == SOCK_STREAM ? 0 : EPROTOTYPE;
+}
+
+int mps_link_adopt(int fd)
+{
+    int error = judge_adopted(fd);
+    if (error != 0) return error;
     int flags = fcntl(fd, F_GETFL);
     if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) != 0) return errno;
     return 0;
 }
 
+bool mps_link_shut(int fd)
+{
+    return shutdown(fd, SHUT_WR) == 0 || errno != ENOTSOCK;
+}
+
+/* What is no socket is rare enough to be found out each time. */
 ssize_t mps_link_read(int fd, void *at, size_t len, int *error)
 {
     for (;;) {
         ssize_t n = recv(fd, at, len, 0);
+        if (n < 0 && errno == ENOTSOCK) n = read(fd, at, len);
         if (n >= 0) return n;
         if (errno == EINTR) continue;
         if (errno == EAGAIN || errno == EWOULDBLOCK) return MPS_LINK_AGAIN;
@@ -154,6 +182,7 @@ ssize_t mps_link_write(int fd, struct iovec *pieces, int count, int *error)
     struct msghdr message = {.msg_iov = pieces, .msg_iovlen = (size_t)count};
     for (;;) {
         ssize_t n = sendmsg(fd, &message, MSG_NOSIGNAL);
+        if (n < 0 && errno == ENOTSOCK) n = writev(fd, pieces, count); /* such a device raises no SIGPIPE */
         if (n >= 0) return n;
         if (errno == EINTR) continue;
         if (errno == EAGAIN || errno == EWOULDBLOCK) return MPS_LINK_AGAIN;

@@ -1,4 +1,4 @@
-/* A connected stream socket: opening one without blocking, reading, writing. All descriptors are non-blocking and
+/* A connected stream socket, or a serial line: opening one without blocking, reading, writing. All descriptors are non-blocking and
  * close-on-exec; SIGPIPE is never raised. Errors are errno values, positive. */
 #ifndef PUBSUB_LINK_H
 #define PUBSUB_LINK_H
@@ -31,8 +31,11 @@ bool mps_addresses_leave(const struct mps_addresses *addresses); /* any of them 
 int mps_link_open(const struct mps_url *url, struct mps_addresses *addresses, int *fd);
 int mps_link_connected(int fd);
 
-/* Prepares a descriptor that is connected already. Returns 0, or why it can't be used (ENOTSOCK, EBADF, ...). */
+/* Prepares a descriptor that is connected already: a stream socket, or a character device. A terminal is put into raw
+ * mode, in which it passes every byte as it is; its speed stays. Returns 0, or why it can't be used (ENOTSOCK, EBADF, ...). */
 int mps_link_adopt(int fd);
+/* Says that nothing follows. False: it isn't a socket, and this can't be said. */
+bool mps_link_shut(int fd);
 bool mps_link_leaves(int fd); /* the other end may be beyond this machine */
 
 /* What a call moved: bytes >= 0; MPS_LINK_AGAIN nothing now; MPS_LINK_ERROR, *error says what. A read of 0 bytes is the

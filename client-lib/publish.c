@@ -23,7 +23,7 @@ static int wait_for_room(struct pubsub *client, size_t need, int rc)
         if (rc != PUBSUB_EAGAIN) break;
         client->callbacks = 0;
         rc = mps_client_step(client, -1);
-        if (rc != PUBSUB_OK) return mps_client_error(client, rc, "interrupted by a signal");
+        if (rc != PUBSUB_OK) return mps_client_error(client, rc, "interrupted by a signal or a wake");
         if (!mps_client_may_ask(client)) return mps_client_refuse_ended(client);
         rc = mps_outbox_reserve(&client->outbox, need, false);
     }

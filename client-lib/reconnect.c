@@ -59,7 +59,8 @@ static void try_later(struct pubsub *client)
 
 static bool may_reconnect(const struct pubsub *client)
 {
-    if (client->shut || client->closing || client->url.kind == MPS_URL_FD) return false;
+    if (client->shut || client->closing) return false;
+    if (client->url.kind == MPS_URL_FD && client->options.on_dial == NULL) return false;
     return client->was_up ? !client->options.no_reconnect : client->options.retry_first;
 }
 
@@ -85,15 +86,32 @@ static bool is_request(uint64_t pid, const void *user)
     return mps_pendings_of_pid(user, pid) != NULL;
 }
 
-void mps_client_lost(struct pubsub *client, int error, const char *why)
+/* An attempt failed, for the reason in text: turns to the next broker of the round. False: there is none, text says
+ * what became of all, and *useless that another round would not help. */
+static bool turn_to_next(struct pubsub *client, int error, char text[MPS_ERROR_MAX], bool refused, bool *useless)
 {
-    if (!may_reconnect(client)) {
-        mps_client_end(client, error, why);
+    bool more = mps_targets_failed(&client->targets, text, refused);
+    if (!more) *useless = mps_targets_end_round(&client->targets, text, MPS_ERROR_MAX);
+    if (client->shut || client->closing || client->ended != 0) return false;
+    if (more) close_link(client);
+    mps_client_aim(client);
+    if (!more) return false;
+    client->attempt_until_ms = 0;
+    client->retry_at_ms = mps_now_ms();
+    mps_client_error(client, error, "%s", text);
+    return true;
+}
+
+static void give_up(struct pubsub *client, int error, const char *why, bool refused)
+{
+    bool was_up = client->state == LINK_UP, useless = refused;
+    char text[MPS_ERROR_MAX]; /* why may point into the core */
+    snprintf(text, sizeof text, "%s", why);
+    if (!was_up && turn_to_next(client, error, text, refused, &useless)) return;
+    if (useless || !may_reconnect(client)) {
+        mps_client_end(client, error, text);
         return;
     }
-    bool was_up = client->state == LINK_UP;
-    char text[MPS_ERROR_MAX];
-    snprintf(text, sizeof text, "%s", why);
     close_link(client);
     mps_outbox_lost(&client->outbox, is_request, &client->requests);
     if (was_up && mps_now_ms() - client->up_since_ms >= client->options.reconnect_max_ms) client->failures = 0;
@@ -101,6 +119,16 @@ void mps_client_lost(struct pubsub *client, int error, const char *why)
     mps_client_error(client, error, "%s", text);
     if (was_up) mps_client_state(client, PUBSUB_LOST, text);
     mps_client_requests_end(client, PUBSUB_ELOST, text);
+}
+
+void mps_client_lost(struct pubsub *client, int error, const char *why)
+{
+    give_up(client, error, why, false);
+}
+
+void mps_client_refused(struct pubsub *client, int error, const char *why)
+{
+    give_up(client, error, why, true);
 }
 
 /* What each way of saying BYE means for a client. */
@@ -115,7 +143,7 @@ void mps_client_bye(struct pubsub *client, uint32_t code, const char *text)
         else mps_client_lost(client, client->was_up ? PUBSUB_ELOST : PUBSUB_EREFUSED, why);
         return;
     case MPS_TAKEN_OVER: mps_client_end(client, PUBSUB_ETAKEN, why); return;
-    case MPS_AUTH: mps_client_end(client, PUBSUB_EAUTH, why); return;
+    case MPS_AUTH: mps_client_refused(client, PUBSUB_EAUTH, why); return;
     case MPS_MALFORMED:
     case MPS_VERSION:
     case MPS_UNKNOWN_OP:
@@ -123,7 +151,7 @@ void mps_client_bye(struct pubsub *client, uint32_t code, const char *text)
     case MPS_STATE:
     case MPS_PID_ORDER:
     case MPS_PUB_WINDOW:
-    case MPS_BAD_CLIENT_ID: /* it would say the same again */ mps_client_end(client, PUBSUB_EREFUSED, why); return;
+    case MPS_BAD_CLIENT_ID: /* it would say the same again */ mps_client_refused(client, PUBSUB_EREFUSED, why); return;
     }
     mps_client_lost(client, client->was_up ? PUBSUB_ELOST : PUBSUB_EREFUSED, why);
 }
@@ -214,7 +242,27 @@ static void refuse_to_be_overheard(struct pubsub *client)
     char why[MPS_URL_MAX + 128];
     snprintf(why, sizeof why, "cannot connect to %s: a %s would travel to another machine without encryption",
              client->url_text, client->auth);
-    mps_client_end(client, PUBSUB_EINVAL, why);
+    mps_client_refused(client, PUBSUB_EINVAL, why);
+}
+
+/* A descriptor is connected already: only HELLO is to be said. */
+static void connect_adopted(struct pubsub *client)
+{
+    int fd;
+    int error = mps_client_dial(client, &fd);
+    if (error != 0) {
+        attempt_failed(client, error);
+        return;
+    }
+    client->url.fd = fd;
+    if (would_be_overheard(client)) {
+        if (client->options.on_dial != NULL) close(fd);
+        refuse_to_be_overheard(client);
+        return;
+    }
+    client->fd = fd;
+    client->address_until_ms = client->attempt_until_ms;
+    greet(client);
 }
 
 /* Tries the addresses that were found; or why is why there are none. */
@@ -274,18 +322,7 @@ void mps_client_connect(struct pubsub *client)
     if (client->attempt_until_ms <= now) client->attempt_until_ms = now + client->options.connect_ms;
     client->retry_at_ms = MPS_NEVER;
     if (client->url.kind == MPS_URL_FD) {
-        int error = mps_link_adopt(client->url.fd);
-        if (error != 0) {
-            attempt_failed(client, error);
-            return;
-        }
-        if (would_be_overheard(client)) {
-            refuse_to_be_overheard(client);
-            return;
-        }
-        client->fd = client->url.fd;
-        client->address_until_ms = client->attempt_until_ms;
-        greet(client);
+        connect_adopted(client);
         return;
     }
     look_up(client);
@@ -370,6 +407,7 @@ void mps_client_welcomed(struct pubsub *client, const struct pubsub_welcome *wel
         return;
     }
     mps_addresses_free(&client->addresses);
+    mps_targets_connected(&client->targets);
     client->state = LINK_UP;
     client->attempt_until_ms = 0;
     client->up_since_ms = mps_now_ms();

@@ -111,8 +111,10 @@ static void shut_if_due(struct pubsub *client)
         if (result == MPS_LINK_ERROR) write_failed(client, 0);
         if (result != 0) return;
     }
-    shutdown(client->fd, SHUT_WR);
     client->shut = true;
+    if (mps_link_shut(client->fd)) return;
+    (void)pubsub_core_bye(&client->core, MPS_OK); /* a device has no end of its own */
+    mps_client_write(client);
 }
 
 void mps_client_push(struct pubsub *client)
@@ -320,6 +322,7 @@ int mps_client_step(struct pubsub *client, int timeout_ms)
         leave(client);
         if (client->ended != 0) return PUBSUB_OK;
     }
+    client->woken = false;
     if (client->held && !client->opening) { /* whoever asks for it may have subscribed by now */
         client->held = false;
         mps_client_events(client);
@@ -332,20 +335,23 @@ int mps_client_step(struct pubsub *client, int timeout_ms)
     int timer_ms = pubsub_poll_timeout_ms(client);
     if (client->callbacks > 0 && !client->closing) timeout_ms = 0;
     int wait_ms = timer_ms >= 0 && (timeout_ms < 0 || timer_ms < timeout_ms) ? timer_ms : timeout_ms;
-    struct pollfd pfd = {.fd = client->fd, .events = pubsub_poll_events(client)};
-    int ready = poll(&pfd, 1, client->tx_broken ? 0 : wait_ms);
+    struct pollfd pfds[2] = {{.fd = client->fd, .events = pubsub_poll_events(client)},
+                             {.fd = client->wake_fd, .events = POLLIN}};
+    int ready = poll(pfds, client->wake_fd < 0 ? 1 : 2, client->tx_broken ? 0 : wait_ms);
     if (ready < 0) return errno == EINTR ? PUBSUB_EINTR : PUBSUB_OK;
+    client->woken = pfds[1].revents != 0 && mps_wake_take(client->wake_fd);
+    short revents = pfds[0].revents;
     if (client->state == LINK_CONNECTING) {
-        if (ready > 0) mps_client_connecting(client, pfd.revents);
+        if (revents != 0) mps_client_connecting(client, revents);
     } else if (client->state == LINK_SECURING) {
-        if (ready > 0) mps_client_securing(client);
+        if (revents != 0) mps_client_securing(client);
     } else if (client->fd >= 0) {
-        move_bytes(client, pfd.revents);
+        move_bytes(client, revents);
     }
     uint64_t now = mps_now_ms();
     if (client->ended == 0 && link_timer(client) <= now) timer_due(client, now);
     mps_client_requests_expire(client, now);
-    return PUBSUB_OK;
+    return client->woken ? PUBSUB_EINTR : PUBSUB_OK;
 }
 
 static uint64_t deadline(int timeout_ms)
@@ -378,6 +384,7 @@ int pubsub_wait(pubsub *client, int timeout_ms)
         int rc = mps_client_step(client, mps_remaining_ms(until, mps_now_ms()));
         if (client->ended != 0) return client->ended;
         if (client->callbacks > 0) return client->callbacks;
+        if (client->woken) return 0;
         if (rc != PUBSUB_OK) return mps_client_error(client, rc, "interrupted by a signal");
         if (timeout_ms >= 0 && mps_now_ms() >= until) return 0;
     }
@@ -386,6 +393,18 @@ int pubsub_wait(pubsub *client, int timeout_ms)
 int pubsub_process(pubsub *client)
 {
     return pubsub_wait(client, 0);
+}
+
+int pubsub_wake(pubsub *client)
+{
+    if (client->wake_fd < 0) return PUBSUB_EINVAL; /* no text: that is not for other threads to write */
+    mps_wake(client->wake_fd);
+    return PUBSUB_OK;
+}
+
+int pubsub_wake_fd(const pubsub *client)
+{
+    return client->wake_fd;
 }
 
 int pubsub_flush(pubsub *client, int timeout_ms)

@@ -12,10 +12,13 @@
  *               behind what on_message was given. With `ack`, what was not acknowledged comes again, also after a crash
  *               of the program if it is durable; so it may come twice, and then says so.
  *
- * Thread: all calls on one `pubsub` must come from one thread at a time; different objects are independent.
+ * Thread: all calls on one `pubsub` must come from one thread at a time, but for pubsub_wake(); different objects are
+ * independent.
  * Errors: 0, or a negative PUBSUB_E* code; pubsub_error() has a sentence about the last one. Signals: SIGPIPE is never
  * raised. Descriptors are close-on-exec. From a callback any call is allowed but pubsub_wait, pubsub_process,
- * pubsub_flush and pubsub_close (PUBSUB_EINVAL). */
+ * pubsub_flush and pubsub_close (PUBSUB_EINVAL).
+ * Serial lines (fd:N, on_dial) are character devices. A terminal is put into raw mode and stays so; its speed is the
+ * caller's business. The line must not lose a byte (flow control): that would end the connection. */
 #ifndef PUBSUB_PUBSUB_H
 #define PUBSUB_PUBSUB_H
 
@@ -190,10 +193,14 @@ struct pubsub_stat { uint32_t sid; uint64_t matched, sent, lost, queued, queued_
 /* All zero is a valid set of options, here and in what follows: everything by default. Strings are copied. */
 struct pubsub_options {
     const char *url;           /* unix:/path | tcp://host:port | tls://host:port (needs .tls; nothing is ever sent there
-                                  in clear, whatever fails) | fd:N (a connected stream socket, which then belongs to
-                                  the client: closed with it, or when opening fails after HELLO; no reconnect).
-                                  NULL: $PUBSUB_URL, else the default Unix socket if it is there, else
-                                  PUBSUB_DEFAULT_TCP */
+                                  in clear, whatever fails) | fd:N (a connected stream socket or a serial line, which
+                                  then belongs to the client: closed with it, or when opening fails after HELLO; no
+                                  reconnect). NULL: $PUBSUB_URL, else the default Unix socket if it is there, else
+                                  PUBSUB_DEFAULT_TCP.
+                                  Up to 8 with commas between (and then no fd:N) are tried in turn, each at all its
+                                  addresses, beginning with the one that was connected last. The first that says
+                                  WELCOME has won; if none does, there is a pause, as below, before they are tried
+                                  again, and pubsub_error() says what became of each */
     const char *client_id;     /* NULL: the broker gives one */
     uint32_t session_s;        /* how long the broker keeps the session after the connection ended, however it ended:
                                   subscriptions with what is queued and unacknowledged, and which publishes it took;
@@ -202,9 +209,10 @@ struct pubsub_options {
                                   that waits: what comes for a subscription that is not there then is thrown away */
     bool clean;                /* forget an older session of this client_id when the client is opened */
     uint32_t keepalive_s;      /* 0: 60. A ping is sent when idle for half of it */
-    uint32_t connect_ms;       /* longest wait for one connection and its WELCOME; 0: 5000 */
-    uint32_t reconnect_min_ms; /* first back-off, doubled on each failure with full jitter; 0: 100 */
-    uint32_t reconnect_max_ms; /* 0: 10000 */
+    uint32_t connect_ms;       /* longest wait for one connection and its WELCOME; 0: 5000. Of several URLs, for each */
+    uint32_t reconnect_min_ms; /* bound of the first pause before it is tried again, which is anything from 0 to that
+                                  bound, at random (full jitter); the bound doubles on each failure; 0: 100 */
+    uint32_t reconnect_max_ms; /* largest bound; a connection that lasted so long begins anew with the first; 0: 10000 */
     bool no_reconnect;
     bool retry_first;          /* also keep trying when the first connection fails */
     bool half;                 /* keep delivering after pubsub_shutdown() */
@@ -224,6 +232,14 @@ struct pubsub_options {
     void *user;
     const struct pubsub_loop *loop; /* what looks up names without blocking; borrowed as long as the client lives. NULL:
                                        the client does so itself */
+
+    bool wakes;                /* pubsub_wake() is going to be called: takes one more descriptor */
+
+    /* Connects instead of `url`, which must be NULL: called whenever a connection is wanted, the first time by
+     * pubsub_open() (before that returned; client is only a name for it then). Must not wait for long. Returns a
+     * descriptor as of fd:N, which then belongs to the client; or a negative errno: there is none now. It is called again
+     * as one would reconnect. NULL: url says where. */
+    int (*on_dial)(pubsub *client, void *user);
 };
 
 struct pubsub_subscribe_options {
@@ -322,7 +338,7 @@ void pubsub_disconnect(pubsub *client);
  *   pid      if not NULL: set to the publish id that on_puback will name, 1, 2, 3, ... (0 without ack). Ids go on
  *            counting over reconnects.
  * Returns 0, or: PUBSUB_EINVAL bad topic or props; ETOOBIG over the broker's limit; EAGAIN outbox full; EINTR a signal
- * came while it waited for room, nothing is queued; ECLOSED after pubsub_shutdown(); ELOST, ETAKEN, EREFUSED, EAUTH,
+ * or pubsub_wake() came while it waited for room, nothing is queued; ECLOSED after pubsub_shutdown(); ELOST, ETAKEN, EREFUSED, EAUTH,
  * EPROTO the connection has ended for good; ENOMEM. */
 int pubsub_publish(pubsub *client, const char *topic, const void *payload, size_t len,
                    const struct pubsub_publish_options *options, uint64_t *pid);
@@ -394,27 +410,38 @@ int pubsub_ask_stat(pubsub *client, uint32_t sid);
 
 /* Writes what is queued, then waits for and handles what arrives, until at least one callback ran or timeout_ms
  * (-1: no limit, 0: only what is there now) passed. Everything that has arrived is handled before it returns.
- * Returns how many callbacks ran, 0 when the time ran out; or ELOST, ETAKEN, EREFUSED, EAUTH, EPROTO when the
- * connection has ended for good, ECLOSED after pubsub_shutdown() once the broker is done too, EINTR when a signal
- * came. */
+ * Returns how many callbacks ran, 0 when the time ran out or pubsub_wake() was called; or ELOST, ETAKEN, EREFUSED,
+ * EAUTH, EPROTO when the connection has ended for good, ECLOSED after pubsub_shutdown() once the broker is done too,
+ * EINTR when a signal came. */
 int pubsub_wait(pubsub *client, int timeout_ms);
 
+/* Makes the call that waits return, or the next one that would wait: pubsub_wait() and pubsub_process() with what they
+ * return anyway; pubsub_flush(), pubsub_shutdown(), and pubsub_publish() or pubsub_request() that wait for room or a
+ * connection, with EINTR. Calls before that return are as good as one. What was written to memory before the call can be
+ * seen after the return.
+ * The only function that any thread and any signal handler may call, from the return of pubsub_open() until the call of
+ * pubsub_close(). errno stays. Returns 0; EINVAL without the option `wakes`. */
+int pubsub_wake(pubsub *client);
+
 /* Waits until all that was published has left and, where asked for, been acknowledged. Callbacks run.
- * Returns 0, ETIMEDOUT, or as pubsub_wait(). timeout_ms -1: no limit. */
+ * Returns 0, ETIMEDOUT, EINTR (a signal, pubsub_wake()), or as pubsub_wait(). timeout_ms -1: no limit. */
 int pubsub_flush(pubsub *client, int timeout_ms);
 
 /* Ends the sending side, after everything queued is written: nothing can be published any more; what the broker still
  * has for us is delivered (all that is queued there; with `half` also what comes later, until the broker ends; so only
  * with `half` answers to requests).
- * From a callback it returns 0 at once, and the end comes when all is written and acknowledged. Returns 0, or as
+ * From a callback it returns 0 at once, and the end comes when all is written and acknowledged. On a serial line, which
+ * has no end of its own, BYE is said instead: then what the broker still has is not delivered. Returns 0, or as
  * pubsub_flush(). */
 int pubsub_shutdown(pubsub *client, int timeout_ms);
 
 /* For a loop of one's own: poll pubsub_fd() for pubsub_poll_events() (POLLIN, POLLOUT) for at most
  * pubsub_poll_timeout_ms() (-1: no limit), then call pubsub_process(), also when the time ran out. Ask all three
  * again before each poll: the descriptor changes on a reconnect and is -1 between connections. What keeps descriptors
- * registered has to be told of a new one even if its number is the old one's: forget_fd of pubsub/loop.h. */
+ * registered has to be told of a new one even if its number is the old one's: forget_fd of pubsub/loop.h.
+ * For pubsub_wake(), poll pubsub_wake_fd() for POLLIN as well: it stays the same, and is -1 without the option `wakes`. */
 int pubsub_fd(const pubsub *client);
+int pubsub_wake_fd(const pubsub *client);
 short pubsub_poll_events(const pubsub *client);
 int pubsub_poll_timeout_ms(const pubsub *client);
 int pubsub_process(pubsub *client); /* as pubsub_wait(client, 0) */

@@ -149,6 +149,15 @@ static int judge_request(struct pubsub *client, const struct pubsub_request_opti
     return PUBSUB_OK;
 }
 
+static int add_request(struct pubsub *client, const struct mps_publish *message, struct mps_pending *pending)
+{
+    if (mps_pendings_reserve(&client->requests) != PUBSUB_OK)
+        return mps_client_error(client, PUBSUB_ENOMEM, "out of memory");
+    int rc = mps_client_queue(client, message, true, &pending->pid);
+    if (rc == PUBSUB_OK) mps_pendings_add(&client->requests, pending);
+    return rc;
+}
+
 int pubsub_request(pubsub *client, const char *topic, const void *payload, size_t len,
                    const struct pubsub_request_options *options, uint64_t *request)
 {
@@ -171,15 +180,13 @@ int pubsub_request(pubsub *client, const char *topic, const void *payload, size_
         pending.number = client->requests.last_number + 1;
         write_address(client, pending.number, &address, &publish);
         rc = mps_client_make_room(client, &message, topic, payload, len, &publish);
-        if (rc != PUBSUB_OK) return rc;
+        if (rc != PUBSUB_OK) break;
     } while (client->state != LINK_UP || connection != client->connections_count ||
              pending.number != client->requests.last_number + 1);
-    if (mps_pendings_reserve(&client->requests) != PUBSUB_OK)
-        return mps_client_error(client, PUBSUB_ENOMEM, "out of memory");
-    pending.pid = mps_client_queue(client, &message);
-    mps_pendings_add(&client->requests, &pending);
-    if (request != NULL) *request = pending.number;
-    return PUBSUB_OK;
+    if (rc == PUBSUB_OK) rc = add_request(client, &message, &pending);
+    if (rc == PUBSUB_OK && request != NULL) *request = pending.number;
+    mps_client_tell_dropped(client);
+    return rc;
 }
 
 int pubsub_cancel_request(pubsub *client, uint64_t request)
@@ -206,7 +213,9 @@ int pubsub_reply(pubsub *client, const struct pubsub_message *request, const voi
     size_t raw_len;
     const void *raw = pubsub_message_correlation(request, &raw_len);
     struct mps_publish message = {.properties.correlation = {raw, (uint32_t)raw_len}};
+    uint64_t pid;
     int rc = mps_client_make_room(client, &message, topic, payload, len, options);
-    if (rc == PUBSUB_OK) (void)mps_client_queue(client, &message);
+    if (rc == PUBSUB_OK) rc = mps_client_queue(client, &message, false, &pid);
+    mps_client_tell_dropped(client);
     return rc;
 }

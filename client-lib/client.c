@@ -64,12 +64,20 @@ static bool has_proof(const struct pubsub_proof *proof)
     return proof->token != NULL || proof->user != NULL || proof->password != NULL || proof->certificate;
 }
 
+static int take_id(struct pubsub *client, const char *id)
+{
+    const char *why = strlen(id) > MPS_ID_MAX ? "it is longer than 64 bytes" : mps_id_error(mps_text(id));
+    if (why != NULL) return mps_client_error(client, PUBSUB_EINVAL, "bad client id '%.80s': %s", id, why);
+    client->options.client_id = strdup(id);
+    return client->options.client_id != NULL ? PUBSUB_OK : mps_client_error(client, PUBSUB_ENOMEM, "out of memory");
+}
+
 static int take_options(struct pubsub *client, const struct pubsub_options *given)
 {
     struct pubsub_options *options = &client->options;
     if (given != NULL) *options = *given;
-    const char *url = options->url, *id = options->client_id;
-    options->url = options->client_id = NULL; /* until they are copies */
+    const char *url = options->url, *id = options->client_id, *path = options->outbox_file;
+    options->url = options->client_id = options->outbox_file = NULL; /* until they are copies */
     const struct pubsub_will will = options->will;
     options->will = (struct pubsub_will){0};
     const struct pubsub_proof proof = options->proof;
@@ -79,22 +87,22 @@ static int take_options(struct pubsub *client, const struct pubsub_options *give
     options->reconnect_min_ms = or_default(options->reconnect_min_ms, RECONNECT_MIN_MS);
     options->reconnect_max_ms = or_default(options->reconnect_max_ms, RECONNECT_MAX_MS);
     if (options->outbox_bytes == 0) options->outbox_bytes = OUTBOX_BYTES;
+    client->outbox.limit = options->outbox_bytes;
     int rc = mps_client_take_url(client, url);
     if (rc == PUBSUB_OK && will.topic != NULL) rc = take_will(client, &will);
     if (rc == PUBSUB_OK && has_proof(&proof)) rc = take_proof(client, &proof);
-    if (id == NULL || rc != PUBSUB_OK) return rc;
-    const char *why = strlen(id) > MPS_ID_MAX ? "it is longer than 64 bytes" : mps_id_error(mps_text(id));
-    if (why != NULL) return mps_client_error(client, PUBSUB_EINVAL, "bad client id '%.80s': %s", id, why);
-    options->client_id = strdup(id);
-    return options->client_id != NULL ? PUBSUB_OK : mps_client_error(client, PUBSUB_ENOMEM, "out of memory");
+    if (rc != PUBSUB_OK) return rc;
+    if (id != NULL) rc = take_id(client, id);
+    return rc == PUBSUB_OK && path != NULL ? mps_client_open_file(client, path) : rc;
 }
 
 static int prepare(struct pubsub *client, const struct pubsub_options *options)
 {
-    client->fd = client->wake_fd = -1;
+    client->fd = client->wake_fd = client->file.fd = -1;
     client->max_payload = MPS_PAYLOAD_MAX;
     client->write_at = MPS_GATHER_BYTES;
     client->boot = mps_random();
+    mps_outbox_init(&client->outbox, 0);
     int rc = take_options(client, options);
     if (rc != PUBSUB_OK) return rc;
     if (client->options.wakes && (rc = mps_wake_open(&client->wake_fd)) != 0)
@@ -107,7 +115,6 @@ static int prepare(struct pubsub *client, const struct pubsub_options *options)
     uint32_t rx_max = client->options.rx_max;
     if (rx_max != 0) /* of messages; what else the broker says needs room as well */
         pubsub_core_set_input(&client->core, client->rx, client->rx_cap, rx_max > MPS_HEAD_MAX ? rx_max : MPS_HEAD_MAX);
-    mps_outbox_init(&client->outbox, client->options.outbox_bytes);
     rc = mps_client_hello(client); /* only to see that it fits */
     pubsub_core_restart(&client->core, 1);
     if (rc == PUBSUB_OK) return rc;
@@ -119,6 +126,7 @@ static void release(struct pubsub *client)
     client->closing = true;
     mps_client_end(client, PUBSUB_ECLOSED, "closed");
     mps_outbox_free(&client->outbox);
+    mps_outbox_file_close(&client->file);
     mps_subs_free(&client->subs);
     mps_pendings_free(&client->requests);
     if (client->wake_fd >= 0) close(client->wake_fd);

@@ -1,6 +1,7 @@
 /* The inside of a client, shared by the files that make it up:
  *   client.c     opening, closing, subscribing: the calls of pubsub.h that change something
  *   publish.c    publishing
+ *   keep.c       the outbox file; what a full outbox drops
  *   ask.c        requests and their answers
  *   acks.c       acknowledging what was received
  *   run.c        the calls that wait; reading, writing, timers
@@ -16,6 +17,7 @@
 
 #include "link.h"
 #include "outbox.h"
+#include "outbox_file.h"
 #include "pending.h"
 #include "secret.h"
 #include "secure.h"
@@ -84,6 +86,9 @@ struct pubsub {
     bool tx_broken;                   /* writing failed; what the broker said before is still read */
     int tx_error;                     /* errno of that */
     struct mps_outbox outbox;
+    struct mps_outbox_file file;      /* where its acknowledged messages are kept */
+    struct pubsub_dropped dropped;    /* by the call that publishes; on_dropped is not told yet */
+    bool telling;                     /* on_dropped runs */
     size_t write_at;                  /* pubsub_publish() tries to write when this many bytes are writable */
     struct mps_subs subs;
     struct mps_pendings requests;
@@ -145,7 +150,15 @@ int mps_client_refuse_ended(struct pubsub *client); /* why mps_client_may_ask() 
  * .properties.correlation is set before. Returns as pubsub_publish(). */
 int mps_client_make_room(struct pubsub *client, struct mps_publish *message, const char *topic, const void *payload,
                          size_t len, const struct pubsub_publish_options *options);
-uint64_t mps_client_queue(struct pubsub *client, const struct mps_publish *message); /* returns its pid */
+/* Queues it and sets *pid. Returns 0 or PUBSUB_EFILE. */
+int mps_client_queue(struct pubsub *client, const struct mps_publish *message, bool is_request, uint64_t *pid);
+/* Opens the outbox file. Returns 0 or what pubsub_open() returns. */
+int mps_client_open_file(struct pubsub *client, const char *path);
+bool mps_client_is_request(uint64_t pid, const void *client); /* what has this pid is a request, or was */
+/* Drops old messages, so that there is room for `need` bytes. Returns 0 or PUBSUB_EAGAIN. */
+int mps_client_drop(struct pubsub *client, size_t need);
+/* Tells of what was dropped, after the call has done all else. */
+void mps_client_tell_dropped(struct pubsub *client);
 
 /* ---- ask.c ---- */
 

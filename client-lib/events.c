@@ -128,12 +128,14 @@ static void refusal(struct pubsub *client, const struct pubsub_refusal *refusal)
 
 static void puback(struct pubsub *client, const struct pubsub_puback *ack)
 {
+    bool dropped = ack->code >= MPS_INTERNAL && mps_outbox_was_dropped(&client->outbox, ack->first_pid);
     if (!mps_outbox_settle(&client->outbox, ack->last_pid)) {
         mps_client_end(client, PUBSUB_EPROTO,
                        "the broker broke the protocol: PUBACK: of a publish that was never sent");
         return;
     }
-    bool told = mps_client_requests_puback(client, ack);
+    if (mps_outbox_file_is_open(&client->file)) mps_outbox_file_settle(&client->file, &client->outbox);
+    bool told = mps_client_requests_puback(client, ack) || dropped; /* that was on_dropped's */
     if (told || client->options.on_puback == NULL) return;
     mps_client_enter(client);
     client->options.on_puback(client, ack, client->options.user);

@@ -4,41 +4,29 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "outbox_frame.h"
+
 #define FIRST_BYTES (96 * 1024) /* what gathers before it is written, and a message on top */
 
-/* One frame as it stands in the buffer. All of them are ours: fixarrays with the operation in the second byte. */
-struct frame {
-    size_t len;
-    bool is_message, is_terms, acked; /* acked: a message that is */
-    uint32_t flags;                   /* in force after it */
-};
-
-static struct frame frame_at(const struct mps_outbox *box, size_t at, uint32_t flags)
+struct mps_frame mps_frame_at(const struct mps_outbox *box, size_t at, uint32_t flags)
 {
     const uint8_t *p = box->buf + at;
-    if (p[1] == MPS_OP_MSG) return (struct frame){mps_msg_frame_len(p), true, false, mps_flags_acked(flags), flags};
+    if (p[1] == MPS_OP_MSG) return (struct mps_frame){mps_msg_frame_len(p), true, false, mps_flags_acked(flags), flags};
     static const struct mps_limits any = {UINT32_MAX, MPS_VALUES_MAX, UINT32_MAX / 4};
     size_t left = box->end - at;
     struct mps_scan scan = {0};
     enum mps_scan_result found = mps_scan(&scan, p, left, &any);
     assert(found == MPS_SCAN_FRAME);
-    struct frame frame = {scan.pos, false, p[1] == MPS_OP_PUB, false, flags};
+    struct mps_frame frame = {scan.pos, false, p[1] == MPS_OP_PUB, false, flags};
     struct mps_pub pub;
     const char *what;
     if (frame.is_terms && mps_decode_pub((mps_view){p, scan.pos}, &pub, &what) == MPS_OK) frame.flags = pub.flags;
     return frame;
 }
 
-static void step_over(struct mps_place *place, const struct frame *frame)
-{
-    place->at += frame->len;
-    place->flags = frame->flags;
-    if (frame->acked) place->pid++;
-}
-
 void mps_outbox_init(struct mps_outbox *box, size_t limit)
 {
-    *box = (struct mps_outbox){.limit = limit, .terms.next_pid = 1, .begin.pid = 1, .gate.pid = 1};
+    *box = (struct mps_outbox){.limit = limit, .terms.next_pid = 1, .begin.pid = 1, .gate.pid = 1, .offline = true};
 }
 
 void mps_outbox_free(struct mps_outbox *box)
@@ -58,10 +46,10 @@ static void trim(struct mps_outbox *box)
         return;
     }
     while (box->begin.at < box->sent) {
-        struct frame frame = frame_at(box, box->begin.at, box->begin.flags);
+        struct mps_frame frame = mps_frame_at(box, box->begin.at, box->begin.flags);
         if (box->begin.at + frame.len > box->sent) return;
         if (frame.acked && box->begin.pid > box->settled_pid) return;
-        step_over(&box->begin, &frame);
+        mps_step_over(&box->begin, &frame);
     }
 }
 
@@ -200,13 +188,12 @@ void mps_outbox_written(struct mps_outbox *box, size_t len)
     if (box->sent == box->end && mps_outbox_unacked(box) == 0) trim(box);
 }
 
-/* Lets what the window allows be written. */
-static void open_gate(struct mps_outbox *box)
+void mps_outbox_open_gate(struct mps_outbox *box)
 {
     while (box->gate.at < box->end) {
-        struct frame frame = frame_at(box, box->gate.at, box->gate.flags);
+        struct mps_frame frame = mps_frame_at(box, box->gate.at, box->gate.flags);
         if (frame.acked && box->gate.pid - box->settled_pid > box->window) return;
-        step_over(&box->gate, &frame);
+        mps_step_over(&box->gate, &frame);
     }
 }
 
@@ -220,28 +207,22 @@ bool mps_outbox_settle(struct mps_outbox *box, uint64_t pid)
         box->settled_pid = box->begin.pid - 1;
         return false;
     }
-    open_gate(box);
+    mps_outbox_open_gate(box);
     return true;
 }
 
 /* ---- connections --------------------------------------------------------------------------------------------- */
 
-/* Makes a request that is not to be sent again into something that means nothing, in its place: it only gets shorter.
- * Returns its new length. */
-static size_t make_void(uint8_t *at, size_t len)
+static const uint8_t nothing[MPS_VOID_LEN] = {0x94, MPS_OP_MSG, 0xa1, '+', 0xc0, 0xc4, 0x00};
+
+void mps_void_write(uint8_t *at)
 {
-    struct mps_msg msg;
-    const char *what;
-    uint8_t topic[MPS_TOPIC_MAX];
-    if (mps_decode_msg((mps_view){at, (uint32_t)len}, &msg, &what) != MPS_OK) return len;
-    struct mps_reader r = mps_reader_open(mps_props_find(msg.props, MPS_PROP_REPLY_TO));
-    mps_view inbox = mps_read_text(&r, "reply-to");
-    if (r.bad != NULL || inbox.len > sizeof topic) return len; /* no request, or void already */
-    memcpy(topic, inbox.ptr, inbox.len);
-    struct mps_out out = mps_out_open(at, len);
-    bool fitted = mps_encode_msg(&out, &(struct mps_msg){.topic = {topic, inbox.len}, .payload = mps_text("")});
-    assert(fitted);
-    return out.len;
+    memcpy(at, nothing, sizeof nothing);
+}
+
+bool mps_void_is(const uint8_t *frame, size_t len)
+{
+    return len == sizeof nothing && memcmp(frame, nothing, sizeof nothing) == 0;
 }
 
 void mps_outbox_lost(struct mps_outbox *box, bool (*is_void)(uint64_t pid, const void *user), const void *user)
@@ -250,21 +231,23 @@ void mps_outbox_lost(struct mps_outbox *box, bool (*is_void)(uint64_t pid, const
     struct mps_place from = box->begin;
     size_t to = 0, last_terms = SIZE_MAX; /* of a PUB that nothing follows yet: another one replaces it */
     while (from.at < box->end) {
-        struct frame frame = frame_at(box, from.at, from.flags);
+        struct mps_frame frame = mps_frame_at(box, from.at, from.flags);
         bool kept = frame.is_terms || (frame.is_message && (frame.acked || from.at + frame.len > box->sent));
         if (kept) {
             if (frame.is_terms && last_terms != SIZE_MAX) to = last_terms;
             last_terms = frame.is_terms ? to : SIZE_MAX;
             memmove(box->buf + to, box->buf + from.at, frame.len);
             bool forget = frame.acked && is_void(from.pid, user);
-            to += forget ? make_void(box->buf + to, frame.len) : frame.len;
+            if (forget) mps_void_write(box->buf + to);
+            to += forget ? MPS_VOID_LEN : frame.len;
         }
-        step_over(&from, &frame);
+        mps_step_over(&from, &frame);
     }
     box->begin.at = 0;
     box->gate = box->begin;
     box->sent = box->whole = 0;
     box->end = to;
+    box->offline = true;
 }
 
 bool mps_outbox_forget(struct mps_outbox *box, uint64_t pid)
@@ -273,9 +256,9 @@ bool mps_outbox_forget(struct mps_outbox *box, uint64_t pid)
     if (pid >= box->terms.next_pid) return false;
     if (pid <= box->settled_pid) return true;
     while (place.pid <= pid) {
-        struct frame frame = frame_at(box, place.at, place.flags);
+        struct mps_frame frame = mps_frame_at(box, place.at, place.flags);
         if (!frame.acked && !frame.is_terms) return false; /* kept because it was not written, nor what follows */
-        step_over(&place, &frame);
+        mps_step_over(&place, &frame);
     }
     box->settled_pid = pid;
     box->begin = box->gate = place;
@@ -301,6 +284,7 @@ int mps_outbox_connected(struct mps_outbox *box, uint64_t window, const uint8_t 
     struct mps_out out = mps_out_open(terms, sizeof terms);
     put_first_terms(box, &out);
     size_t front = len + out.len;
+    move_to_front(box); /* what was dropped meanwhile */
     int rc = grow(box, front);
     if (rc != PUBSUB_OK) return rc;
     memmove(box->buf + front, box->buf, box->end);
@@ -309,7 +293,8 @@ int mps_outbox_connected(struct mps_outbox *box, uint64_t window, const uint8_t 
     box->end += front;
     box->begin = box->gate = (struct mps_place){0, box->settled_pid + 1, 0};
     box->window = window;
-    open_gate(box);
+    box->offline = false;
+    mps_outbox_open_gate(box);
     return PUBSUB_OK;
 }
 

@@ -29,6 +29,7 @@ struct mps_outbox {
     struct pubsub_terms terms;    /* at the end */
     uint64_t settled_pid;
     uint64_t window;              /* most acknowledged messages that may be unanswered */
+    bool offline;                 /* nothing of it is on a connection */
     struct mps_plain last;        /* what the last bare message looked like; .topic_len 0: there was none */
     uint8_t last_head[MPS_TOPIC_MAX + 8]; /* its frame's bytes ahead of the payload's own head */
 };
@@ -39,6 +40,31 @@ void mps_outbox_free(struct mps_outbox *box);
 /* Makes room for `need` bytes at the end. PUBSUB_EAGAIN if that would exceed the limit (a message of any size fits into
  * an empty outbox; `forced`: no limit), PUBSUB_ENOMEM. */
 int mps_outbox_reserve(struct mps_outbox *box, size_t need, bool forced);
+
+/* Gives up the oldest messages that are not written, so that `need` bytes can be reserved, and adds what was lost to
+ * *dropped. Of those with a pid is_kept(pid) says which have to stay. On a connection, where each pid has to be used up,
+ * others take their place (mps_void_write()), and more than necessary is given up at once. PUBSUB_EAGAIN, and nothing has
+ * changed: there is not enough of them. */
+int mps_outbox_drop(struct mps_outbox *box, size_t need, bool (*is_kept)(uint64_t pid, const void *user),
+                    const void *user, struct pubsub_dropped *dropped);
+
+/* Whether what pid stands for was dropped. pid is not settled. */
+bool mps_outbox_was_dropped(const struct mps_outbox *box, uint64_t pid);
+
+/* The end of an outbox, to take back what was appended since and not written. */
+struct mps_outbox_end { size_t end; struct mps_place gate; struct pubsub_terms terms; };
+struct mps_outbox_end mps_outbox_mark(const struct mps_outbox *box);
+void mps_outbox_take_back(struct mps_outbox *box, const struct mps_outbox_end *mark);
+
+/* For an outbox that goes on with an earlier one's: up to settled_pid all was settled; and appends the next message, a
+ * MSG frame. Returns 0 or PUBSUB_ENOMEM. */
+void mps_outbox_resume(struct mps_outbox *box, uint64_t settled_pid);
+int mps_outbox_append(struct mps_outbox *box, uint32_t flags, mps_view frame);
+
+/* Calls each() for the acknowledged messages that are not settled, in their order, until one says something else than 0.
+ * Returns that. */
+int mps_outbox_each(const struct mps_outbox *box, int (*each)(uint64_t pid, uint32_t flags, mps_view frame, void *user),
+                    void *user);
 
 /* Appends a message to an outbox with mps_request_bound() bytes of room. Returns its pid, 0 without ack. */
 uint64_t mps_outbox_publish(struct mps_outbox *box, const struct mps_publish *publish);
@@ -61,8 +87,8 @@ void mps_outbox_written(struct mps_outbox *box, size_t len);
 bool mps_outbox_settle(struct mps_outbox *box, uint64_t pid);
 
 /* The connection is gone: keeps acknowledged messages that are not settled, and others that were not written whole. An
- * acknowledged one of which is_void(pid) is true must not be sent again. Its pid has to be: an empty message to its own
- * topic for answers, which nobody hears any more, takes its place.
+ * acknowledged one of which is_void(pid) is true must not be sent again. Its pid has to be: a message that the broker
+ * refuses takes its place, mps_void_write().
  * Nothing may be written until mps_outbox_connected(), which puts `len` bytes of whole frames before the rest. Returns
  * 0 or PUBSUB_ENOMEM (nothing has changed). */
 void mps_outbox_lost(struct mps_outbox *box, bool (*is_void)(uint64_t pid, const void *user), const void *user);

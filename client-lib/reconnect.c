@@ -80,12 +80,6 @@ void mps_client_end(struct pubsub *client, int error, const char *why)
     mps_client_state(client, PUBSUB_ENDED, text);
 }
 
-/* Requests end with their connection: whether they were served is not known, so they are not sent again. */
-static bool is_request(uint64_t pid, const void *user)
-{
-    return mps_pendings_of_pid(user, pid) != NULL;
-}
-
 /* An attempt failed, for the reason in text: turns to the next broker of the round. False: there is none, text says
  * what became of all, and *useless that another round would not help. */
 static bool turn_to_next(struct pubsub *client, int error, char text[MPS_ERROR_MAX], bool refused, bool *useless)
@@ -113,7 +107,8 @@ static void give_up(struct pubsub *client, int error, const char *why, bool refu
         return;
     }
     close_link(client);
-    mps_outbox_lost(&client->outbox, is_request, &client->requests);
+    /* Requests end with their connection: whether they were served is not known, so they are not sent again. */
+    mps_outbox_lost(&client->outbox, mps_client_is_request, client);
     if (was_up && mps_now_ms() - client->up_since_ms >= client->options.reconnect_max_ms) client->failures = 0;
     try_later(client);
     mps_client_error(client, error, "%s", text);

@@ -66,12 +66,23 @@ static void write_failed(struct pubsub *client, int error)
     client->tx_error = error;
 }
 
+/* What a crash could take from the outbox file must not be sent: its pids would be used again. False: it can't be put
+ * there, which costs this connection, until it can. */
+static bool file_is_synced(struct pubsub *client)
+{
+    if (client->state != LINK_UP || !mps_outbox_file_is_open(&client->file)) return true;
+    int error = mps_outbox_file_sync(&client->file, &client->outbox);
+    if (error != 0) write_failed(client, error);
+    return error == 0;
+}
+
 void mps_client_write(struct pubsub *client)
 {
     bool secure = mps_secure_is_open(&client->secure);
     while (wants_write(client)) {
         struct pieces pieces;
         int error = 0;
+        if (!file_is_synced(client)) break;
         gather(client, &pieces);
         size_t total = pieces.iov[0].iov_len + pieces.iov[1].iov_len + pieces.iov[2].iov_len;
         ssize_t n = secure ? mps_secure_write(&client->secure, pieces.iov, 3)

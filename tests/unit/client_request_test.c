@@ -176,7 +176,7 @@ static void a_lost_connection_ends_requests(void **state)
     stage_accept(stage);
     stage_say_welcome(stage, 10, 1000);
     stage_wait_for_log(stage, "again\n");
-    stage_expect_frames(stage, "acked p, must acked " INBOX "/1, acked q, must acked " INBOX "/2, ");
+    stage_expect_frames(stage, "acked p, must acked +, acked q, must acked +, ");
     assert_int_equal(stage->first_pid, 1);
     ask(stage, "c", asking(stage));
     stage_expect_frames(stage, "must acked c, ");

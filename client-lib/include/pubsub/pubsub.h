@@ -48,10 +48,20 @@ enum pubsub_ack {
     PUBSUB_ACK_REPLICATED = 3,
 };
 
-/* What pubsub_publish() does when the outbox is full. The outbox never drops anything by itself. */
+/* What pubsub_publish() does when the outbox is full. */
 enum pubsub_outbox_policy {
     PUBSUB_OUTBOX_WAIT = 0,    /* waits, doing I/O, until there is room (callbacks may run); in a callback: REFUSE */
     PUBSUB_OUTBOX_REFUSE = 1,  /* returns PUBSUB_EAGAIN at once, nothing is queued */
+    PUBSUB_OUTBOX_DROP_OLD = 2,/* the oldest messages that are not sent make room, and on_dropped says so. Between
+                                  connections that is all that waits; on one, what has not been written to it, and up to a
+                                  sixteenth of the outbox is made free at once. If that is not enough: REFUSE */
+};
+
+/* When what is published is on the disk, with an outbox file. Always before it is sent. */
+enum pubsub_sync {
+    PUBSUB_SYNC_EACH = 0,      /* when pubsub_publish() returns: it survives a power failure */
+    PUBSUB_SYNC_BATCH = 1,     /* when it is sent, together with others: it survives the end of the program, not a power
+                                  failure between connections */
 };
 
 /* What the broker does when a subscription's queue is full. PROTOCOL.md, "What a full queue does". */
@@ -144,6 +154,15 @@ struct pubsub_will {
     size_t props_len;
     bool retain;
     uint64_t delay_ms;         /* it is dropped if the client is back before */
+};
+
+/* What the outbox dropped (PUBSUB_OUTBOX_DROP_OLD): a gap in what this client publishes. */
+struct pubsub_dropped {
+    uint64_t count;            /* messages */
+    uint64_t first_pid, last_pid; /* the acknowledged ones among them: all of these but requests, and but those that were
+                                  told before; 0: none. on_puback is not told of them, or only together with others that
+                                  a session settled before (code 2). One that had been sent on an earlier connection may
+                                  be published all the same */
 };
 
 /* Settles the publish ids first..last, which have one common result. */
@@ -240,6 +259,20 @@ struct pubsub_options {
      * descriptor as of fd:N, which then belongs to the client; or a negative errno: there is none now. It is called again
      * as one would reconnect. NULL: url says where. */
     int (*on_dial)(pubsub *client, void *user);
+
+    /* Runs inside the call that publishes, once the new message is queued. What is published in it is refused when the
+     * outbox is full. */
+    void (*on_dropped)(pubsub *client, const struct pubsub_dropped *dropped, void *user);
+
+    /* Where acknowledged publishes are kept until they are settled, so that they survive this program; NULL: nowhere.
+     * Needs session_s and client_id, and does not go with clean. If it is there already, its publishes go ahead of all
+     * others, under their old pids, which are counted on: pubsub_unacked() says how many, on_puback is told of them, and
+     * what the broker has stored already it does not store again, as long as the session holds. Requests and
+     * unacknowledged messages are not kept. It is a file of its own, for one client at a time. */
+    const char *outbox_file;
+    size_t outbox_file_bytes;  /* what it may take, at least 4096; half of it for what is not settled, each with 24 bytes
+                                  on top. To be written anew it takes as much again for a moment; 0: 4 * outbox_bytes */
+    enum pubsub_sync outbox_sync;
 };
 
 struct pubsub_subscribe_options {
@@ -315,7 +348,8 @@ struct pubsub_request_options {
  *   options  borrowed during the call; NULL: all defaults.
  * Returns 0 and sets *client; or PUBSUB_EINVAL bad URL or option; ECONNECT nobody listens, no answer in connect_ms, or
  * no TLS with a broker that can be trusted (text says why not); EREFUSED the broker said BYE; EAUTH it does not believe
- * who the client says it is; EPROTO the peer isn't a broker; EINTR a signal came; ENOMEM. on_state (CONNECTED) runs
+ * who the client says it is; EPROTO the peer isn't a broker; EINTR a signal came; EFILE the outbox file is damaged, not
+ * this client's, in use or can't be opened, and is left as it is; ENOMEM. on_state (CONNECTED) runs
  * before it returns. Looking up a host's name may block longer than connect_ms. On failure *client is untouched and, if
  * text_cap > 0, text holds one NUL-terminated sentence. */
 int pubsub_open(pubsub **client, const struct pubsub_options *options, char *text, size_t text_cap);
@@ -339,7 +373,7 @@ void pubsub_disconnect(pubsub *client);
  *            counting over reconnects.
  * Returns 0, or: PUBSUB_EINVAL bad topic or props; ETOOBIG over the broker's limit; EAGAIN outbox full; EINTR a signal
  * or pubsub_wake() came while it waited for room, nothing is queued; ECLOSED after pubsub_shutdown(); ELOST, ETAKEN, EREFUSED, EAUTH,
- * EPROTO the connection has ended for good; ENOMEM. */
+ * EPROTO the connection has ended for good; EFILE the outbox file can't be written, nothing is queued; ENOMEM. */
 int pubsub_publish(pubsub *client, const char *topic, const void *payload, size_t len,
                    const struct pubsub_publish_options *options, uint64_t *pid);
 

@@ -74,7 +74,8 @@ static void *broker(void *end)
     int fd = *(int *)end;
     uint8_t buf[4096];
     struct mps_out out = mps_out_open(buf, sizeof buf);
-    mps_encode_welcome(&out, &(struct mps_welcome){.version = 1, .id = mps_text("given"), .ka_s = 60, .pub_window = 10});
+    mps_encode_welcome(&out,
+                       &(struct mps_welcome){.version = 1, .id = mps_text("given"), .ka_s = 60, .pub_window = 10});
     if (write(fd, buf, out.len) != (ssize_t)out.len) abort();
     while (read(fd, buf, sizeof buf) > 0) continue;
     close(fd);
@@ -118,6 +119,7 @@ int main(void)
     for (unsigned i = 0; i < THREADS; i++) pthread_join(threads[i], NULL);
     pubsub_close(client, 0);
     pthread_join(threads[THREADS], NULL);
-    printf("%u wakes of %d threads and %d of a signal handler were served\n", THREADS * ROUNDS, THREADS, (int)alarms_seen);
+    printf("%u wakes of %d threads and %d of a signal handler were served\n", THREADS * ROUNDS, THREADS,
+           (int)alarms_seen);
     return 0;
 }

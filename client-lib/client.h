@@ -60,6 +60,8 @@ struct pubsub {
     struct mps_addresses addresses;
     bool looked_up;                   /* LINK_LOOKING: the answer is there */
     char lookup_error[128];           /* why there are no addresses; "": there are */
+    char address[64];                 /* the one that is tried, in figures; "": there is only one */
+    char tried[320];                  /* what became of those before */
     uint64_t attempt_until_ms;        /* when this attempt, all addresses together, has failed */
     uint64_t address_until_ms;        /* when this address has */
     uint64_t retry_at_ms;
@@ -178,6 +180,8 @@ int mps_client_send_ack(struct pubsub *client, const struct mps_ack *ack);
 /* Takes the option url. Returns 0 or what pubsub_open() returns. */
 int mps_client_take_url(struct pubsub *client, const char *urls);
 void mps_client_aim(struct pubsub *client); /* at the broker whose turn it is */
+/* The address that was tried is of no use. */
+void mps_client_note_address(struct pubsub *client, int error);
 /* Has the descriptor of fd:N, or asks the application for one, and prepares it. Returns 0 or an errno. */
 int mps_client_dial(struct pubsub *client, int *fd);
 

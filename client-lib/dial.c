@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 void mps_client_aim(struct pubsub *client)
@@ -37,6 +38,15 @@ int mps_client_take_url(struct pubsub *client, const char *urls)
     if (dials) snprintf(client->targets.list[0].text, sizeof client->targets.list[0].text, "on_dial's descriptor");
     mps_client_aim(client);
     return judge_tls(client);
+}
+
+void mps_client_note_address(struct pubsub *client, int error)
+{
+    size_t used = strlen(client->tried);
+    if (client->address[0] == '\0') return;
+    snprintf(client->tried + used, sizeof client->tried - used, "%s%s: %s", used > 0 ? ", " : "", client->address,
+             strerror(error));
+    client->address[0] = '\0';
 }
 
 int mps_client_dial(struct pubsub *client, int *fd)

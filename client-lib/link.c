@@ -190,3 +190,11 @@ ssize_t mps_link_write(int fd, struct iovec *pieces, int count, int *error)
         return MPS_LINK_ERROR;
     }
 }
+
+void mps_addresses_name_next(const struct mps_addresses *addresses, char *text, size_t cap)
+{
+    const struct addrinfo *a = addresses->next;
+    text[0] = '\0';
+    if (a == NULL || addresses->list->ai_next == NULL) return;
+    if (getnameinfo(a->ai_addr, a->ai_addrlen, text, (socklen_t)cap, NULL, 0, NI_NUMERICHOST) != 0) text[0] = '\0';
+}

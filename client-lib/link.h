@@ -31,6 +31,10 @@ bool mps_addresses_leave(const struct mps_addresses *addresses); /* any of them 
 int mps_link_open(const struct mps_url *url, struct mps_addresses *addresses, int *fd);
 int mps_link_connected(int fd);
 
+/* The address that mps_link_open() is going to try, in figures, at most cap bytes with its NUL; "": there are no others,
+ * or it is no network's. */
+void mps_addresses_name_next(const struct mps_addresses *addresses, char *text, size_t cap);
+
 /* Prepares a descriptor that is connected already: a stream socket, or a character device. A terminal is put into raw
  * mode, in which it passes every byte as it is; its speed stays. Returns 0, or why it can't be used (ENOTSOCK, EBADF, ...). */
 int mps_link_adopt(int fd);

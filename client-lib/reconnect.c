@@ -30,6 +30,7 @@ static void close_link(struct pubsub *client)
     if (looking && loop->cancel_lookup != NULL) loop->cancel_lookup(loop->context, client);
     client->rx_blocked = client->tx_broken = false;
     client->ping_at_ms = 0;
+    client->address[0] = client->tried[0] = '\0';
     mps_addresses_free(&client->addresses);
 }
 
@@ -195,21 +196,25 @@ static void greet(struct pubsub *client)
 static void attempt_failed(struct pubsub *client, int error)
 {
     char why[MPS_ERROR_MAX];
-    snprintf(why, sizeof why, "cannot connect to %s: %s", client->url_text, strerror(error));
+    snprintf(why, sizeof why, "cannot connect to %s: %s", client->url_text,
+             client->tried[0] != '\0' ? client->tried : strerror(error));
     mps_client_lost(client, PUBSUB_ECONNECT, why);
 }
 
 /* Tries the addresses that are left, each with its share of the time. */
 static void try_next(struct pubsub *client, int error)
 {
+    mps_client_note_address(client, error);
     while (client->addresses.left > 0) {
         uint64_t now = mps_now_ms(), left = client->attempt_until_ms > now ? client->attempt_until_ms - now : 0;
         client->address_until_ms = now + left / client->addresses.left;
+        mps_addresses_name_next(&client->addresses, client->address, sizeof client->address);
         error = mps_link_open(&client->url, &client->addresses, &client->fd);
         if (error == 0) {
             client->state = LINK_CONNECTING;
             return;
         }
+        mps_client_note_address(client, error);
         if (error == EAGAIN && client->url.kind == MPS_URL_UNIX && left > 0) { /* many connect at this moment */
             close_link(client);
             client->retry_at_ms = now + BUSY_MS;

@@ -6,9 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What each of them may take of the text, so that the last one is named as well. */
-#define SHARE (MPS_TARGETS_WHY_MAX / MPS_TARGETS_MAX - 1)
-
 static const char CANNOT[] = "cannot connect to ";
 
 static int refuse(char *text, size_t text_cap, const char *url, size_t len, const char *why)
@@ -63,13 +60,14 @@ void mps_targets_free(struct mps_targets *targets)
     *targets = (struct mps_targets){0};
 }
 
+/* Each has an equal share of the text, so that the last one is named as well. */
 static void note(struct mps_targets *targets, const char *why)
 {
-    char piece[SHARE];
+    char piece[MPS_TARGETS_WHY_MAX];
+    size_t used = strlen(targets->why), share = sizeof targets->why / targets->count - 2;
     bool named = strncmp(why, CANNOT, sizeof CANNOT - 1) == 0;
-    if (named) snprintf(piece, sizeof piece, "%s", why + sizeof CANNOT - 1);
-    else snprintf(piece, sizeof piece, "%.60s: %s", targets->list[targets->at].text, why);
-    size_t used = strlen(targets->why);
+    if (named) snprintf(piece, share, "%s", why + sizeof CANNOT - 1);
+    else snprintf(piece, share, "%.60s: %s", targets->list[targets->at].text, why);
     snprintf(targets->why + used, sizeof targets->why - used, "%s%s", used > 0 ? "; " : "", piece);
 }
 

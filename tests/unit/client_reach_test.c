@@ -4,6 +4,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netdb.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <pty.h>
 #include <signal.h>
@@ -48,6 +50,46 @@ static void test_all_are_named(void **state)
              "cannot connect to any of 3 brokers: unix:%s/1: No such file or directory; "
              "unix:%s/2: No such file or directory; unix:%s: Connection refused",
              stage->dir, stage->dir, stage->dir);
+    assert_string_equal(text, expected);
+}
+
+/* Stand before the C library's: any name has two addresses, at which nobody listens. */
+int getaddrinfo(const char *host, const char *port, const struct addrinfo *hints, struct addrinfo **found)
+{
+    static struct sockaddr_in addresses[2];
+    static struct addrinfo infos[2];
+    (void)host, (void)hints;
+    for (unsigned i = 0; i < 2; i++) {
+        addresses[i] = (struct sockaddr_in){.sin_family = AF_INET,
+                                            .sin_port = htons((uint16_t)atoi(port)),
+                                            .sin_addr.s_addr = htonl(INADDR_LOOPBACK + i)};
+        infos[i] = (struct addrinfo){.ai_family = AF_INET,
+                                     .ai_socktype = SOCK_STREAM,
+                                     .ai_addr = (struct sockaddr *)&addresses[i],
+                                     .ai_addrlen = sizeof addresses[i],
+                                     .ai_next = i == 0 ? &infos[1] : NULL};
+    }
+    *found = infos;
+    return 0;
+}
+
+void freeaddrinfo(struct addrinfo *list)
+{
+    (void)list;
+}
+
+static void test_all_addresses_are_named(void **state)
+{
+    struct stage *stage = *state;
+    char list[256], text[1024], expected[512];
+    pubsub *client;
+    snprintf(list, sizeof list, "tcp://somewhere:1,unix:%s", stage->dir);
+    struct pubsub_options options = {.url = list};
+    assert_int_equal(pubsub_open(&client, &options, text, sizeof text), PUBSUB_ECONNECT);
+    snprintf(expected, sizeof expected,
+             "cannot connect to any of 2 brokers: tcp://somewhere:1: 127.0.0.1: Connection refused, "
+             "127.0.0.2: Connection refused; unix:%s: Connection refused",
+             stage->dir);
     assert_string_equal(text, expected);
 }
 
@@ -415,6 +457,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_next_broker_is_tried_at_once),
         TEST(test_all_are_named),
+        TEST(test_all_addresses_are_named),
         TEST(test_many_long_ones_are_all_named),
         TEST(test_who_refuses_is_passed_over),
         TEST(test_all_refuse),

@@ -412,8 +412,8 @@ int pubsub_reject(pubsub *client, uint32_t sid, uint64_t stream, uint64_t seq);
  * Parameters as of pubsub_publish(); options and its on_reply must not be NULL. request: if not NULL, set to a number
  * that names it.
  * A request belongs to one connection: when that breaks, it ends with ELOST, served or not, and is never sent again.
- * Between connections the call waits for the next one, up to timeout_ms; with PUBSUB_OUTBOX_REFUSE, and in a callback,
- * it returns EAGAIN at once. It takes a publish id, but on_puback is told of it only together with others.
+ * Between connections the call waits for the next one, up to timeout_ms; without PUBSUB_OUTBOX_WAIT, and in a
+ * callback, it returns EAGAIN at once. It takes a publish id, but on_puback is told of it only together with others.
  * Returns as pubsub_publish(), or ETIMEDOUT: no connection in time; EREFUSED: the broker has no inboxes. */
 int pubsub_request(pubsub *client, const char *topic, const void *payload, size_t len,
                    const struct pubsub_request_options *options, uint64_t *request);

@@ -1,0 +1,282 @@
+/* An outbox file and what may become of it: disks that fail or are full, files that are cut, damaged or somebody
+ * else's. */
+#include "keep_stage.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define BYTES_MAX 16384
+
+/* Stands before the C library's. */
+static int syncs, sync_error;
+int fdatasync(int fd)
+{
+    syncs++;
+    errno = sync_error;
+    return sync_error != 0 ? -1 : (int)syscall(SYS_fdatasync, fd);
+}
+
+static int set_up(void **state)
+{
+    syncs = sync_error = 0;
+    return keep_set_up(state);
+}
+
+static size_t read_file(uint8_t bytes[BYTES_MAX])
+{
+    int fd = open(path, O_RDONLY);
+    ssize_t n = read(fd, bytes, BYTES_MAX);
+    close(fd);
+    assert_in_range(n, 0, BYTES_MAX - 1);
+    return (size_t)n;
+}
+
+static void write_file(const uint8_t *bytes, size_t len)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    assert_int_equal(write(fd, bytes, len), len);
+    close(fd);
+}
+
+static void expect_refused(const struct pubsub_options *options, const char *why)
+{
+    char text[512] = "", expected[512];
+    pubsub *client;
+    assert_int_equal(pubsub_open(&client, options, text, sizeof text), PUBSUB_EFILE);
+    snprintf(expected, sizeof expected, "cannot use the outbox file '%s': %s", options->outbox_file, why);
+    assert_string_equal(text, expected);
+}
+
+/* ---- the file: when the disk fails ------------------------------------------------------------------------------ */
+
+static void test_each_is_synced(void **state)
+{
+    struct stage *stage = *state;
+    const struct pubsub_options options = file_options(stage);
+    open_client(stage, &options);
+    int before = syncs;
+    for (int i = 1; i <= 5; i++) {
+        stage_publish(stage, "a", PUBSUB_ACK_ROUTED);
+        assert_int_equal(syncs, before + i);
+    }
+    stage_publish(stage, "b", PUBSUB_ACK_NONE);
+    assert_int_equal(syncs, before + 5);
+    sync_error = EIO;
+    const struct pubsub_publish_options acked = {.ack = PUBSUB_ACK_ROUTED};
+    assert_int_equal(pubsub_publish(stage->client, "c", "x", 1, &acked, NULL), PUBSUB_EFILE);
+    assert_non_null(strstr(pubsub_error(stage->client), "Input/output error"));
+    assert_int_equal(pubsub_publish(stage->client, "c", "x", 1, &acked, NULL), PUBSUB_EFILE);
+    assert_int_equal(pubsub_unacked(stage->client), 5);
+    sync_error = 0;
+    stage_publish(stage, "d", PUBSUB_ACK_ROUTED);
+    close_client(stage);
+    open_client(stage, &options);
+    assert_int_equal(pubsub_unacked(stage->client), 6);
+    welcome(stage, "connected\n");
+    stage_expect_frames(stage, "acked a, acked a, acked a, acked a, acked a, acked d, ");
+}
+
+static void test_a_batch_is_synced_before_it_is_sent(void **state)
+{
+    struct stage *stage = *state;
+    struct pubsub_options options = file_options(stage);
+    options.outbox_sync = PUBSUB_SYNC_BATCH;
+    stage_open(stage, options, 100);
+    int before = syncs;
+    for (int i = 0; i < 5; i++) stage_publish(stage, "a", PUBSUB_ACK_ROUTED);
+    assert_int_equal(syncs, before);
+    sync_error = EIO;
+    stage_hang_up(stage); /* it would be lost anyway: what can't be synced is not sent */
+    stage_wait_for_log(stage, "lost\n");
+    stage_accept(stage);
+    stage_say_welcome(stage, 100, 1000);
+    stage_wait_for_log(stage, "again\nlost\n");
+    assert_int_equal(recv(stage->peer, stage->in, sizeof stage->in, MSG_DONTWAIT), 0);
+    stage_hang_up(stage);
+    sync_error = 0;
+    welcome(stage, "again\n");
+    stage_expect_frames(stage, "acked a, acked a, acked a, acked a, acked a, ");
+    assert_true(syncs > before);
+}
+
+/* A disk that is full while it lasts: what was accepted is kept, what was not is not. */
+static void test_disk_full(void **state)
+{
+    struct stage *stage = *state;
+    const struct pubsub_options options = file_options(stage);
+    struct rlimit old, small;
+    unsigned accepted = 0;
+    open_client(stage, &options);
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+    small = (struct rlimit){1000, old.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    while (publish_letter(stage, 'a', PUBSUB_ACK_ROUTED) == PUBSUB_OK) accepted++;
+    int rc = publish_letter(stage, 'a', PUBSUB_ACK_ROUTED);
+    setrlimit(RLIMIT_FSIZE, &old);
+    assert_int_equal(rc, PUBSUB_EFILE);
+    assert_int_equal(accepted, 3);
+    assert_int_equal(pubsub_unacked(stage->client), 3);
+    assert_int_equal(publish_letter(stage, 'b', PUBSUB_ACK_ROUTED), PUBSUB_OK);
+    close_client(stage);
+    open_client(stage, &options);
+    welcome(stage, "connected\n");
+    stage_expect_frames(stage, "acked a, acked a, acked a, acked b, ");
+}
+
+/* ---- the file: what may have become of it ----------------------------------------------------------------------- */
+
+/* With messages, some of them settled, and others dropped. Returns how many are not settled. */
+static unsigned make_file(struct stage *stage, const struct pubsub_options *options)
+{
+    open_client(stage, options);
+    stage_publish(stage, "a", PUBSUB_ACK_STORED);
+    stage_publish(stage, "b", PUBSUB_ACK_ROUTED);
+    stage->last_pid = 1;
+    welcome(stage, "connected\npuback 1..1 2\n");
+    stage_publish(stage, "c", PUBSUB_ACK_STORED);
+    close_client(stage);
+    stage->last_pid = 0;
+    stage->log[0] = '\0';
+    return 2;
+}
+
+/* Where each record ends, by their own lengths: only to know what is to be expected. */
+static size_t record_ends(const uint8_t *bytes, size_t len, size_t ends[16])
+{
+    size_t count = 0, at = 128;
+    while (at < len) {
+        uint32_t body = (uint32_t)(bytes[at] | bytes[at + 1] << 8) >> 2;
+        at += 24 + body;
+        assert_true(count < 16 && at <= len);
+        ends[count++] = at;
+    }
+    return count;
+}
+
+static void test_cut_at_every_byte(void **state)
+{
+    struct stage *stage = *state;
+    const struct pubsub_options options = file_options(stage);
+    static const uint64_t unacked[] = {0, 1, 2, 1, 2}; /* after that many records */
+    uint8_t bytes[BYTES_MAX];
+    size_t ends[16];
+    make_file(stage, &options);
+    size_t len = read_file(bytes);
+    assert_int_equal(record_ends(bytes, len, ends), 4);
+    for (size_t cut = 0; cut <= len; cut++) {
+        struct stat st;
+        size_t whole = 0;
+        write_file(bytes, cut);
+        if (cut < 128) {
+            expect_refused(&options, cut == 0  ? "it is no outbox file: it is empty"
+                                     : cut < 8 ? "it is no outbox file"
+                                               : "it is damaged: its beginning is cut short");
+            continue;
+        }
+        while (whole < 4 && ends[whole] <= cut) whole++;
+        open_client(stage, &options);
+        assert_int_equal(pubsub_unacked(stage->client), unacked[whole]);
+        stage_publish(stage, "new", PUBSUB_ACK_ROUTED); /* goes where the rest was */
+        close_client(stage);
+        assert_int_equal(stat(path, &st), 0);
+        assert_int_equal(st.st_size, (whole > 0 ? ends[whole - 1] : 128) + 24 + 4 + 3 + 2 + 1);
+        open_client(stage, &options);
+        assert_int_equal(pubsub_unacked(stage->client), unacked[whole] + 1);
+        close_client(stage);
+    }
+}
+
+static void test_every_bit_flipped(void **state)
+{
+    struct stage *stage = *state;
+    const struct pubsub_options options = file_options(stage);
+    uint8_t bytes[BYTES_MAX], after[BYTES_MAX];
+    make_file(stage, &options);
+    size_t len = read_file(bytes);
+    for (size_t bit = 0; bit < 8 * len; bit++) {
+        char text[512];
+        pubsub *client;
+        bytes[bit / 8] ^= (uint8_t)(1 << bit % 8);
+        write_file(bytes, len);
+        assert_int_equal(pubsub_open(&client, &options, text, sizeof text), PUBSUB_EFILE);
+        assert_true(strstr(text, "damaged") != NULL || strstr(text, "no outbox file") != NULL);
+        assert_int_equal(read_file(after), len); /* left for whoever looks into it */
+        assert_memory_equal(after, bytes, len);
+        bytes[bit / 8] ^= (uint8_t)(1 << bit % 8);
+    }
+    write_file(bytes, len);
+    open_client(stage, &options);
+    assert_int_equal(pubsub_unacked(stage->client), 2);
+}
+
+static void test_a_record_is_missing(void **state)
+{
+    struct stage *stage = *state;
+    const struct pubsub_options options = file_options(stage);
+    uint8_t bytes[BYTES_MAX];
+    size_t ends[16];
+    make_file(stage, &options);
+    size_t len = read_file(bytes);
+    record_ends(bytes, len, ends);
+    memmove(bytes + 128, bytes + ends[0], len - ends[0]);
+    write_file(bytes, len - (ends[0] - 128));
+    expect_refused(&options, "it is damaged: the record at byte 128 does not add up");
+}
+
+/* What some file systems leave when the power fails. */
+static void test_zeros_at_the_end(void **state)
+{
+    struct stage *stage = *state;
+    const struct pubsub_options options = file_options(stage);
+    unsigned unacked = make_file(stage, &options);
+    struct stat st;
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(truncate(path, st.st_size + 5000), 0);
+    open_client(stage, &options);
+    assert_int_equal(pubsub_unacked(stage->client), unacked);
+}
+
+static void test_what_is_no_file_of_this_client(void **state)
+{
+    struct stage *stage = *state;
+    struct pubsub_options options = file_options(stage);
+    make_file(stage, &options);
+    options.client_id = "other";
+    expect_refused(&options, "it is that of the client id 'device'");
+    options.client_id = "device";
+    open_client(stage, &options);
+    expect_refused(&options, "another client has it open");
+    close_client(stage);
+    write_file((const uint8_t *)"temperature=20\n", 15);
+    expect_refused(&options, "it is no outbox file");
+    options.outbox_file = stage->dir;
+    expect_refused(&options, "Is a directory");
+    options.outbox_file = "/dev/null";
+    expect_refused(&options, "it is no file");
+    options.outbox_file = "/proc/self/exe"; /* nobody may write there, not even root */
+    expect_refused(&options, "Text file busy");
+    options.outbox_file = "/no/such/directory/box";
+    expect_refused(&options, "No such file or directory");
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, keep_tear_down)
+    const struct CMUnitTest tests[] = {
+        TEST(test_each_is_synced),    TEST(test_a_batch_is_synced_before_it_is_sent),
+        TEST(test_disk_full),         TEST(test_cut_at_every_byte),
+        TEST(test_every_bit_flipped), TEST(test_a_record_is_missing),
+        TEST(test_zeros_at_the_end),  TEST(test_what_is_no_file_of_this_client),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -65,7 +65,8 @@ static bool set_auth_in_clear(void *into, const char *value)
 const struct option_row connection_option_rows[] = {
     {'s', NULL, "URL", set_url,
      "the broker: unix:/path, tcp://host:port or, with TLS,\n"
-     "tls://host:port (usually 7718); default $PUBSUB_URL, else the\n"
+     "tls://host:port (usually 7718); several with commas between are\n"
+     "tried in turn; default $PUBSUB_URL, else the\n"
      "default Unix socket if it is there, else " PUBSUB_DEFAULT_TCP},
     {0, "id", "ID", set_id, "name of this client; default: the broker gives one"},
     {0, "user", "NAME", set_user, "who this is, with the password of --password-file or $PUBSUB_PASSWORD"},

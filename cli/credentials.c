@@ -173,12 +173,18 @@ static int fill_tls(const struct connection_options *connection, const struct pu
     return CLI_EXIT_DONE;
 }
 
+/* Whether one of the URLs, between commas, is for TLS. */
+static bool has_tls(const char *url)
+{
+    return strncmp(url, "tls://", 6) == 0 || strstr(url, ",tls://") != NULL;
+}
+
 int credentials_fill(const struct connection_options *connection, struct pubsub_options *options)
 {
     char standard[512] = "";
     const char *url = connection->url, *why = contradiction(connection), *option = tls_option(connection);
     if (!url && pubsub_default_url(standard, sizeof standard) == PUBSUB_OK) url = standard;
-    bool with_tls = url && strncmp(url, "tls://", 6) == 0;
+    bool with_tls = url && has_tls(url);
     if (why) {
         complain("%s", why);
         return CLI_EXIT_USAGE;

@@ -6,7 +6,7 @@
  *
  * Nothing lost and nothing twice, with a broker that keeps the topics in a durable stream:
  *   publishing  PUBSUB_ACK_STORED and session_s: what is resent after a reconnect is stored once, as long as the object
- *               lives. Without session_s it may be stored twice.
+ *               lives; with outbox_file, as long as the file does. Without session_s it may be stored twice.
  *   receiving   `from`, `ack`, `durable` or the policy spill make a subscription a reader: it gets the messages of
  *               durable topics from the stream, with their positions. A reader without `ack` goes on after a reconnect
  *               behind what on_message was given. With `ack`, what was not acknowledged comes again, also after a crash
@@ -271,7 +271,8 @@ struct pubsub_options {
      * unacknowledged messages are not kept. It is a file of its own, for one client at a time. */
     const char *outbox_file;
     size_t outbox_file_bytes;  /* what it may take, at least 4096; half of it for what is not settled, each with 24 bytes
-                                  on top. To be written anew it takes as much again for a moment; 0: 4 * outbox_bytes */
+                                  on top. Now and then it is written anew beside, as outbox_file.new, and renamed;
+                                  0: 4 * outbox_bytes */
     enum pubsub_sync outbox_sync;
 };
 

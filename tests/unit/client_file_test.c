@@ -14,6 +14,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "../../client-lib/outbox_log.h"
+
 #define BYTES_MAX 16384
 
 /* Stands before the C library's. */
@@ -233,6 +235,41 @@ static void test_a_record_is_missing(void **state)
     expect_refused(&options, "it is damaged: the record at byte 128 does not add up");
 }
 
+/* Records whose checksums are right, and that are wrong all the same. */
+static void test_records_that_mean_nothing(void **state)
+{
+    struct stage *stage = *state;
+    const struct pubsub_options options = file_options(stage);
+    static const uint8_t message[] = {0x94, 2, 0xa1, 'a', 0xc0, 0xc4, 0},
+                         ping[] = {0x92, 15, 0xc4, 5, 'a', 'b', 'c', 'd', 'e'},
+                         two[] = {0x94, 2, 0xa1, 'a', 0xc0, 0xc4, 0, 0x94, 2, 0xa1, 'a', 0xc0, 0xc4, 0},
+                         list[] = {0x94, 2, 0x91, 'a', 0xc0, 0xc4, 0}, last[8] = {2}, short_last[4] = {1};
+#define BODY(bytes)         \
+    {                       \
+        bytes, sizeof bytes \
+    }
+    const struct mps_log_record records[] = {
+        {MPS_LOG_MESSAGE, 2, 2, BODY(message)},                                              /* 1 is missing */
+        {MPS_LOG_MESSAGE, 2, 0, BODY(message)},      {MPS_LOG_MESSAGE, 0, 1, BODY(message)}, /* without a level */
+        {MPS_LOG_MESSAGE, 2, 1, BODY(ping)},         {MPS_LOG_MESSAGE, 2, 1, BODY(two)},
+        {MPS_LOG_MESSAGE, 2, 1, BODY(list)},         {MPS_LOG_MESSAGE, 2, 1, {message, sizeof message - 1}},
+        {MPS_LOG_MESSAGE, 2, 1, {NULL, 0}},          {MPS_LOG_VOID, 0, 1, BODY(last)}, /* of what is not there */
+        {MPS_LOG_VOID, 0, 1, BODY(short_last)},      {MPS_LOG_SETTLED, 0, 1, {NULL, 0}},
+        {MPS_LOG_SETTLED, 0, UINT64_MAX, {NULL, 0}}, {MPS_LOG_SETTLED, 0, 0, BODY(last)},
+        {(enum mps_log_kind)0, 0, 1, {NULL, 0}},
+    };
+    uint8_t bytes[256];
+    for (size_t i = 0; i < sizeof records / sizeof *records; i++) {
+        mps_log_write_header(bytes, &(struct mps_log_header){.boot = 1, .id = "device"});
+        mps_log_write_record(bytes + MPS_LOG_HEADER, &records[i]);
+        size_t len = MPS_LOG_HEADER + MPS_LOG_RECORD + records[i].body.len;
+        if (records[i].body.len > 0)
+            memcpy(bytes + len - records[i].body.len, records[i].body.ptr, records[i].body.len);
+        write_file(bytes, len);
+        expect_refused(&options, "it is damaged: the record at byte 128 does not add up");
+    }
+}
+
 /* What some file systems leave when the power fails. */
 static void test_zeros_at_the_end(void **state)
 {
@@ -273,10 +310,15 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, keep_tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(test_each_is_synced),    TEST(test_a_batch_is_synced_before_it_is_sent),
-        TEST(test_disk_full),         TEST(test_cut_at_every_byte),
-        TEST(test_every_bit_flipped), TEST(test_a_record_is_missing),
-        TEST(test_zeros_at_the_end),  TEST(test_what_is_no_file_of_this_client),
+        TEST(test_each_is_synced),
+        TEST(test_a_batch_is_synced_before_it_is_sent),
+        TEST(test_disk_full),
+        TEST(test_cut_at_every_byte),
+        TEST(test_every_bit_flipped),
+        TEST(test_a_record_is_missing),
+        TEST(test_records_that_mean_nothing),
+        TEST(test_zeros_at_the_end),
+        TEST(test_what_is_no_file_of_this_client),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

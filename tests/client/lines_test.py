@@ -61,10 +61,12 @@ class Lines(unittest.TestCase):
                 with open(ready) as pipe:
                     self.assertIn("fd:", pipe.readline())
                 self.assertEqual(scenario(ours.fileno()), self.usual)
-            finally:
                 ours.close()
-                broker.terminate()
-                broker.wait(PATIENCE_S)
+                broker.wait(PATIENCE_S)  # it has nothing else to serve
+            finally:
+                if broker.poll() is None:
+                    broker.kill()
+                    broker.wait()
         self.assertEqual(broker.returncode, 0)
 
     def test_a_serial_line(self):

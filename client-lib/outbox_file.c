@@ -178,7 +178,7 @@ bool mps_outbox_file_has_room(const struct mps_outbox_file *file, const struct m
 
 int mps_outbox_file_sync(struct mps_outbox_file *file, const struct mps_outbox *box)
 {
-    if (!file->unsynced && !file->broken) return 0;
+    if (!file->unsynced) return 0;
     if (!file->broken && sync_fd(file->fd) == 0) {
         file->unsynced = false;
         return 0;
@@ -210,6 +210,7 @@ int mps_outbox_file_add(struct mps_outbox_file *file, const struct mps_outbox *b
     if (file->broken || file->size + MPS_LOG_RECORD + record.body.len > file->limit)
         return write_anew(file, box, is_void ? pid : 0);
     size_t before = file->size;
+    bool was_unsynced = file->unsynced;
     int error = append(file, &record);
     if (error != 0 || file->sync != PUBSUB_SYNC_EACH) return error;
     error = sync_fd(file->fd);
@@ -217,7 +218,8 @@ int mps_outbox_file_add(struct mps_outbox_file *file, const struct mps_outbox *b
         file->unsynced = false;
         return 0;
     }
-    file->broken = true;
+    file->broken = true; /* but for what was synced before */
+    file->unsynced = was_unsynced;
     file->size = before;
     (void)!ftruncate(file->fd, (off_t)before);
     return error;

@@ -28,8 +28,8 @@ struct mps_outbox_file {
     uint64_t boot;
     size_t limit;                /* bytes that it may have; half of it for what is not settled */
     size_t size;
-    bool broken;                 /* what stands on the disk is not known: it has to be written anew */
-    bool unsynced;
+    bool broken;                 /* what stands on the disk is not known: it has to be written anew before more is added */
+    bool unsynced;               /* there is something in it, that is not void, that may not be on the disk yet */
 };
 
 /* Opens or creates it, and appends what it holds to an empty outbox. Before, .path (of malloc(): it is freed with the
@@ -47,7 +47,7 @@ static inline bool mps_outbox_file_is_open(const struct mps_outbox_file *file)
 bool mps_outbox_file_has_room(const struct mps_outbox_file *file, const struct mps_outbox *box, size_t need, bool ever);
 
 /* Writes down the last message of the outbox, which has the pid; what came into the outbox behind `mark` is it. When this
- * returns an error nothing is written down. */
+ * returns an error, nothing of it is kept as soon as the file could be written anew. */
 int mps_outbox_file_add(struct mps_outbox_file *file, const struct mps_outbox *box, const struct mps_outbox_end *mark,
                         uint64_t pid, bool is_void);
 

@@ -116,6 +116,7 @@ static int load(struct mps_outbox_file *file, struct loading *loading)
     if (rc != PUBSUB_OK) snprintf(loading->text, loading->text_cap, "out of memory");
     file->boot = header.boot;
     file->size = loading->at;
+    file->unsynced = true; /* whoever wrote it may have been killed before that was due */
     return rc;
 }
 

@@ -1,66 +1,55 @@
-/* The receiving half of the core: finds frames, judges them, turns them into events. Messages: core_message.c. */
-#include <pubsub/core.h>
-
-#include <string.h>
-
+/* The core's receiving side: finds frames in what came, whole or too large for the buffer. Their handlers:
+ * core_frames.c, core_message.c. */
 #include "core_state.h"
 
 #define FRAME_MAX (UINT32_MAX / 8) /* positions in a frame are 32 bits, and four times a payload must fit too */
 
-/* ---- text ------------------------------------------------------------------------------------------------ */
+/* ---- failures -------------------------------------------------------------------------------------------------- */
 
-static bool is_control(const uint8_t *p, size_t left)
+#if PUBSUB_CORE_TEXTS
+static const uint8_t op_numbers[] = {
+#define OP(number, NAME, way, fields) number,
+#include "ops.def"
+#undef OP
+};
+static const char op_names[] =
+#define OP(number, NAME, way, fields) #NAME "\0"
+#include "ops.def"
+#undef OP
+    ;
+
+/* The sentence stands where the broker's bytes stood: nobody reads these any more. */
+static const char *sentence(struct pubsub_core *core, unsigned op, const char *why)
 {
-    return p[0] < 0x20 || p[0] == 0x7f || (left >= 2 && p[0] == 0xc2 && p[1] < 0xa0);
+    static const char begin[] = "the broker broke the protocol: ";
+    char *text = (char *)core->rx;
+    if (core->rx_cap < PUBSUB_CORE_RX_MIN) return begin;
+    strcpy(text, begin);
+    for (unsigned i = 0; i < sizeof op_numbers; i++)
+        if (op_numbers[i] == op) strcat(strcat(text, mps_core_nth(op_names, i)), ": ");
+    return strcat(text, why);
 }
+#define SENTENCE(core, op, why) sentence(core, op, why)
+#else
+#define SENTENCE(core, op, why) ""
+#endif
 
-/* Appends to the core's sentence; what does not fit is cut at the end of a character. */
-static void add_text(struct pubsub_core *core, const void *bytes, size_t len)
+#if PUBSUB_CORE_TEXTS
+CORE_LOCAL enum outcome mps_core_fail(struct pubsub_core *core, struct pubsub_event *event, enum mps_code code,
+                                      unsigned op, const char *why)
+#else
+CORE_LOCAL enum outcome mps_core_fail(struct pubsub_core *core, struct pubsub_event *event, enum mps_code code)
+#endif
 {
-    size_t at = strlen(core->text);
-    const uint8_t *p = bytes;
-    for (size_t i = 0; i < len;) {
-        size_t width = p[i] < 0x80 ? 1 : p[i] < 0xe0 ? 2 : p[i] < 0xf0 ? 3 : 4;
-        bool control = is_control(p + i, len - i);
-        if (width > len - i || at + width >= sizeof core->text) break;
-        if (control) core->text[at] = '?';
-        else memcpy(core->text + at, p + i, width);
-        at += control ? 1 : width;
-        i += width;
-    }
-    core->text[at] = '\0';
-}
-
-static void add_string(struct pubsub_core *core, const char *text)
-{
-    add_text(core, text, strlen(text));
-}
-
-static const char *set_text(struct pubsub_core *core, mps_view text)
-{
-    core->text[0] = '\0';
-    if (text.ptr != NULL) add_text(core, text.ptr, text.len);
-    return core->text;
-}
-
-enum outcome mps_core_fail(struct pubsub_core *core, struct pubsub_event *event, enum mps_code code, const char *where,
-                           const char *what)
-{
-    if (core->state == CORE_HELLO || core->state == CORE_READY) (void)pubsub_core_bye(core, (uint32_t)code);
-    core->state = CORE_ENDED;
-    core->text[0] = '\0';
-    add_string(core, "the broker broke the protocol: ");
-    add_string(core, where);
-    if (what != NULL) {
-        add_string(core, ": ");
-        add_string(core, what);
-    }
+    (void)pubsub_core_bye(core, code);
+    mps_core_end(core);
     event->type = PUBSUB_EVENT_FAILED;
-    event->as.ending = (struct pubsub_ending){(uint32_t)code, core->text};
-    return FAILED;
+    event->as.ending.code = code;
+    event->as.ending.text = SENTENCE(core, op, why);
+    return EVENT;
 }
 
-/* ---- buffers --------------------------------------------------------------------------------------------- */
+/* ---- the input buffer ------------------------------------------------------------------------------------------- */
 
 void pubsub_core_init(struct pubsub_core *core, void *rx, size_t rx_cap, void *tx, size_t tx_cap)
 {
@@ -71,37 +60,69 @@ void pubsub_core_init(struct pubsub_core *core, void *rx, size_t rx_cap, void *t
     pubsub_core_restart(core, 1);
 }
 
+static void begin_frame(struct pubsub_core *core)
+{
+    core->scan_pos = core->payload_len = 0;
+    core->payload_at = core->values = core->head_bytes = 0;
+    core->op = core->depth = core->elements = 0;
+}
+
 void pubsub_core_restart(struct pubsub_core *core, uint64_t first_pid)
 {
-    if (core->secret) mps_core_wipe_output(core);
-    core->rx_begin = core->rx_end = core->tx_begin = core->tx_end = 0;
-    core->scanning = core->skipping = core->have_for = false;
-    core->state = CORE_NEW;
+    if (PUBSUB_CORE_PROOF && core->flags & CORE_SECRET) mps_core_wipe_output(core);
+    memset((uint8_t *)core + offsetof(struct pubsub_core, rx_begin), 0,
+           sizeof *core - offsetof(struct pubsub_core, rx_begin));
     core->broker_payload_max = MPS_PAYLOAD_MAX;
-    core->terms = (struct pubsub_terms){.next_pid = first_pid, .skips = first_pid > 1};
+    core->terms.next_pid = first_pid;
+    core->terms.skips = first_pid > 1;
     core->settled_pid = first_pid - 1;
+}
+
+/* What was told of a message in pieces goes: its head moves to where the rest is. */
+static void drop_piece(struct pubsub_core *core)
+{
+#if PUBSUB_CORE_PIECES
+    if (!(core->flags & CORE_PIECES) || core->scan_pos == 0) return;
+    memmove(core->rx + core->rx_begin + core->scan_pos, core->rx + core->rx_begin, core->payload_at);
+    core->rx_begin += core->scan_pos;
+    core->piece_at += core->scan_pos;
+    core->scan_pos = 0;
+#else
+    (void)core;
+#endif
+}
+
+/* Moves what is not consumed to the beginning of `to`. The last topic is not found again there. */
+static void move_input(struct pubsub_core *core, uint8_t *to)
+{
+    drop_piece(core);
+    size_t len = core->rx_end - core->rx_begin;
+    if (len > 0) memmove(to, core->rx + core->rx_begin, len);
+    core->rx_begin = 0;
+    core->rx_end = len;
+    if (core->values == 0) core->elements = 0;
 }
 
 void pubsub_core_set_input(struct pubsub_core *core, void *rx, size_t rx_cap, size_t frame_max)
 {
-    size_t len = core->rx_end - core->rx_begin;
-    if (len > 0) memmove(rx, (rx == core->rx || core->rx == NULL ? (uint8_t *)rx : core->rx) + core->rx_begin, len);
+    if (core->rx == NULL) core->rx = rx;
+    move_input(core, rx);
     core->rx = rx;
     core->rx_cap = rx_cap;
-    core->rx_begin = 0;
-    core->rx_end = len;
     core->frame_max = frame_max < FRAME_MAX ? (uint32_t)frame_max : FRAME_MAX;
 }
 
+#if PUBSUB_CORE_PIECES
+void pubsub_core_take_pieces(struct pubsub_core *core, size_t payload_max)
+{
+    core->piece_max = payload_max < FRAME_MAX ? (uint32_t)payload_max : FRAME_MAX;
+}
+#endif
+
 size_t pubsub_core_input(struct pubsub_core *core, void **at)
 {
-    if (core->rx_begin == core->rx_end) {
-        core->rx_begin = core->rx_end = 0;
-    } else if (core->rx_begin > 0) { /* what is left is less than one frame */
-        memmove(core->rx, core->rx + core->rx_begin, core->rx_end - core->rx_begin);
-        core->rx_end -= core->rx_begin;
-        core->rx_begin = 0;
-    }
+    if (core->rx_begin > 0 || core->flags & CORE_PIECES)
+        move_input(core, core->rx); /* what is left is less than a frame */
     *at = core->rx + core->rx_end;
     return core->rx_cap - core->rx_end;
 }
@@ -111,336 +132,190 @@ void pubsub_core_received(struct pubsub_core *core, size_t len)
     core->rx_end += len;
 }
 
-/* ---- one handler per operation that the client may receive ------------------------------------------------- */
+/* ---- frames ----------------------------------------------------------------------------------------------------- */
 
-static enum outcome on_for(struct pubsub_core *core, mps_view frame, struct pubsub_event *event)
+static inline size_t input_len(const struct pubsub_core *core)
 {
-    struct mps_for terms;
-    const char *what;
-    enum mps_code code = mps_decode_for(frame, &terms, &what);
-    if (code != MPS_OK) return mps_core_fail(core, event, code, "FOR", what);
-    core->have_for = true;
-    core->sid = terms.sid;
-    core->for_flags = terms.flags;
-    core->have_position = terms.has_position;
-    core->stream = terms.stream;
-    core->seq = terms.seq;
-    core->time_ms = terms.time_ms;
-    core->tries = terms.tries;
-    return HANDLED;
+    return core->rx_end - core->rx_begin;
 }
 
-static enum outcome on_gap(struct pubsub_core *core, mps_view frame, struct pubsub_event *event)
+enum scan_result { SCAN_MORE, SCAN_FRAME, SCAN_MALFORMED, SCAN_LIMIT };
+
+/* Takes one value whose head is there; a body is jumped over. Claims are judged here, so that a claim alone costs
+ * nothing.
+ */
+static enum scan_result take_value(struct pubsub_core *core, const struct item *item)
 {
-    struct mps_gap gap;
-    const char *what;
-    enum mps_code code = mps_decode_gap(frame, &gap, &what);
-    if (code != MPS_OK) return mps_core_fail(core, event, code, "GAP", what);
-    event->type = PUBSUB_EVENT_GAP;
-    event->as.gap = (struct pubsub_gap){.sid = gap.sid,
-                                        .exact = gap.has_count,
-                                        .count = gap.count,
-                                        .reason = gap.reason,
-                                        .reason_name = mps_gap_reason_name(gap.reason),
-                                        .stream = gap.stream,
-                                        .first = gap.first,
-                                        .last = gap.last};
+    uint32_t body = mps_core_has_body(item) ? item->len : 0, head = core->head_bytes + (uint32_t)item->head;
+    if (++core->values > MPS_VALUES_MAX) return SCAN_LIMIT;
+    if (core->depth == 1) core->elements++;
+    if (core->depth > 0) core->owed[core->depth - 1]--;
+    if (core->values == 1 && (item->type != ITEM_ARRAY || item->len == 0)) return SCAN_MALFORMED;
+    if (core->values == 2) {
+        if (item->type != ITEM_UINT || item->number > MPS_OP_MAX) return SCAN_MALFORMED;
+        core->op = (uint8_t)item->number;
+    }
+    if (core->op == MPS_OP_MSG && core->depth == 1 && core->elements == 4) {
+        uint32_t max = core->frame_max;
+        if (PUBSUB_CORE_PIECES && max < core->piece_max) max = core->piece_max;
+        if (item->type != ITEM_BIN) return SCAN_MALFORMED;
+        if (body > 4 * max) return SCAN_LIMIT;
+        core->payload_at = (uint16_t)(core->scan_pos + item->head);
+        core->payload_len = body;
+    } else {
+        if (body > PUBSUB_CORE_HEAD_MAX) return SCAN_LIMIT;
+        head += body;
+    }
+    if (head > PUBSUB_CORE_HEAD_MAX) return SCAN_LIMIT;
+    core->head_bytes = (uint16_t)head;
+    if (item->type >= ITEM_ARRAY) {
+        if (item->len > MPS_VALUES_MAX) return SCAN_LIMIT;
+        unsigned owed = (unsigned)item->len * (item->type == ITEM_MAP ? 2 : 1);
+        if (owed + core->values > MPS_VALUES_MAX || core->depth == MPS_DEPTH_MAX) return SCAN_LIMIT;
+        if (owed > 0) core->owed[core->depth++] = (uint8_t)owed;
+    }
+    core->scan_pos += item->head + body;
+    while (core->depth > 0 && core->owed[core->depth - 1] == 0) core->depth--;
+    return SCAN_MORE;
+}
+
+/* Goes on where it stopped, so that the cost is linear however the input is cut. */
+static enum scan_result scan_frame(struct pubsub_core *core)
+{
+    size_t there = input_len(core);
+    if (core->values == 0) begin_frame(core);
+    while (core->values == 0 || core->depth > 0) {
+        struct item item;
+        if (core->scan_pos >= there) return SCAN_MORE;
+        int rc = mps_core_item(core->rx + core->rx_begin + core->scan_pos, there - core->scan_pos, &item);
+        if (rc < 0) return SCAN_MALFORMED;
+        if (rc == 0) return SCAN_MORE;
+        enum scan_result result = take_value(core, &item);
+        if (result != SCAN_MORE) return result;
+        if (core->scan_pos > core->frame_max && !(core->flags & CORE_SKIPPING))
+            return SCAN_MORE; /* too large: no further */
+    }
+    return core->scan_pos <= there ? SCAN_FRAME : SCAN_MORE;
+}
+
+/* Of a message that is larger than we take, what came of it is gone now. True when it is over. */
+static bool skip(struct pubsub_core *core, enum scan_result result)
+{
+    size_t used = input_len(core) < core->scan_pos ? input_len(core) : core->scan_pos;
+    core->rx_begin += used;
+    core->scan_pos -= (uint32_t)used;
+    return result == SCAN_FRAME;
+}
+
+/* The end of what was passed over. */
+static enum outcome skipped(struct pubsub_core *core, struct pubsub_event *event)
+{
+    bool quiet = core->flags & CORE_QUIET || !PUBSUB_CORE_SUBSCRIBE;
+    core->flags &= (uint8_t) ~(CORE_SKIPPING | CORE_QUIET);
+    if (quiet) return HANDLED;
+    if (core->state == CORE_HELLO || !(core->flags & CORE_HAVE_FOR))
+        return CORE_FAIL(core, event, MPS_STATE, MPS_OP_MSG, "no FOR before it");
+    event->type = PUBSUB_EVENT_TOO_LARGE;
+    event->as.too_large = (struct pubsub_too_large){core->sid, core->payload_len, core->stream, core->seq};
+    if (core->flags & CORE_HAVE_POSITION) core->seq++;
     return EVENT;
 }
 
-static enum outcome on_puback(struct pubsub_core *core, mps_view frame, struct pubsub_event *event)
+#if PUBSUB_CORE_PIECES
+/* The next piece of a message whose head is at rx_begin, or the end of it. */
+static enum outcome next_piece(struct pubsub_core *core, struct pubsub_event *event)
 {
-    struct mps_puback ack;
-    const char *what;
-    enum mps_code code = mps_decode_puback(frame, &ack, &what);
-    if (code != MPS_OK) return mps_core_fail(core, event, code, "PUBACK", what);
-    if (ack.pid >= core->terms.next_pid)
-        return mps_core_fail(core, event, MPS_PID_ORDER, "PUBACK", "of a publish that was never sent");
-    if (ack.pid <= core->settled_pid) return HANDLED; /* said twice: nothing is left to settle */
-    if (ack.code >= MPS_INTERNAL && ack.pid != core->settled_pid + 1)
-        return mps_core_fail(core, event, MPS_PID_ORDER, "PUBACK",
-                             "a refusal before the publishes ahead of it were settled");
-    event->type = PUBSUB_EVENT_PUBACK;
-    event->as.puback = (struct pubsub_puback){.first_pid = core->settled_pid + 1,
-                                              .last_pid = ack.pid,
-                                              .code = ack.code,
-                                              .matched = ack.matched,
-                                              .dropped = ack.dropped,
-                                              .text = set_text(core, ack.text),
-                                              .stream = ack.stream,
-                                              .seq = ack.seq};
-    core->settled_pid = ack.pid;
-    return EVENT;
+    drop_piece(core);
+    if (core->piece_at == core->payload_len) { /* what follows the payload is passed over */
+        core->rx_begin += core->payload_at;
+        core->flags = (uint8_t)((core->flags & ~CORE_PIECES) | CORE_SKIPPING | CORE_QUIET);
+        if (core->flags & CORE_HAVE_POSITION) core->seq++;
+        return HANDLED;
+    }
+    uint32_t left = core->payload_len - core->piece_at;
+    size_t there = input_len(core) - core->payload_at;
+    if (there == 0) return LATER;
+    if (there < left) left = (uint32_t)there;
+    const uint8_t *head = core->rx + core->rx_begin;
+    enum outcome outcome = mps_core_on_msg(core, (struct view){head, core->payload_at},
+                                           (struct view){head + core->payload_at, left}, event);
+    core->scan_pos = left;
+    return outcome;
 }
 
-static enum outcome on_suback(struct pubsub_core *core, mps_view frame, struct pubsub_event *event)
+/* Whether it is the payload that makes the frame too large, begins within the buffer, and may be so long. */
+static bool in_pieces(const struct pubsub_core *core)
 {
-    struct mps_suback ack;
-    const char *what;
-    enum mps_code code = mps_decode_suback(frame, &ack, &what);
-    if (code != MPS_OK) return mps_core_fail(core, event, MPS_MALFORMED, "SUBACK", what);
-    event->type = PUBSUB_EVENT_SUBACK;
-    event->as.suback = (struct pubsub_suback){ack.sid, ack.code, set_text(core, ack.text)};
-    return EVENT;
+    uint32_t at = core->payload_at;
+    return at > 0 && at < core->frame_max && at < core->rx_cap && core->payload_len <= core->piece_max &&
+           at + core->payload_len > core->frame_max;
 }
+#endif
 
-static enum outcome on_mark(struct pubsub_core *core, mps_view frame, struct pubsub_event *event)
+/* The frame is larger than we take. True if it is a message: then it comes otherwise. */
+static bool is_large_message(struct pubsub_core *core)
 {
-    struct mps_mark mark;
-    const char *what;
-    enum mps_code code = mps_decode_mark(frame, &mark, &what);
-    if (code != MPS_OK) return mps_core_fail(core, event, code, "MARK", what);
-    event->type = PUBSUB_EVENT_MARK;
-    event->as.mark = (struct pubsub_mark_event){mark.sid, mark.kind};
-    return EVENT;
-}
-
-static enum outcome on_ping(struct pubsub_core *core, mps_view frame, struct pubsub_event *event)
-{
-    struct mps_token ping;
-    const char *what;
-    enum mps_code code = mps_decode_token(frame, &ping, &what);
-    if (code != MPS_OK) return mps_core_fail(core, event, code, "PING", what);
-    if (core->state == CORE_LEAVING) return HANDLED;
-    return mps_core_pong(core, ping.token) == PUBSUB_OK ? HANDLED : LATER;
-}
-
-static enum outcome on_pong(struct pubsub_core *core, mps_view frame, struct pubsub_event *event)
-{
-    struct mps_token pong;
-    const char *what;
-    enum mps_code code = mps_decode_token(frame, &pong, &what);
-    if (code != MPS_OK) return mps_core_fail(core, event, code, "PONG", what);
-    event->type = PUBSUB_EVENT_PONG;
-    event->as.pong = (struct pubsub_bytes){pong.token.ptr, pong.token.len};
-    return EVENT;
-}
-
-static enum outcome on_stat(struct pubsub_core *core, mps_view frame, struct pubsub_event *event)
-{
-    struct mps_stat stat;
-    const char *what;
-    enum mps_code code = mps_decode_stat(frame, &stat, &what);
-    if (code != MPS_OK) return mps_core_fail(core, event, code, "STAT", what);
-    if (!stat.has_counts) return mps_core_fail(core, event, MPS_MALFORMED, "STAT", "number of fields");
-    event->type = PUBSUB_EVENT_STAT;
-    event->as.stat = (struct pubsub_stat){.sid = stat.sid,
-                                          .matched = stat.matched,
-                                          .sent = stat.sent,
-                                          .lost = stat.lost,
-                                          .queued = stat.queued,
-                                          .queued_bytes = stat.queued_bytes};
-    return EVENT;
-}
-
-/* The inbox's name, kept where the last topic was: no message has come yet. Room is left for a level below it. False if
- * nothing could be published there. */
-static bool take_inbox(struct pubsub_core *core, mps_view inbox)
-{
-    core->topic_len = 0;
-    if (inbox.ptr != NULL && (inbox.len > PUBSUB_CORE_INBOX_MAX || mps_topic_error(inbox) != NULL)) return false;
-    if (inbox.ptr != NULL) memcpy(core->topic, inbox.ptr, inbox.len);
-    core->topic[inbox.len] = '\0';
+    if (core->op != MPS_OP_MSG) return false;
+    core->flags |= CORE_SKIPPING;
+#if PUBSUB_CORE_PIECES
+    if (!in_pieces(core)) return true;
+    core->flags ^= CORE_SKIPPING | CORE_PIECES;
+    core->scan_pos = 0;
+    core->piece_at = 0;
+#endif
     return true;
 }
 
-/* What the session's earlier connections had settled need not be published again. */
-static void take_settled(struct pubsub_core *core, uint64_t last_pid)
+/* A whole frame: consumed, but for one that is to be offered again. */
+static enum outcome take_frame(struct pubsub_core *core, struct pubsub_event *event)
 {
-    if (core->session_s == 0 || core->terms.next_pid != core->settled_pid + 1 || last_pid <= core->settled_pid) return;
-    core->settled_pid = last_pid;
-    core->terms.next_pid = last_pid + 1;
-    core->terms.skips = true;
+    const uint8_t *at = core->rx + core->rx_begin;
+    uint32_t len = core->scan_pos, payload_len = core->payload_len;
+    unsigned op = core->op, payload_at = core->payload_at;
+    enum outcome outcome = HANDLED;
+    begin_frame(core);
+    if (op != MPS_OP_MSG) outcome = mps_core_handle(core, op, (struct view){at, len}, event);
+#if PUBSUB_CORE_SUBSCRIBE
+    else
+        outcome =
+            mps_core_on_msg(core, (struct view){at, payload_at}, (struct view){at + payload_at, payload_len}, event);
+#else
+    (void)payload_len, (void)payload_at;
+#endif
+    if (outcome != LATER) core->rx_begin += len;
+    return outcome;
 }
 
-static enum outcome on_welcome(struct pubsub_core *core, mps_view frame, struct pubsub_event *event)
+/* The bytes there are are looked at. LATER: more are needed. */
+static enum outcome step(struct pubsub_core *core, struct pubsub_event *event)
 {
-    struct mps_welcome welcome;
-    const char *what;
-    enum mps_code code = mps_decode_welcome(frame, &welcome, &what);
-    if (code != MPS_OK) return mps_core_fail(core, event, code, "WELCOME", what);
-    if (welcome.version != MPS_PROTOCOL_VERSION)
-        return mps_core_fail(core, event, MPS_VERSION, "WELCOME", "version is not 1");
-    if (welcome.id.len > MPS_ID_MAX) return mps_core_fail(core, event, MPS_MALFORMED, "WELCOME", "id");
-    if (!take_inbox(core, welcome.inbox)) return mps_core_fail(core, event, MPS_MALFORMED, "WELCOME", "inbox");
-    if (core->state == CORE_HELLO) core->state = CORE_READY;
-    take_settled(core, welcome.last_pid);
-    if (welcome.max_payload > 0)
-        core->broker_payload_max = welcome.max_payload < FRAME_MAX ? welcome.max_payload : FRAME_MAX;
-    event->type = PUBSUB_EVENT_WELCOME;
-    event->as.welcome = (struct pubsub_welcome){
-        .client_id = set_text(core, welcome.id),
-        .inbox = (const char *)core->topic,
-        .keepalive_s = welcome.ka_s,
-        .max_payload = welcome.max_payload,
-        .pub_window = welcome.pub_window,
-        .last_pid = core->session_s > 0 ? welcome.last_pid : 0,
-        .epoch = welcome.epoch,
-        .session_s = welcome.has_sess ? welcome.sess_s : core->session_s,
-        .best_ack = welcome.ack,
-        .resumed = welcome.resumed,
-    };
-    return EVENT;
-}
-
-static enum outcome on_err(struct pubsub_core *core, mps_view frame, struct pubsub_event *event)
-{
-    struct mps_err err;
-    const char *what;
-    enum mps_code code = mps_decode_err(frame, &err, &what);
-    if (code != MPS_OK) return mps_core_fail(core, event, code, "ERR", what);
-    uint32_t sid = 0;
-    if (err.ref.ptr != NULL && err.has_op && err.op != MPS_OP_MSG) {
-        struct mps_reader ref = mps_reader_open(err.ref);
-        sid = (uint32_t)mps_read_uint(&ref, MPS_SID_MAX, "ref"); /* 0 when it refers to something else */
+#if PUBSUB_CORE_PIECES
+    if (core->flags & CORE_PIECES) return next_piece(core, event);
+#endif
+    enum scan_result result = scan_frame(core);
+    if (result > SCAN_FRAME)
+        return CORE_FAIL(core, event, result == SCAN_LIMIT ? MPS_LIMIT : MPS_MALFORMED, MPS_OP_MAX,
+                         result == SCAN_LIMIT ? "a frame over a limit" : "no frame of msgpack");
+    if (core->flags & CORE_SKIPPING) {
+        if (!skip(core, result)) return LATER;
+        enum outcome outcome = skipped(core, event);
+        begin_frame(core);
+        return outcome;
     }
-    event->type = PUBSUB_EVENT_REFUSAL;
-    event->as.refusal = (struct pubsub_refusal){err.code, err.has_op ? err.op : 0, sid, set_text(core, err.text)};
-    return EVENT;
-}
-
-static enum outcome on_bye(struct pubsub_core *core, mps_view frame, struct pubsub_event *event)
-{
-    struct mps_bye bye;
-    const char *what;
-    enum mps_code code = mps_decode_bye(frame, &bye, &what);
-    if (code != MPS_OK) return mps_core_fail(core, event, code, "BYE", what);
-    core->state = CORE_ENDED;
-    set_text(core, bye.text);
-    if (core->text[0] == '\0') add_string(core, mps_code_text(bye.code));
-    event->type = PUBSUB_EVENT_BYE;
-    event->as.ending = (struct pubsub_ending){bye.code, core->text};
-    return EVENT;
-}
-
-static enum outcome on_info(struct pubsub_core *core, mps_view frame, struct pubsub_event *event)
-{
-    struct mps_info info;
-    const char *what;
-    enum mps_code code = mps_decode_info(frame, &info, &what);
-    if (code != MPS_OK) return mps_core_fail(core, event, code, "INFO", what);
-    event->type = PUBSUB_EVENT_INFO;
-    event->as.info = (struct pubsub_bytes){info.map.ptr, info.map.len};
-    return EVENT;
-}
-
-static enum outcome handle(struct pubsub_core *core, unsigned op, mps_view frame, struct pubsub_event *event)
-{
-    bool greeted = mps_core_is_greeted(core);
-    if (op == MPS_OP_MSG && greeted) return mps_core_on_msg(core, frame, event);
-    if (op > 63) return HANDLED; /* experiments and vendors' own */
-    bool early = op == MPS_OP_WELCOME || op == MPS_OP_ERR || op == MPS_OP_BYE;
-    if (!greeted && !early) return mps_core_fail(core, event, MPS_STATE, "a frame", "it came before WELCOME");
-    if (core->state == CORE_READY && op == MPS_OP_WELCOME)
-        return mps_core_fail(core, event, MPS_STATE, "WELCOME", "it came twice");
-    switch (op) {
-    case MPS_OP_MSG: return mps_core_on_msg(core, frame, event);
-    case MPS_OP_FOR: return on_for(core, frame, event);
-    case MPS_OP_GAP: return on_gap(core, frame, event);
-    case MPS_OP_PUBACK: return on_puback(core, frame, event);
-    case MPS_OP_SUBACK: return on_suback(core, frame, event);
-    case MPS_OP_MARK: return on_mark(core, frame, event);
-    case MPS_OP_PING: return on_ping(core, frame, event);
-    case MPS_OP_PONG: return on_pong(core, frame, event);
-    case MPS_OP_STAT: return on_stat(core, frame, event);
-    case MPS_OP_WELCOME: return on_welcome(core, frame, event);
-    case MPS_OP_ERR: return on_err(core, frame, event);
-    case MPS_OP_BYE: return on_bye(core, frame, event);
-    case MPS_OP_INFO: return on_info(core, frame, event);
-    case MPS_OP_AUTH: /* goes both ways, but only to a client that began it */
-    case MPS_OP_HELLO:
-    case MPS_OP_PUB:
-    case MPS_OP_ACK:
-    case MPS_OP_CREDIT:
-    case MPS_OP_SUB:
-    case MPS_OP_UNSUB: return mps_core_fail(core, event, MPS_STATE, mps_op_name(op), "only a broker may receive it");
-    }
-    return mps_core_fail(core, event, MPS_UNKNOWN_OP, "an operation that mps/1 does not have", NULL);
-}
-
-/* ---- frames ------------------------------------------------------------------------------------------------- */
-
-enum { SCAN_FITS = 1 / (sizeof(struct mps_scan) <= sizeof((struct pubsub_core *)0)->scan) };
-
-static struct mps_limits limits_of(const struct pubsub_core *core)
-{
     uint32_t max = core->frame_max;
-    return (struct mps_limits){
-        .head_max = max < MPS_HEAD_MAX ? max : MPS_HEAD_MAX, .values_max = MPS_VALUES_MAX, .payload_max = max};
-}
-
-/* Takes further bytes of a message that is too large. True when it is over. */
-static bool skip(struct pubsub_core *core, struct mps_scan *scan, const struct mps_limits *limits,
-                 enum mps_scan_result *result)
-{
-    size_t used;
-    *result = mps_scan_skip(scan, core->rx + core->rx_begin, core->rx_end - core->rx_begin, limits, &used);
-    core->rx_begin += used;
-    return *result == MPS_SCAN_FRAME;
-}
-
-static enum pubsub_event_type too_large(struct pubsub_core *core, struct pubsub_event *event, uint32_t payload_len)
-{
-    if (core->state == CORE_HELLO || !core->have_for) {
-        mps_core_fail(core, event, MPS_STATE, "MSG", "no FOR before it");
-        return event->type;
+    if (core->scan_pos > max || (result == SCAN_MORE && input_len(core) >= max)) {
+        if (is_large_message(core)) return HANDLED;
+        return CORE_FAIL(core, event, MPS_LIMIT, MPS_OP_MAX, "a frame that is longer than we accept");
     }
-    event->type = PUBSUB_EVENT_TOO_LARGE;
-    event->as.too_large = (struct pubsub_too_large){core->sid, payload_len, core->stream, core->seq};
-    if (core->have_position) core->seq++;
-    return event->type;
+    return result == SCAN_MORE ? LATER : take_frame(core, event);
 }
 
-/* The bytes there are do not make a frame: remembers how far they were looked at, or fails. */
-static enum pubsub_event_type incomplete(struct pubsub_core *core, const struct mps_scan *scan,
-                                         enum mps_scan_result result, struct pubsub_event *event)
+CORE_LOCAL enum pubsub_event_type mps_core_next_frame(struct pubsub_core *core, struct pubsub_event *event)
 {
-    size_t there = core->rx_end - core->rx_begin, max = core->frame_max;
-    event->type = PUBSUB_EVENT_NONE;
-    if (result == MPS_SCAN_MALFORMED || result == MPS_SCAN_LIMIT) {
-        mps_core_fail(core, event, result == MPS_SCAN_LIMIT ? MPS_LIMIT : MPS_MALFORMED, scan->error, NULL);
-    } else if (result == MPS_SCAN_MORE && !core->skipping && (scan->pos > max || there >= max)) {
-        mps_core_fail(core, event, MPS_LIMIT, "a frame that is longer than we accept", NULL);
-    } else {
-        memcpy(core->scan, scan, sizeof *scan);
-        core->scanning = true;
+    for (;;) {
+        event->type = PUBSUB_EVENT_NONE;
+        if (core->state == CORE_ENDED || core->rx_begin == core->rx_end) break;
+        if (step(core, event) != HANDLED) break; /* an event, or more bytes or room are needed */
     }
     return event->type;
-}
-
-enum pubsub_event_type mps_core_next_frame(struct pubsub_core *core, struct pubsub_event *event)
-{
-    const struct mps_limits limits = limits_of(core);
-    while (core->state != CORE_ENDED && core->rx_begin < core->rx_end) {
-        struct mps_scan scan = {0};
-        enum mps_scan_result result;
-        if (core->scanning) memcpy(&scan, core->scan, sizeof scan);
-        if (core->skipping) {
-            if (!skip(core, &scan, &limits, &result)) return incomplete(core, &scan, result, event);
-            core->skipping = core->scanning = false;
-            return too_large(core, event, scan.payload_len);
-        }
-        mps_view frame = {core->rx + core->rx_begin, (uint32_t)(core->rx_end - core->rx_begin)};
-        result = mps_scan(&scan, frame.ptr, frame.len, &limits);
-        if (result >= MPS_SCAN_MORE && scan.payload_at > 0 &&
-            (uint64_t)scan.payload_at + scan.payload_len > core->frame_max) {
-            scan.oversized = true; /* its payload alone would be allowed, with its head it is not */
-            result = MPS_SCAN_TOO_LARGE;
-        } else if (result == MPS_SCAN_FRAME && scan.pos > core->frame_max) {
-            result = MPS_SCAN_MORE; /* not a message: incomplete() refuses it, as it does when it comes in pieces */
-        }
-        if (result != MPS_SCAN_FRAME) {
-            core->skipping = result == MPS_SCAN_TOO_LARGE;
-            enum pubsub_event_type type = incomplete(core, &scan, result, event);
-            if (!core->skipping) return type;
-            continue;
-        }
-        core->scanning = false;
-        frame.len = scan.pos;
-        enum outcome outcome = handle(core, scan.op, frame, event);
-        if (outcome == LATER) return event->type = PUBSUB_EVENT_BLOCKED;
-        core->rx_begin += frame.len;
-        if (outcome != HANDLED) return event->type;
-    }
-    return event->type = PUBSUB_EVENT_NONE;
 }

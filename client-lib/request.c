@@ -64,7 +64,7 @@ static bool put_terms(struct mps_out *out, struct pubsub_terms *terms, uint32_t 
         return false;
     if (!mps_encode_pub(out, &(struct mps_pub){acked ? terms->next_pid : 0, flags})) return false;
     terms->skips = false;
-    terms->flags = flags;
+    terms->flags = (uint8_t)flags;
     return true;
 }
 

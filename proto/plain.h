@@ -3,7 +3,11 @@
 #ifndef PROTO_PLAIN_H
 #define PROTO_PLAIN_H
 
-#include "wire.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "numbers.h"
 
 /* Offsets from the frame's first byte. */
 struct mps_plain {
@@ -16,7 +20,7 @@ struct mps_plain {
 static inline bool mps_plain_read(const uint8_t *p, size_t len, struct mps_plain *out)
 {
     if (len < 4 || p[0] != 0x94 || p[1] != MPS_OP_MSG) return false;
-    if ((p[2] & 0xe0) == 0xa0) out->topic_at = 3, out->topic_len = p[2] & 31;
+    if ((p[2] & 0xe0) == 0xa0) out->topic_at = 3, out->topic_len = p[2] & 31u;
     else if (p[2] == 0xd9) out->topic_at = 4, out->topic_len = p[3];
     else return false;
     uint32_t at = out->topic_at + out->topic_len;
@@ -31,7 +35,7 @@ static inline bool mps_plain_read(const uint8_t *p, size_t len, struct mps_plain
     case 0xc5:
         if (len < at + 3) return false;
         out->payload_at = at + 3;
-        out->payload_len = (uint32_t)(bin[1] << 8 | bin[2]);
+        out->payload_len = (uint32_t)bin[1] << 8 | bin[2];
         return true;
     case 0xc6:
         if (len < at + 5) return false;

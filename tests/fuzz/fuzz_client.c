@@ -14,6 +14,8 @@ enum {
     OPTION_LEAVING = 4,  /* our BYE is written */
     OPTION_NARROW = 8,   /* frame_max is smaller than the buffer */
     OPTION_SESSION = 16, /* it has a session */
+    OPTION_PIECES = 32,  /* large messages come in pieces */
+    OPTION_SMALL = 64,   /* the smallest buffers */
 };
 
 struct client {
@@ -21,7 +23,8 @@ struct client {
     uint8_t rx[RX_BYTES], tx[RX_BYTES];
     uint64_t digest; /* of all events */
     uint64_t events;
-    struct mps_scan scan; /* of what it writes */
+    uint32_t piece_end, piece_total; /* of the message that is coming in pieces; 0: none */
+    struct mps_scan scan;            /* of what it writes */
     uint8_t written[2 * RX_BYTES];
     size_t written_len;
 };
@@ -50,23 +53,44 @@ static void digest_text(struct client *client, const char *text)
     digest(client, text, strlen(text));
 }
 
+/* How a message is cut depends on how it came; what is told of it does not. */
+static bool continues(struct client *client, const struct pubsub_message *m)
+{
+    REQUIRE(m->payload_len <= m->total && m->offset <= m->total - m->payload_len, "a piece beyond its payload");
+    REQUIRE(m->offset == client->piece_end, "a piece at %u, where %u was due", m->offset, client->piece_end);
+    REQUIRE(m->offset == 0 || m->total == client->piece_total, "a piece of another message");
+    REQUIRE(m->payload_len > 0 || m->total == 0, "an empty piece");
+    client->piece_end = m->offset + (uint32_t)m->payload_len == m->total ? 0 : m->offset + (uint32_t)m->payload_len;
+    client->piece_total = m->total;
+    return m->offset > 0;
+}
+
 static void digest_message(struct client *client, const struct pubsub_message *m)
 {
+    if (continues(client, m)) {
+        client->events--;
+        digest(client, m->payload, m->payload_len);
+        return;
+    }
     mps_view topic = {(const uint8_t *)m->topic, (uint32_t)m->topic_len};
     REQUIRE(mps_topic_error(topic) == NULL, "a message with a bad topic: %s", mps_topic_error(topic));
     digest_number(client, m->sid);
     digest(client, m->topic, m->topic_len);
-    digest(client, m->payload, m->payload_len);
     digest(client, m->props, m->props_len);
     digest_number(client, m->stream);
     digest_number(client, m->seq);
     digest_number(client, m->time_ms + m->tries);
+    digest_number(client, m->total);
+    digest(client, m->payload, m->payload_len);
 }
 
 static void take_event(struct client *client, const struct pubsub_event *e)
 {
     client->events++;
-    digest_number(client, e->type);
+    if (e->type != PUBSUB_EVENT_MESSAGE) {
+        REQUIRE(client->piece_end == 0 || e->type == PUBSUB_EVENT_FAILED, "event %d amid a message", (int)e->type);
+        digest_number(client, e->type);
+    }
     switch (e->type) {
     case PUBSUB_EVENT_NONE:
     case PUBSUB_EVENT_BLOCKED: break;
@@ -129,7 +153,7 @@ static void take_events(struct client *client)
     struct pubsub_event event;
     for (enum pubsub_event_type type; (type = pubsub_core_next(&client->core, &event)) != PUBSUB_EVENT_NONE;) {
         REQUIRE(type == event.type, "event %d is %d", (int)type, (int)event.type);
-        if (type == PUBSUB_EVENT_BLOCKED) REQUIRE(client->core.tx_end > client->core.tx_begin, "blocked by nothing");
+        if (type == PUBSUB_EVENT_BLOCKED) REQUIRE(client->core.tx_end > 0, "blocked by nothing");
         else take_event(client, &event);
         check_output(client);
     }
@@ -159,8 +183,11 @@ static void run(struct client *client, unsigned options, const uint8_t *bytes, s
                                      "a"
                                      "\xaapub_window\x64";
     memset(client, 0, sizeof *client);
-    pubsub_core_init(&client->core, client->rx, sizeof client->rx, client->tx, sizeof client->tx);
-    if (options & OPTION_NARROW) pubsub_core_set_input(&client->core, client->rx, sizeof client->rx, 64);
+    size_t rx_cap = options & OPTION_SMALL ? PUBSUB_CORE_RX_MIN : sizeof client->rx;
+    pubsub_core_init(&client->core, client->rx, rx_cap, client->tx,
+                     options & OPTION_SMALL ? PUBSUB_CORE_TX_MIN : sizeof client->tx);
+    if (options & OPTION_NARROW) pubsub_core_set_input(&client->core, client->rx, rx_cap, 64);
+    if (options & OPTION_PIECES) pubsub_core_take_pieces(&client->core, 3000);
     struct pubsub_core_hello hello = {.client_id = "fuzz", .keepalive_s = 60};
     if (options & OPTION_SESSION) hello.session_s = 3600, hello.boot = UINT64_MAX;
     pubsub_core_hello(&client->core, &hello);

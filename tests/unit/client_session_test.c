@@ -331,7 +331,7 @@ static void core_tells_the_inbox(void **state)
                  {PUBSUB_CORE_INBOX_MAX + 1, PUBSUB_EVENT_FAILED},
                  {0, PUBSUB_EVENT_FAILED}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        uint8_t rx[PUBSUB_CORE_RX_MIN], tx[PUBSUB_CORE_TX_MIN], frame[PUBSUB_CORE_RX_MIN];
+        uint8_t rx[512], tx[PUBSUB_CORE_TX_MIN], frame[512];
         struct pubsub_core core;
         struct pubsub_event event;
         void *at;

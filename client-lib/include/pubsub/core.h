@@ -21,16 +21,19 @@
 #ifndef PUBSUB_CORE_H
 #define PUBSUB_CORE_H
 
+#include <pubsub/core_config.h>
 #include <pubsub/pubsub.h>
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-#define PUBSUB_CORE_RX_MIN 512            /* least bytes of the input buffer: any control frame that says nothing odd */
-#define PUBSUB_CORE_TX_MIN 512            /* least bytes of the output buffer: HELLO without a will, a SUB with
-                                             the longest pattern but without group, filter and positions */
-#define PUBSUB_CORE_TEXT_MAX 256          /* bytes of a sentence from the broker that are kept, its NUL counted */
+#define PUBSUB_CORE_RX_MIN 256            /* least bytes of the input buffer: every control frame whose texts are short
+                                             (one that does not fit ends the connection, 104), the topic and properties
+                                             of a message that is to be told in pieces */
+#define PUBSUB_CORE_TX_MIN 128            /* least bytes of the output buffer. Each frame has to fit into it: a HELLO
+                                             with all names takes up to 232 and with a will more, a SUB with all but
+                                             group, filter and positions 200 and its pattern */
 #define PUBSUB_CORE_INBOX_MAX 234         /* bytes of an inbox's name: a '/' and 20 digits make a topic of it */
 #define PUBSUB_CORE_WILL_MAX 4096         /* bytes that a will can take: HELLO has no room for more */
 
@@ -93,28 +96,36 @@ struct pubsub_event {
 /* What publishing needs to remember: the terms that the broker applies to the next message. */
 struct pubsub_terms {
     uint64_t next_pid;         /* of the next acknowledged message: 1, 2, 3, ... */
-    uint32_t flags;            /* PROTOCOL.md, PUB */
+    uint8_t flags;             /* PROTOCOL.md, PUB */
     bool skips;                /* next_pid is not what this connection's broker expects: say it in a PUB of its own */
 };
 
-/* Private but for its size. */
+/* Private but for its size: 128 bytes where a pointer takes 4. */
 struct pubsub_core {
     uint8_t *rx, *tx;
-    size_t rx_cap, rx_begin, rx_end, tx_cap, tx_begin, tx_end; /* bytes; begin..end are not consumed yet */
+    size_t rx_cap, tx_cap;                  /* bytes */
     uint32_t frame_max;
-    uint32_t sid, for_flags;                /* the sticky FOR */
-    uint64_t stream, seq, time_ms;
-    uint32_t tries;
+    uint32_t piece_max;                     /* longest payload that comes in pieces; 0: none does */
+    /* Of this connection, all that follows. */
+    size_t rx_begin, rx_end, tx_end;        /* bytes; of rx begin..end are not consumed yet */
+    uint32_t piece_at;                      /* how much of the payload was told */
+    uint32_t broker_payload_max;            /* of what we may publish, bytes */
     uint32_t session_s;                     /* as HELLO asked */
-    struct pubsub_terms terms;
+    uint32_t sid, tries;                    /* the sticky FOR, also what follows */
+    uint64_t stream, seq, time_ms;
     uint64_t settled_pid;
-    uint64_t broker_payload_max;            /* of what we may publish, bytes */
-    uint8_t state;
-    bool have_for, have_position, scanning, skipping, secret; /* secret: tx holds a proof */
-    uint64_t scan[10];                      /* of a frame that is not complete */
-    uint16_t topic_len;
-    uint8_t topic[PUBSUB_TOPIC_MAX];        /* the last one that was found valid */
-    char text[PUBSUB_CORE_TEXT_MAX];
+    struct pubsub_terms terms;
+    /* How far a frame was looked at that is not complete. Positions count from rx_begin. */
+    uint32_t scan_pos;                      /* of the next value's head, which may not have come yet */
+    uint32_t payload_len;                   /* of a message; between frames: where the last topic is in rx */
+    uint16_t payload_at;                    /* 0: not known yet */
+    uint16_t values;                        /* begun so far; 0: between frames */
+    uint16_t head_bytes;                    /* all but the payload */
+    uint8_t op, depth;
+    uint8_t elements;                       /* of the frame's array, begun so far; between frames: the last topic's
+                                               length, 0: not known */
+    uint8_t owed[4];                        /* values that each open container still lacks */
+    uint8_t state, flags, for_flags;
 };
 
 /* Begins with empty buffers of the caller: rx_cap >= PUBSUB_CORE_RX_MIN bytes, tx_cap >= PUBSUB_CORE_TX_MIN.
@@ -129,6 +140,15 @@ void pubsub_core_restart(struct pubsub_core *core, uint64_t first_pid);
  * pubsub_core_input() returns 0 when a larger buffer is needed. rx may be the buffer that is in use, grown in place or
  * by realloc(). rx_cap must hold what has been received but not consumed. */
 void pubsub_core_set_input(struct pubsub_core *core, void *rx, size_t rx_cap, size_t frame_max);
+
+#if PUBSUB_CORE_PIECES
+/* From now on a message whose frame is larger than frame_max, which must not exceed rx_cap then, is not passed over but
+ * comes in pieces if its payload has at most payload_max bytes (0: none does): as one MESSAGE event for each piece, from
+ * its .offset on, until .offset + .payload_len is .total. Every piece names topic, properties and position; these have to
+ * fit into the input buffer, and stay in it meanwhile, so a piece is what is left there at most. A connection that ends
+ * between them leaves a message incomplete. HELLO's rx_max, if it is said, must allow for the whole frame. */
+void pubsub_core_take_pieces(struct pubsub_core *core, size_t payload_max);
+#endif
 
 /* Where to read to: sets *at, returns how many bytes fit there. 0 only while a frame is larger than the buffer, or
  * events wait for pubsub_core_next(). */
@@ -159,30 +179,42 @@ struct pubsub_core_hello {
 };
 int pubsub_core_hello(struct pubsub_core *core, const struct pubsub_core_hello *hello);
 
+#if PUBSUB_CORE_WILL
 /* Writes a will as HELLO carries it to out, at most PUBSUB_CORE_WILL_MAX bytes, and sets *len. Its topic must not be
  * NULL, and its properties hold no arrays. Returns 0, EINVAL, or ETOOBIG when cap is not enough. */
 int pubsub_core_will(const struct pubsub_will *will, void *out, size_t cap, size_t *len);
+#endif
 
+#if PUBSUB_CORE_PROOF
 /* Writes a proof as HELLO carries it to out, and sets *len and *auth (static; NULL: no proof). Proof's .in_clear means
  * nothing here. Returns 0; EINVAL more than one kind, or a user without password, or either is not UTF-8; ETOOBIG when
  * cap is not enough. */
 int pubsub_core_proof(const struct pubsub_proof *proof, const char **auth, void *out, size_t cap, size_t *len);
+#endif
 
+#if PUBSUB_CORE_SUBSCRIBE
 /* sid: 1..2^31-1, the caller's choice. The same sid and pattern again changes the options: all but the group, and the
  * credit only grows. options: as of pubsub_subscribe(), without its callbacks and .sid; NULL: defaults. */
 int pubsub_core_subscribe(struct pubsub_core *core, uint32_t sid, const char *pattern,
                           const struct pubsub_subscribe_options *options);
 int pubsub_core_unsubscribe(struct pubsub_core *core, uint32_t sid);
+#endif
+#if PUBSUB_CORE_STAT
 int pubsub_core_ask_stat(struct pubsub_core *core, uint32_t sid);
+#endif
 
+#if PUBSUB_CORE_CREDIT
 /* max_msgs, 0..2^53-1: what may have been sent on sid since its first SUB on this connection. It only grows; without
  * credit in SUB it means nothing. drain: MARK 3 follows what is queued now. */
 int pubsub_core_credit(struct pubsub_core *core, uint32_t sid, uint64_t max_msgs, bool drain);
+#endif
 
+#if PUBSUB_CORE_STREAMS
 /* Settles messages that have a position, on a subscription with `ack`. delay_ms: of AGAIN, at most 2^53-1; else 0.
  * Without a session a position can be settled only on the connection that brought it. */
 int pubsub_core_ack(struct pubsub_core *core, uint32_t sid, uint64_t stream, uint64_t seq, enum pubsub_ack_kind kind,
                     uint64_t delay_ms);
+#endif
 
 /* Parameters as of pubsub_publish(). *pid: see there. A PUB frame is written only when the terms change. */
 int pubsub_core_publish(struct pubsub_core *core, const char *topic, const void *payload, size_t len,

@@ -130,6 +130,8 @@ struct pubsub_message {
     uint64_t stream, seq;      /* position in a durable stream: 1, 2, 3, ...; stream 0: none */
     uint64_t time_ms;          /* Unix time of its arrival at the broker; 0: not said */
     uint32_t tries;            /* how often it was sent, this time counted; 0: not said */
+    uint32_t offset, total;    /* bytes: payload is a piece of a payload of `total` from `offset` on. Only pubsub/core.h
+                                  tells of pieces; else 0 and payload_len */
 };
 
 /* Exactly `count` messages that matched were lost here, between the message before and the message after. */

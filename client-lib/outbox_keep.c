@@ -28,7 +28,7 @@ int mps_outbox_append(struct mps_outbox *box, uint32_t flags, mps_view frame)
     struct mps_out out = mps_outbox_open(box);
     if (box->terms.flags != flags) mps_encode_pub(&out, &(struct mps_pub){box->terms.next_pid, flags});
     mps_put_raw(&out, frame);
-    box->terms.flags = flags;
+    box->terms.flags = (uint8_t)flags;
     box->terms.next_pid++;
     box->end += out.len;
     return PUBSUB_OK;

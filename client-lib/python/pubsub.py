@@ -1114,8 +1114,11 @@ class Client:
         self._requests[number] = queue
         try:
             props = _make_props(f"{inbox}/{number}", None, None if raw is None else 0, None, None, headers)
-            async with asyncio.timeout_at(deadline):
-                await self._submit(topic, props, _pack(value) if raw is None else raw, Ack.ROUTED, False, True, number)
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await self._submit(topic, props, _pack(value) if raw is None else raw, Ack.ROUTED, False, True, number)
+            except TimeoutError:
+                return
             count = 0
             while max_replies is None or count < max_replies:
                 try:
@@ -1286,7 +1289,10 @@ class Client:
         connection, self._connection = self._connection, None
         if connection is None:
             return
-        connection.close()
+        if isinstance(error, ProtocolError):
+            connection.close()  # when BYE is written
+        else:
+            connection.writer.transport.abort()
         for _, waiting in connection.pongs:
             if waiting is not None and not waiting.done():
                 waiting.set_exception(error)

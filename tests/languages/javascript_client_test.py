@@ -34,7 +34,7 @@ def install():
         skip(f"node is of version {major}, not of {NODE_MAJOR} or later")
     lock, installed = COPY / "package-lock.json", COPY / "node_modules" / ".package-lock.json"
     fresh = lock.exists() and installed.exists() and filecmp.cmp(SOURCE / lock.name, lock, shallow=False)
-    for name in "pubsub.js", "package.json", "package-lock.json", "README.md":
+    for name in "pubsub.js", "pubsub.d.ts", "package.json", "package-lock.json", "README.md":
         shutil.copy(SOURCE / name, COPY / name)
     for name in "test", "examples":
         shutil.rmtree(COPY / name, ignore_errors=True)

@@ -22,14 +22,17 @@ export class Broker {
   /** Starts it, again if it was killed, on the addresses that it had before. */
   async begin() {
     const env = { ...process.env, HOME: this.dir, XDG_RUNTIME_DIR: this.dir, XDG_STATE_HOME: this.dir };
-    const args = ["--listen", this.unix, "--listen", this.tcp, "--ready-fd", "3", ...this.args];
+    const listens = this.args.includes("--config") ? [] : ["--listen", this.unix, "--listen", this.tcp]; // else the configuration says
+    const args = [...listens, "--ready-fd", "3", ...this.args];
     this.process = spawn(process.env.PUBSUBD ?? "pubsubd", args, { env, stdio: ["ignore", "ignore", "pipe", "pipe"] });
     this.said = "";
     this.process.stderr.on("data", data => { this.said += data; });
     let line = "";
     for await (const data of this.process.stdio[3]) line += data;
     if (!line.startsWith("ready")) throw new Error(`pubsubd did not become ready; it said: ${this.said}`);
-    this.tcp = line.trim().split(" ").find(url => url.startsWith("tcp:"));
+    const urls = line.trim().split(" ");
+    this.tcp = urls.find(url => url.startsWith("tcp:"));
+    this.tls = urls.find(url => url.startsWith("tls:"));
   }
 
   async kill() {

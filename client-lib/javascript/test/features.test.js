@@ -1,5 +1,9 @@
 /** Everything that the client offers, with a real broker, as a program that uses it would see it. */
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { chmod, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { Ack, AuthError, Closed, ConnectFailed, DocumentError, Gap, Mark, Message, Nobody, PubSubError, Refused, TakenOver, TimedOut,
   connect } from "../pubsub.js";
@@ -307,6 +311,41 @@ test("signals end waiting", async () => {
   await assert.rejects(connect(broker.tcp, { signal: AbortSignal.abort(reason) }), reason);
   await one.publish("quiet", 2);
   assert.equal((await take(subscription)).value, 2);
+});
+
+test("TLS, with a token and with a password", async () => {
+  const directory = await mkdtemp(join(tmpdir(), "pubsub-test-"));
+  const [certificate, key, tokens, passwords, config] = ["pem", "key", "tokens", "passwords", "conf"].map(name => join(directory, name));
+  const run = (program, args, input) => execFileSync(program, args, { input, stdio: ["pipe", "pipe", "ignore"] }).toString().trim();
+  run("openssl", ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key, "-out", certificate,
+    "-subj", "/CN=test", "-days", "2", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]);
+  await chmod(key, 0o600);
+  const token = run(process.env.PUBSUBD, ["token", "new", "bob", "--file", tokens]);
+  run(process.env.PUBSUBD, ["passwd", passwords, "ann"], "correct horse\n");
+  await writeFile(config, `[access]\ntokens = ${tokens}\npasswords = ${passwords}\n[listener plain]\nurl = tcp://127.0.0.1:0\n` +
+    `[listener tls]\nurl = tls://127.0.0.1:0\ncertificate = ${certificate}\nkey = ${key}\n`);
+  const secure = await Broker.start("--config", config);
+  try {
+    const ca = await readFile(certificate);
+    for (const proof of [{ token }, { user: "ann", password: "correct horse" }]) {
+      const one = await connect(secure.tls, { tls: { ca }, ...proof }), subscription = await one.subscribe("over/tls");
+      await one.publish("over/tls", "x".repeat(300000));
+      assert.equal((await take(subscription)).value.length, 300000);
+      await one.close();
+    }
+    await assert.rejects(connect(secure.tls, { tls: { ca }, user: "ann", password: "wrong" }), AuthError);
+    await assert.rejects(connect(secure.tls), /self.signed certificate/);
+    await assert.rejects(connect(secure.tcp.replace("tcp:", "tls:"), { tls: { ca } }), ConnectFailed); // no TLS there
+  } finally {
+    await secure.stop();
+    await rm(directory, { recursive: true });
+  }
+});
+
+test("the types name what is there", async () => {
+  const types = await readFile(new URL("../pubsub.d.ts", import.meta.url), "utf8");
+  const named = [...types.matchAll(/^export (?:class|const|function) (\w+)/gm)].map(match => match[1]).sort();
+  assert.deepEqual(named, Object.keys(await import("../pubsub.js")).sort());
 });
 
 test("connecting", async () => {

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import net from "node:net";
 import { after, before, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { decodeMulti, encode } from "@msgpack/msgpack";
 import { AuthError, Closed, ConnectFailed, Gap, Message, ProtocolError, connect } from "../pubsub.js";
 import { PATIENCE_MS } from "./broker.js";
@@ -31,6 +32,7 @@ async function fake(greeting = GREETING) {
       for (const got of decodeMulti(data)) {
         broker.said.push(got);
         if (got[0] === HELLO) socket.write(greeting);
+        if (got[0] === PING) socket.write(frame(PONG, got[1]));
         if (got[0] === SUB) socket.write(frame(SUBACK, got[1], 0, {}));
       }
     });
@@ -184,6 +186,14 @@ test("a flood of pings of which nobody reads the answers", async () => {
   }
   assert.ok(count < 1000, "the client reads on although nobody takes its answers");
   assert.ok(client._connectionNow().socket.writableLength < 8 << 20);
+  await client.close({ timeout: 0 });
+  broker.close();
+});
+
+test("an idle client says that it is there", async () => {
+  const broker = await fake(frame(WELCOME, 1, { id: "given", ka: 1 }));
+  const client = await connect(broker.url);
+  while (broker.said.filter(got => got[0] === PING).length < 3) await sleep(10);
   await client.close({ timeout: 0 });
   broker.close();
 });

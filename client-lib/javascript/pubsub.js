@@ -491,9 +491,18 @@ export class Subscription {
     this.#waiters.push(waiter);
     try {
       return await waitFor(waiter.promise, { signal, timeout, text: () => `nothing came on ${this.pattern} in ${timeout} ms` });
-    } finally {
-      if (!waiter.done) this.#waiters.splice(this.#waiters.indexOf(waiter), 1);
+    } catch (error) {
+      if (waiter.done) this.#putBack(await waiter.promise); // it came between the abortion and now
+      else this.#waiters.splice(this.#waiters.indexOf(waiter), 1);
+      throw error;
     }
+  }
+
+  #putBack(item) {
+    if (item === null) return;
+    this.#items.splice(this.#head, 0, item);
+    if (item instanceof Message) this.#messages++;
+    this.#serve();
   }
 
   [Symbol.asyncIterator]() {

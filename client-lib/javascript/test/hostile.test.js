@@ -124,6 +124,18 @@ test("what a later broker may say", async () => {
   assert.deepEqual(proto[0].headers, new Map([["__proto__", 1]]));
 });
 
+test("a message that comes while waiting is aborted is not lost", async () => {
+  const broker = await fake();
+  const client = await connect(broker.url), subscription = await client.subscribe("t"), controller = new AbortController();
+  client.on("refused", () => controller.abort());
+  const taking = subscription.take({ signal: controller.signal });
+  broker.socket.write(Buffer.concat([frame(ERR, 211, "may not"), MESSAGE]));
+  await assert.rejects(taking, { name: "AbortError" });
+  assert.equal((await subscription.take({ timeout: PATIENCE_MS })).value, "hello");
+  await client.close({ timeout: 0 });
+  broker.close();
+});
+
 test("every way to cut what comes", async () => {
   const data = Buffer.concat([MESSAGE, frame(GAP, 1, 3, 1), TERMS, frame(MSG, "t", { h: [1] }, Buffer.alloc(300)), MESSAGE]);
   for (const size of [1, 2, 3, 7]) {

@@ -218,8 +218,9 @@ static void what_was_asked_for_outlives_a_broker_that_looks_for_it(void **state)
 {
     static const enum mps_from_kind kinds[] = {MPS_FROM_LAST, MPS_FROM_LAST_PER_TOPIC};
     static const char *const expected[] = {
-        "welcome resumed last 0 | for 1 at 64-8 | d/b=x | for 1 at 64-10 | d/b=x | d/b=new",
-        "welcome resumed last 0 | for 1 at 64-11 | d/b=new | d/b=new",
+        "welcome resumed last 0 | for 1 flags 2 at 64-8 | d/b=x | for 1 flags 2 at 64-10 | d/b=x | for 1 at 64-11 | "
+        "d/b=new",
+        "welcome resumed last 0 | for 1 flags 2 at 64-11 | d/b=new | for 1 at 64-12 | d/b=new",
     };
     struct stage *stage = with_stream(state);
     for (int i = 0; i < 10; i++) stage_msg(stage, 'p', i % 2 == 0 ? "d/a" : "d/b", "x");
@@ -258,11 +259,11 @@ static void the_rest_of_what_was_asked_for_comes_after_a_restart(void **state)
     stage_words(stage, 'a');
     options.credit = 100;
     stage_sub(stage, 'a', 2, "d/#", options);
-    stage_expect(stage, 'a', "suback 2 | for 2 at 64-5 | d/b=x | d/d=x | d/c=x | mark 2 2");
+    stage_expect(stage, 'a', "suback 2 | for 2 flags 2 at 64-5 | d/b=x | d/d=x | d/c=x | mark 2 2");
     options.given &= ~(uint32_t)MPS_SUB_ACK;
     options.ack = MPS_ACK_NONE;
     stage_sub(stage, 'a', 1, "d/#", options);
-    stage_expect(stage, 'a', "suback 1 | for 1 at 64-6 | d/d=x | d/c=x | mark 1 2");
+    stage_expect(stage, 'a', "suback 1 | for 1 flags 2 at 64-6 | d/d=x | d/c=x | mark 1 2");
 }
 
 /* So many commits that the broker knows the time of every second one only. */
@@ -281,7 +282,7 @@ static void what_came_before_a_time_does_not_come_after_a_restart(void **state)
     stage_expect(stage, 'a', "suback 1");
     crash(stage);
     stage_hello(stage, 'a', (struct mps_hello){.id = mps_text("a"), .sess_s = HOUR_S});
-    stage_expect(stage, 'a', "welcome resumed last 0 | for 1 at 64-4 | d/a=x");
+    stage_expect(stage, 'a', "welcome resumed last 0 | for 1 flags 2 at 64-4 | d/a=x");
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, stage_set_up, stage_tear_down)

@@ -370,11 +370,13 @@ static void wrong_options_leave_nothing_behind(void **state)
     options.url = "http://example.org";
     assert_int_equal(pubsub_uv_init(&on_loop.loop, &bus, &options, text, sizeof text), PUBSUB_EINVAL);
     assert_non_null(strstr(text, "bad URL 'http://example.org'"));
-    int none = open("/dev/null", O_RDONLY); /* is found out while it is being opened */
-    snprintf(stage->url, sizeof stage->url, "fd:%d", none);
+    int pipe_ends[2]; /* no socket: is found out while it is being opened */
+    assert_int_equal(pipe(pipe_ends), 0);
+    snprintf(stage->url, sizeof stage->url, "fd:%d", pipe_ends[0]);
     options.url = stage->url;
     assert_int_equal(pubsub_uv_init(&on_loop.loop, &bus, &options, text, sizeof text), PUBSUB_ECONNECT);
-    close(none);
+    close(pipe_ends[0]);
+    close(pipe_ends[1]);
     assert_int_equal(uv_loop_alive(&on_loop.loop), 0);
 }
 

@@ -72,8 +72,10 @@ CORE_LOCAL bool mps_core_is_name(struct view name, bool wild); /* a topic, or a 
 CORE_LOCAL bool mps_core_is_topic(const char *name, bool wild); /* the same of a NUL-terminated one */
 CORE_LOCAL bool mps_core_is_id(struct view id);
 CORE_LOCAL bool mps_core_is_map(struct view map); /* one map whose keys differ */
+#if PUBSUB_CORE_SUBSCRIBE || PUBSUB_CORE_PROPERTIES || PUBSUB_CORE_WILL
 /* Whether it is a message's properties: such a map, of scalars or, if they may be, arrays of these. */
 CORE_LOCAL bool mps_core_are_properties(struct view map, bool arrays);
+#endif
 
 /* A field of a frame: the letter of its type, and where in a struct its value belongs. Of a type with a capital letter it
  * may be left out, then what stood there stays.

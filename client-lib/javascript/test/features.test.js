@@ -328,7 +328,7 @@ test("TLS, with a token and with a password", async () => {
   try {
     const ca = await readFile(certificate);
     for (const proof of [{ token }, { user: "ann", password: "correct horse" }]) {
-      const one = await connect(secure.tls, { tls: { ca }, ...proof }), subscription = await one.subscribe("over/tls");
+      const one = await connect(secure.tls, { tls: { ca }, connectTimeout: 60000, ...proof }), subscription = await one.subscribe("over/tls");
       await one.publish("over/tls", "x".repeat(300000));
       assert.equal((await take(subscription)).value.length, 300000);
       await one.close();

@@ -31,6 +31,7 @@ struct parser {
     int section_lines[sizeof section_names / sizeof *section_names]; /* where each began; 0: nowhere */
     int listener_lines[LISTEN_MAX], stream_lines[STREAMS_MAX];
     int lines[SETTINGS_COUNT]; /* where each key was set, in a section with a name in this one; 0: nowhere */
+    size_t line_bytes_max;     /* as inih takes it */
     bool expects_pair;         /* inih has a line that it should make a key and a value of */
     bool is_empty, failed;
     int read_error; /* errno */
@@ -265,6 +266,7 @@ static char *read_line(char *line, int size, void *user)
         fail_at(parser, parser->line, "'%s' is neither a [section] nor 'key = value'", parser->start);
     }
     /* What fills inih's room to the end it may take for a part of a line. */
+    parser->line_bytes_max = (size_t)size - 3;
     if (parser->failed || !read_bytes(parser, line, (size_t)size - 2)) return NULL;
     snprintf(parser->start, sizeof parser->start, "%s", line);
     if (line[0] == '[' && !take_section(parser, line)) return NULL;
@@ -387,12 +389,15 @@ static bool set_key(struct parser *parser, const char *name, const char *value)
     return true;
 }
 
-/* inih's callback, 0 for an error. */
+/* inih's callback, 0 for an error. What is taken can be printed, with spaces around '=', and read again. */
 static int take_pair(void *user, const char *section, const char *name, const char *value)
 {
     (void)section;
     struct parser *parser = user;
     parser->expects_pair = false;
+    if (strlen(name) + strlen(" = ") + strlen(value) > parser->line_bytes_max) {
+        return fail_at(parser, parser->line, "'key = value' is longer than %zu bytes", parser->line_bytes_max);
+    }
     return set_key(parser, name, value);
 }
 

@@ -490,6 +490,7 @@ static void wrong_files_are_refused(void **state)
         {"[listener a]\nurl = http://x\n",
          "file:2: url: 'http://x' is not unix:/path, tcp://host:port, tls://host:port or fd:N"},
         {"[listener a]\nurl = tls://x\n", "file:2: url: 'tls://x' does not end in a port from 0 to 65535"},
+        {"[user ann]\ncertificate=uri:a:" HOST_172 "abcdefg\n", "file:2: 'key = value' is longer than 197 bytes"},
         {"[listener a]\nurl=tcp://" HOST_172 ":1\n",
          "file:2: url: the host of 'tcp://" HOST_172 ":1' has 172 bytes, the limit is 171"},
         {"[listener a]\nurl = tcp://:1\n", "file:2: url: 'tcp://:1' has no host, or one that is neither a name nor an "

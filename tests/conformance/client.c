@@ -11,6 +11,9 @@
 #include "wire.h"
 
 #define BUFFER_BYTES (2u << 20) /* either way, so that a client never waits for room */
+#ifndef CLIENT_SKEW_BYTES
+#define CLIENT_SKEW_BYTES 0 /* how far behind an aligned address the input begins */
+#endif
 
 struct client {
     struct pubsub_core core;
@@ -159,10 +162,10 @@ static void take_events(struct stage *stage, int conn)
 static bool client_connect(struct stage *stage, int conn)
 {
     struct client *client = client_at(stage, conn);
-    client->rx = malloc(BUFFER_BYTES);
+    client->rx = malloc(BUFFER_BYTES + CLIENT_SKEW_BYTES);
     client->tx = malloc(BUFFER_BYTES);
     if (client->rx == NULL || client->tx == NULL) abort();
-    pubsub_core_init(&client->core, client->rx, BUFFER_BYTES, client->tx, BUFFER_BYTES);
+    pubsub_core_init(&client->core, client->rx + CLIENT_SKEW_BYTES, BUFFER_BYTES, client->tx, BUFFER_BYTES);
     return true;
 }
 

@@ -186,7 +186,7 @@ def header():
     config, public, core = (PUBLIC / "pubsub" / name for name in ("core_config.h", "pubsub.h", "core.h"))
     unit = Unit()
     types = needed(re.sub(r"^#(ifndef|define) PUBSUB_PUBSUB_H$|^#ifdef __cplusplus\n.*?#endif$", "", public.read_text(),
-                          flags=re.M | re.S), [core.read_text()])
+                          flags=re.M | re.S), [core.read_text(), "PUBSUB_TOPIC_MAX"])
     unit.seen |= {config, public}
     text = core.read_text()
     for part in (f"#include <pubsub/{config.name}>\n", f"#include <pubsub/{public.name}>\n"):

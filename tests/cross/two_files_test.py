@@ -29,6 +29,7 @@ CONFIGURATIONS = [[], ["FAST=1"], ["SUBSCRIBE=0"]]
 MORE = [["SUBSCRIBE=0", "TEXTS=1"]] + [[f"{switch}=0"] for switch in SWITCHES]  # with the first compiler only
 # What the core may need of the C library; bcmp is what clang makes of memcmp where the C library has it.
 NEEDED = {"bcmp", "memchr", "memcmp", "memcpy", "memmove", "memset", "strcat", "strcpy", "strlen"}
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def symbols(nm, path):
@@ -88,6 +89,21 @@ def check_alone(core, directory):
         subprocess.run([directory / "main"], check=True)
 
 
+def check_example(core, directory):
+    """The part of the example bare_metal that firmware copies needs the core, its board, and nothing of an operating system."""
+    compiler, nm = COMPILERS["Cortex-M4"]
+    text = (ROOT / "client-lib/examples/bare_metal.c").read_text()
+    part, end, _ = text.partition("/* ==== the board, as a program")
+    if not end:
+        return ["bare_metal.c does not say where its board begins"]
+    (directory / "device.c").write_text(part + "void *used[] = {(void *)device_init, (void *)device_step};\n")
+    subprocess.run([*compiler, "-std=c99", "-Wall", "-Wextra", "-Werror", "-Os", "-I", core, "-c", directory / "device.c", "-o",
+                    directory / "device.o"], check=True)
+    needed = symbols(nm, directory / "device.o")[2]
+    strange = [symbol for symbol in needed - NEEDED if not symbol.startswith(("board_", "pubsub_core_", "__aeabi_"))]
+    return [f"bare_metal.c needs {sorted(strange)}"] if strange else []
+
+
 def main(core):
     wrong, missing = [], []
     with tempfile.TemporaryDirectory() as scratch:
@@ -101,6 +117,8 @@ def main(core):
             for configuration in configurations:
                 wrong += check(name, compiler, nm, core, configuration, directory)
             print(f"{name}: {len(configurations)} configurations")
+        if COMPILERS["Cortex-M4"][0][0] not in missing:
+            wrong += check_example(core, directory)
     for line in wrong:
         print("FAILED:", line)
     if missing:

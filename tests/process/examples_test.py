@@ -7,6 +7,7 @@ import unittest
 
 import brokers
 from programs import CliTest, Program, eventually, scaled
+from serial_line import SerialLine
 
 EXAMPLES = os.environ.get("PUBSUB_EXAMPLES", ".")
 
@@ -336,6 +337,76 @@ class DurableWorker(Durable):
             self.assertTrue(eventually(lambda: worker.stdout().count("dave waits for work again") >= number))
         self.end(worker)
         self.assertEqual(self.done(worker, "broker"), [f"done: jobs/broker/{number}" for number in range(1, 6)])
+
+
+class BareMetal(Examples):
+    """A device on a serial line, with the core as firmware takes it."""
+
+    def line(self):
+        line = SerialLine(self.url)
+        self.addCleanup(line.stop)
+        return line
+
+    def device(self, line, name, count, period_ms=0):
+        return self.start("bare_metal", line.path, name, str(count), str(period_ms))
+
+    def values_of(self, name):
+        """A subscriber of what it measures; its output are numbers."""
+        return self.subscriber("-o", "payload", f"devices/{name}/value", "ready", ready="ready")
+
+    def wait_until_subscribed(self, device, name):
+        self.assertTrue(eventually(lambda: self.run_cli("pub", "--require", "1", f"devices/{name}/firmware", "x").code == 0),
+                        device.stderr())
+
+    def test_each_value_arrives_once_although_the_line_is_cut(self):
+        line, values, count = self.line(), self.values_of("cut"), 200
+        device = self.device(line, "cut", count, 2)
+        for part in range(1, 6):
+            self.assertTrue(eventually(lambda: values.lines().count(b"\n") >= part * count // 8), device.stderr())
+            line.cut()
+        self.assertEqual((device.wait(), device.stdout()), (0, f"{count} values were published\n"))
+        self.assertTrue(eventually(lambda: values.lines().count(b"\n") >= count))
+        self.assertEqual(values.lines().split(), [str(n).encode() for n in range(1, count + 1)])
+        self.assertEqual(line.connections, 6)
+        self.assertEqual(device.stderr(), "bare_metal: connected as cut\n" * 6)
+
+    def test_the_broker_is_away(self):
+        broker = brokers.Broker(start=False)
+        self.addCleanup(broker.stop)
+        line = SerialLine(broker.unix)
+        self.addCleanup(line.stop)
+        device = self.device(line, "away", 100, 5)
+        for _ in range(3):
+            connected = device.stderr().count("connected as away")
+            broker.start()
+            self.assertTrue(eventually(lambda: device.stderr().count("connected as away") > connected), device.stderr())
+            broker.kill()
+        broker.start()
+        self.assertEqual((device.wait(), device.stdout()), (0, "100 values were published\n"))
+
+    def test_the_light_is_switched(self):
+        device = self.device(self.line(), "lamp", 60000, 1000)
+        self.wait_until_subscribed(device, "lamp")
+        self.ok("pub", "-j", "devices/lamp/led", "true")
+        self.wait_for(device, "the light is on")
+        self.ok("pub", "-j", "devices/lamp/led", "false")
+        self.wait_for(device, "the light is off")
+
+    def test_an_image_far_larger_than_its_memory(self):
+        device = self.device(self.line(), "image", 60000, 20)  # it goes on publishing meanwhile
+        self.wait_until_subscribed(device, "image")
+        for size in 1, 255, 256, 257, 5000, 300_000:
+            image = bytes(n * 11 >> 3 & 0xff for n in range(size))
+            total = 0
+            for byte in image:
+                total = (total * 31 + byte) & 0xffffffff
+            self.ok("pub", "--bin", "devices/image/firmware", stdin=image)
+            self.wait_for(device, f"an image of {size} bytes, sum {total}")
+        self.assertEqual(device.stderr(), "bare_metal: connected as image\n")
+
+    def test_usage(self):
+        for arguments in ("line", "name"), ("line", "name", "0"), ("line", "#", "1"), ("line", "n" * 65, "1"):
+            self.assertEqual(self.run_example("bare_metal", *arguments)[2], 2, arguments)
 
 
 if __name__ == "__main__":

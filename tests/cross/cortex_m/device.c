@@ -1,6 +1,6 @@
-/* A session of a device with a broker that follows a script: bytes in, bytes out, with the smallest buffers there may be, all
- * of it static. Says for each way to cut the input "PASS ...", or "FAIL ..." and what came instead; at the end how much stack
- * the core's functions took. */
+/* A session of a device with a broker that follows a script: bytes in, bytes out, with the smallest buffers there may
+ * be, all of it static. Says for each way to cut the input "PASS ...", or "FAIL ..." and what came instead; at the end
+ * how much stack the core's functions took. */
 #include <string.h>
 
 #include "board.h"
@@ -154,28 +154,34 @@ static void feed(const void *bytes, size_t len, size_t piece)
 static const char hello_sent[] = "\x94\x01\xa3mps\x01\x84\xa2id\xa5"
                                  "dev-7\xa2ka\x3c\xa4sess\xcd\x01\x2c\xa4"
                                  "boot\x2a";
-static const char welcome[] = "\x93\x13\x01\x86\xa2id\xa5"
-                              "dev-7\xa5"
-                              "epoch\xcf\x80\x00\x00\x00\x00\x00\x00\x01\xa7resumed\xc2\xa8last_pid\x00\xa4sess\xcd\x01\x2c"
-                              "\xaapub_window\x09";
-static const char answers[] = "\x95\x08\x01\x00\x01\x00"  /* PUBACK 1 */
-                              "\x94\x0a\x01\x00\x80"      /* SUBACK 1 */
-                              "\x95\x04\x01\x00\x40\x07"  /* FOR 1, from 64:7 on */
+static const char welcome[] =
+    "\x93\x13\x01\x86\xa2id\xa5"
+    "dev-7\xa5"
+    "epoch\xcf\x80\x00\x00\x00\x00\x00\x00\x01\xa7resumed\xc2\xa8last_pid\x00\xa4sess\xcd\x01\x2c"
+    "\xaapub_window\x09";
+static const char answers[] = "\x95\x08\x01\x00\x01\x00" /* PUBACK 1 */
+                              "\x94\x0a\x01\x00\x80"     /* SUBACK 1 */
+                              "\x95\x04\x01\x00\x40\x07" /* FOR 1, from 64:7 on */
                               "\x94\x02\xaasite/a/set\xc0\xc4\x02on";
-static const char end[] = "\x94\x07\x01\x03\x01"          /* GAP of 3 */
-                          "\x92\x0d\xc4\x03" "abc"        /* PING */
+static const char end[] = "\x94\x07\x01\x03\x01" /* GAP of 3 */
+                          "\x92\x0d\xc4\x03"
+                          "abc"                           /* PING */
                           "\x93\x14\xcc\xd3\xa9not yours" /* ERR 211 */
                           "\x92\x15\x71";                 /* BYE 113 */
 #if PUBSUB_CORE_SUBSCRIBE
-static const char requests_sent[] = "\x94\x09\x01\xaasite/a/set\x81\xa3" "ack\xa4" "each"
+static const char requests_sent[] = "\x94\x09\x01\xaasite/a/set\x81\xa3"
+                                    "ack\xa4"
+                                    "each"
                                     "\x93\x03\x01\x04\x94\x02\xabsite/a/temp\xc0\xc4\x01\x15"
                                     "\x95\x05\x01\x40\x08\x01"
-                                    "\x92\x0e\xc4\x03" "abc";
+                                    "\x92\x0e\xc4\x03"
+                                    "abc";
 static const char expected[] = "welcome dev-7 300 9223372036854775809 puback 1 suback 0 message site/a/set 2 3551 64 7 "
                                "message site/a/set 1000 3895298476 64 8 gap 3 refusal 211 not yours bye 113 ";
 #else
 static const char requests_sent[] = "\x93\x03\x01\x04\x94\x02\xabsite/a/temp\xc0\xc4\x01\x15"
-                                    "\x92\x0e\xc4\x03" "abc";
+                                    "\x92\x0e\xc4\x03"
+                                    "abc";
 static const char expected[] = "welcome dev-7 300 9223372036854775809 puback 1 refusal 211 not yours bye 113 ";
 #endif
 
@@ -206,7 +212,8 @@ static bool was_told(const char *text)
 
 static void begin(void)
 {
-    static const struct pubsub_core_hello hello = {.client_id = "dev-7", .keepalive_s = 60, .session_s = 300, .boot = 42};
+    static const struct pubsub_core_hello hello = {
+        .client_id = "dev-7", .keepalive_s = 60, .session_s = 300, .boot = 42};
     int rc;
     told[0] = '\0';
     sent_len = 0;

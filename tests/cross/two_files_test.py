@@ -26,7 +26,8 @@ COMPILERS = {
 OPTIONAL = {"clang"}  # packages of the fuzzers, not of the tests
 SWITCHES = ["PIECES", "STREAMS", "FILTERS", "CREDIT", "STAT", "PROPERTIES", "WILL", "PROOF", "TEXTS"]
 CONFIGURATIONS = [[], ["FAST=1"], ["SUBSCRIBE=0"]]
-MORE = [["SUBSCRIBE=0", "TEXTS=1"]] + [[f"{switch}=0"] for switch in SWITCHES]  # with the first compiler only
+LEAST = ["SUBSCRIBE=0", "PROPERTIES=0", "WILL=0", "PROOF=0", "TEXTS=0"]
+MORE = [["SUBSCRIBE=0", "TEXTS=1"], LEAST] + [[f"{switch}=0"] for switch in SWITCHES]  # with the first compiler only
 # What the core may need of the C library; bcmp is what clang makes of memcmp where the C library has it.
 NEEDED = {"bcmp", "memchr", "memcmp", "memcpy", "memmove", "memset", "strcat", "strcpy", "strlen"}
 ROOT = pathlib.Path(__file__).resolve().parents[2]

@@ -113,9 +113,9 @@ void pubsub_core_set_input(struct pubsub_core *core, void *rx, size_t rx_cap, si
 }
 
 #if PUBSUB_CORE_PIECES
-void pubsub_core_take_pieces(struct pubsub_core *core, size_t payload_max)
+void pubsub_core_take_pieces(struct pubsub_core *core, uint32_t payload_max)
 {
-    core->piece_max = payload_max < FRAME_MAX ? (uint32_t)payload_max : FRAME_MAX;
+    core->piece_max = payload_max < FRAME_MAX ? payload_max : FRAME_MAX;
 }
 #endif
 
@@ -156,7 +156,7 @@ static enum scan_result take_value(struct pubsub_core *core, const struct item *
         core->op = (uint8_t)item->number;
     }
     if (core->op == MPS_OP_MSG && core->depth == 1 && core->elements == 4) {
-        uint32_t max = core->frame_max;
+        uint32_t max = PUBSUB_CORE_SUBSCRIBE ? core->frame_max : FRAME_MAX / 4;
         if (PUBSUB_CORE_PIECES && max < core->piece_max) max = core->piece_max;
         if (item->type != ITEM_BIN) return SCAN_MALFORMED;
         if (body > 4 * max) return SCAN_LIMIT;

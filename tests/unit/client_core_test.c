@@ -80,7 +80,7 @@ static void note_event(struct peer *peer, const struct pubsub_event *event)
              event->as.refusal.sid, event->as.refusal.text);
         break;
     case PUBSUB_EVENT_TOO_LARGE:
-        note(peer, "too large %u %zu\n", event->as.too_large.sid, event->as.too_large.payload_len);
+        note(peer, "too large %u %u\n", event->as.too_large.sid, event->as.too_large.payload_len);
         break;
     case PUBSUB_EVENT_BYE: note(peer, "bye %u '%s'\n", event->as.ending.code, event->as.ending.text); break;
     case PUBSUB_EVENT_FAILED: note(peer, "failed %u\n", event->as.ending.code); break;

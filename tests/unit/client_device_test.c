@@ -79,7 +79,7 @@ static void take_events(struct device *device)
         case PUBSUB_EVENT_MARK: snprintf(text, sizeof text, "mark %u, ", event.as.mark.mark); break;
         case PUBSUB_EVENT_PONG: snprintf(text, sizeof text, "pong %zu, ", event.as.pong.len); break;
         case PUBSUB_EVENT_TOO_LARGE:
-            snprintf(text, sizeof text, "too large %zu at %u, ", event.as.too_large.payload_len,
+            snprintf(text, sizeof text, "too large %u at %u, ", event.as.too_large.payload_len,
                      (unsigned)event.as.too_large.seq);
             break;
         case PUBSUB_EVENT_BYE: snprintf(text, sizeof text, "bye %u, ", event.as.ending.code); break;
@@ -108,7 +108,7 @@ static void feed(struct device *device, const uint8_t *bytes, size_t len, size_t
     }
 }
 
-static void begin(struct device *device, size_t payload_max)
+static void begin(struct device *device, uint32_t payload_max)
 {
     memset(device, 0, sizeof *device);
     memset(device->guard, 0xa5, sizeof device->guard);

@@ -58,7 +58,7 @@ static void publishes_and_is_answered(void **state)
     mps_encode_puback(&out, &(struct mps_puback){.pid = 1, .matched = 3});
     mps_encode_for(&out, &(struct mps_for){.sid = 0});
     mps_encode_msg(&out, &(struct mps_msg){mps_text("$inbox/a/1"), {NULL, 0}, mps_text("x")});
-    mps_encode_msg(&out, &(struct mps_msg){mps_text("$inbox/a/1"), {NULL, 0}, {large, sizeof large / 4}});
+    mps_encode_msg(&out, &(struct mps_msg){mps_text("$inbox/a/1"), {NULL, 0}, {large, sizeof large}});
     mps_encode_gap(&out, &(struct mps_gap){.sid = 0, .has_count = true, .count = 1, .reason = 1});
     mps_encode_puback(&out, &(struct mps_puback){.pid = 2, .code = 211, .text = mps_text("not yours\x07")});
     mps_encode_bye(&out, &(struct mps_bye){.code = 113});

@@ -70,7 +70,7 @@ struct pubsub_welcome {
 struct pubsub_suback { uint32_t sid, code; const char *text; }; /* code 0: granted; text NUL-terminated */
 struct pubsub_mark_event { uint32_t sid, mark; };               /* mark: enum pubsub_mark; ignore others */
 struct pubsub_bytes { const void *ptr; size_t len; };
-struct pubsub_too_large { uint32_t sid; size_t payload_len; uint64_t stream, seq; };
+struct pubsub_too_large { uint32_t sid, payload_len; uint64_t stream, seq; };
 struct pubsub_ending { uint32_t code; const char *text; };      /* code: PROTOCOL.md, "Codes"; text NUL-terminated */
 
 /* One thing that happened. Everything it points to is borrowed until the next call that takes the core. Text from the
@@ -147,7 +147,7 @@ void pubsub_core_set_input(struct pubsub_core *core, void *rx, size_t rx_cap, si
  * its .offset on, until .offset + .payload_len is .total. Every piece names topic, properties and position; these have to
  * fit into the input buffer, and stay in it meanwhile, so a piece is what is left there at most. A connection that ends
  * between them leaves a message incomplete. HELLO's rx_max, if it is said, must allow for the whole frame. */
-void pubsub_core_take_pieces(struct pubsub_core *core, size_t payload_max);
+void pubsub_core_take_pieces(struct pubsub_core *core, uint32_t payload_max);
 #endif
 
 /* Where to read to: sets *at, returns how many bytes fit there. 0 only while a frame is larger than the buffer, or

@@ -10,6 +10,7 @@
 #define STACK_MAX 512 /* bytes */
 #endif
 #define LARGE_BYTES 1000u
+#define HUGE_BYTES (UINT32_C(70) * LARGE_BYTES) /* more than 16 bits can say */
 #define TEXT(literal) literal, sizeof(literal) - 1
 
 static struct pubsub_core core;
@@ -17,8 +18,9 @@ static struct pubsub_core core;
 static uint8_t rx_room[1 + PUBSUB_CORE_RX_MIN], tx_room[1 + PUBSUB_CORE_TX_MIN];
 static char told[512];
 static uint8_t sent[256];
-static size_t sent_len, large_len, stack_used;
-static uint32_t large_sum;
+static size_t sent_len, stack_used;
+static uint32_t large_len, large_sum;
+static uint8_t large[LARGE_BYTES];
 
 /* Calls the core, and sees how much stack it took. */
 #define CALL(what)                                \
@@ -53,7 +55,7 @@ static void take_message(const struct pubsub_message *m)
     const uint8_t *bytes = m->payload;
     if (m->offset == 0) large_len = large_sum = 0;
     for (size_t i = 0; i < m->payload_len; i++) large_sum = large_sum * 31 + bytes[i];
-    large_len += m->payload_len;
+    large_len += (uint32_t)m->payload_len;
     if (large_len < m->total) return;
     say(TEXT("message "));
     say(m->topic, m->topic_len);
@@ -92,6 +94,10 @@ static void take(const struct pubsub_event *event)
         say_number(event->as.refusal.code);
         say(event->as.refusal.text, strlen(event->as.refusal.text));
         say(" ", 1);
+        break;
+    case PUBSUB_EVENT_TOO_LARGE:
+        say(TEXT("too large "));
+        say_number(event->as.too_large.payload_len);
         break;
     case PUBSUB_EVENT_BYE:
         say(TEXT("bye "));
@@ -219,7 +225,7 @@ static void begin(void)
     sent_len = 0;
     CALL(pubsub_core_init(&core, rx_room + 1, sizeof rx_room - 1, tx_room + 1, sizeof tx_room - 1));
 #if PUBSUB_CORE_SUBSCRIBE
-    pubsub_core_take_pieces(&core, LARGE_BYTES);
+    pubsub_core_take_pieces(&core, HUGE_BYTES);
 #endif
     CALL(rc = pubsub_core_hello(&core, &hello));
     drain();
@@ -228,8 +234,6 @@ static void begin(void)
 
 static void session(size_t piece, const char *what)
 {
-    static uint8_t large[LARGE_BYTES];
-    for (size_t i = 0; i < sizeof large; i++) large[i] = (uint8_t)(i * 7);
     static const struct pubsub_publish_options stored = {.ack = PUBSUB_ACK_STORED};
     int rc = 0;
     begin();
@@ -250,6 +254,21 @@ static void session(size_t piece, const char *what)
     check(rc == PUBSUB_OK && was_sent(TEXT(requests_sent)) && was_told(expected), what);
 }
 
+/* A payload that is larger than an int of 16 bits can say comes, and one that is larger than was asked for is told of.
+ */
+static void huge(void)
+{
+    begin();
+    feed(TEXT(welcome), 64);
+    told[0] = '\0';
+    feed(TEXT("\x95\x04\x01\x00\x40\x07\x94\x02\xaasite/a/set\xc0\xc6\x00\x01\x11\x70"), 64);
+    for (uint32_t i = 0; i < HUGE_BYTES / LARGE_BYTES; i++) feed(large, sizeof large, sizeof large);
+    feed(TEXT("\x94\x02\xaasite/a/set\xc0\xc6\x00\x01\x11\x71\x00"), 64);
+    for (uint32_t i = 0; i < HUGE_BYTES / LARGE_BYTES; i++) feed(large, sizeof large, sizeof large);
+    check(was_told(PUBSUB_CORE_SUBSCRIBE ? "message site/a/set 70000 367534344 64 7 too large 70001 " : ""),
+          "messages of 70 KB");
+}
+
 static void broken_broker(void)
 {
     begin();
@@ -264,10 +283,12 @@ int main(void)
 #ifdef TRAP_UNALIGNED
     check(board_trap_unaligned(), "an unaligned access is a fault");
 #endif
+    for (size_t i = 0; i < sizeof large; i++) large[i] = (uint8_t)(i * 7);
     session(1, "a session, one byte at a time");
     session(7, "a session, 7 bytes at a time");
     session(64, "a session, 64 bytes at a time");
     session(1024, "a session, as much at a time as fits");
+    huge();
     broken_broker();
     told[0] = '\0';
     say_number(sizeof core);
@@ -275,5 +296,6 @@ int main(void)
     say_number(stack_used);
     say(TEXT("of stack"));
     check(stack_used <= STACK_MAX, told);
+    board_exit(true);
     return 0;
 }

@@ -128,6 +128,17 @@ class Consumer(unittest.TestCase):
                 run("cc", *FLAGS.split(), "-o", program, HERE / source, *asked)
                 self.check(program, source)
 
+    def test_the_core_as_two_files(self):
+        directory = self.scratch / "two_files"
+        directory.mkdir()
+        for file in "pubsub_core.c", "pubsub_core.h":
+            shutil.copy(self.installed(f"share/pubsub/{file}"), directory)
+        text = (HERE / "core.c").read_text()
+        self.assertIn("<pubsub/core.h>", text)
+        (directory / "core.c").write_text(text.replace("<pubsub/core.h>", '"pubsub_core.h"'))
+        run("cc", *FLAGS.split(), "-o", directory / "core", directory / "core.c", directory / "pubsub_core.c")
+        self.check(directory / "core", "core.c")
+
     def ask(self, components="", optional="", prefix=None, **environment):
         """What a project is told that asks for components: the words, and what it found."""
         project = self.scratch / "ask"

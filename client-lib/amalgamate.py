@@ -200,8 +200,8 @@ def header():
 
 
 def main(version, directory):
-    title = (f"/* pubsub_core.%s: the core of libpubsub {version}, a client of the pubsub broker. Made by amalgamate.py of its\n"
-             " * sources: change those. %s */\n")
+    title = (f"/* pubsub_core.%s: the core of libpubsub {version}, a client of the pubsub broker. Made by amalgamate.py of\n"
+             " * its sources: change those. %s */\n")
     top = header()
     unit = Unit(top.seen)
     unit.lines.append('#include "pubsub_core.h"\n\n')

@@ -58,7 +58,8 @@ class Avr:
 
 def build(target, directory, core, options):
     objects = []
-    for source, extra in [(core / "pubsub_core.c", ["-pedantic"])] + [(HERE / name, more) for name, more in target.sources.items()]:
+    sources = {core / "pubsub_core.c": ["-pedantic"], **{HERE / name: extra for name, extra in target.sources.items()}}
+    for source, extra in sources.items():
         objects.append(directory / (source.stem + ".o"))
         subprocess.run([*target.compiler, *FLAGS, "-I", core, *options, *extra, "-c", source, "-o", objects[-1]], check=True)
     program = directory / "device.elf"

@@ -41,7 +41,8 @@ def main(directory, target):
     vectors = ROOT / "proto/vectors"
     commands = [[directory / f"vectors_{kind}", "--role", "client", *sorted(vectors.glob("client*.txt"))]
                 for kind in ("core", "core_fast")]
-    commands += [[directory / "vectors_core", "--role", "codec", ROOT / "proto/PROTOCOL.md", *sorted(vectors.glob("codec*.txt"))]]
+    commands += [[directory / "vectors_core", "--role", "codec", ROOT / "proto/PROTOCOL.md",
+                  *sorted(vectors.glob("codec*.txt"))]]
     commands += [[program] for program in sorted(directory.glob("unit_*"))]
     for command in commands:
         printed = run(*([emulator] if emulator else []), *command)

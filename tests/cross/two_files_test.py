@@ -60,7 +60,8 @@ def check(name, compiler, nm, core, configuration, directory):
     options = [f"-DPUBSUB_CORE_{value}" for value in configuration]
     output = directory / "core.o"
     where = f"{name} {' '.join(configuration)}"
-    done = subprocess.run([*compiler, *FLAGS, *options, "-c", "pubsub_core.c", "-o", output], cwd=core, capture_output=True, text=True)
+    done = subprocess.run([*compiler, *FLAGS, *options, "-c", "pubsub_core.c", "-o", output], cwd=core,
+                          capture_output=True, text=True)
     if done.returncode != 0:
         return [f"{where}: {done.stderr}"]
     defined, variables, needed = symbols(nm, output)

@@ -359,11 +359,12 @@ class BareMetal(Examples):
                         device.stderr())
 
     def test_each_value_arrives_once_although_the_line_is_cut(self):
-        line, values, count = self.line(), self.values_of("cut"), 200
+        line, values, count = self.line(), self.values_of("cut"), 400
         device = self.device(line, "cut", count, 2)
         for part in range(1, 6):
-            self.assertTrue(eventually(lambda: values.lines().count(b"\n") >= part * count // 8), device.stderr())
+            self.assertTrue(eventually(lambda: values.lines().count(b"\n") >= part * 10), device.stderr())
             line.cut()
+            self.assertTrue(eventually(lambda: line.connections > part), device.stderr())
         self.assertEqual((device.wait(), device.stdout()), (0, f"{count} values were published\n"))
         self.assertTrue(eventually(lambda: values.lines().count(b"\n") >= count))
         self.assertEqual(values.lines().split(), [str(n).encode() for n in range(1, count + 1)])
@@ -375,14 +376,14 @@ class BareMetal(Examples):
         self.addCleanup(broker.stop)
         line = SerialLine(broker.unix)
         self.addCleanup(line.stop)
-        device = self.device(line, "away", 100, 5)
+        device = self.device(line, "away", 300)
         for _ in range(3):
             connected = device.stderr().count("connected as away")
             broker.start()
             self.assertTrue(eventually(lambda: device.stderr().count("connected as away") > connected), device.stderr())
             broker.kill()
         broker.start()
-        self.assertEqual((device.wait(), device.stdout()), (0, "100 values were published\n"))
+        self.assertEqual((device.wait(), device.stdout()), (0, "300 values were published\n"))
 
     def test_the_light_is_switched(self):
         device = self.device(self.line(), "lamp", 60000, 1000)

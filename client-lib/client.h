@@ -98,7 +98,9 @@ struct pubsub {
 
     uint64_t keepalive_ms;            /* as agreed */
     uint64_t last_rx_ms, last_tx_ms;
-    uint64_t ping_at_ms;              /* of the PING that nothing was received since; 0: none */
+    uint64_t ping_at_ms;              /* since when, after a PING, nothing was received or taken; 0: there was none */
+    uint64_t tx_count;                /* bytes that were written to this connection and others */
+    int64_t taken_count;              /* of them, what the other end had taken at ping_at_ms */
 
     bool opening;                     /* in pubsub_open(): failure is its result, no callback */
     bool closing;                     /* in pubsub_close(): only what publishing earned is still called back */

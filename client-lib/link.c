@@ -7,6 +7,7 @@
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -197,4 +198,10 @@ void mps_addresses_name_next(const struct mps_addresses *addresses, char *text, 
     text[0] = '\0';
     if (a == NULL || addresses->list->ai_next == NULL) return;
     if (getnameinfo(a->ai_addr, a->ai_addrlen, text, (socklen_t)cap, NULL, 0, NI_NUMERICHOST) != 0) text[0] = '\0';
+}
+
+size_t mps_link_underway(int fd)
+{
+    int bytes = 0;
+    return ioctl(fd, TIOCOUTQ, &bytes) == 0 && bytes > 0 ? (size_t)bytes : 0;
 }

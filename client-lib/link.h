@@ -48,4 +48,7 @@ enum { MPS_LINK_AGAIN = -1, MPS_LINK_ERROR = -2 };
 ssize_t mps_link_read(int fd, void *at, size_t len, int *error);
 ssize_t mps_link_write(int fd, struct iovec *pieces, int count, int *error);
 
+/* Bytes that were written and that the other end has not taken yet, as far as the system knows; 0: none, or it can't say. */
+size_t mps_link_underway(int fd);
+
 #endif

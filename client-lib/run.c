@@ -55,6 +55,7 @@ static void account(struct pubsub *client, const struct pieces *pieces, size_t l
 {
     size_t rest = len < pieces->rest ? len : pieces->rest;
     size_t control = len - rest < pieces->control ? len - rest : pieces->control;
+    client->tx_count += len;
     if (rest > 0) mps_outbox_written(&client->outbox, rest);
     if (control > 0) pubsub_core_written(&client->core, control);
     if (len > rest + control) mps_outbox_written(&client->outbox, len - rest - control);
@@ -227,6 +228,31 @@ static uint64_t next_timer(const struct pubsub *client)
     return requests != 0 && requests < link ? requests : link;
 }
 
+/* Bytes that the other end has taken. On a slow line much may be on its way, and go ahead of a PING: it is there as
+ * long as this grows, although it says nothing. */
+static int64_t taken(const struct pubsub *client)
+{
+    return (int64_t)client->tx_count - (int64_t)mps_link_underway(client->fd);
+}
+
+/* Nothing was received for half of the keepalive, or after a PING for all of it. */
+static void silence(struct pubsub *client, uint64_t now)
+{
+    char why[MPS_ERROR_MAX];
+    bool asked = client->ping_at_ms != 0;
+    int64_t before = client->taken_count;
+    client->taken_count = taken(client);
+    if (asked && client->taken_count <= before) {
+        snprintf(why, sizeof why, "nothing was received for %llu ms", (unsigned long long)(now - client->last_rx_ms));
+        mps_client_lost(client, PUBSUB_ELOST, why);
+        return;
+    }
+    client->ping_at_ms = now; /* also if it does not fit: then nothing moves, which is what this is about */
+    if (asked) return;
+    (void)pubsub_core_ping(&client->core, NULL, 0);
+    mps_client_write(client);
+}
+
 static void timer_due(struct pubsub *client, uint64_t now)
 {
     char why[MPS_ERROR_MAX];
@@ -240,17 +266,7 @@ static void timer_due(struct pubsub *client, uint64_t now)
                  client->state == LINK_SECURING ? " to the TLS handshake" : "", (unsigned)client->options.connect_ms);
         mps_client_lost(client, PUBSUB_ECONNECT, why);
         break;
-    case LINK_UP:
-        if (client->ping_at_ms != 0) {
-            snprintf(why, sizeof why, "nothing was received for %llu ms",
-                     (unsigned long long)(now - client->last_rx_ms));
-            mps_client_lost(client, PUBSUB_ELOST, why);
-            break;
-        }
-        client->ping_at_ms = now; /* also if it does not fit: then nothing moves, which is what this is about */
-        (void)pubsub_core_ping(&client->core, NULL, 0);
-        mps_client_write(client);
-        break;
+    case LINK_UP: silence(client, now); break;
     }
 }
 

@@ -303,9 +303,9 @@ static void first_connection_fails_with_a_reason(void **state)
     stage_expect_log(stage, "");
 }
 
-static void silent_connection_is_lost(void **state)
+/* A client whose keepalive is a second. */
+static void open_with_keepalive(struct stage *stage)
 {
-    struct stage *stage = *state;
     char text[256] = "";
     uint8_t buf[256];
     struct mps_out out = mps_out_open(buf, sizeof buf);
@@ -315,11 +315,33 @@ static void silent_connection_is_lost(void **state)
     mps_encode_welcome(&out, &(struct mps_welcome){.version = 1, .id = mps_text("given"), .ka_s = 1});
     stage_say(stage, &out);
     stage_wait_for_log(stage, "connected\n");
+}
+
+static void silent_connection_is_lost(void **state)
+{
+    struct stage *stage = *state;
+    open_with_keepalive(stage);
     int64_t start = stage_now_ms();
     stage_expect_frames(stage, "PING, ");
     assert_true(stage_now_ms() - start >= 400);
     stage_wait_for_log(stage, "lost\n"); /* no PONG came */
     assert_true(stage_now_ms() - start >= 1400);
+}
+
+/* On a slow line a message takes longer than the keepalive, and the PING waits behind it. */
+static void slow_connection_is_lost_when_nothing_moves(void **state)
+{
+    struct stage *stage = *state;
+    static char payload[1 << 20], taken[1 << 16];
+    open_with_keepalive(stage);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(pubsub_publish(stage->client, "t", payload, sizeof payload, NULL, NULL), PUBSUB_OK);
+    for (int64_t start = stage_now_ms(); stage_now_ms() - start < 3000;) {
+        assert_true(recv(stage->peer, taken, sizeof taken, 0) > 0);
+        assert_true(pubsub_wait(stage->client, 200) >= 0);
+    }
+    stage_expect_log(stage, "");
+    stage_wait_for_log(stage, "lost\n");
 }
 
 int main(void)
@@ -339,6 +361,7 @@ int main(void)
         TEST(close_waits_for_the_brokers_bye),
         TEST(first_connection_fails_with_a_reason),
         TEST(silent_connection_is_lost),
+        TEST(slow_connection_is_lost_when_nothing_moves),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

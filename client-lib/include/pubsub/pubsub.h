@@ -229,7 +229,8 @@ struct pubsub_options {
                                   client_id; subscribe in the same order, or with the same .sid, before the first call
                                   that waits: what comes for a subscription that is not there then is thrown away */
     bool clean;                /* forget an older session of this client_id when the client is opened */
-    uint32_t keepalive_s;      /* 0: 60. A ping is sent when idle for half of it */
+    uint32_t keepalive_s;      /* 0: 60. A ping is sent when idle for half of it; when nothing comes for all of it after
+                                  that, and of what was written the other end takes nothing, the connection is lost */
     uint32_t connect_ms;       /* longest wait for one connection and its WELCOME; 0: 5000. Of several URLs, for each */
     uint32_t reconnect_min_ms; /* bound of the first pause before it is tried again, which is anything from 0 to that
                                   bound, at random (full jitter); the bound doubles on each failure; 0: 100 */

@@ -177,6 +177,7 @@ struct pubsub_core_hello {
     const char *auth;          /* kind of proof, as pubsub_core_proof() said it */
     struct pubsub_bytes proof; /* what pubsub_core_proof() wrote; len 0: none. The output buffer is wiped behind it */
 };
+/* Writes HELLO, the first frame of a connection. hello is borrowed during the call. */
 int pubsub_core_hello(struct pubsub_core *core, const struct pubsub_core_hello *hello);
 
 #if PUBSUB_CORE_WILL
@@ -221,7 +222,7 @@ int pubsub_core_publish(struct pubsub_core *core, const char *topic, const void 
                         const struct pubsub_publish_options *options, uint64_t *pid);
 
 int pubsub_core_ping(struct pubsub_core *core, const void *token, size_t len); /* len: 0..64 bytes */
-int pubsub_core_bye(struct pubsub_core *core, uint32_t code);
+int pubsub_core_bye(struct pubsub_core *core, uint32_t code); /* 0, or 1: publish my will. The last frame of a connection */
 
 #ifdef __cplusplus
 }

@@ -171,7 +171,8 @@ struct pubsub_core_hello {
     bool clean;                /* begin with an empty session */
     uint64_t boot;             /* goes with session_s: a random number that stays the same as long as publish ids go on
                                   counting, and changes when they begin again at 1; 0: not said */
-    uint32_t rx_max;           /* largest MSG frame that may be sent to us, bytes; 0: not said */
+    uint32_t rx_max;           /* largest MSG frame that may be sent to us, bytes: larger ones are told as a gap. 0: not
+                                  said; without pieces, one of four times frame_max then ends the connection (104) */
     bool half;                 /* keep delivering after our end of the stream is shut down */
     struct pubsub_bytes will;  /* what pubsub_core_will() wrote; len 0: none */
     const char *auth;          /* kind of proof, as pubsub_core_proof() said it */

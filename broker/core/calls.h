@@ -37,6 +37,7 @@ void session_unlink(struct session *session);      /* from broker.sessions */
 void input_resume(struct session *session);        /* works on .stalled; called from broker_turn() */
 void input_go_on(struct session *session);         /* who it is is known now */
 void input_forget(struct session *session);        /* whatever has come in and was not worked on */
+uint32_t input_needs(const struct session *session); /* bytes of memory for the frame of which .large has the beginning */
 void input_granted(struct session *session);       /* the frame that waits has its memory */
 void input_refused(struct session *session);       /* it does not get any: it is answered, and passed over as it comes */
 
@@ -59,6 +60,7 @@ static inline bool intake_has_plenty(const struct broker *broker) /* nothing tha
 /* Whether a frame may have so much memory. If not, its session waits for it, and input_granted() or input_refused() follows,
  * unless it ends before. */
 bool intake_admits(struct session *session, uint32_t frame_bytes);
+void intake_leave(struct session *session); /* its frame, of which it was admitted, or waits for that, is over */
 void intake_count(struct session *session);
 /* After memory of what has come and waits was taken or let go. */
 static inline void intake_note(struct session *session)

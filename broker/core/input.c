@@ -181,18 +181,31 @@ static void set_reading(struct session *session, bool on)
     session->broker->env->reading(session->broker->env, session->link, on);
 }
 
+/* Of a frame that is not whole yet: it has what is known of its length, or more if all of that has come. */
+static uint32_t frame_room(const struct session *session, uint32_t come)
+{
+    uint32_t known = session->scan.pos;
+    return known > come ? known : come + LARGE_FRAME;
+}
+
+uint32_t input_needs(const struct session *session)
+{
+    return frame_room(session, session->large->used);
+}
+
 /* Keeps the beginning of a frame for the next read. Of a large one no more is read until there is memory for all of it:
  * so none is in another's way that has only its beginning. */
 static void keep_rest(struct input *in)
 {
     struct session *session = in->session;
-    uint32_t left = (uint32_t)(in->end - in->p), known = session->scan.pos - session->scan.skipped;
+    uint32_t left = (uint32_t)(in->end - in->p);
     if (left == 0) return;
-    if (session->scan.oversized || (known <= LARGE_FRAME && left <= LARGE_FRAME)) {
+    if (session->scan.oversized || (session->scan.pos <= LARGE_FRAME && left <= LARGE_FRAME)) {
         buffer_append(&session->kept, in->p, left);
         return;
     }
-    uint32_t cap = known > left ? known : left + LARGE_FRAME;
+    if (in->p != in->slab->bytes) intake_leave(session); /* what was granted was for the frame before */
+    uint32_t cap = frame_room(session, left);
     bool admitted = intake_admits(session, cap);
     struct slab *large = slab_new(&session->broker->slabs, admitted ? cap : left);
     if (large == NULL) {
@@ -436,9 +449,10 @@ void input_forget(struct session *session)
 void input_granted(struct session *session)
 {
     struct slab_pool *slabs = &session->broker->slabs;
-    struct slab *begun = session->large, *large = slab_new(slabs, session->scan.pos);
+    uint32_t cap = input_needs(session);
+    struct slab *begun = session->large, *large = slab_new(slabs, cap);
     if (large == NULL) {
-        session_byef(session, MPS_INTERNAL, "there is no memory for a frame of %u bytes", session->scan.pos);
+        session_byef(session, MPS_INTERNAL, "there is no memory for a frame of %u bytes", cap);
         return;
     }
     memcpy(large->bytes, begun->bytes, begun->used);
@@ -456,6 +470,7 @@ void input_refused(struct session *session)
     const struct broker_limits *limits = &session->broker->limits;
     char text[300];
     mps_view topic;
+    bool waits = false;
     session->large = NULL;
     intake_note(session);
     if (read_topic(&in, &topic)) {
@@ -467,8 +482,8 @@ void input_refused(struct session *session)
         broker_note_refusal(session->broker, REFUSED_INPUT);
         session->scan.oversized = true; /* it is passed over as one */
         publish_refuse(session, topic, MPS_QUOTA, text);
-        if (takes_input(session)) work(session, begun, begun->bytes, begun->used);
+        waits = takes_input(session) && work(session, begun, begun->bytes, begun->used);
     }
     slab_unref(&session->broker->slabs, begun);
-    set_reading(session, true);
+    if (!waits) set_reading(session, true);
 }

@@ -13,7 +13,7 @@ static void enter(struct session *session, enum intake_state state)
     list_append(state == INTAKE_WAITS ? &intake->waiting : &intake->granted, &session->in_intake);
 }
 
-static void leave(struct session *session)
+void intake_leave(struct session *session)
 {
     struct intake *intake = &session->broker->intake;
     if (session->intake_state == INTAKE_NONE) return;
@@ -45,7 +45,7 @@ void intake_count(struct session *session)
     intake->bytes += bytes;
     intake->bytes -= session->intake_bytes;
     session->intake_bytes = bytes;
-    if (session->large == NULL) leave(session);
+    if (session->large == NULL) intake_leave(session);
 }
 
 static struct session *first_of(const struct list *list)
@@ -56,8 +56,8 @@ static struct session *first_of(const struct list *list)
 static void grant_those_that_fit(struct broker *broker)
 {
     struct session *session;
-    while ((session = first_of(&broker->intake.waiting)) != NULL && has_room(session, session->scan.pos)) {
-        leave(session);
+    while ((session = first_of(&broker->intake.waiting)) != NULL && has_room(session, input_needs(session))) {
+        intake_leave(session);
         enter(session, INTAKE_GRANTED);
         input_granted(session);
     }

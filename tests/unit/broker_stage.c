@@ -256,6 +256,7 @@ static void feed(struct link *link)
         uint8_t *buf;
         size_t cap;
         session_read_buffer(link->session, &buf, &cap);
+        assert_true(cap > 0); /* a real link would be broken */
         size_t len = link->out_len < link->pass ? link->out_len : link->pass;
         if (len > cap) len = cap;
         if (link->pass != SIZE_MAX) link->pass -= len;

@@ -218,6 +218,136 @@ static void who_waits_in_vain_is_told(void **state)
     cut(stage, "abcdes");
 }
 
+/* A message of which more comes than what is known of its length: of payload bytes, and then a field that nobody knows.
+ * Returns the bytes up to its payload's end. */
+static size_t write_longer(struct stage *stage, char link, uint16_t payload)
+{
+    static uint8_t room[UINT16_MAX + 300];
+    struct mps_out out = mps_out_open(room, sizeof room);
+    const uint8_t head[] = {0x95, MPS_OP_MSG, 0xa1, 't', 0xc0, 0xc5, (uint8_t)(payload >> 8), (uint8_t)payload};
+    static const uint8_t field[] = {0xc6, 0, 0, 0, 200};
+    memset(room, 0, sizeof room);
+    memcpy(room, head, sizeof head);
+    memcpy(room + sizeof head + payload, field, sizeof field);
+    out.len = sizeof head + payload + sizeof field + 200;
+    stage->links[link - 'a'].pass = 0;
+    stage_write(stage, link, &out);
+    return sizeof head + payload;
+}
+
+/* It is granted what it needs from there on, however little of the rest has come. */
+static void a_frame_past_its_payload_waits_like_others(void **state)
+{
+    struct stage *stage = *state;
+    start(stage);
+    for (const char *link = "abcdz"; *link != '\0'; link++) begin_large(stage, *link, LARGE / 2);
+    for (char link = 'e'; link <= 'i'; link++) { /* behind z */
+        come(stage, link);
+        stage_pass_bytes(stage, link,
+                         write_longer(stage, link, 13000) + (size_t)(link - 'e')); /* a part of a head, too */
+        assert_false(is_read(stage, link));
+    }
+    stage_pass_bytes(stage, 'a', SIZE_MAX);
+    for (char link = 'e'; link <= 'i'; link++) {
+        assert_true(is_read(stage, link));
+        stage_pass_bytes(stage, link, 1);
+        stage_pass_bytes(stage, link, SIZE_MAX);
+        stage_expect(stage, link, "ok 1 nobody");
+    }
+    cut(stage, "abcdefghiz");
+}
+
+/* And if it is granted nothing, it is passed over to its end. */
+static void a_frame_past_its_payload_is_refused_like_others(void **state)
+{
+    struct stage *stage = *state;
+    stage->limits.input_ms = 1000000;
+    start(stage);
+    come(stage, 's');
+    stage_sub(stage, 's', 1, "large", blocking());
+    stage_msg(stage, 's', "large", "fills the queue");
+    for (const char *link = "abcdz"; *link != '\0'; link++) begin_large(stage, *link, SIZE_MAX);
+    for (char link = 'e'; link <= 'i'; link++) { /* behind z */
+        come(stage, link);
+        stage_pass_bytes(stage, link, write_longer(stage, link, 13000) + (size_t)(link - 'e'));
+        assert_false(is_read(stage, link));
+    }
+    struct broker_limits now = stage->limits;
+    now.input_ms = 100;
+    broker_set_limits(stage->broker, &now);
+    stage_pass(stage, 300);
+    for (char link = 'e'; link <= 'i'; link++) {
+        stage_expect(stage, link, "refused 1 214");
+        stage_pass_bytes(stage, link, SIZE_MAX);
+        stage_msg(stage, link, "other", "comes behind it");
+        stage_expect(stage, link, "ok 2 nobody");
+    }
+    cut(stage, "abcdefghisz");
+}
+
+/* What was granted is for one frame: the next one asks for itself. */
+static void a_grant_is_for_one_frame(void **state)
+{
+    struct stage *stage = *state;
+    start(stage);
+    come(stage, 'a');
+    stage_pass_bytes(stage, 'a', write_longer(stage, 'a', 13000));
+    for (const char *link = "bcde"; *link != '\0'; link++) begin_large(stage, *link, LARGE / 2);
+    write_messages(stage, 'a', "large", LARGE, 1);
+    stage_pass_bytes(stage, 'a', 205 + 1000);
+    stage_expect(stage, 'a', "ok 1 nobody");
+    assert_in_range(figures(stage).input_bytes, 1, BUDGET);
+    stage_pass_bytes(stage, 'a', OWN);
+    assert_in_range(figures(stage).input_bytes, 1, BUDGET);
+    assert_false(is_read(stage, 'a'));
+    stage_pass_bytes(stage, 'b', SIZE_MAX);
+    stage_pass_bytes(stage, 'a', SIZE_MAX);
+    stage_expect(stage, 'a', "ok 2 nobody");
+    cut(stage, "abcde");
+}
+
+/* PINGs until so much of what answers them isn't read that nothing more is taken. Returns how many were taken. */
+static int pings_until_full(struct stage *stage, char link, int most)
+{
+    stage_room(stage, link, 0);
+    for (int count = 0; count < most; count++) {
+        stage_ping(stage, link);
+        if (!is_read(stage, link)) return count;
+    }
+    return most;
+}
+
+/* A peer that doesn't read what it is answered, and one more answer that is too much. */
+static void who_is_refused_and_does_not_read_waits(void **state)
+{
+    struct stage *stage = *state;
+    start(stage);
+    come(stage, 's');
+    stage_sub(stage, 's', 1, "large", blocking());
+    stage_msg(stage, 's', "large", "fills the queue");
+    for (const char *link = "abcd"; *link != '\0'; link++) begin_large(stage, *link, SIZE_MAX);
+    come(stage, 'e');
+    come(stage, 'f');
+    int most = pings_until_full(stage, 'e', INT32_MAX);
+    assert_int_equal(pings_until_full(stage, 'f', most - 1), most - 1);
+    stage->links['f' - 'a'].pass = 0;
+    write_messages(stage, 'f', "other", LARGE, 1);
+    stage_msg(stage, 'f', "other", "comes behind it");
+    stage_pass_bytes(stage, 'f', 100000);
+    assert_false(is_read(stage, 'f'));
+    stage_pass(stage, 20100);
+    stage_pass_bytes(stage, 'f', SIZE_MAX);
+    assert_false(is_read(stage, 'f'));
+    stage_room(stage, 'f', STAGE_ROOM);
+    stage_settle(stage);
+    mps_view frame;
+    int op;
+    while ((op = stage_take(stage, 'f', &frame)) == MPS_OP_PONG) continue;
+    assert_int_equal(op, MPS_OP_PUBACK);
+    stage_expect(stage, 'f', "ok 2 nobody");
+    cut(stage, "abcdefs");
+}
+
 /* What is read of publishers that are held takes a half, beyond what is each one's own. */
 /* Hostile 35. */
 static void held_publishers_share_the_budget(void **state)
@@ -298,6 +428,71 @@ static uint64_t queued_bytes(struct stage *stage)
     return figures(stage).run_bytes;
 }
 
+static uint32_t below(uint64_t *random, uint32_t end)
+{
+    *random = *random * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    return (uint32_t)((*random >> 33) % end);
+}
+
+static void write_any(struct stage *stage, char link, uint64_t *random)
+{
+    static const uint32_t lens[] = {10, 3000, 13000, 16000, 20000, 40000, 100000, LARGE};
+    const char *topic = below(random, 4) == 0 ? "large" : "t";
+    size_t pass = stage->links[link - 'a'].pass;
+    if (below(random, 3) == 0) write_longer(stage, link, (uint16_t)(12000 + below(random, 50000)));
+    else write_messages(stage, link, topic, lens[below(random, sizeof lens / sizeof *lens)], 1);
+    stage->links[link - 'a'].pass = pass;
+}
+
+static void act(struct stage *stage, char link, uint64_t *random)
+{
+    struct link *at = &stage->links[link - 'a'];
+    if (at->session == NULL) {
+        come(stage, link);
+        at->pass = 0;
+    }
+    switch (below(random, 8)) {
+    case 0:
+    case 1:
+    case 2:
+        if (at->out_len < 3 * LARGE) write_any(stage, link, random);
+        break;
+    case 3: stage_pass_bytes(stage, link, 1 + below(random, 20)); break;
+    case 4: stage_pass_bytes(stage, link, below(random, 20000)); break;
+    case 5: stage_pass_bytes(stage, link, below(random, 2 * LARGE)); break;
+    case 6: stage_pass(stage, below(random, 6000)); break;
+    default:
+        if (below(random, 5) == 0) stage_cut(stage, link);
+    }
+}
+
+/* Whatever comes in whatever pieces: nobody waits for ever, and nothing is left that counts. */
+static void whatever_comes_is_counted_and_goes_on(void **state)
+{
+    struct stage *stage = *state;
+    uint64_t random = 1;
+    start(stage);
+    for (int round = 0; round < 10; round++) {
+        come(stage, 's');
+        struct mps_sub_options options = blocking();
+        options.block_ms = 500;
+        stage_sub(stage, 's', 1, "large", options);
+        for (int i = 0; i < 200; i++) {
+            act(stage, (char)('a' + below(&random, 10)), &random);
+            assert_in_range(figures(stage).input_bytes, 0, BUDGET + 10 * MPS_HEAD_MAX);
+        }
+        for (char link = 'a'; link < 'a' + 10; link++) stage_pass_bytes(stage, link, SIZE_MAX);
+        stage_pass(stage, 100000);
+        for (char link = 'a'; link < 'a' + 10; link++) {
+            struct link *at = &stage->links[link - 'a'];
+            if (at->session != NULL) assert_int_equal(at->out_len, 0);
+            if (at->session != NULL) stage_cut(stage, link);
+        }
+        cut(stage, "s");
+    }
+    assert_true(refused(stage, REFUSED_INPUT_TIME) > 0);
+}
+
 /* What links hold counts, but leaves the queues a half. */
 /* Hostile 35. */
 static void what_links_hold_is_part_of_the_queues_budget(void **state)
@@ -337,9 +532,14 @@ int main(void)
         STAGED(who_keeps_memory_for_too_long_is_closed),
         STAGED(a_frame_that_grows_keeps_its_place),
         STAGED(who_waits_in_vain_is_told),
+        STAGED(a_frame_past_its_payload_waits_like_others),
+        STAGED(a_frame_past_its_payload_is_refused_like_others),
+        STAGED(a_grant_is_for_one_frame),
+        STAGED(who_is_refused_and_does_not_read_waits),
         STAGED(held_publishers_share_the_budget),
         STAGED(who_is_not_known_yet_has_16_kib),
         STAGED(who_can_only_leave_is_of_no_use),
+        STAGED(whatever_comes_is_counted_and_goes_on),
         STAGED(what_links_hold_is_part_of_the_queues_budget),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -138,8 +138,9 @@ static void on_signal(uv_signal_t *handle, int signum)
 {
     struct server *server = handle->data;
     (void)signum;
-    if (server->stopping) hurry(server);
-    else server_stop(server);
+    if (server->is_told) hurry(server);
+    server->is_told = true;
+    server_stop(server);
 }
 
 static void on_trim(uv_timer_t *timer)
@@ -226,24 +227,31 @@ int server_run(struct server *server)
     return server->store_late ? 1 : 0;
 }
 
-/* The store's threads may still use `stored`, and a signal that comes now must not end the process before all is
- * closed. */
+/* The store's threads may still use `stored`. */
 static void close_handle(uv_handle_t *handle, void *arg)
 {
     struct server *server = arg;
-    bool stays = handle == (uv_handle_t *)&server->stored || handle == (uv_handle_t *)&server->sigint ||
-                 handle == (uv_handle_t *)&server->sigterm;
-    if (stays) uv_unref(handle);
+    if (handle == (uv_handle_t *)&server->stored) uv_unref(handle);
     else if (!uv_is_closing(handle)) uv_close(handle, NULL);
 }
 
-/* libuv lets the signals have their way again. */
-static void forget_signals(struct server *server)
+static void on_ignored(uv_signal_t *handle, int signum)
 {
-    uv_close((uv_handle_t *)&server->sigint, NULL);
-    uv_close((uv_handle_t *)&server->sigterm, NULL);
-    signal(SIGINT, SIG_IGN);
-    signal(SIGTERM, SIG_IGN);
+    (void)handle, (void)signum;
+}
+
+/* A signal that comes from now on must not end the process before all is closed. libuv gives one back to the system as
+ * soon as no loop listens to it: so one does that never runs, as long as the process lives. */
+static void ignore_signals(void)
+{
+    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
+    static uv_loop_t loop;
+    static uv_signal_t handles[sizeof numbers / sizeof *numbers];
+    if (uv_loop_init(&loop) != 0) return;
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        uv_signal_init(&loop, &handles[i]);
+        uv_signal_start(&handles[i], on_ignored, numbers[i]);
+    }
 }
 
 void server_close_store(struct server *server)
@@ -254,13 +262,13 @@ void server_close_store(struct server *server)
 
 void server_free(struct server *server)
 {
+    ignore_signals();
     listener_close_all(server);
     /* Connections are closing already, with callbacks of their own. */
     uv_walk(&server->loop, close_handle, server);
     uv_run(&server->loop, UV_RUN_DEFAULT);
     broker_free(server->broker);
     server_close_store(server);
-    forget_signals(server);
     uv_close((uv_handle_t *)&server->stored, NULL);
     uv_run(&server->loop, UV_RUN_DEFAULT);
     uv_loop_close(&server->loop);

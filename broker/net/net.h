@@ -83,6 +83,7 @@ struct server {
     char area_directory[4096]; /* where; empty: a temporary directory */
     struct verifier *verifier; /* NULL: nobody can say who they are */
     bool has_certificate_users;
+    bool is_told;            /* to stop, by a signal */
     bool is_hurried;         /* it was told to stop a second time */
     bool store_late;         /* it was stopped, and not waited for any more */
     char ready[4096];        /* URLs, each with a blank before it */

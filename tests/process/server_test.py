@@ -318,6 +318,45 @@ class Stopping(ServerTest):
             self.assertEqual(process.returncode, 0)
             self.assertFalse(self.socket.exists())
 
+    @unittest.skipIf(os.environ.get("PUBSUB_SANITIZED") == "1", "a sanitizer's library has to be loaded before all others")
+    def test_a_signal_at_its_very_end_does_not_change_how(self):
+        """Also of the one that lets the configuration be loaded again, and also if it ends by itself."""
+        library = {"LD_PRELOAD": os.environ["PUBSUB_LATE_SIGNAL"]}
+        process = self.spawn("--listen", f"unix:{self.socket}", environment=library)
+        self.ready(process)
+        self.assert_stops(process)
+        ours, its = socket.socketpair()
+        process = self.spawn("--listen", f"fd:{its.fileno()}", pass_fds=(its.fileno(),), environment=library)
+        self.ready(process)
+        its.close()
+        ours.close()
+        _, said = process.communicate(timeout=END_S)
+        self.assertEqual(process.returncode, 0, said)
+
+    @unittest.skipIf(os.environ.get("PUBSUB_SANITIZED") == "1", "a sanitizer's library has to be loaded before all others")
+    def test_the_first_signal_is_none_too_many(self):
+        """The broker has begun to end by itself before, and waits for its disk."""
+        stuck = self.dir / "stuck"
+        library = {"LD_PRELOAD": os.environ["PUBSUB_STUCK_DISK"], "STUCK_DISK": str(stuck)}
+        ours, its = socket.socketpair()
+        process = self.spawn("--listen", f"fd:{its.fileno()}", "--durable", "kept/#", pass_fds=(its.fileno(),), environment=library)
+        self.ready(process)
+        its.close()
+        peer = raw.Peer(sock=ours)
+        peer.send(hello())
+        peer.answer(raw.WELCOME)
+        stuck.touch()
+        peer.tell(PUB, 1, STORED)
+        peer.tell(MSG, "kept/x", None, b"x")
+        peer.ping()
+        peer.close()
+        time.sleep(0.3)  # it can't be seen that it ends; if it is slow the signal is all the more the first
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.1)
+        stuck.unlink()
+        _, said = process.communicate(timeout=END_S)
+        self.assertEqual((process.returncode, "second time" in said), (0, False), said)
+
     def test_a_client_that_does_not_read_holds_nobody_up(self):
         process = self.spawn("--listen", "tcp://127.0.0.1:0")
         url, = self.ready(process)

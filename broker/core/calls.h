@@ -45,17 +45,20 @@ void input_refused(struct session *session);       /* it does not get any: it is
 /* So much of each connection's is its own, whatever the others have. */
 #define INTAKE_OWN_BYTES (16u * 1024)
 /* What has come of a session, and waits, may take so much memory: its own, and of the common one what is free of a half. The
- * other half is there for frames that are on their way. Of who is not welcome yet it is only its own. */
+ * other half is there for frames that are on their way. Of who is not welcome yet it is only its own; and of all while
+ * somebody waits, so that what they begin to send is not in his way. */
 static inline uint32_t intake_most(const struct session *session)
 {
     const struct broker *broker = session->broker;
     uint64_t half = broker->limits.input_total_bytes / 2, others = broker->intake.bytes - session->intake_bytes;
-    if (session->state == SESSION_NEW || others >= half) return INTAKE_OWN_BYTES;
+    bool is_short = broker->intake.waiting.first != NULL || others >= half;
+    if (session->state == SESSION_NEW || is_short) return INTAKE_OWN_BYTES;
     return INTAKE_OWN_BYTES + (uint32_t)least(half - others, UINT32_MAX / 2);
 }
 static inline bool intake_has_plenty(const struct broker *broker) /* nothing that is read is too much */
 {
-    return broker->intake.bytes + SLAB_BYTES <= broker->limits.input_total_bytes / 2;
+    return broker->intake.waiting.first == NULL &&
+           broker->intake.bytes + SLAB_BYTES <= broker->limits.input_total_bytes / 2;
 }
 /* Whether a frame may have so much memory. If not, its session waits for it, and input_granted() or input_refused() follows,
  * unless it ends before. */

@@ -285,6 +285,30 @@ static void a_frame_past_its_payload_is_refused_like_others(void **state)
     cut(stage, "abcdefghisz");
 }
 
+/* The first of those who wait needs nearly all of the memory: what the others behind it have sent is not in its way. */
+static void the_beginnings_of_others_are_not_in_the_way(void **state)
+{
+    struct stage *stage = *state;
+    stage->limits.max_payload = BUDGET;
+    stage->limits.input_total_bytes = BUDGET;
+    stage_start(stage);
+    begin_large(stage, 'a', LARGE / 2);
+    come(stage, 'b');
+    stage->links[1].pass = 0;
+    write_messages(stage, 'b', "largest", BUDGET, 1);
+    stage_pass_bytes(stage, 'b', LARGE);
+    assert_false(is_read(stage, 'b'));
+    for (char link = 'c'; link <= 'z'; link++) begin_large(stage, link, LARGE / 2);
+    stage_pass_bytes(stage, 'a', SIZE_MAX);
+    stage_expect(stage, 'a', "ok 1 nobody");
+    assert_true(is_read(stage, 'b'));
+    stage_pass_bytes(stage, 'b', SIZE_MAX);
+    stage_expect(stage, 'b', "ok 1 nobody");
+    for (char link = 'c'; link <= 'z'; link++) stage_pass_bytes(stage, link, SIZE_MAX);
+    for (char link = 'c'; link <= 'z'; link++) stage_expect(stage, link, "ok 1 nobody");
+    cut(stage, "abcdefghijklmnopqrstuvwxyz");
+}
+
 /* What was granted is for one frame: the next one asks for itself. */
 static void a_grant_is_for_one_frame(void **state)
 {
@@ -534,6 +558,7 @@ int main(void)
         STAGED(who_waits_in_vain_is_told),
         STAGED(a_frame_past_its_payload_waits_like_others),
         STAGED(a_frame_past_its_payload_is_refused_like_others),
+        STAGED(the_beginnings_of_others_are_not_in_the_way),
         STAGED(a_grant_is_for_one_frame),
         STAGED(who_is_refused_and_does_not_read_waits),
         STAGED(held_publishers_share_the_budget),

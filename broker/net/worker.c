@@ -7,7 +7,7 @@
 
 #include "net.h"
 
-#define NICE_MORE 10 /* a tenth of the loop's share; a machine that is busy otherwise still gets it done */
+#define NICE_MORE 4 /* four tenths of the loop's share; on a machine that is busy otherwise it still gets done in time */
 
 void worker_gives_way(void)
 {

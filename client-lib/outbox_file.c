@@ -108,17 +108,40 @@ static int fill(struct fresh *fresh, const struct mps_outbox *box)
     return fresh->error != 0 ? fresh->error : sync_fd(fresh->fd);
 }
 
+bool mps_outbox_file_is_at(int fd, const char *path)
+{
+    struct stat open_st, path_st;
+    return fstat(fd, &open_st) == 0 && stat(path, &path_st) == 0 && open_st.st_dev == path_st.st_dev &&
+           open_st.st_ino == path_st.st_ino;
+}
+
+/* Has the file beside, which whoever was killed while he wrote it may have left, for itself alone. Of those who find
+ * that there is no file yet, one at a time comes this far, and the next one sees the file. Returns 0 or errno. */
+static int open_beside(struct fresh *fresh, const char *name)
+{
+    fresh->fd = open(name, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+    if (fresh->fd < 0) return errno;
+    int error = flock(fresh->fd, LOCK_EX | LOCK_NB) != 0 ? errno : 0;
+    if (error == 0 && !mps_outbox_file_is_at(fresh->fd, name)) error = EWOULDBLOCK;
+    if (error == 0 && fresh->file->fd < 0 && access(fresh->file->path, F_OK) == 0) {
+        unlink(name);
+        error = EWOULDBLOCK;
+    }
+    if (error == 0 && ftruncate(fresh->fd, 0) != 0) error = errno;
+    if (error != 0) close(fresh->fd);
+    return error;
+}
+
 /* Creates it under another name, locked, so that nobody has it between. Returns 0 or errno. */
 static int create(struct fresh *fresh, const struct mps_outbox *box, const char *name)
 {
-    if (unlink(name) != 0 && errno != ENOENT) return errno;
-    fresh->fd = open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (fresh->fd < 0) return errno;
-    int error = flock(fresh->fd, LOCK_EX | LOCK_NB) != 0 ? errno : fill(fresh, box);
+    int error = open_beside(fresh, name);
+    if (error != 0) return error;
+    error = fill(fresh, box);
     if (error == 0 && rename(name, fresh->file->path) != 0) error = errno;
     if (error == 0) return 0;
-    close(fresh->fd);
     unlink(name);
+    close(fresh->fd);
     return error;
 }
 

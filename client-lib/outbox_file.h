@@ -59,7 +59,10 @@ void mps_outbox_file_settle(struct mps_outbox_file *file, const struct mps_outbo
 /* Returns when all that was written down is on the disk. Nothing of it may be sent before. */
 int mps_outbox_file_sync(struct mps_outbox_file *file, const struct mps_outbox *box);
 
-/* Makes a new file of what the outbox holds. Returns 0 or errno. */
+/* Makes a new file of what the outbox holds. Returns 0 or errno; EWOULDBLOCK: another client makes one, or has. */
 int mps_outbox_file_begin(struct mps_outbox_file *file, const struct mps_outbox *box);
+
+/* Whether the path leads to what is open: whoever had the file may have renamed another one there. */
+bool mps_outbox_file_is_at(int fd, const char *path);
 
 #endif

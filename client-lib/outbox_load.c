@@ -135,12 +135,9 @@ static int map_and_load(struct mps_outbox_file *file, struct loading *loading)
     return ftruncate(file->fd, (off_t)loading->at) == 0 ? rc : refuse(loading, "%s", strerror(errno));
 }
 
-/* Whether the path still leads to what is open: the one who had it may have renamed another one there. */
-static bool is_current(int fd, const char *path)
+static const char *lock_error(int error)
 {
-    struct stat open_st, path_st;
-    return fstat(fd, &open_st) == 0 && stat(path, &path_st) == 0 && open_st.st_dev == path_st.st_dev &&
-           open_st.st_ino == path_st.st_ino;
+    return error == EWOULDBLOCK ? "another client has it open" : strerror(error);
 }
 
 int mps_outbox_file_open(struct mps_outbox_file *file, struct mps_outbox *box, char *text, size_t text_cap)
@@ -149,11 +146,10 @@ int mps_outbox_file_open(struct mps_outbox_file *file, struct mps_outbox *box, c
     file->fd = open(file->path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
     if (file->fd < 0 && errno == ENOENT) {
         int error = mps_outbox_file_begin(file, box);
-        return error == 0 ? PUBSUB_OK : refuse(&loading, "%s", strerror(error));
+        return error == 0 ? PUBSUB_OK : refuse(&loading, "%s", lock_error(error));
     }
     if (file->fd < 0) return refuse(&loading, "%s", strerror(errno));
-    if (flock(file->fd, LOCK_EX | LOCK_NB) != 0)
-        return refuse(&loading, "%s", errno == EWOULDBLOCK ? "another client has it open" : strerror(errno));
-    if (!is_current(file->fd, file->path)) return refuse(&loading, "another client has it open");
+    if (flock(file->fd, LOCK_EX | LOCK_NB) != 0) return refuse(&loading, "%s", lock_error(errno));
+    if (!mps_outbox_file_is_at(file->fd, file->path)) return refuse(&loading, "%s", lock_error(EWOULDBLOCK));
     return map_and_load(file, &loading);
 }

@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "../../client-lib/outbox_log.h"
@@ -325,6 +326,71 @@ static void test_what_is_no_file_of_this_client(void **state)
     expect_refused(&options, "No such file or directory");
 }
 
+/* Opens the file as soon as `gate` is closed, and if it may, puts a message there. */
+static void open_in_a_race(const struct pubsub_options *options, int gate)
+{
+    const struct pubsub_publish_options acked = {.ack = PUBSUB_ACK_ROUTED};
+    pubsub *client;
+    char byte, text[512];
+    (void)!read(gate, &byte, 1);
+    int rc = pubsub_open(&client, options, text, sizeof text);
+    if (rc == PUBSUB_EFILE) _exit(strstr(text, "another client has it open") != NULL ? 1 : 2);
+    if (rc != PUBSUB_OK || pubsub_publish(client, "a", "x", 1, &acked, NULL) != PUBSUB_OK) _exit(3);
+    usleep(20000); /* so that the others find it open */
+    _exit(0);
+}
+
+/* Many programs at once find that there is no file yet: whoever may put something there finds it again. */
+static void test_made_by_many_at_once(void **state)
+{
+    enum { ROUNDS = 20, PROCESSES = 8 };
+    struct stage *stage = *state;
+    struct pubsub_options options = file_options(stage);
+    for (int round = 0; round < ROUNDS; round++) {
+        int gate[2], status, opened = 0;
+        assert_int_equal(pipe(gate), 0);
+        for (int i = 0; i < PROCESSES; i++) {
+            pid_t pid = fork();
+            assert_true(pid >= 0);
+            if (pid > 0) continue;
+            close(gate[1]);
+            open_in_a_race(&options, gate[0]);
+        }
+        close(gate[0]);
+        close(gate[1]);
+        for (int i = 0; i < PROCESSES; i++) {
+            assert_true(wait(&status) > 0 && WIFEXITED(status));
+            assert_in_range(WEXITSTATUS(status), 0, 1);
+            opened += WEXITSTATUS(status) == 0;
+        }
+        assert_true(opened > 0);
+        open_client(stage, &options);
+        assert_int_equal(pubsub_unacked(stage->client), opened);
+        close_client(stage);
+        assert_int_equal(unlink(path), 0);
+    }
+}
+
+/* What a program left that was killed while it made the file is in nobody's way. */
+static void test_one_that_was_half_made(void **state)
+{
+    struct stage *stage = *state;
+    const struct pubsub_options options = file_options(stage);
+    char half[128];
+    snprintf(half, sizeof half, "%s.new", path);
+    uint8_t rest[1000];
+    memset(rest, 'x', sizeof rest);
+    int fd = open(half, O_WRONLY | O_CREAT | O_EXCL, 0600);
+    assert_int_equal(write(fd, rest, sizeof rest), sizeof rest);
+    close(fd);
+    open_client(stage, &options);
+    stage_publish(stage, "a", PUBSUB_ACK_ROUTED);
+    close_client(stage);
+    assert_int_equal(access(half, F_OK), -1);
+    open_client(stage, &options);
+    assert_int_equal(pubsub_unacked(stage->client), 1);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, keep_tear_down)
@@ -339,6 +405,8 @@ int main(void)
         TEST(test_records_that_mean_nothing),
         TEST(test_zeros_at_the_end),
         TEST(test_what_is_no_file_of_this_client),
+        TEST(test_made_by_many_at_once),
+        TEST(test_one_that_was_half_made),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,9 +12,10 @@ enum poll_state { POLL_NONE, POLL_OPEN, POLL_CLOSING };
 /* A question to the resolver. It may outlive the handle: one that is being worked on cannot be cancelled. */
 struct pubsub_uv_lookup {
     uv_getaddrinfo_t request;
-    struct pubsub_uv *handle; /* NULL: it is closed, or has asked something else */
-    bool wanted;              /* the client waits for the answer */
-    char *host, *port;        /* behind this, in the same piece of memory */
+    struct pubsub_uv *handle; /* NULL: it is closed */
+    struct pubsub_uv_lookup *next;
+    bool wanted;       /* the client waits for the answer */
+    char *host, *port; /* behind this, in the same piece of memory */
 };
 
 /* ---- closing -------------------------------------------------------------------------------------------------- */
@@ -37,13 +38,14 @@ static void on_poll_closed(uv_handle_t *poll)
     part_closed(handle);
 }
 
-static void give_up_lookup(struct pubsub_uv *handle)
+static void give_up_lookups(struct pubsub_uv *handle)
 {
-    struct pubsub_uv_lookup *lookup = handle->own.lookup;
-    if (lookup == NULL) return;
-    handle->own.lookup = NULL;
-    lookup->handle = NULL;
-    (void)uv_cancel((uv_req_t *)&lookup->request); /* either way it is called back */
+    struct pubsub_uv_lookup *lookup = handle->own.lookups;
+    handle->own.lookups = NULL;
+    for (; lookup != NULL; lookup = lookup->next) {
+        lookup->handle = NULL;
+        (void)uv_cancel((uv_req_t *)&lookup->request); /* either way it is called back, later */
+    }
 }
 
 static void finish(struct pubsub_uv *handle)
@@ -51,7 +53,7 @@ static void finish(struct pubsub_uv *handle)
     handle->own.finishing = true;
     pubsub_close(handle->own.client, 0); /* which closes .poll by forget_fd() */
     handle->own.client = NULL;
-    give_up_lookup(handle);
+    give_up_lookups(handle);
     uv_close((uv_handle_t *)&handle->own.timer, on_part_closed);
     uv_close((uv_handle_t *)&handle->own.prepare, on_part_closed);
 }
@@ -148,12 +150,19 @@ static void forget_fd(void *context, pubsub *client, int fd)
     uv_close((uv_handle_t *)&handle->own.poll, on_poll_closed);
 }
 
+static void take_out(struct pubsub_uv *handle, const struct pubsub_uv_lookup *lookup)
+{
+    struct pubsub_uv_lookup **at = &handle->own.lookups;
+    while (*at != lookup) at = &(*at)->next;
+    *at = lookup->next;
+}
+
 static void on_looked_up(uv_getaddrinfo_t *request, int status, struct addrinfo *found)
 {
     struct pubsub_uv_lookup *lookup = request->data;
     struct pubsub_uv *handle = lookup->handle;
     bool wanted = handle != NULL && lookup->wanted;
-    if (handle != NULL) handle->own.lookup = NULL;
+    if (handle != NULL) take_out(handle, lookup);
     if (wanted) pubsub_looked_up(handle->own.client, found, status != 0 ? uv_strerror(status) : NULL);
     uv_freeaddrinfo(found);
     free(lookup);
@@ -173,23 +182,31 @@ static struct pubsub_uv_lookup *make_lookup(struct pubsub_uv *handle, const char
     return lookup;
 }
 
-/* One that took too long is not asked a second time, but its answer is taken: what is slow gets there in the end, and a
- * resolver that hangs holds one thread of libuv's, not all of them. */
+static struct pubsub_uv_lookup *find_lookup(const struct pubsub_uv *handle, const char *host, const char *port)
+{
+    struct pubsub_uv_lookup *lookup = handle->own.lookups;
+    while (lookup != NULL && (strcmp(lookup->host, host) != 0 || strcmp(lookup->port, port) != 0))
+        lookup = lookup->next;
+    return lookup;
+}
+
+/* One that took too long is not asked a second time, but its answer is taken, if the client asks for it at that time:
+ * what is slow gets there in the end, and of one name a resolver that hangs holds one thread of libuv's, not all. */
 static void look_up(void *context, pubsub *client, const char *host, const char *port)
 {
     struct pubsub_uv *handle = context;
-    struct pubsub_uv_lookup *lookup = handle->own.lookup;
-    if (lookup != NULL && strcmp(lookup->host, host) == 0 && strcmp(lookup->port, port) == 0) {
+    struct pubsub_uv_lookup *lookup = find_lookup(handle, host, port);
+    if (lookup != NULL) {
         lookup->wanted = true;
         return;
     }
-    give_up_lookup(handle);
     const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_family = AF_UNSPEC, .ai_flags = AI_NUMERICSERV};
     lookup = make_lookup(handle, host, port);
     int rc = lookup == NULL ? UV_ENOMEM
                             : uv_getaddrinfo(handle->own.loop, &lookup->request, on_looked_up, host, port, &hints);
     if (rc == 0) {
-        handle->own.lookup = lookup;
+        lookup->next = handle->own.lookups;
+        handle->own.lookups = lookup;
         return;
     }
     free(lookup);
@@ -200,7 +217,8 @@ static void cancel_lookup(void *context, pubsub *client)
 {
     struct pubsub_uv *handle = context;
     (void)client;
-    if (handle->own.lookup != NULL) handle->own.lookup->wanted = false;
+    for (struct pubsub_uv_lookup *lookup = handle->own.lookups; lookup != NULL; lookup = lookup->next)
+        lookup->wanted = false;
 }
 
 /* ---- what the application calls ------------------------------------------------------------------------------- */
@@ -215,10 +233,11 @@ int pubsub_uv_init(uv_loop_t *loop, struct pubsub_uv *handle, const struct pubsu
     handle->own.hooks = (struct pubsub_loop){handle, look_up, cancel_lookup, forget_fd};
     own.loop = &handle->own.hooks;
     own.retry_first = true;
-    own.outbox_policy = PUBSUB_OUTBOX_REFUSE;
+    if (own.outbox_policy == PUBSUB_OUTBOX_WAIT) own.outbox_policy = PUBSUB_OUTBOX_REFUSE;
+    own.wakes = false; /* that the application does with the loop's own means */
     int rc = pubsub_open(&handle->own.client, &own, text, text_cap);
     if (rc != PUBSUB_OK) {
-        give_up_lookup(handle);
+        give_up_lookups(handle);
         return rc;
     }
     uv_prepare_init(loop, &handle->own.prepare);

@@ -18,7 +18,8 @@ struct uv_stage {
 extern struct uv_stage on_loop;
 
 /* The resolver knows: broker.test; two.test, of which only the second address has a broker; slow.test, which is
- * broker.test, but not before the gate is opened. Each name that ends otherwise does not exist. */
+ * broker.test, but not before the gate is opened; late.test and late-too.test, which are broker.test, but it takes 60 ms to
+ * say so. Each name that ends otherwise does not exist. */
 void uv_stage_gate(bool open);
 int uv_stage_lookups(void);          /* how often it was asked for a name */
 bool uv_stage_lookups_blocked(void); /* any of them on the loop's thread */

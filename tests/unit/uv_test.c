@@ -247,6 +247,23 @@ static void a_lookup_may_take_longer_than_an_attempt(void **state)
     close(fd);
 }
 
+/* Each of several names takes longer than an attempt: what is said of one is heard although another one was asked for.
+ */
+static void lookups_of_several_names_may_take_longer_than_an_attempt(void **state)
+{
+    struct stage *stage = *state;
+    struct pubsub_options options = stage_options(stage);
+    snprintf(stage->url, sizeof stage->url, "tcp://late.test:%d,tcp://late-too.test:%d", on_loop.port, on_loop.port);
+    options.connect_ms = 20;
+    options.reconnect_min_ms = options.reconnect_max_ms = 1;
+    uv_stage_init(stage, &options);
+    int64_t until = stage_now_ms() + PATIENCE_MS;
+    int fd = -1;
+    while ((fd = accept(stage->listener, NULL, NULL)) < 0 && stage_now_ms() < until) stage->work(stage, 1);
+    assert_true(fd >= 0);
+    close(fd);
+}
+
 static bool has_failed_often(void)
 {
     return uv_stage_lookups() >= failures_left;
@@ -445,6 +462,7 @@ int main(void)
         TEST_TCP(the_next_address_is_tried),
         TEST_TCP(the_loop_turns_during_a_slow_lookup),
         TEST_TCP(a_lookup_may_take_longer_than_an_attempt),
+        TEST_TCP(lookups_of_several_names_may_take_longer_than_an_attempt),
         TEST_TCP(names_that_do_not_exist_are_tried_again),
         TEST_TCP(names_that_cannot_be_asked_for_are_no_names),
         TEST_TCP(buffered_input_of_tls_is_handled),

@@ -3,7 +3,7 @@
  * A `struct pubsub_uv` is a handle like those of libuv: its memory is the application's, it is initialised on a loop and
  * closed asynchronously. It drives a client that the application uses with the calls of pubsub.h: publishing, subscribing,
  * requests; what they queue leaves at the end of the same turn of the loop. Nothing blocks: names are looked up by
- * uv_getaddrinfo(), and a full outbox refuses.
+ * uv_getaddrinfo(), and a full outbox refuses or drops. Only an outbox file takes the time that the disk takes.
  *
  *     struct pubsub_uv bus;
  *     pubsub_uv_init(uv_default_loop(), &bus, &options, text, sizeof text);
@@ -11,7 +11,8 @@
  *     uv_run(uv_default_loop(), UV_RUN_DEFAULT);
  *
  * Thread: all calls, those on the client too, on the thread that runs the loop; every callback runs there, from inside
- * uv_run() (or pubsub_shutdown()). Other threads wake the loop by a uv_async_t of the application's.
+ * uv_run() (or pubsub_shutdown()). Other threads wake the loop by a uv_async_t of the application's: pubsub_wake() is
+ * refused (EINVAL).
  * On the client of a handle these must not be called: pubsub_close, pubsub_wait, pubsub_process, pubsub_flush; and
  * pubsub_shutdown only with a timeout of 0.
  * What is published in a uv_prepare_t's callback may leave a turn later: whenever the loop wakes next. */
@@ -45,7 +46,7 @@ struct pubsub_uv {
         int armed;             /* what poll waits for */
         bool unwatched;        /* libuv refuses to poll the descriptor: the timer looks after it */
         uint64_t timer_due;    /* on uv_now()'s clock */
-        struct pubsub_uv_lookup *lookup; /* that has not returned; NULL: none */
+        struct pubsub_uv_lookup *lookups; /* that have not returned: at most one of each name */
         unsigned parts_count;  /* handles of libuv that are not closed yet */
         bool ended;            /* the connection, for good */
         bool closing, finishing;
@@ -57,7 +58,8 @@ struct pubsub_uv {
 /* Opens a client on the loop, which connects in the background and comes back by itself as pubsub.h says.
  *   loop     must outlive the handle.
  *   handle   any memory, which must stay where it is until the close callback; only .data survives the call.
- *   options  as of pubsub_open(), NULL: all defaults. retry_first is implied, outbox_policy is REFUSE, loop is set.
+ *   options  as of pubsub_open(), NULL: all defaults. retry_first is implied, wakes is not heeded, loop is set, and the
+ *            outbox_policy WAIT means REFUSE.
  * Returns 0, or as pubsub_open() why not: text then holds one NUL-terminated sentence, if text_cap > 0, and the memory
  * is free again, there is nothing to close. Whatever happens later is told by on_state. A client that has ENDED keeps
  * the loop from ending no more, but its handle still has to be closed. */

@@ -8,8 +8,8 @@
  *
  * Numbers are little-endian. A record is appended before pubsub_publish() returns. When the file is full it is written anew
  * beside, without what is settled, and renamed.
- * What a crash leaves is a last record that is cut short, or zeros: it is cut off. All else that does not add up is
- * damage, and the file is refused. One process has it at a time (flock). Not thread-safe. Errors are errno values, positive. */
+ * What a crash leaves is a last record that is cut short, or of which a sector is zeros, or only zeros: it is cut off.
+ * All else that does not add up is damage, and the file is refused. One process has it at a time (flock). Not thread-safe. Errors are errno values, positive. */
 #ifndef PUBSUB_OUTBOX_FILE_H
 #define PUBSUB_OUTBOX_FILE_H
 

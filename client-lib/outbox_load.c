@@ -14,6 +14,9 @@
 #include "outbox_frame.h"
 #include "outbox_log.h"
 
+#define SECTOR 512   /* bytes that a disk writes whole or not at all */
+#define BLANK_MIN 16 /* bytes */
+
 /* What is read, and how far that has come. */
 struct loading {
     struct mps_outbox *box;
@@ -38,6 +41,35 @@ static int damaged(const struct loading *loading)
     return refuse(loading, "it is damaged: the record at byte %zu does not add up", loading->at);
 }
 
+/* Whether there are only zeros, and enough of them, so that they are no part of what was written. */
+static bool is_blank(const struct loading *loading, size_t begin, size_t end)
+{
+    if (end < begin + BLANK_MIN) return false;
+    while (begin < end && loading->bytes[begin] == 0) begin++;
+    return begin == end;
+}
+
+static bool has_sound_record(const struct loading *loading, size_t at)
+{
+    struct mps_log_record record;
+    while (at < loading->len && mps_log_read_record(loading->bytes + at, loading->len - at, &record) != MPS_LOG_FOUND)
+        at++;
+    return at < loading->len;
+}
+
+/* Whether the record that does not add up is the last one, and not all of its sectors were written when the power
+ * failed: one of them has only zeros where it belongs to the record. Then nobody was told that it is kept. */
+static bool is_torn(const struct loading *loading)
+{
+    bool blank = false;
+    for (size_t begin = loading->at, end; begin < loading->len && !blank; begin = end) {
+        end = begin - begin % SECTOR + SECTOR;
+        if (end > loading->len) end = loading->len;
+        blank = is_blank(loading, begin, end);
+    }
+    return blank && !has_sound_record(loading, loading->at + 1);
+}
+
 /* Calls handle() for each record. */
 static int walk(struct loading *loading, int (*handle)(struct loading *loading, const struct mps_log_record *record))
 {
@@ -47,7 +79,7 @@ static int walk(struct loading *loading, int (*handle)(struct loading *loading, 
     while (rc == PUBSUB_OK) {
         enum mps_log_found found =
             mps_log_read_record(loading->bytes + loading->at, loading->len - loading->at, &record);
-        if (found == MPS_LOG_END) break;
+        if (found == MPS_LOG_END || (found == MPS_LOG_DAMAGED && is_torn(loading))) break;
         rc = found == MPS_LOG_FOUND ? handle(loading, &record) : damaged(loading);
         loading->at += MPS_LOG_RECORD + record.body.len;
     }

@@ -303,6 +303,51 @@ static void test_zeros_at_the_end(void **state)
     assert_int_equal(pubsub_unacked(stage->client), unacked);
 }
 
+/* A record that crosses from one sector to the next, of which a failing power let only one be written. */
+static void test_half_a_record(void **state)
+{
+    struct stage *stage = *state;
+    const struct pubsub_options options = file_options(stage);
+    const struct pubsub_publish_options acked = {.ack = PUBSUB_ACK_ROUTED};
+    uint8_t bytes[BYTES_MAX], torn[BYTES_MAX], payload[300];
+    size_t ends[16];
+    memset(payload, 'x', sizeof payload);
+    open_client(stage, &options);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(pubsub_publish(stage->client, "a", payload, sizeof payload, &acked, NULL), PUBSUB_OK);
+    close_client(stage);
+    size_t len = read_file(bytes);
+    assert_int_equal(record_ends(bytes, len, ends), 3);
+    assert_true(ends[0] < 512 && ends[1] > 512 && ends[1] < 1024 && len > 1024);
+    const struct {
+        size_t begin, end, len; /* zeros, and of the file */
+        unsigned unacked;       /* 0: it is damaged */
+    } cases[] = {
+        {512, ends[1], ends[1], 1}, {ends[0], 512, ends[1], 1}, {1024, len, len, 2},
+        {ends[1], 1024, len, 2},    {512, ends[1], len, 0},     {ends[0], 512, len, 0}, /* others stand behind it */
+        {600, ends[1], ends[1], 0}, {ends[0], 500, ends[1], 0},                         /* no disk leaves that */
+        {512, 540, ends[1], 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        memcpy(torn, bytes, len);
+        memset(torn + cases[i].begin, 0, cases[i].end - cases[i].begin);
+        write_file(torn, cases[i].len);
+        if (cases[i].unacked == 0) {
+            char why[80];
+            snprintf(why, sizeof why, "it is damaged: the record at byte %zu does not add up", ends[0]);
+            expect_refused(&options, why);
+            continue;
+        }
+        open_client(stage, &options);
+        assert_int_equal(pubsub_unacked(stage->client), cases[i].unacked);
+        stage_publish(stage, "new", PUBSUB_ACK_ROUTED);
+        close_client(stage);
+        open_client(stage, &options);
+        assert_int_equal(pubsub_unacked(stage->client), cases[i].unacked + 1);
+        close_client(stage);
+    }
+}
+
 static void test_what_is_no_file_of_this_client(void **state)
 {
     struct stage *stage = *state;
@@ -404,6 +449,7 @@ int main(void)
         TEST(test_a_record_is_missing),
         TEST(test_records_that_mean_nothing),
         TEST(test_zeros_at_the_end),
+        TEST(test_half_a_record),
         TEST(test_what_is_no_file_of_this_client),
         TEST(test_made_by_many_at_once),
         TEST(test_one_that_was_half_made),

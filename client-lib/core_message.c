@@ -94,9 +94,10 @@ static inline bool take_plain(struct pubsub_core *core, struct pubsub_event *eve
     size_t len = (size_t)plain.payload_at + plain.payload_len;
     struct view topic = {frame + plain.topic_at, plain.topic_len};
     struct view payload = {frame + plain.payload_at, plain.payload_len};
-    if (len > core->frame_max || !topic_valid(core, topic)) return false;
+    if (len > core->frame_max) return false;
+    tell(core, topic, (struct view){NULL, 0}, payload, event); /* first, so that less has to be kept over the calls */
+    if (!topic_valid(core, topic)) return false;
     core->rx_begin += len;
-    tell(core, topic, (struct view){NULL, 0}, payload, event);
     if (core->flags & CORE_HAVE_POSITION) core->seq++;
     return true;
 }

@@ -802,6 +802,7 @@ export class Client extends EventEmitter {
   #addresses; #hello; #options;
   #connection = null; #error = null; #closing = false; #closed = deferred();
   #connectedBefore = false; #failures = 0; #timer = null; #pulse = null; #upAt = 0;
+  #giveUp = null;                        // ends the attempt to connect that is under way
   #subs = new Map(); #lastSid = 0;
   #orphans = new Map(); #adopts = false; // of subscriptions of the session that are not asked for yet
   #nextPid = 1; #writtenPid = 0;
@@ -1066,6 +1067,7 @@ export class Client extends EventEmitter {
     if (this.#error) return;
     this.#error = error;
     clearTimeout(this.#timer);
+    this.#giveUp?.();
     this.#drop(error);
     const left = [...this.#unanswered, ...this.#unwritten.filter(message => !message.pid)];
     this.#unanswered = [];
@@ -1123,9 +1125,13 @@ export class Client extends EventEmitter {
       const socket = this.#open(address);
       const connection = new Connection(socket, this.#options.maxFrame);
       let up = false;
-      const fail = error => {
+      const over = () => {
         clearTimeout(timer);
         signal?.removeEventListener("abort", aborted);
+        if (this.#giveUp === aborted) this.#giveUp = null;
+      };
+      const fail = error => {
+        if (!up) over();
         connection.close(error instanceof ProtocolError ? [Op.BYE, error.code, error.message] : undefined);
         if (!up) reject(error instanceof Closed ? error
           : new ConnectFailed(`cannot connect to ${address.text}: ${error.message}`, error.code ?? 0, { cause: error }));
@@ -1133,6 +1139,7 @@ export class Client extends EventEmitter {
       };
       const aborted = () => fail(new ConnectionLost("aborted"));
       signal?.addEventListener("abort", aborted);
+      this.#giveUp = aborted;
       const timer = setTimeout(() => fail(new ConnectionLost(`no answer in ${this.#options.connectTimeout} ms`)), this.#options.connectTimeout);
       socket.once(address.kind === "tls" ? "secureConnect" : "connect", () => {
         if (this.#hello.data !== undefined && address.kind === "tcp" && !this.#options.inClear && !isLoopback(socket.remoteAddress)) {
@@ -1147,8 +1154,7 @@ export class Client extends EventEmitter {
           return;
         }
         this.#first(connection, fields, address);
-        clearTimeout(timer);
-        signal?.removeEventListener("abort", aborted);
+        over();
         up = true;
         resolve();
       }, fail);

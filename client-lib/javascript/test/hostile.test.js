@@ -75,6 +75,24 @@ async function takes(data) {
   return items.slice(0, -1);
 }
 
+test("a client that was closed while it came back takes no late WELCOME", async () => {
+  const sockets = [];
+  const server = net.createServer(socket => {
+    socket.on("error", () => {});
+    socket.once("data", () => { if (sockets.push(socket) === 1) socket.write(GREETING); });
+  }).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const client = await connect(`tcp://127.0.0.1:${server.address().port}`, { reconnectMin: 1, reconnectMax: 1 });
+  sockets[0].destroy();
+  while (sockets.length < 2) await sleep(1); // it waits for WELCOME once more
+  const ended = once(sockets[1], "close");
+  await client.close({ timeout: 0 });
+  sockets[1].write(GREETING);
+  assert.equal(await Promise.race([ended.then(() => "ended"), sleep(PATIENCE_MS, "open", { ref: false })]), "ended");
+  assert.equal(client.connected, false);
+  server.close();
+});
+
 let atBeginning;
 before(() => { atBeginning = process.memoryUsage().rss; });
 after(() => {

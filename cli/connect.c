@@ -149,7 +149,7 @@ static void say_state(pubsub *client, enum pubsub_state state, const char *text,
 
 int link_open(struct link *link, const struct connection_options *connection, struct pubsub_options *options)
 {
-    char text[512] = "";
+    char text[1024] = "";
     options->url = connection->url;
     options->client_id = connection->client_id;
     int result = credentials_fill(connection, options);

@@ -181,7 +181,7 @@ static bool has_tls(const char *url)
 
 int credentials_fill(const struct connection_options *connection, struct pubsub_options *options)
 {
-    char standard[512] = "";
+    char standard[4096] = ""; /* several URLs take as much as the library lets them */
     const char *url = connection->url, *why = contradiction(connection), *option = tls_option(connection);
     if (!url && pubsub_default_url(standard, sizeof standard) == PUBSUB_OK) url = standard;
     bool with_tls = url && has_tls(url);

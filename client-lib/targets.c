@@ -60,14 +60,17 @@ void mps_targets_free(struct mps_targets *targets)
     *targets = (struct mps_targets){0};
 }
 
-/* Each has an equal share of the text, so that the last one is named as well. */
+/* Each has an equal share of the text, so that the last one is named as well, and of that the URL has a half at most.
+ */
 static void note(struct mps_targets *targets, const char *why)
 {
     char piece[MPS_TARGETS_WHY_MAX];
-    size_t used = strlen(targets->why), share = sizeof targets->why / targets->count - 2;
-    bool named = strncmp(why, CANNOT, sizeof CANNOT - 1) == 0;
-    if (named) snprintf(piece, share, "%s", why + sizeof CANNOT - 1);
-    else snprintf(piece, share, "%.60s: %s", targets->list[targets->at].text, why);
+    const char *url = targets->list[targets->at].text;
+    size_t used = strlen(targets->why), share = sizeof targets->why / targets->count - 2, url_len = strlen(url);
+    if (strncmp(why, CANNOT, sizeof CANNOT - 1) == 0 && strncmp(why + sizeof CANNOT - 1, url, url_len) == 0 &&
+        strncmp(why + sizeof CANNOT - 1 + url_len, ": ", 2) == 0)
+        why += sizeof CANNOT - 1 + url_len + 2;
+    snprintf(piece, share, "%.*s: %s", (int)(share / 2), url, why);
     snprintf(targets->why + used, sizeof targets->why - used, "%s%s", used > 0 ? "; " : "", piece);
 }
 

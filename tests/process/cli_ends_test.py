@@ -85,6 +85,14 @@ class Ends(CliTest):
                         self.assertEqual((done.stdout, done.code), (b"", 3))
                         self.assertRegex(done.stderr, r"\Apubsub: [^\n]+\n\Z")
 
+    def test_many_brokers_with_long_names(self):
+        urls = ",".join([f"unix:/nonexistent/{number:080}" for number in range(7)] + ["tls://127.0.0.1:1"])
+        for arguments, environment in ((["-s", urls], {}), ([], {"PUBSUB_URL": urls})):
+            done = run_without_broker(*arguments, "pub", "t", "x", **environment)
+            self.assertEqual((done.stdout, done.code), (b"", 3))
+            self.assertRegex(done.stderr, r"\Apubsub: cannot connect to any of 8 brokers: (unix:/nonexistent/0+: No such file or directory; ){7}"
+                                          r"tls://127.0.0.1:1: Connection refused\n\Z")
+
     def test_connection_options_stand_before_or_after(self):
         topic = fresh_topic()
         for arguments in (["-s", self.url, "pub", topic, "x"], ["pub", "-s", self.url, topic, "x"],

@@ -51,6 +51,10 @@ static void take_settled(struct pubsub_core *core, uint64_t last_pid)
     core->terms.skips = true;
 }
 
+#if PUBSUB_CORE_TEXT_MAX < PUBSUB_CORE_INBOX_MAX + 2
+#error "an inbox that is too long would be cut, and taken for one that is not"
+#endif
+
 /* WELCOME's options that mean something to us. */
 enum { W_COUNT = 10 };
 static const char welcome_keys[] = "id\0inbox\0epoch\0resumed\0last_pid\0ka\0sess\0max_payload\0pub_window\0ack";

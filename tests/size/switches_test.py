@@ -25,11 +25,11 @@ def option(**values):
 
 
 GOOD = [option(), option(FAST=1), option(SUBSCRIBE=0, TEXTS=1), option(SUBSCRIBE=0, FAST=1),
-        option(TEXT_MAX=32, HEAD_MAX=256), option(TEXT_MAX=4096, HEAD_MAX=8192),
+        option(TEXT_MAX=236, HEAD_MAX=256), option(TEXT_MAX=4096, HEAD_MAX=8192),
         option(SUBSCRIBE=0, PROPERTIES=0, WILL=0, PROOF=0, TEXTS=0),
         option(**{name: 0 for name in OF_SUBSCRIBE + ["PROPERTIES", "WILL", "PROOF", "TEXTS"]})]
 GOOD += [option(**{name: 0}) for name in ON]
-BAD = [(option(TEXT_MAX=31), "PUBSUB_CORE_TEXT_MAX is not within 32..4096"), (option(TEXT_MAX=4097), "within 32..4096"),
+BAD = [(option(TEXT_MAX=235), "PUBSUB_CORE_TEXT_MAX is not within 236..4096"), (option(TEXT_MAX=4097), "within 236..4096"),
        (option(HEAD_MAX=255), "PUBSUB_CORE_HEAD_MAX is not within 256..8192"), (option(HEAD_MAX=8193), "within 256..8192")]
 BAD += [(option(SUBSCRIBE=0, **{name: 1}), "need PUBSUB_CORE_SUBSCRIBE") for name in OF_SUBSCRIBE]
 
@@ -43,7 +43,7 @@ def main():
     failed = 0
     with tempfile.TemporaryDirectory() as directory:
         config = pathlib.Path(directory) / "my_config.h"
-        config.write_text("#define PUBSUB_CORE_SUBSCRIBE 0\n#define PUBSUB_CORE_TEXT_MAX 64\n")
+        config.write_text("#define PUBSUB_CORE_SUBSCRIBE 0\n#define PUBSUB_CORE_TEXT_MAX 300\n")
         named = [f'-DPUBSUB_CORE_CONFIG_FILE="{config.name}"', "-I", directory]
         for compiler in COMPILERS:
             for options in GOOD + [named]:

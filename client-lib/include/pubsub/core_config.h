@@ -72,8 +72,8 @@
 #define PUBSUB_CORE_FAST 0
 #endif
 
-/* Bytes of a sentence from the broker that are told, its NUL counted, 32..4096: the rest is cut off. Sentences stay in
- * the input buffer, so that this takes no memory. */
+/* Bytes of a sentence from the broker that are told, its NUL counted, 236..4096: the rest is cut off. Sentences stay in
+ * the input buffer, so that this takes no memory. Less would cut off the names in WELCOME, too: PUBSUB_CORE_INBOX_MAX. */
 #ifndef PUBSUB_CORE_TEXT_MAX
 #define PUBSUB_CORE_TEXT_MAX 256
 #endif
@@ -84,8 +84,8 @@
 #define PUBSUB_CORE_HEAD_MAX 8192
 #endif
 
-#if PUBSUB_CORE_TEXT_MAX < 32 || PUBSUB_CORE_TEXT_MAX > 4096
-#error "PUBSUB_CORE_TEXT_MAX is not within 32..4096 bytes"
+#if PUBSUB_CORE_TEXT_MAX < 236 || PUBSUB_CORE_TEXT_MAX > 4096
+#error "PUBSUB_CORE_TEXT_MAX is not within 236..4096 bytes"
 #endif
 #if PUBSUB_CORE_HEAD_MAX < 256 || PUBSUB_CORE_HEAD_MAX > 8192
 #error "PUBSUB_CORE_HEAD_MAX is not within 256..8192 bytes"

@@ -218,9 +218,9 @@ struct pubsub_options {
                                   then belongs to the client: closed with it, or when opening fails after HELLO; no
                                   reconnect). NULL: $PUBSUB_URL, else the default Unix socket if it is there, else
                                   PUBSUB_DEFAULT_TCP.
-                                  Up to 8 with commas between (and then no fd:N) are tried in turn, each at all its
-                                  addresses, beginning with the one that was connected last. The first that says
-                                  WELCOME has won; if none does, there is a pause, as below, before they are tried
+                                  Up to 8 with commas between (none within one, and no fd:N) are tried in turn, each
+                                  at all its addresses, beginning with the one that was connected last. The first that
+                                  says WELCOME has won; if none does, there is a pause, as below, before they are tried
                                   again, and pubsub_error() says what became of each */
     const char *client_id;     /* NULL: the broker gives one */
     uint32_t session_s;        /* how long the broker keeps the session after the connection ended, however it ended:

@@ -97,12 +97,22 @@ static bool turn_to_next(struct pubsub *client, int error, char text[MPS_ERROR_M
     return true;
 }
 
+/* The broker that was connected refuses for good: the next one's turn begins. False: there is no other one. */
+static bool pass_over(struct pubsub *client, char text[MPS_ERROR_MAX])
+{
+    bool more = mps_targets_failed(&client->targets, text, true);
+    if (!more) (void)mps_targets_end_round(&client->targets, text, MPS_ERROR_MAX);
+    mps_client_aim(client);
+    return more;
+}
+
 static void give_up(struct pubsub *client, int error, const char *why, bool refused)
 {
-    bool was_up = client->state == LINK_UP, useless = refused;
+    bool was_up = client->state == LINK_UP, useless = false;
     char text[MPS_ERROR_MAX]; /* why may point into the core */
     snprintf(text, sizeof text, "%s", why);
     if (!was_up && turn_to_next(client, error, text, refused, &useless)) return;
+    if (was_up && refused) useless = !pass_over(client, text);
     if (useless || !may_reconnect(client)) {
         mps_client_end(client, error, text);
         return;

@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <time.h>
 
+#define INTERRUPTED "interrupted by a signal or a wake"
 #define READS_MAX 16                /* in a row, so that a fast broker does not keep a call from returning */
 #define RX_USUAL_BYTES (256 * 1024) /* larger only for a frame that does not fit */
 
@@ -438,6 +439,7 @@ int pubsub_flush(pubsub *client, int timeout_ms)
 {
     if (client->in_callback) return mps_client_error(client, PUBSUB_EINVAL, "called from a callback");
     int rc = mps_client_until(client, mps_client_drained, timeout_ms);
+    if (rc == PUBSUB_EINTR) mps_client_error(client, rc, INTERRUPTED);
     if (rc == PUBSUB_ETIMEDOUT)
         mps_client_error(client, rc, "%zu bytes and %llu acknowledgements were outstanding after %d ms",
                          mps_outbox_bytes(&client->outbox), (unsigned long long)mps_outbox_unacked(&client->outbox),
@@ -455,6 +457,7 @@ int pubsub_shutdown(pubsub *client, int timeout_ms)
     client->shutting = true;
     if (client->in_callback) return PUBSUB_OK; /* done by the call that is running, as soon as all has left */
     int rc = mps_client_until(client, is_shut, timeout_ms);
+    if (rc == PUBSUB_EINTR) mps_client_error(client, rc, INTERRUPTED);
     if (rc == PUBSUB_ETIMEDOUT) mps_client_error(client, rc, "not everything was written within %d ms", timeout_ms);
     return rc;
 }

@@ -26,15 +26,21 @@ static bool some_compete(const struct receivers *to, uint32_t len)
     return false;
 }
 
+/* What a run taken apart may cost, a few milliseconds: thousands of subscriptions get several messages at a time. */
+#define PUSHES_MAX 65536u
+
 /* So that each of a connection's queues gets as much of its budget as the messages' order gives it, and not the first
  * of them everything. */
-static uint64_t push_one_by_one(const struct receivers *to, struct run *run, struct part part)
+static uint64_t push_piecewise(const struct receivers *to, struct run *run, struct part part)
 {
+    uint32_t at_once = (uint32_t)((uint64_t)part.count * to->count / PUSHES_MAX) + 1;
     uint64_t dropped = 0;
     for (uint32_t at = part.off, end, one; at < part.off + part.len; at = end) {
-        end = run_frame_end(run, at, at, &one);
-        for (uint32_t i = 0; i < to->count; i++)
-            dropped += mailbox_push(to->boxes[i], run, (struct part){at, end - at, 1});
+        struct part piece = {at, 0, 0};
+        for (end = at; piece.count < at_once && end < part.off + part.len; piece.count++)
+            end = run_frame_end(run, end, end, &one);
+        piece.len = end - at;
+        for (uint32_t i = 0; i < to->count; i++) dropped += mailbox_push(to->boxes[i], run, piece);
     }
     return dropped;
 }
@@ -42,7 +48,7 @@ static uint64_t push_one_by_one(const struct receivers *to, struct run *run, str
 static uint64_t push_to(const struct receivers *to, struct run *run, struct part part)
 {
     uint64_t dropped = 0;
-    if (part.count > 1 && to->count > 1 && some_compete(to, part.len)) return push_one_by_one(to, run, part);
+    if (part.count > 1 && to->count > 1 && some_compete(to, part.len)) return push_piecewise(to, run, part);
     for (uint32_t i = 0; i < to->count; i++) dropped += mailbox_push(to->boxes[i], run, part);
     return dropped;
 }

@@ -81,7 +81,8 @@ static void on_message(pubsub *from, const struct pubsub_message *message, void 
     char topic[PUBSUB_TOPIC_MAX + 1];
     uint8_t props[PROPS_MAX];
     uint64_t pid;
-    if (message->redelivered && is_crossing(bridge, message)) return; /* FROM was away; TO has yet to answer */
+    if (is_crossing(bridge, message))
+        return; /* FROM was away, and perhaps forgot that it had sent it; TO has yet to answer */
     const struct pubsub_publish_options options = {.ack = message->stream != 0 ? PUBSUB_ACK_STORED : PUBSUB_ACK_NONE,
                                                    .retain = message->retained,
                                                    .props = props,

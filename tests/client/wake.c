@@ -88,6 +88,10 @@ int main(void)
     char url[32], error[256];
     pthread_t threads[THREADS + 1];
     if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends) != 0) return 1;
+    sigset_t alarm_only;
+    sigemptyset(&alarm_only);
+    sigaddset(&alarm_only, SIGALRM);
+    pthread_sigmask(SIG_BLOCK, &alarm_only, NULL); /* not for the others */
     if (pthread_create(&threads[THREADS], NULL, broker, &ends[1]) != 0) return 1;
     snprintf(url, sizeof url, "fd:%d", ends[0]);
     const struct pubsub_options options = {.url = url, .wakes = true};
@@ -97,10 +101,6 @@ int main(void)
     }
     struct sigaction action = {.sa_handler = on_alarm, .sa_flags = SA_RESTART};
     sigaction(SIGALRM, &action, NULL);
-    sigset_t alarm_only;
-    sigemptyset(&alarm_only);
-    sigaddset(&alarm_only, SIGALRM);
-    pthread_sigmask(SIG_BLOCK, &alarm_only, NULL); /* not for the others */
     for (unsigned i = 0; i < THREADS; i++) {
         pthread_mutex_init(&wishes[i].lock, NULL);
         if (pthread_create(&threads[i], NULL, ask, &wishes[i]) != 0) return 1;

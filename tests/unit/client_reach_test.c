@@ -124,14 +124,20 @@ static void refuse_greeting(struct stage *stage, uint32_t code)
     stage_hang_up(stage);
 }
 
-static void test_who_refuses_is_passed_over(void **state)
+/* The stage's broker, as if it were two. */
+static void open_with_two(struct stage *stage)
 {
-    struct stage *stage = *state;
     char list[512];
     struct pubsub_options options = stage_options(stage);
     snprintf(list, sizeof list, "%s,%s", stage->url, stage->url);
     options.url = list;
     assert_int_equal(pubsub_open(&stage->client, &options, NULL, 0), PUBSUB_OK);
+}
+
+static void test_who_refuses_is_passed_over(void **state)
+{
+    struct stage *stage = *state;
+    open_with_two(stage);
     refuse_greeting(stage, MPS_AUTH);
     stage_accept(stage);
     stage_say_welcome(stage, 10, 1000);
@@ -141,11 +147,7 @@ static void test_who_refuses_is_passed_over(void **state)
 static void test_all_refuse(void **state)
 {
     struct stage *stage = *state;
-    char list[512];
-    struct pubsub_options options = stage_options(stage);
-    snprintf(list, sizeof list, "%s,%s", stage->url, stage->url);
-    options.url = list;
-    assert_int_equal(pubsub_open(&stage->client, &options, NULL, 0), PUBSUB_OK);
+    open_with_two(stage);
     refuse_greeting(stage, MPS_AUTH);
     refuse_greeting(stage, MPS_AUTH);
     stage_wait_for_log(stage, "ended\n");

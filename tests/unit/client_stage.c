@@ -1,6 +1,8 @@
 #include "client_stage.h"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -346,6 +348,18 @@ int stage_set_up(void **state)
     if (listen(stage->listener, 8) != 0) return -1;
     *state = stage;
     return 0;
+}
+
+int stage_listen_tcp(struct stage *stage)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof address;
+    close(stage->listener);
+    stage->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (bind(stage->listener, (const struct sockaddr *)&address, len) != 0 || listen(stage->listener, 8) != 0)
+        return -1;
+    if (getsockname(stage->listener, (struct sockaddr *)&address, &len) != 0) return -1;
+    return ntohs(address.sin_port);
 }
 
 int stage_tear_down(void **state)

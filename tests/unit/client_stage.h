@@ -41,6 +41,7 @@ struct stage {
 };
 
 int stage_set_up(void **state);
+int stage_listen_tcp(struct stage *stage); /* at a port of 127.0.0.1 instead, which it returns, or -1 */
 int stage_tear_down(void **state);
 
 /* Options of a client that finds this broker, with callbacks that write to the log; and of its subscriptions. */

@@ -140,14 +140,9 @@ static int set_up(void **state)
 {
     if (stage_set_up(state) != 0) return -1;
     struct stage *stage = *state;
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t len = sizeof address;
-    close(stage->listener);
-    stage->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (bind(stage->listener, (const struct sockaddr *)&address, len) != 0 || listen(stage->listener, 8) != 0)
-        return -1;
-    if (getsockname(stage->listener, (struct sockaddr *)&address, &len) != 0) return -1;
-    snprintf(stage->url, sizeof stage->url, "tls://127.0.0.1:%u", ntohs(address.sin_port));
+    int port = stage_listen_tcp(stage);
+    if (port < 0) return -1;
+    snprintf(stage->url, sizeof stage->url, "tls://127.0.0.1:%d", port);
     memset(&script, 0, sizeof script);
     return 0;
 }

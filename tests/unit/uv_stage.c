@@ -132,14 +132,9 @@ int uv_stage_set_up_tcp(void **state)
 {
     if (uv_stage_set_up(state) != 0) return -1;
     struct stage *stage = *state;
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t len = sizeof address;
-    close(stage->listener);
-    stage->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (bind(stage->listener, (const struct sockaddr *)&address, len) != 0 || listen(stage->listener, 8) != 0)
-        return -1;
-    if (getsockname(stage->listener, (struct sockaddr *)&address, &len) != 0) return -1;
-    on_loop.port = ntohs(address.sin_port);
+    int port = stage_listen_tcp(stage);
+    if (port < 0) return -1;
+    on_loop.port = port;
     snprintf(stage->url, sizeof stage->url, "tcp://broker.test:%d", on_loop.port);
     return 0;
 }

@@ -68,7 +68,7 @@ class Program:
 
 
 class Subscriber(Program):
-    """A running `pubsub sub`. When it is returned its subscriptions are in force, and it has received one message,
+    """A running `pubsub sub`. When it is returned its subscriptions are in force, and it was sent one message,
     READY, on the topic `ready` (its last argument, where that is a topic)."""
     READY = b"ready\n"
 
@@ -85,8 +85,10 @@ class Subscriber(Program):
         return run_without_broker("pub", "-s", url, "--require", "1", topic, "ready").code == 0
 
     def lines(self):
-        """What was printed after the first message."""
+        """What was printed after the first message. That the broker has sent that one does not say that it is printed."""
         out = self.stdout()
+        if self.READY.startswith(out):
+            return b""
         if not out.startswith(self.READY):
             raise AssertionError(f"the first line is {out[:80]!r}")
         return out[len(self.READY):]

@@ -13,10 +13,13 @@ import raw
 
 class SerialLine:
     """`path` names the device's end while the line has a carrier, that is, while it is connected to the broker; when the device
-    hangs up or the broker ends the connection it is gone, and a new one comes."""
+    hangs up or the broker ends the connection it is gone, and a new one comes.
+    cuts: one for each of the first connections; so many bytes of the device's get through, then the line is cut, with what
+    is on its way."""
 
-    def __init__(self, url):
+    def __init__(self, url, cuts=()):
         self.url = url
+        self.cuts = list(cuts)
         self.dir = tempfile.mkdtemp(prefix="pubsub-test-")
         self.path = os.path.join(self.dir, "line")
         self.wake, self.waker = socket.socketpair()
@@ -25,13 +28,9 @@ class SerialLine:
         self.thread = threading.Thread(target=self._serve)
         self.thread.start()
 
-    def cut(self):
-        """Ends the connection that there is, with what is on its way."""
-        self.waker.send(b"x")
-
     def stop(self):
         self.ended = True
-        self.cut()
+        self.waker.send(b"x")
         self.thread.join()
         self.wake.close()
         self.waker.close()
@@ -68,23 +67,20 @@ class SerialLine:
         poll = select.poll()
         poll.register(line, select.POLLIN)
         while any(events & select.POLLHUP for _, events in poll.poll(0)):
-            if self._was_cut(0.005):
+            if select.select([self.wake], [], [], 0.005)[0]:
                 return False
         return True
-
-    def _was_cut(self, seconds):
-        return bool(select.select([self.wake], [], [], seconds)[0] and self.wake.recv(64))
 
     def _relay(self, line, broker):
         """Carries bytes both ways until one side ends, or the line is cut."""
         to_broker, to_device = bytearray(), bytearray()
+        left = self.cuts.pop(0) if self.cuts else float("inf")
         try:
-            while True:
+            while left > 0:
                 reading = [self.wake] + [line] * (len(to_broker) < 4096) + [broker] * (len(to_device) < 4096)
                 writing = [line] * bool(to_device) + [broker] * bool(to_broker)
                 readable, writable, _ = select.select(reading, writing, [])
                 if self.wake in readable:
-                    self.wake.recv(64)
                     return
                 if broker in readable:
                     to_device += self._more(broker.recv(4096))
@@ -93,7 +89,9 @@ class SerialLine:
                 if line in writable:
                     del to_device[:self._written(line, to_device)]
                 if broker in writable:
-                    del to_broker[:broker.send(to_broker)]
+                    sent = broker.send(to_broker)
+                    del to_broker[:sent]
+                    left -= sent
         except OSError:
             pass  # one side has gone
 

@@ -122,10 +122,23 @@ static void fail(struct bench *bench, int code)
     bench->result->end = BENCH_END_FAILURE;
 }
 
+/* When sub received its first message, or the publisher began; 0: not yet. */
+static uint64_t begin_ns(const struct bench *bench)
+{
+    return publishes(bench) ? bench->publisher.start_ns : bench->subscribers[0].tally.first_ns;
+}
+
+static void show_progress(const struct bench *bench)
+{
+    const struct bench_options *options = bench->options;
+    uint64_t begun = begin_ns(bench), each = options->kind == BENCH_FAN ? options->subscribers : 1;
+    if (options->for_ms && begun) progress_until(begun + options->for_ms * NS_PER_MS);
+    progress_show(bench->counted, options->count * each);
+}
+
 /* What the connections have said, and a result of link_process(). */
 static void observe(struct bench *bench, int processed)
 {
-    const struct bench_options *options = bench->options;
     if (processed > CLI_EXIT_SIGNAL) end(bench, BENCH_END_SIGNAL);
     else fail(bench, processed);
     fail(bench, bench->publisher.failure);
@@ -133,7 +146,7 @@ static void observe(struct bench *bench, int processed)
     uint64_t counted = count(bench);
     if (counted > bench->counted) bench->last_ns = now_ns();
     bench->counted = counted;
-    progress_show(counted, options->kind == BENCH_SUB ? options->count : options->count * options->subscribers);
+    show_progress(bench);
 }
 
 /* ---- measuring ---- */
@@ -153,12 +166,6 @@ static int wait_until_granted(struct bench *bench)
         if (result != CLI_EXIT_DONE) return result == LINK_OVER ? CLI_EXIT_LOST : result;
     }
     return CLI_EXIT_DONE;
-}
-
-/* When sub received its first message, or the publisher began; 0: not yet. */
-static uint64_t begin_ns(const struct bench *bench)
-{
-    return publishes(bench) ? bench->publisher.start_ns : bench->subscribers[0].tally.first_ns;
 }
 
 /* Until a time is over, and then *why it ends. */

@@ -1,10 +1,13 @@
 """`pubsub bench`: that what it counts is right, and how it ends. How fast anything is, no test asks."""
+import fcntl
 import json
 import os
 import pty
 import re
 import signal
+import struct
 import subprocess
+import termios
 import unittest
 
 import brokers
@@ -251,16 +254,30 @@ class Ends(BenchTest):
                 self.assertEqual((figures["end"], figures["lost"], figures["wrong"]), ("signal", 0, 0))
                 self.assertGreater(figures["messages"], 0)
 
-    def test_progress(self):
+    def progress(self, *arguments, columns=0):
+        """What a measurement shows on a terminal meanwhile."""
         master, slave = pty.openpty()
+        if columns:
+            fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         with open(master, "rb", buffering=0) as shown:
-            command = subprocess.run([PUBSUB, "bench", "latency", "-s", self.url, "--for", "1500ms"], stderr=slave,
-                                     stdout=subprocess.PIPE, timeout=PATIENCE_S)
+            command = subprocess.run([PUBSUB, "bench", *arguments, "-s", self.url], stderr=slave, stdout=subprocess.PIPE,
+                                     timeout=PATIENCE_S)
             os.close(slave)
             seen = read_terminal(shown)
         self.assertEqual(command.returncode, 0)
-        self.assertRegex(seen, rb"\A\r\x1b\[K\d+ messages, \d+ a second")
         self.assertTrue(seen.endswith(b"\r\x1b[K"))
+        return seen
+
+    def test_progress(self):
+        bar = rb"\A\r\x1b\[K\[#+-*\]  ?(\d+) %  \d+ messages, \d+ a second"
+        share = re.search(bar, self.progress("latency", "--for", "1500ms"))
+        self.assertTrue(share and 60 <= int(share[1]) <= 100, share)
+        bar = rb"\A\r\x1b\[K\[#+-*\]  ?\d+ %  \d+ of 150 messages, \d+ a second"
+        self.assertRegex(self.progress("pub", "-n", "150", "--rate", "100"), bar)
+
+    def test_progress_fits_the_terminal(self):
+        for line in self.progress("pub", "-n", "150", "--rate", "100", columns=30).split(b"\r\x1b[K"):
+            self.assertLess(len(line), 30, line)
 
     def test_broker_that_goes_away(self):
         for kind in ("pub", "sub", "fan", "latency"):

@@ -213,7 +213,8 @@ class ModesTest(unittest.TestCase):
         self.assertGreater(report["subscribe_seconds"], 0)
         self.assertIn("bytes_per_subscription", report)
         report = self.stream("scale-topics", "--topics", "5000", *SMALL_WINDOW)
-        self.assertLessEqual(report["rss_before_kib"], report["peak_kib"])
+        # The kernel counts memory for each thread, and adds it up later: both are exact to a few hundred KiB.
+        self.assertLessEqual(report["rss_before_kib"], report["peak_kib"] + 1024)
         report = self.stream("scale-conns", "--subscribers", "50", *SMALL_WINDOW)
         self.assertEqual(report["subscribers"], 50)
 

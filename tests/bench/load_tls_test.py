@@ -82,7 +82,8 @@ class TlsTest(unittest.TestCase):
     def test_connects_that_resume(self):
         report = self.load("connects", "--subscribers", "2", "--resume")
         self.assertGreater(report["connects"], 2)
-        self.assertGreater(report["resumed_share"], 0.9)
+        # All but the first of each subscriber, however few these were in the time.
+        self.assertGreaterEqual(round(report["resumed_share"] * report["connects"]), report["connects"] - 2)
 
     def test_nothing_is_left_of_the_connections(self):
         before = self.broker.descriptors()

@@ -1,46 +1,65 @@
-/* What only who runs the broker may ask for: requests to topics under $SYS/request, answered by the broker itself. */
+#include "operator.h"
+
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "audit.h"
-#include "model.h"
+#include "sure.h"
 #include "value.h"
-
-#define REMOVE_TOPIC "$SYS/request/stream/remove"
-
-bool operator_is_request(mps_view topic)
-{
-    return topic.len == sizeof REMOVE_TOPIC - 1 && memcmp(topic.ptr, REMOVE_TOPIC, topic.len) == 0;
-}
 
 /* ---- the answer --------------------------------------------------------------------------------------------- */
 
-static void answer(struct broker *broker, const struct mps_msg *request, const struct mps_out *payload)
+struct reply_address *reply_address_new(const struct mps_msg *request)
 {
-    uint8_t room[2048], props_room[512];
-    struct mps_out props = mps_out_open(props_room, sizeof props_room), out = mps_out_open(room, sizeof room);
     struct mps_reader r = mps_reader_open(mps_props_find(request->props, MPS_PROP_REPLY_TO));
-    mps_view reply_to = mps_read_text(&r, "reply-to");
+    mps_view topic = mps_read_text(&r, "reply-to"); /* it was judged when it came */
     mps_view correlation = mps_props_find(request->props, MPS_PROP_CORRELATION);
-    if (r.bad != NULL || mps_topic_error(reply_to) != NULL) return;
-    mps_put_map(&props, correlation.ptr != NULL);
-    if (correlation.ptr != NULL) {
-        mps_put_uint(&props, MPS_PROP_CORRELATION);
-        mps_put_raw(&props, correlation);
-    }
-    struct mps_msg msg = {.topic = reply_to, .props = mps_out_view(&props), .payload = mps_out_view(payload)};
-    if (!props.full && !payload->full && mps_encode_msg(&out, &msg))
-        publish_own(broker, run_copy(&broker->runs, out.buf, out.len), false, NULL);
+    struct reply_address *to = sure_if_small(sizeof *to + topic.len + correlation.len);
+    if (to == NULL) return NULL;
+    *to = (struct reply_address){.topic_len = topic.len, .correlation_len = correlation.len};
+    memcpy(to->bytes, topic.ptr, topic.len);
+    if (correlation.len > 0) memcpy(to->bytes + topic.len, correlation.ptr, correlation.len);
+    return to;
 }
 
-static void answer_error(struct broker *broker, const struct mps_msg *request, const char *text)
+/* What stands around a payload: the operation, the topic, and the properties but for the correlation. */
+#define AROUND_BYTES (MPS_TOPIC_MAX + 64u)
+
+bool operator_answer_to(struct broker *broker, const struct reply_address *to, const struct mps_out *payload)
+{
+    uint32_t props_cap = to->correlation_len + 16, cap = AROUND_BYTES + props_cap + payload->len;
+    uint8_t *room = payload->full ? NULL : sure_if_small(props_cap + cap);
+    if (room == NULL) return false;
+    struct mps_out props = mps_out_open(room, props_cap), out = mps_out_open(room + props_cap, cap);
+    mps_put_map(&props, to->correlation_len > 0);
+    if (to->correlation_len > 0) {
+        mps_put_uint(&props, MPS_PROP_CORRELATION);
+        mps_put_raw(&props, (mps_view){to->bytes + to->topic_len, to->correlation_len});
+    }
+    struct mps_msg msg = {
+        .topic = {to->bytes, to->topic_len}, .props = mps_out_view(&props), .payload = mps_out_view(payload)};
+    bool fits = mps_encode_msg(&out, &msg);
+    if (fits) publish_own(broker, run_copy(&broker->runs, out.buf, out.len), false, NULL);
+    free(room);
+    return fits;
+}
+
+void operator_answer(struct broker *broker, const struct mps_msg *request, const struct mps_out *payload)
+{
+    struct reply_address *to = reply_address_new(request);
+    if (to != NULL) operator_answer_to(broker, to, payload);
+    free(to);
+}
+
+void operator_answer_error(struct broker *broker, const struct mps_msg *request, const char *text)
 {
     uint8_t room[512];
     struct mps_out out = mps_out_open(room, sizeof room);
     mps_put_map(&out, 1);
     mps_put_text(&out, mps_text("error"));
     mps_put_text(&out, mps_text(text));
-    answer(broker, request, &out);
+    operator_answer(broker, request, &out);
 }
 
 /* ---- removing what a stream keeps --------------------------------------------------------------------------- */
@@ -79,14 +98,14 @@ static void remove_messages(struct session *session, const struct mps_msg *reque
     struct removal removal;
     char text[400];
     if (!read_removal(request->payload, &removal)) {
-        answer_error(broker, request,
-                     "the request is not a map with 'stream', a text, and perhaps 'below', a position");
+        operator_answer_error(broker, request,
+                              "the request is not a map with 'stream', a text, and perhaps 'below', a position");
         return;
     }
     struct stream *stream = find_stream(broker, removal.stream);
     if (stream == NULL) {
         snprintf(text, sizeof text, "there is no stream '%s'", printable(removal.stream));
-        answer_error(broker, request, text);
+        operator_answer_error(broker, request, text);
         return;
     }
     uint64_t before = stream->stored_msgs;
@@ -99,16 +118,53 @@ static void remove_messages(struct session *session, const struct mps_msg *reque
     mps_put_map(&out, 1);
     mps_put_text(&out, mps_text("removed"));
     mps_put_uint(&out, before - stream->stored_msgs);
-    answer(broker, request, &out);
+    operator_answer(broker, request, &out);
+}
+
+/* ---- the requests ------------------------------------------------------------------------------------------- */
+
+struct request {
+    const char *topic;
+    enum access_right right; /* of those besides the operator who may ask for it */
+    bool is_guarded;         /* without users and groups nobody but the operator may; else everybody may */
+    void (*handle)(struct session *session, const struct mps_msg *request);
+};
+
+static const struct request requests[] = {
+    {"$SYS/request/stream/remove", ACCESS_ADMIN, true, remove_messages},
+};
+#define REQUESTS_COUNT (sizeof requests / sizeof requests[0])
+
+static const struct request *find_request(mps_view topic)
+{
+    for (size_t i = 0; i < REQUESTS_COUNT; i++)
+        if (mps_view_equal(topic, mps_text(requests[i].topic))) return &requests[i];
+    return NULL;
+}
+
+bool operator_is_request(mps_view topic)
+{
+    return find_request(topic) != NULL;
+}
+
+/* Why the session may not ask for this; NULL: it may. */
+static const char *denied_error(const struct session *session, const struct request *request)
+{
+    bool may = session->grant != NULL ? grant_has(session->grant, request->right) : !request->is_guarded;
+    if (session->is_operator || may) return NULL;
+    return request->right == ACCESS_SYS
+               ? "that needs the right 'sys'"
+               : "only who runs the broker may, over its Unix socket, and who has the right 'admin'";
 }
 
 const char *operator_request(struct session *session, mps_view frame)
 {
     struct mps_msg msg;
     const char *what;
-    bool may = session->is_operator || (session->grant != NULL && grant_has(session->grant, ACCESS_ADMIN));
-    if (!may) return "only who runs the broker may, over its Unix socket, and who has the right 'admin'";
     mps_decode_msg(frame, &msg, &what); /* accepted when it came */
+    const struct request *request = find_request(msg.topic);
+    const char *denied = denied_error(session, request);
+    if (denied != NULL) return denied;
     if (msg.props.ptr == NULL || mps_props_find(msg.props, MPS_PROP_REPLY_TO).ptr == NULL)
         return "a request needs a reply-to";
     struct mps_reader r = mps_reader_open(mps_props_find(msg.props, MPS_PROP_REPLY_TO));
@@ -116,6 +172,6 @@ const char *operator_request(struct session *session, mps_view frame)
     if (r.bad != NULL || mps_topic_error(reply_to) != NULL) return "the reply-to of a request is a topic";
     if (!inbox_is(reply_to) && session->grant != NULL && !grant_publishes(session->grant, reply_to))
         return "the reply-to is not an inbox, nor a topic that may be published to";
-    remove_messages(session, &msg);
+    request->handle(session, &msg);
     return NULL;
 }

@@ -114,15 +114,20 @@ static void put_rest(struct line *line, const char *place, uint32_t code, const 
     if (text != NULL) put_quoted(line, "text", mps_text(text));
 }
 
+void audit_peer_name(const struct peer *peer, char name[AUDIT_PEER_MAX])
+{
+    switch (peer->kind) {
+    case PEER_TCP: snprintf(name, AUDIT_PEER_MAX, "%s%s", peer->address, peer->is_encrypted ? ",tls" : ""); break;
+    case PEER_UNIX: snprintf(name, AUDIT_PEER_MAX, "unix,uid:%u", peer->uid); break;
+    case PEER_NONE: snprintf(name, AUDIT_PEER_MAX, "unknown"); break;
+    }
+}
+
 /* Where it comes from. */
 static void put_place(struct line *line, const struct peer *peer)
 {
-    char name[PEER_ADDRESS_MAX + 8] = "unknown"; /* without blanks or quotes */
-    switch (peer->kind) {
-    case PEER_TCP: snprintf(name, sizeof name, "%s%s", peer->address, peer->is_encrypted ? ",tls" : ""); break;
-    case PEER_UNIX: snprintf(name, sizeof name, "unix,uid:%u", peer->uid); break;
-    case PEER_NONE: break;
-    }
+    char name[AUDIT_PEER_MAX];
+    audit_peer_name(peer, name);
     put(line, " peer=");
     put(line, name);
     if (peer->listener != NULL) put_quoted(line, "listener", mps_text(peer->listener));

@@ -114,6 +114,7 @@ void broker_free(struct broker *broker)
     heap_free(&broker->expiries);
     heap_free(&broker->wills);
     sys_free(broker);
+    report_free_all(broker);
     access_unref(broker->access);
     free(broker->plan);
     free(broker);
@@ -213,6 +214,8 @@ static void free_dead(struct broker *broker)
         session_unlink(session);
         broker->sessions_count--;
         free(session->place);
+        free(session->peer_name);
+        free(session->listener);
         free(session);
     }
 }
@@ -232,7 +235,7 @@ uint64_t broker_turn(struct broker *broker)
     run_timers(broker);
     resume_held(broker);
     bool rechecks = broker->recheck.at != NULL && identity_recheck(broker);
-    uint64_t sys_ms = sys_turn(broker);
+    uint64_t sys_ms = least(sys_turn(broker), report_turn(broker));
     session_close_slow(broker);
     if (keeps) kept_ms = cursors_turn(broker);
     group_dispatch_all(broker);

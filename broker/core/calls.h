@@ -299,11 +299,22 @@ void sys_free(struct broker *broker);
 void sys_interval_changed(struct broker *broker);
 void sys_wanted(struct broker *broker, mps_view pattern); /* somebody subscribed to this */
 void sys_mailbox_gone(struct mailbox *box);
+void sys_session_gone(struct session *session);    /* it is about to leave broker.sessions */
 void sys_pass_debtor(struct mailbox *box);         /* it is about to leave broker.debtors */
 void sys_publish(struct broker *broker, const char *topic, const struct mps_out *map);
-void sys_publish_streams(struct broker *broker);   /* sys_streams.c */
 /* Publishes what is due. Returns when to call again, UINT64_MAX: not until something changes. */
 uint64_t sys_turn(struct broker *broker);
+
+/* tally.c: what comes in, by topic, while somebody asks for that */
+struct tally *tally_new(struct broker *broker);
+void tally_free(struct tally *tally); /* NULL is allowed */
+void tally_count(struct tally *tally, struct run *run, uint32_t count); /* the first messages of a run */
+
+/* report.c: answers to $SYS/request/report */
+uint64_t report_turn(struct broker *broker);       /* goes on with them. Returns when to call again; UINT64_MAX: there is no need */
+void report_free_all(struct broker *broker);
+void report_mailbox_gone(struct mailbox *box);     /* it is about to leave broker.boxes */
+void report_session_gone(struct session *session); /* it is about to leave broker.sessions */
 
 /* subscription.c */
 struct subscription *subscription_find(const struct session *session, uint32_t sid);

@@ -43,6 +43,18 @@ enum verify_answer {
     VERIFY_UNAVAILABLE, /* nobody has one of this kind */
 };
 
+/* UINT64_MAX: not known. */
+struct host_figures {
+    uint64_t rss_bytes;                   /* memory of the process that is resident */
+    uint64_t data_bytes, data_free_bytes; /* the file system of the data directory: its size, and what is free of it */
+};
+
+/* A listener, and its connections: those that are there, and how many it has ever accepted, and turned away. */
+struct listener_figures {
+    const char *name, *url; /* lent for the call; name "": it has none */
+    uint64_t connections, accepted, refused;
+};
+
 struct env {
     /* Monotonic milliseconds; constant within one turn of the loop. */
     uint64_t (*now_ms)(struct env *env);
@@ -73,6 +85,10 @@ struct env {
                                  struct verdict *verdict);
     /* The session is not interested any more in what was to come later. NULL is allowed. */
     void (*verify_forget)(struct env *env, struct session *session);
+    /* What the machine says. NULL: nothing is known. */
+    void (*measure)(struct env *env, struct host_figures *figures);
+    /* Calls fn for each listener. NULL: there are none. */
+    void (*each_listener)(struct env *env, void (*fn)(const struct listener_figures *figures, void *arg), void *arg);
 };
 
 #endif

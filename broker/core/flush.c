@@ -201,6 +201,7 @@ static void note_msgs(struct session *session, struct subscription *sub, uint32_
     mailbox_pop(&sub->box, len, count);
     sub->box.sent += count;
     (sub->group ? &sub->group->box : &sub->box)->gave_up = false;
+    session->messages_out += count;
     session->broker->figures.copies_out += count;
 }
 
@@ -309,6 +310,7 @@ void flush_session(struct session *session)
         ssize_t taken = 0;
         if (plan->pieces_count > 0)
             taken = broker->env->send(broker->env, session->link, plan->iovecs, plan->iovecs_count);
+        if (taken > 0) session->bytes_out += (size_t)taken;
         note_taken(session, plan, taken > 0 ? (size_t)taken : 0);
         rotate_active(session, plan->last);
         if (taken < (ssize_t)plan->bytes) {

@@ -117,6 +117,7 @@ void note_stored(struct session *session, const struct piece *piece, uint32_t ta
     outlet_pop(sub->outlet, &session->broker->runs, len, count);
     sub->box.matched += count;
     sub->box.sent += count;
+    session->messages_out += count;
     session->broker->figures.copies_out += count;
     cursor_sent(sub);
 }
@@ -128,6 +129,7 @@ void note_stored_gap(struct session *session, struct subscription *sub)
     if (entry->count_known) {
         sub->box.matched += entry->count;
         sub->box.lost += entry->count;
+        session->lost += entry->count;
         session->broker->figures.copies_lost += entry->count;
     }
     outlet_pop(sub->outlet, &session->broker->runs, 0, 0);
@@ -208,6 +210,7 @@ void note_retained(struct session *session, const struct piece *piece)
     bool is_sent = piece->kind == PIECE_RETAINED;
     sub->box.matched++;
     ++*(is_sent ? &sub->box.sent : &sub->box.lost);
+    ++*(is_sent ? &session->messages_out : &session->lost);
     ++*(is_sent ? &figures->copies_out : &figures->copies_lost);
     snapshot_pass(sub->snapshot, piece->value, !mps_topic_is_wild(subscription_pattern(sub)));
 }

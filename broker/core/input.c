@@ -379,6 +379,7 @@ void session_read(struct session *session, size_t len)
     struct broker *broker = session->broker;
     broker->now_ms = broker->env->now_ms(broker->env);
     session->last_read_ms = broker->now_ms;
+    session->bytes_in += len;
     broker->turn_bytes += len;
     if (!takes_input(session)) return; /* whatever it says now, it comes too late */
     if (session->stalled != NULL) {

@@ -95,6 +95,7 @@ bool mailbox_is_away(const struct mailbox *box)
 void mailbox_count_lost(struct mailbox *box, uint64_t count)
 {
     box->lost += count;
+    if (box->session != NULL) box->session->lost += count;
     box->broker->figures.copies_lost += count;
 }
 
@@ -452,6 +453,7 @@ void mailbox_free(struct mailbox *box)
     mailbox_account(box, was);
     mailbox_no_debtor(box);
     sys_mailbox_gone(box);
+    report_mailbox_gone(box);
     list_remove(&broker->boxes, &box->in_boxes);
     filter_unref(broker, box->filter);
 }

@@ -220,6 +220,7 @@ struct session {
     struct run *cut;                  /* a MSG frame that the link took part of: goes before everything; or NULL */
     struct buffer control;            /* frames that go before any message */
     uint64_t queued_bytes;            /* of all its queues */
+    uint64_t messages_out, bytes_out; /* written to the link: MSG frames that were begun, all bytes */
     char *slow_text;                  /* a queue of policy `close` was full: to be closed with this text */
     struct list resting;              /* members of groups that can't be given anything */
     struct list parked;               /* cursors that wait for the link */
@@ -269,6 +270,9 @@ struct session {
     enum intake_state intake_state;
     uint64_t intake_ms;               /* since when it is in that list */
     uint64_t last_read_ms;
+    uint64_t messages_in, bytes_in;   /* MSGs that were taken, and all bytes that came */
+    uint64_t lost;                    /* messages that its subscriptions lost */
+    uint64_t began_ms;                /* when the connection was accepted */
     struct account *account;          /* of its user, or NULL (account.h) */
     uint64_t over_since_ms;           /* it publishes more than it may; UINT64_MAX: it doesn't */
     struct grant *grant;              /* what it may; NULL: everything */
@@ -291,6 +295,7 @@ struct session {
     uint64_t proof;                   /* what its name rests on; 0: on the connection itself, or it has none */
     struct peer_certificate *certificate; /* NULL: none was shown */
     char *place;                      /* where it comes from, for the audit log; own memory or NULL */
+    char *peer_name, *listener;       /* the same, each by itself; own memory or NULL */
     uint32_t uid, gid;
     uint8_t peer_kind;                /* enum peer_kind */
     bool is_loopback, is_encrypted, needs_identity;
@@ -405,6 +410,10 @@ struct broker {
     struct heap timers, holds, expiries, wills;
     uint64_t wills_bytes;             /* of the delayed ones */
     struct sys *sys;
+    struct list reports;                /* that are being made; report.c */
+    uint32_t reports_count;
+    struct tally *tally;                /* counts what comes in by its topic; NULL: nobody wants to know */
+    uint64_t tally_ends_ms;             /* when nobody has asked for so long that it is given up */
     struct session *dirty, *dirty_last; /* have something to write and a link that takes it */
     struct session *held, *held_last;   /* have input that waits for its share */
     struct session *dead;

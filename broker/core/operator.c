@@ -26,6 +26,13 @@ struct reply_address *reply_address_new(const struct mps_msg *request)
 /* What stands around a payload: the operation, the topic, and the properties but for the correlation. */
 #define AROUND_BYTES (MPS_TOPIC_MAX + 64u)
 
+uint32_t operator_answer_max(const struct session *session, const struct reply_address *to)
+{
+    uint32_t around = AROUND_BYTES + to->correlation_len + 16, most = session->broker->limits.max_payload;
+    if (session->rx_max == 0) return most;
+    return session->rx_max > around ? (uint32_t)least(most, session->rx_max - around) : 0;
+}
+
 bool operator_answer_to(struct broker *broker, const struct reply_address *to, const struct mps_out *payload)
 {
     uint32_t props_cap = to->correlation_len + 16, cap = AROUND_BYTES + props_cap + payload->len;
@@ -132,6 +139,7 @@ struct request {
 
 static const struct request requests[] = {
     {"$SYS/request/stream/remove", ACCESS_ADMIN, true, remove_messages},
+    {"$SYS/request/report", ACCESS_SYS, false, report_request},
 };
 #define REQUESTS_COUNT (sizeof requests / sizeof requests[0])
 

@@ -9,6 +9,9 @@
 
 #include "model.h"
 
+/* Handlers that live elsewhere. */
+void report_request(struct session *session, const struct mps_msg *request); /* report.c */
+
 /* Where answers go that come later, and which request they belong to. */
 struct reply_address {
     uint32_t topic_len, correlation_len;
@@ -17,6 +20,8 @@ struct reply_address {
 
 /* The request's. The caller's, to be freed by free(). NULL: there is no memory for its correlation. */
 struct reply_address *reply_address_new(const struct mps_msg *request);
+/* The longest payload of an answer that the session takes, and the broker's limit allows. */
+uint32_t operator_answer_max(const struct session *session, const struct reply_address *to);
 /* Publishes an answer. False: it has no room, there is no memory for it. */
 bool operator_answer_to(struct broker *broker, const struct reply_address *to, const struct mps_out *payload);
 

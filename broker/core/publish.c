@@ -387,7 +387,13 @@ static void publish_requests(struct session *session, const struct publish *publ
     static const struct route nowhere;
     struct run *run = publish->run;
     char text[400];
+    const char *bad;
     uint64_t pid;
+    if (publish->props.ptr != NULL && mps_props_check(publish->props, &bad) != MPS_OK) {
+        snprintf(text, sizeof text, "bad properties: %s", bad);
+        refuse_run(session, publish, MPS_BAD_PROPS, text);
+        return;
+    }
     for (uint32_t at = 0, end, one; at < run->len && session->state == SESSION_READY; at = end) {
         end = run_frame_end(run, at, at, &one);
         const char *wrong = ack_level(session) > 1 ? "a request is not stored"
@@ -398,10 +404,13 @@ static void publish_requests(struct session *session, const struct publish *publ
     }
 }
 
-static void count_in(struct broker *broker, struct run *run, uint32_t taken)
+static void count_in(struct session *session, struct run *run, uint32_t taken)
 {
+    struct broker *broker = session->broker;
+    session->messages_in += taken;
     broker->figures.messages_in += taken;
     broker->figures.bytes_in += taken == run->count ? run->len : run_skip(run, 0, taken);
+    if (broker->tally != NULL) tally_count(broker->tally, run, taken);
 }
 
 static uint32_t publish_any(struct session *session, const struct publish *publish, uint64_t work_end)
@@ -424,7 +433,7 @@ static uint32_t publish_any(struct session *session, const struct publish *publi
     else if (route->is_plain && stream_takes(route->stream, run->count, run->len))
         publish_plain(session, publish, route);
     else taken = publish_each(session, publish, route, work_end);
-    count_in(broker, run, taken);
+    count_in(session, run, taken);
     return taken;
 }
 
@@ -446,7 +455,7 @@ static uint32_t publish_usual(struct session *session, const struct publish *pub
     uint64_t pid;
     run->arrived_ms = (uint32_t)broker->now_ms;
     session->held_since_ms = UINT64_MAX;
-    count_in(broker, run, run->count);
+    count_in(session, run, run->count);
     if (!take_pids(session, run->count, &pid)) return run->count;
     broker->work += route->count;
     uint64_t dropped = fanout_run(route, run);

@@ -39,6 +39,8 @@ struct session *session_alloc(struct broker *broker, enum session_state state)
 
 void session_unlink(struct session *session)
 {
+    sys_session_gone(session);
+    report_session_gone(session);
     if (session->prev != NULL) session->prev->next = session->next;
     else session->broker->sessions = session->next;
     if (session->next != NULL) session->next->prev = session->prev;
@@ -54,7 +56,7 @@ struct session *session_new(struct broker *broker, struct link *link)
     struct session *session = session_alloc(broker, SESSION_NEW);
     session->link = link;
     broker->sessions_count++;
-    session->last_read_ms = now_ms(session);
+    session->last_read_ms = session->began_ms = now_ms(session);
     timer_set(&broker->timers, &session->timer, session->last_read_ms + broker->limits.handshake_ms);
     return session;
 }
@@ -74,6 +76,10 @@ void session_set_peer(struct session *session, const struct peer *peer)
     session->is_encrypted = peer->is_encrypted;
     session->needs_identity = peer->needs_identity;
     session->place = audit_place(peer);
+    char name[AUDIT_PEER_MAX];
+    audit_peer_name(peer, name);
+    session->peer_name = sure_text(name);
+    if (peer->listener != NULL) session->listener = sure_text(peer->listener);
     if (!peer->certificate.is_given) return;
     session->certificate = sure_alloc(sizeof *session->certificate);
     *session->certificate = peer->certificate;

@@ -2,11 +2,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "spill.h"
 #include "sure.h"
+#include "sys_maps.h"
 
-/* A mailbox is slow when its first message has waited this long. */
-#define SLOW_MS 1000u
 /* How often it is looked who became slow, and how soon a new subscriber to $SYS gets the whole state. */
 #define LOOK_MS 1000u
 /* Steps of one turn: everybody's state is told by and by. */
@@ -18,6 +16,7 @@ struct sys {
     uint64_t look_ms; /* when to look next who is slow */
     /* Walks that go on over several turns; NULL: none is under way. */
     struct list_node *round;  /* of everything: in broker.boxes */
+    struct session *session;  /* likewise, in broker.sessions */
     struct list_node *slow;   /* of those that were slow: in broker.slow_boxes */
     struct list_node *debtor; /* of those that may be: in broker.debtors */
 };
@@ -85,19 +84,13 @@ void sys_mailbox_gone(struct mailbox *box)
     set_slow(box, false);
 }
 
+void sys_session_gone(struct session *session)
+{
+    struct sys *sys = session->broker->sys;
+    if (sys->session == session) sys->session = session->next;
+}
+
 /* ---- the messages ------------------------------------------------------------------------------------------- */
-
-static void put_number(struct mps_out *out, const char *key, uint64_t number)
-{
-    mps_put_text(out, mps_text(key));
-    mps_put_uint(out, number);
-}
-
-static void put_name(struct mps_out *out, const char *key, mps_view text)
-{
-    mps_put_text(out, mps_text(key));
-    mps_put_text(out, text);
-}
 
 void sys_publish(struct broker *broker, const char *topic, const struct mps_out *map)
 {
@@ -110,104 +103,65 @@ void sys_publish(struct broker *broker, const char *topic, const struct mps_out 
     free(room);
 }
 
-static uint64_t timers_count(const struct broker *broker)
-{
-    const struct heap *heaps[] = {
-        &broker->timers,       &broker->holds,           &broker->expiries,         &broker->wills,
-        &broker->redeliveries, &broker->cursor_expiries, &broker->retained.expiries,
-        &broker->account_expiries};
-    uint64_t count = 0;
-    for (size_t i = 0; i < sizeof heaps / sizeof *heaps; i++) count += heaps[i]->count;
-    return count;
-}
-
 static void publish_broker(struct broker *broker)
 {
-    uint8_t room[1024];
+    uint8_t room[SYS_MAP_MAX];
     struct mps_out map = mps_out_open(room, sizeof room);
-    struct broker_figures f;
-    broker_figures(broker, &f);
-    mps_put_map(&map, 20);
-    put_name(&map, "version", mps_text(PUBSUB_VERSION));
-    put_number(&map, "epoch", broker->epoch);
-    put_number(&map, "uptime_ms", broker->now_ms - broker->started_ms);
-    put_number(&map, "connections", f.sessions);
-    put_number(&map, "subscriptions", f.subscriptions);
-    put_number(&map, "groups", broker->groups_count);
-    put_number(&map, "retained", f.retained);
-    put_number(&map, "retained_bytes", f.retained_bytes);
-    put_number(&map, "queued_bytes", budget_used(broker));
-    put_number(&map, "queue_budget_bytes", broker->limits.queue_total_bytes);
-    put_number(&map, "links_bytes", f.links_bytes);
-    put_number(&map, "input_bytes", f.input_bytes);
-    put_number(&map, "input_budget_bytes", broker->limits.input_total_bytes);
-    put_number(&map, "messages_in", f.messages_in);
-    put_number(&map, "bytes_in", f.bytes_in);
-    put_number(&map, "messages_out", f.copies_out);
-    put_number(&map, "lost", f.copies_lost);
-    put_number(&map, "protocol_errors", f.protocol_errors);
-    put_number(&map, "streams", broker->streams_count);
-    put_number(&map, "timers", timers_count(broker));
+    sys_put_broker(&map, broker);
     sys_publish(broker, "$SYS/broker", &map);
-}
-
-static void publish_limits(struct broker *broker)
-{
-    static const char *const names[] = {
-#define REFUSAL(NAME, key) key,
-        BROKER_REFUSALS(REFUSAL)
-#undef REFUSAL
-    };
-    uint8_t room[1024];
-    struct mps_out map = mps_out_open(room, sizeof room);
-    mps_put_map(&map, REFUSALS_COUNT);
-    for (int i = 0; i < REFUSALS_COUNT; i++) put_number(&map, names[i], broker->figures.refused[i]);
+    map = mps_out_open(room, sizeof room);
+    sys_put_limits(&map, broker);
     sys_publish(broker, "$SYS/limits", &map);
 }
 
-static void put_counts(struct mps_out *map, const struct mailbox *box)
+static void publish_streams(struct broker *broker)
 {
-    put_name(map, "policy", mps_text(mps_policy_name(box->policy)));
-    put_number(map, "matched", box->matched);
-    put_number(map, "sent", box->sent);
-    put_number(map, "lost", box->lost);
-    put_number(map, "queued", mailbox_waiting(box));
-    put_number(map, "queued_bytes", box->queue.bytes);
-    put_number(map, "lag_ms", mailbox_lag_ms(box));
-    mps_put_text(map, mps_text("slow"));
-    mps_put_bool(map, box->is_slow);
+    char topic[MPS_TOPIC_MAX + 1];
+    for (uint32_t i = 0; i < broker->streams_count; i++) {
+        const struct stream *stream = broker->streams[i];
+        uint32_t cap = sys_stream_map_max(stream);
+        uint8_t *room = sure_alloc(cap);
+        struct mps_out map = mps_out_open(room, cap);
+        sys_put_stream(&map, stream);
+        snprintf(topic, sizeof topic, "$SYS/stream/%s", stream->name);
+        sys_publish(broker, topic, &map);
+        free(room);
+    }
 }
 
 static void publish_subscription(struct broker *broker, const struct subscription *sub)
 {
-    uint8_t room[1024];
+    uint8_t room[SYS_MAP_MAX];
     char topic[MPS_TOPIC_MAX + 1];
     mps_view id = sub->session->id;
     if (sub->sid == 0 || id.ptr == NULL) return; /* an inbox; one whose connection is ending */
     struct mps_out map = mps_out_open(room, sizeof room);
-    mps_put_map(&map, 11 + (sub->group != NULL));
-    put_name(&map, "client", id);
-    put_number(&map, "sid", sub->sid);
-    put_name(&map, "pattern", subscription_pattern(sub));
-    if (sub->group != NULL) put_name(&map, "group", group_name(sub->group));
-    put_counts(&map, &sub->box);
+    sys_put_subscription(&map, sub, false);
     snprintf(topic, sizeof topic, "$SYS/subscription/%.*s/%u", (int)id.len, (const char *)id.ptr, sub->sid);
     sys_publish(broker, topic, &map);
 }
 
 static void publish_group(struct broker *broker, const struct group *group)
 {
-    uint8_t room[1024];
+    uint8_t room[SYS_MAP_MAX];
     char topic[MPS_TOPIC_MAX + 1];
     mps_view name = group_name(group);
     struct mps_out map = mps_out_open(room, sizeof room);
-    mps_put_map(&map, 11);
-    put_name(&map, "group", name);
-    put_name(&map, "pattern", group_pattern(group));
-    put_number(&map, "members", group->members_count);
-    put_counts(&map, &group->box);
+    sys_put_group(&map, group);
     snprintf(topic, sizeof topic, "$SYS/group/%.*s", (int)name.len, (const char *)name.ptr);
     sys_publish(broker, topic, &map);
+}
+
+static void publish_connection(const struct session *session)
+{
+    uint8_t room[SYS_MAP_MAX];
+    char topic[MPS_TOPIC_MAX + 1];
+    mps_view id = session->id;
+    if (id.ptr == NULL || session->link == NULL) return; /* it is not welcome yet, or ending; it is away */
+    struct mps_out map = mps_out_open(room, sizeof room);
+    sys_put_connection(&map, session);
+    snprintf(topic, sizeof topic, "$SYS/connection/%.*s", (int)id.len, (const char *)id.ptr);
+    sys_publish(session->broker, topic, &map);
 }
 
 static void publish_box(struct mailbox *box)
@@ -247,6 +201,11 @@ static void tell_everything(struct broker *broker, uint64_t work_end)
         sys->round = box->in_boxes.next;
         publish_box(box);
     }
+    while (sys->session != NULL && broker->work++ < work_end) {
+        const struct session *session = sys->session;
+        sys->session = session->next;
+        publish_connection(session);
+    }
 }
 
 static void begin_what_is_due(struct broker *broker)
@@ -257,13 +216,13 @@ static void begin_what_is_due(struct broker *broker)
         sys->slow = broker->slow_boxes.first;
         sys->debtor = broker->debtors.first;
     }
-    if (broker->now_ms >= sys->next_ms && sys->round == NULL) {
+    if (broker->now_ms >= sys->next_ms && sys->round == NULL && sys->session == NULL) {
         sys->last_ms = broker->now_ms;
         sys->next_ms = broker->now_ms + broker->limits.sys_ms;
         publish_broker(broker);
-        publish_limits(broker);
-        sys_publish_streams(broker);
+        publish_streams(broker);
         sys->round = broker->boxes.first;
+        sys->session = broker->sessions;
     }
 }
 
@@ -272,12 +231,13 @@ uint64_t sys_turn(struct broker *broker)
     struct sys *sys = broker->sys;
     if (!is_wanted(broker)) {
         sys->round = sys->slow = sys->debtor = NULL;
+        sys->session = NULL;
         return UINT64_MAX;
     }
     begin_what_is_due(broker);
     uint64_t work_end = broker->work + SYS_WORK_A_TURN;
     look_who_is_slow(broker, work_end);
     tell_everything(broker, work_end);
-    if (sys->round != NULL || sys->slow != NULL || sys->debtor != NULL) return 0;
+    if (sys->round != NULL || sys->session != NULL || sys->slow != NULL || sys->debtor != NULL) return 0;
     return sys->look_ms < sys->next_ms ? sys->look_ms : sys->next_ms;
 }

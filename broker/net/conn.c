@@ -86,6 +86,7 @@ void conn_forget_closed(struct link *link)
     }
     close(link->fd);
     callers_leave(&server->callers, &link->guest);
+    if (link->counts != NULL) link->counts->connections--;
     free(link);
     server->links_count--;
     server_trim_soon(server);
@@ -337,7 +338,8 @@ static void set_options(int fd)
 }
 
 /* NULL: it can't be polled. */
-static struct link *link_new(struct server *server, int fd, bool needs_identity, const char *place)
+static struct link *link_new(struct server *server, int fd, bool needs_identity, const char *place,
+                             struct listener_counts *counts)
 {
     set_options(fd);
     struct link *link = sure_zeroed(sizeof *link);
@@ -349,6 +351,8 @@ static struct link *link_new(struct server *server, int fd, bool needs_identity,
     link->fd = fd;
     link->needs_identity = needs_identity;
     link->place = place;
+    link->counts = counts;
+    if (counts != NULL) counts->connections++;
     link->poll.data = link;
     server->links_count++;
     return link;
@@ -391,21 +395,25 @@ static bool begin_session(struct link *link, struct peer *peer)
     return true;
 }
 
-int conn_open(struct server *server, int fd, bool needs_identity, const char *place)
+int conn_open(struct server *server, int fd, bool needs_identity, const char *place, struct listener_counts *counts)
 {
     char text[200] = "the connection can't be polled";
     const char *why = text;
     struct peer peer;
     peer_of_socket(&peer, fd);
     peer.listener = place;
-    struct link *link = link_new(server, fd, needs_identity, place);
+    struct link *link = link_new(server, fd, needs_identity, place, counts);
     if (link != NULL && enter(link, &peer, text, sizeof text)) {
-        if (begin_session(link, &peer)) return 0;
+        if (begin_session(link, &peer)) {
+            if (counts != NULL) counts->accepted++;
+            return 0;
+        }
         why = broker_full_text(server->broker);
     }
     size_t len;
     const uint8_t *bye = broker_full_frame(why, &len);
     broker_audit_refusal(server->broker, &peer, MPS_TOO_MANY, why);
+    if (counts != NULL) counts->refused++;
     if (write(fd, bye, len) < 0) { /* closing says the rest */
     }
     if (link != NULL) conn_close(link);
@@ -430,20 +438,27 @@ int conn_open_tls(struct server *server, int fd, const struct listener *listener
     /* As many handshakes as connections are left: who comes too many doesn't get as far as to be told. */
     size_t count = broker_sessions(server->broker) + server->handshakes.count;
     bool is_full = count >= broker_limits_of(server->broker)->max_sessions_count;
-    struct link *link = is_full ? NULL : link_new(server, fd, listener->needs_identity, peer.listener);
+    struct link *link =
+        is_full ? NULL : link_new(server, fd, listener->needs_identity, peer.listener, listener->counts);
     if (link == NULL) {
         if (is_full) broker_note_refusal(server->broker, REFUSED_CONNECTIONS);
+        listener->counts->refused++;
         refuse_tls(server, &peer, is_full ? "there are too many connections" : "it can't be polled");
         close(fd);
         return -1;
     }
     if (!enter(link, &peer, text, sizeof text)) {
+        listener->counts->refused++;
         refuse_tls(server, &peer, text);
         conn_close(link);
         return -1;
     }
     link->tls = tls_new(listener->tls, link, fd);
-    if (link->tls != NULL && handshake_begin(link)) return 0;
+    if (link->tls != NULL && handshake_begin(link)) {
+        listener->counts->accepted++;
+        return 0;
+    }
+    listener->counts->refused++;
     conn_close(link);
     return -1;
 }

@@ -10,6 +10,7 @@
 #include "access/verifier.h"
 #include "log.h"
 #include "net.h"
+#include "sure.h"
 
 #define BACKLOG 4096
 /* Connections accepted in one turn before those that are there have theirs. */
@@ -18,15 +19,16 @@
 
 /* Descriptors have run out: gives up the reserve for a moment, to accept one and tell it so. Without that the listener
  * would stay readable and the loop would spin. */
-static bool refuse_one(struct server *server, int listener_fd)
+static bool refuse_one(struct server *server, const struct listener *listener)
 {
     if (server->reserve_fd < 0) return false;
     close(server->reserve_fd);
-    int fd = accept4(listener_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    int fd = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0) {
         size_t len;
         const uint8_t *bye = broker_full_frame("there is no file descriptor left for one more connection", &len);
         broker_note_refusal(server->broker, REFUSED_DESCRIPTORS);
+        listener->counts->refused++;
         if (write(fd, bye, len) < 0) { /* closing says the rest */
         }
         close(fd);
@@ -51,9 +53,9 @@ static void on_connection(uv_poll_t *poll, int status, int events)
         int fd = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
             if (listener->tls != NULL) conn_open_tls(server, fd, listener);
-            else conn_open(server, fd, listener->needs_identity, listener_place(listener));
+            else conn_open(server, fd, listener->needs_identity, listener_place(listener), listener->counts);
         } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-            if (refuse_one(server, listener->fd)) continue;
+            if (refuse_one(server, listener)) continue;
             uv_poll_stop(&listener->poll); /* not even that: wait until something comes free */
             uv_timer_start(&server->accept_again, on_accept_again, ACCEPT_AGAIN_MS, 0);
             return;
@@ -90,6 +92,9 @@ static struct listener *start(struct server *server, int fd, struct ssl_ctx_st *
         return NULL;
     }
     listener->tls = tls;
+    listener->counts = sure_zeroed(sizeof *listener->counts);
+    listener->counts->next = server->counts;
+    server->counts = listener->counts;
     listener->poll.data = listener;
     uv_poll_start(&listener->poll, UV_READABLE, on_connection);
     listener->next = server->listeners;
@@ -284,7 +289,7 @@ static int adopt(struct server *server, const struct listener_config *config, ch
     }
     snprintf(url, sizeof url, "fd:%d", fd);
     const char *place = config->name[0] != '\0' ? config->name : url;
-    if (conn_open(server, fd, config->says_anonymous && !config->allow_anonymous, place) != 0) {
+    if (conn_open(server, fd, config->says_anonymous && !config->allow_anonymous, place, NULL) != 0) {
         snprintf(text, text_cap, "cannot serve '%s': it is not a connected socket", url);
         return -1;
     }

@@ -179,6 +179,7 @@ struct server *server_new(const struct broker_limits *limits, const struct addre
     server->env = (struct env){.now_ms = env_now_ms, .wall_ms = env_wall_ms, .random = env_random, .log = env_log};
     conn_fill_env(&server->env);
     area_fill_env(server);
+    host_fill_env(&server->env);
     server->callers.caps = *caps;
     env_random(&server->env, &server->callers.seed, sizeof server->callers.seed);
     server->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -276,5 +277,9 @@ void server_free(struct server *server)
     if (server->reserve_fd >= 0) close(server->reserve_fd);
     area_close(server);
     callers_free(&server->callers);
+    for (struct listener_counts *counts = server->counts, *next; counts != NULL; counts = next) {
+        next = counts->next;
+        free(counts);
+    }
     free(server);
 }

@@ -19,6 +19,12 @@
 #include "store.h"
 #include "tls.h"
 
+/* Connections that came by a listener. They may outlive it: this lives as long as the server. */
+struct listener_counts {
+    struct listener_counts *next;
+    uint64_t connections, accepted, refused; /* that are there; in all; turned away at once, not in .accepted */
+};
+
 struct link {
     uv_poll_t poll;
     struct server *server;
@@ -30,6 +36,7 @@ struct link {
     bool paused, read_ended, broken;
     bool needs_identity;     /* where it was accepted */
     const char *place;       /* that listener's; until its session begins */
+    struct listener_counts *counts; /* likewise; NULL: it came by none */
     bool is_closed;          /* libuv has let go of it */
     bool blocked;            /* something waits to be written */
     bool is_welcome;         /* it has introduced itself */
@@ -47,6 +54,7 @@ struct listener {
     char path[sizeof((struct address *)0)->path];
     char url[URL_MAX];
     char name[SECTION_NAME_MAX + 1]; /* of its section; "": it has none */
+    struct listener_counts *counts;
 };
 
 /* TLS handshakes that go on. */
@@ -69,6 +77,7 @@ struct server {
     struct broker *broker;
     struct store *store;     /* NULL: nothing is kept */
     struct listener *listeners;
+    struct listener_counts *counts; /* of all listeners that there ever were */
     struct handshakes handshakes;
     struct list more;        /* TLS connections of which something was read that their sessions do not have yet */
     size_t more_count;
@@ -125,8 +134,8 @@ void listener_resume(struct server *server); /* descriptors may have come free *
 
 /* conn.c */
 /* Takes fd. needs_identity: nobody may come in there without a name. place: where it was accepted, for the audit log; lent for
- * the call. -1: it can't be served, fd is closed. */
-int conn_open(struct server *server, int fd, bool needs_identity, const char *place);
+ * the call. counts: of its listener, or NULL. -1: it can't be served, fd is closed. */
+int conn_open(struct server *server, int fd, bool needs_identity, const char *place, struct listener_counts *counts);
 int conn_open_tls(struct server *server, int fd, const struct listener *listener);
 void conn_serve(struct link *link, uint64_t accepted_ms); /* its session begins */
 void conn_close(struct link *link);         /* of one without a session */
@@ -151,6 +160,9 @@ void tls_discard(struct server *server); /* it is not to be used after all */
 
 /* peer.c */
 void peer_of_socket(struct peer *peer, int fd); /* what the kernel knows of a connected socket's other end */
+
+/* host.c */
+void host_fill_env(struct env *env);
 
 /* worker.c */
 void worker_gives_way(void); /* called on a thread of libuv's: the loop goes before it from now on */

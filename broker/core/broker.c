@@ -235,7 +235,8 @@ uint64_t broker_turn(struct broker *broker)
     run_timers(broker);
     resume_held(broker);
     bool rechecks = broker->recheck.at != NULL && identity_recheck(broker);
-    uint64_t sys_ms = least(sys_turn(broker), report_turn(broker));
+    uint64_t sys_ms = sys_turn(broker);
+    if (broker->reports.first != NULL || broker->tally != NULL) sys_ms = least(sys_ms, report_turn(broker));
     session_close_slow(broker);
     if (keeps) kept_ms = cursors_turn(broker);
     group_dispatch_all(broker);

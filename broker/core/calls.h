@@ -311,7 +311,8 @@ void tally_free(struct tally *tally); /* NULL is allowed */
 void tally_count(struct tally *tally, struct run *run, uint32_t count); /* the first messages of a run */
 
 /* report.c: answers to $SYS/request/report */
-uint64_t report_turn(struct broker *broker);       /* goes on with them. Returns when to call again; UINT64_MAX: there is no need */
+/* Goes on with them, and ends the counting of topics. Returns when to call again; UINT64_MAX: there is no need. */
+uint64_t report_turn(struct broker *broker);
 void report_free_all(struct broker *broker);
 void report_mailbox_gone(struct mailbox *box);     /* it is about to leave broker.boxes */
 void report_session_gone(struct session *session); /* it is about to leave broker.sessions */

@@ -154,7 +154,7 @@ static void plan_subscription(struct flush_plan *plan, struct subscription *sub)
     if (sub->draining) plan_drained(plan, sub, &progress, all);
 }
 
-static void make_plan(struct flush_plan *plan, const struct session *session)
+static inline void make_plan(struct flush_plan *plan, const struct session *session)
 {
     plan->iovecs_count = plan->pieces_count = 0;
     plan->scratch_used = 0;

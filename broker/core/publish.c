@@ -404,7 +404,7 @@ static void publish_requests(struct session *session, const struct publish *publ
     }
 }
 
-static void count_in(struct session *session, struct run *run, uint32_t taken)
+static inline void count_in(struct session *session, struct run *run, uint32_t taken)
 {
     struct broker *broker = session->broker;
     session->messages_in += taken;

@@ -299,7 +299,6 @@ static bool look(struct report *report, uint64_t work_end)
 
 uint64_t report_turn(struct broker *broker)
 {
-    if (broker->reports.first == NULL && broker->tally == NULL) return UINT64_MAX;
     uint64_t work_end = broker->work + REPORT_WORK_A_TURN;
     while (broker->reports.first != NULL && broker->work < work_end) {
         struct report *report = container_of(broker->reports.first, struct report, in_reports);

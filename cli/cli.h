@@ -31,6 +31,8 @@ enum exit_code {
  * texts of the broker are other people's. A progress line on the terminal is cleared before. */
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+const char *last_complaint(void); /* its text; "": there was none */
+
 /* Shows on stderr, if that is a terminal, a text and below it a mark at one of its bytes, 1-based. */
 void point_at(const char *text, size_t column);
 
@@ -50,6 +52,6 @@ struct command {
     int (*run)(int argc, char **argv, const struct connection_options *connection);
 };
 extern const struct command pub_command, sub_command, req_command, reply_command, get_command, stream_command,
-    bench_command;
+    bench_command, status_command, check_command;
 
 #endif

@@ -1,12 +1,20 @@
 #include <pubsub/pubsub.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "cli.h"
 #include "output.h"
 #include "progress.h"
+
+static char said[4096];
+
+const char *last_complaint(void)
+{
+    return said;
+}
 
 void complain(const char *format, ...)
 {
@@ -17,6 +25,7 @@ void complain(const char *format, ...)
     va_end(arguments);
     if (len < 0) return;
     if ((size_t)len >= sizeof text) len = (int)sizeof text - 1;
+    memcpy(said, text, (size_t)len + 1);
 
     struct output out;
     output_open_on(&out, STDERR_FILENO, line, sizeof line);

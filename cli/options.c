@@ -150,8 +150,8 @@ static void print_help(const struct usage *usage)
     if (usage->notes) printf("\n%s\n", usage->notes);
     printf("\nExamples\n");
     for (const char *const *example = usage->examples; *example; example++) printf("  %s\n", *example);
-    printf("\nExit codes\n");
-    for (const int *wanted = usage->exit_codes; *wanted >= 0; wanted++) {
+    printf("\nExit codes\n%s", usage->own_exit_codes ? usage->own_exit_codes : "");
+    for (const int *wanted = usage->exit_codes; !usage->own_exit_codes && *wanted >= 0; wanted++) {
 #define EXIT(number, NAME, text) \
     if (*wanted == (number)) printf("  %3d  %s\n", (number), (text));
         EXIT_CODES(EXIT)

@@ -36,6 +36,7 @@ struct usage {
     const char *notes;                                        /* after the options; NULL: none */
     const char *const *examples;                              /* ended by NULL */
     const int *exit_codes;                                    /* those that can happen, ended by a negative number */
+    const char *own_exit_codes; /* lines of the help, of a command whose codes mean something else; NULL: exit_codes */
 };
 
 enum options_result { OPTIONS_OK, OPTIONS_HELP, OPTIONS_WRONG };

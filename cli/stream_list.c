@@ -11,6 +11,7 @@
 #include "moment.h"
 #include "options.h"
 #include "output.h"
+#include "rounded.h"
 #include "sizes.h"
 #include "stream.h"
 #include "streams.h"
@@ -38,19 +39,9 @@ static const int exit_codes[] = {CLI_EXIT_DONE, CLI_EXIT_ERROR, CLI_EXIT_USAGE, 
 
 /* ---- cells ---- */
 
-/* About as large as it is: "1023", "1.5m", "12g". */
 static void put_size(char text[CELL_MAX], uint64_t bytes)
 {
-    static const char units[] = {'k', 'm', 'g', 't', 'p'};
-    double size = (double)bytes;
-    size_t unit = 0;
-    if (bytes < 1024) {
-        snprintf(text, CELL_MAX, "%" PRIu64, bytes);
-        return;
-    }
-    for (size /= 1024; size >= 1023.95 && unit + 1 < sizeof units; unit++) size /= 1024;
-    bool whole = size >= 9.95 || size - (double)(uint64_t)size < 0.05;
-    snprintf(text, CELL_MAX, whole ? "%.0f%c" : "%.1f%c", size, units[unit]);
+    rounded_size(text, bytes);
 }
 
 static void put_limit(char text[CELL_MAX], uint64_t limit, void (*put)(char text[CELL_MAX], uint64_t amount))
@@ -62,16 +53,6 @@ static void put_limit(char text[CELL_MAX], uint64_t limit, void (*put)(char text
 static void put_count(char text[CELL_MAX], uint64_t count)
 {
     snprintf(text, CELL_MAX, "%" PRIu64, count);
-}
-
-/* How long ago, in the unit that fits. */
-static void put_age(char text[CELL_MAX], uint64_t ms)
-{
-    uint64_t seconds = ms / 1000;
-    if (seconds < 120) snprintf(text, CELL_MAX, "%" PRIu64 "s", seconds);
-    else if (seconds < 2 * 3600) snprintf(text, CELL_MAX, "%" PRIu64 "m", seconds / 60);
-    else if (seconds < UINT64_C(2) * 86400) snprintf(text, CELL_MAX, "%" PRIu64 "h", seconds / 3600);
-    else snprintf(text, CELL_MAX, "%" PRIu64 "d", seconds / 86400);
 }
 
 static void put_time(char text[CELL_MAX], uint64_t ms)
@@ -91,7 +72,7 @@ static uint64_t age_ms(uint64_t unix_ms)
 
 static void put_oldest(char text[CELL_MAX], const struct stream *stream)
 {
-    if (stream->oldest_ms && stream->messages) put_age(text, age_ms(stream->oldest_ms));
+    if (stream->oldest_ms && stream->messages) rounded_age(text, age_ms(stream->oldest_ms));
     else snprintf(text, CELL_MAX, "-");
 }
 

@@ -28,9 +28,9 @@ struct reply_address *reply_address_new(const struct mps_msg *request)
 
 uint32_t operator_answer_max(const struct session *session, const struct reply_address *to)
 {
-    uint32_t around = AROUND_BYTES + to->correlation_len + 16, most = session->broker->limits.max_payload;
-    if (session->rx_max == 0) return most;
-    return session->rx_max > around ? (uint32_t)least(most, session->rx_max - around) : 0;
+    uint32_t around = AROUND_BYTES + to->correlation_len + 16;
+    if (session->rx_max == 0) return UINT32_MAX;
+    return session->rx_max > around ? session->rx_max - around : 0;
 }
 
 bool operator_answer_to(struct broker *broker, const struct reply_address *to, const struct mps_out *payload)

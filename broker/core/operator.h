@@ -20,7 +20,7 @@ struct reply_address {
 
 /* The request's. The caller's, to be freed by free(). NULL: there is no memory for its correlation. */
 struct reply_address *reply_address_new(const struct mps_msg *request);
-/* The longest payload of an answer that the session takes, and the broker's limit allows. */
+/* The longest payload of an answer that the session takes; UINT32_MAX: any. */
 uint32_t operator_answer_max(const struct session *session, const struct reply_address *to);
 /* Publishes an answer. False: it has no room, there is no memory for it. */
 bool operator_answer_to(struct broker *broker, const struct reply_address *to, const struct mps_out *payload);

@@ -19,6 +19,9 @@
 #define TALLY_MS 30000u
 /* Bytes of a report without the entries of its lists. */
 #define FRAME_BYTES (2 * SYS_MAP_MAX + 1024)
+/* A report may be as long as what is published, max_payload, but at least and at most so many bytes. */
+#define PAYLOAD_LEAST (64u * 1024)
+#define PAYLOAD_MOST (8u * 1024 * 1024)
 
 struct report {
     struct list_node in_reports;
@@ -50,6 +53,12 @@ static void want_topics(struct broker *broker)
     broker->tally_ends_ms = broker->now_ms + TALLY_MS;
 }
 
+static uint32_t payload_max(const struct session *session, const struct reply_address *to)
+{
+    uint64_t most = least(session->broker->limits.max_payload, PAYLOAD_MOST);
+    return (uint32_t)least(operator_answer_max(session, to), most > PAYLOAD_LEAST ? most : PAYLOAD_LEAST);
+}
+
 /* What fits into the answer is shared among the lists. */
 static void set_bounds(struct report *report)
 {
@@ -79,7 +88,7 @@ void report_request(struct session *session, const struct mps_msg *request)
     struct report *report = sure_zeroed(sizeof *report);
     report->broker = broker;
     report->to = to;
-    report->payload_max = operator_answer_max(session, to);
+    report->payload_max = payload_max(session, to);
     report->terms = terms;
     set_bounds(report);
     if (asks_for(report, REPORT_TOPICS)) want_topics(broker);

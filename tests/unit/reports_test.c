@@ -230,19 +230,20 @@ static void test_topics_of_one_run(void **state)
 static void subscribe_many(struct stage *stage)
 {
     char pattern[30];
+    size_t cap = MANY / 3 * 40;
+    uint8_t *room = malloc(cap);
+    assert_non_null(room);
     for (char link = 'a'; link <= 'c'; link++) {
+        struct mps_out out = mps_out_open(room, cap);
         come(stage, link, 0);
         for (uint32_t i = 0; i < MANY / 3; i++) {
-            uint8_t room[200];
-            struct mps_out out = mps_out_open(room, sizeof room);
             snprintf(pattern, sizeof pattern, "many/%c/%u", link, i);
-            mps_encode_sub(&out, &(struct mps_sub){i + 1, mps_text(pattern), plain});
-            stage_write(stage, link, &out);
+            assert_true(mps_encode_sub(&out, &(struct mps_sub){i + 1, mps_text(pattern), plain}));
         }
-        stage_settle(stage);
-        mps_view frame;
-        while (stage_take(stage, link, &frame) >= 0) continue;
+        stage_send(stage, link, &out);
+        stage->links[link - 'a'].in_len = 0; /* what it is told is of no interest */
     }
+    free(room);
 }
 
 static void test_many_subscriptions_take_several_turns(void **state)

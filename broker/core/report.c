@@ -15,6 +15,8 @@
 #define REPORTS_MAX 4u
 /* Steps of one turn. */
 #define REPORT_WORK_A_TURN (WORK_A_TURN / 4)
+/* To copy an entry takes as long as so many of them. */
+#define COPY_WORK 4u
 /* Topics are counted for so long after the last report that asked for them. */
 #define TALLY_MS 30000u
 /* Bytes of a report without the entries of its lists. */
@@ -140,6 +142,12 @@ static bool see(struct report *report, enum report_section section, const void *
     return report_list_see(&report->lists[section], *key);
 }
 
+static void add(struct report *report, enum report_section section, uint64_t key, const struct mps_out *map)
+{
+    report->broker->work += COPY_WORK;
+    report_list_add(&report->lists[section], key, mps_out_view(map));
+}
+
 static void see_box(struct report *report, const struct mailbox *box)
 {
     uint8_t room[SYS_MAP_MAX];
@@ -156,7 +164,7 @@ static void see_box(struct report *report, const struct mailbox *box)
         if (!is_told || !see(report, section, box, &key)) return;
         sys_put_subscription(&map, sub, true);
     }
-    report_list_add(&report->lists[section], key, mps_out_view(&map));
+    add(report, section, key, &map);
 }
 
 static void see_session(struct report *report, const struct session *session)
@@ -166,7 +174,7 @@ static void see_session(struct report *report, const struct session *session)
     uint64_t key;
     if (session->id.ptr == NULL || session->link == NULL || !see(report, REPORT_CONNECTIONS, session, &key)) return;
     sys_put_connection(&map, session);
-    report_list_add(&report->lists[REPORT_CONNECTIONS], key, mps_out_view(&map));
+    add(report, REPORT_CONNECTIONS, key, &map);
 }
 
 static void see_streams(struct report *report)
@@ -179,7 +187,7 @@ static void see_streams(struct report *report)
         uint8_t *room = sure_alloc(cap);
         struct mps_out map = mps_out_open(room, cap);
         sys_put_stream(&map, stream);
-        report_list_add(&report->lists[REPORT_STREAMS], key, mps_out_view(&map));
+        add(report, REPORT_STREAMS, key, &map);
         free(room);
     }
 }
@@ -197,7 +205,7 @@ static void see_topics(struct report *report)
         sys_put_name(&map, "topic", tally_topic_name(topic));
         sys_put_number(&map, "messages", topic->messages);
         sys_put_number(&map, "bytes", topic->bytes);
-        report_list_add(&report->lists[REPORT_TOPICS], key, mps_out_view(&map));
+        add(report, REPORT_TOPICS, key, &map);
     }
 }
 
@@ -214,7 +222,7 @@ static void see_listener(const struct listener_figures *figures, void *arg)
     sys_put_number(&map, "connections", figures->connections);
     sys_put_number(&map, "accepted", figures->accepted);
     sys_put_number(&map, "refused", figures->refused);
-    report_list_add(&report->lists[REPORT_LISTENERS], 0, mps_out_view(&map));
+    add(report, REPORT_LISTENERS, 0, &map);
 }
 
 /* ---- answering ---------------------------------------------------------------------------------------------- */

@@ -142,6 +142,25 @@ char *audit_place(const struct peer *peer)
     return sure_text(line.text);
 }
 
+static mps_view field(const struct session *session, const char *begin, char end)
+{
+    const char *at = session->place != NULL ? strstr(session->place, begin) : NULL;
+    if (at == NULL) return (mps_view){NULL, 0};
+    at += strlen(begin);
+    const char *behind = strchr(at, end);
+    return (mps_view){(const uint8_t *)at, (uint32_t)(behind != NULL ? (size_t)(behind - at) : strlen(at))};
+}
+
+mps_view audit_peer(const struct session *session)
+{
+    return field(session, " peer=", ' ');
+}
+
+mps_view audit_listener(const struct session *session)
+{
+    return field(session, " listener=\"", '"');
+}
+
 void audit(struct session *session, enum audit_event event, uint32_t code, const char *text)
 {
     struct broker *broker = session->broker;

@@ -11,6 +11,9 @@ void audit(struct session *session, enum audit_event event, uint32_t code, const
 
 /* Where a session comes from, as lines say it: the fields of the peer and of the listener. Own memory. */
 char *audit_place(const struct peer *peer);
+/* Those of a session by themselves, borrowed from it; absent: not known. */
+mps_view audit_peer(const struct session *session);
+mps_view audit_listener(const struct session *session);
 
 /* What a peer is called there: "127.0.0.1,tls", "unix,uid:1000" or "unknown"; without blanks or quotes. */
 #define AUDIT_PEER_MAX (PEER_ADDRESS_MAX + 8)

@@ -7,6 +7,7 @@
 #include "identity.h"
 #include "spill.h"
 #include "sure.h"
+#include "trace.h"
 
 #define MIB (1024u * 1024)
 /* Entries of queues that are looked at in one turn for what has expired: about 2 ms. */
@@ -87,6 +88,7 @@ struct broker *broker_new(struct env *env, const struct broker_limits *limits)
 
 void broker_free(struct broker *broker)
 {
+    traces_free(broker);
     sessions_free(broker);
     assert(broker->sessions == NULL && broker->dead == NULL && broker->intake.bytes == 0);
     will_free_all(broker);
@@ -237,6 +239,7 @@ uint64_t broker_turn(struct broker *broker)
     bool rechecks = broker->recheck.at != NULL && identity_recheck(broker);
     uint64_t sys_ms = sys_turn(broker);
     if (broker->reports.first != NULL || broker->tally != NULL) sys_ms = least(sys_ms, report_turn(broker));
+    if (broker->tracing != NULL) sys_ms = least(sys_ms, trace_turn(broker));
     session_close_slow(broker);
     if (keeps) kept_ms = cursors_turn(broker);
     group_dispatch_all(broker);
@@ -253,7 +256,8 @@ uint64_t broker_turn(struct broker *broker)
     uint64_t age_ms = router_age(broker);
     broker->turn_work_end = broker->work + ALL_WORK_A_TURN;
     if (rechecks || broker->dirty != NULL || broker->held != NULL || broker->dirty_groups.first != NULL ||
-        broker->waking.first != NULL || broker->dirty_cursors.first != NULL)
+        broker->waking.first != NULL || broker->dirty_cursors.first != NULL ||
+        (broker->tracing != NULL && trace_is_waiting(broker)))
         return 0;
     return least(least(sys_ms, kept_ms), least(least(age_ms, intake_ms), next_timer_ms(broker)));
 }

@@ -107,6 +107,7 @@ void log_peer(struct broker *broker, enum log_level level, const char *format, .
 /* publish.c: messages coming in */
 struct publish {
     bool is_denied;            /* the session may not publish to its topic */
+    bool is_joined;            /* it may have messages of several topics */
     struct run *run;           /* the same props in every frame, and one topic, or topics that publish_joins() joined */
     mps_view topic, props;     /* of its first frame; props absent if nil */
     const struct route *route; /* router_route() of its last topic */
@@ -170,6 +171,10 @@ struct delivery {
     struct part stretch;       /* chosen and not queued yet */
     uint32_t last_off;         /* of its last message */
 };
+/* Whether a mailbox of the route takes a message, and why not. broker.judged names the message. */
+enum fanout_verdict { FANOUT_TAKES, FANOUT_OWN, FANOUT_FORBIDDEN, FANOUT_FILTERED };
+enum fanout_verdict fanout_judge(struct broker *broker, const struct mailbox *box, const struct delivery *delivery,
+                                 mps_view payload);
 /* Queues the whole run for all of a plain route. Returns how many copies queues refused. */
 uint64_t fanout_run(const struct route *route, struct run *run);
 /* Finds who takes the frame behind the stretch: router.chosen, until the next call. FULL: queue the stretch, then ask again.

@@ -3,6 +3,7 @@
 
 #include "pids.h"
 #include "sure.h"
+#include "trace.h"
 
 /* Not stored yet: beyond this, publishers to durable topics wait. Records besides. */
 #define WAITING_BYTES_MAX (64u * 1024 * 1024)
@@ -295,6 +296,7 @@ static void give_back_positions(struct broker *broker, struct stream *stream, st
         if (b->stream == stream) b->first -= by;
     acks_renumber(broker, stream, broker->commit.gathering.number, by);
     cursors_renumber(stream, first, count, lost);
+    if (broker->tracing != NULL) trace_renumber(stream, first, count, lost);
 }
 
 /* It is to be something else by now. What publishers were refused is not noted as theirs. */

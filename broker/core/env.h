@@ -58,6 +58,8 @@ struct listener_figures {
 struct env {
     /* Monotonic milliseconds; constant within one turn of the loop. */
     uint64_t (*now_ms)(struct env *env);
+    /* The same in microseconds, not constant within a turn, for measuring. NULL: now_ms() has to do. */
+    uint64_t (*now_us)(struct env *env);
     /* Unix time in milliseconds. */
     uint64_t (*wall_ms)(struct env *env);
     /* Fills len bytes with unpredictable ones. */

@@ -66,11 +66,14 @@ static void make_room(struct router *router, uint32_t count)
     router->accepted = sure_grown(router->accepted, count * sizeof router->accepted[0]);
 }
 
-static bool accepts(struct broker *broker, const struct mailbox *box, const struct delivery *delivery, mps_view payload)
+enum fanout_verdict fanout_judge(struct broker *broker, const struct mailbox *box, const struct delivery *delivery,
+                                 mps_view payload)
 {
-    if (box->no_local && delivery->from != NULL && box->session == delivery->from) return false;
-    if (box->is_guarded && !grant_receives(box->session->grant, delivery->topic)) return false;
-    return box->filter == NULL || filter_judge(broker, box->filter, delivery->topic, delivery->props, payload);
+    if (box->no_local && delivery->from != NULL && box->session == delivery->from) return FANOUT_OWN;
+    if (box->is_guarded && !grant_receives(box->session->grant, delivery->topic)) return FANOUT_FORBIDDEN;
+    if (box->filter == NULL) return FANOUT_TAKES;
+    return filter_judge(broker, box->filter, delivery->topic, delivery->props, payload) ? FANOUT_TAKES
+                                                                                        : FANOUT_FILTERED;
 }
 
 /* How long the publisher's message may wait for this mailbox: as long as it allows, but not so long that the publisher
@@ -131,7 +134,7 @@ enum fanout_result fanout_choose(struct delivery *delivery, mps_view frame)
     broker->judged++;
     for (uint32_t i = 0; i < route->count; i++) {
         struct mailbox *box = route->boxes[i];
-        if (!accepts(broker, box, delivery, msg.payload)) continue;
+        if (fanout_judge(broker, box, delivery, msg.payload) != FANOUT_TAKES) continue;
         if (lacks_room(delivery, box, frame.len)) {
             if (delivery->stretch.count > 0) return FANOUT_FULL;
             if (must_wait(delivery->from, box, frame.len)) return FANOUT_HELD;

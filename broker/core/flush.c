@@ -4,6 +4,7 @@
 
 #include "flush.h"
 #include "sure.h"
+#include "trace.h"
 
 struct flush_plan *flush_plan_new(void)
 {
@@ -198,6 +199,7 @@ static void note_msgs(struct session *session, struct subscription *sub, uint32_
         count = frames;
         if (taken < len) keep_cut(session, entry->run, off + taken, len - taken);
     }
+    if (entry->run->is_traced && session->broker->tracing != NULL) trace_sent(sub, entry->run, off, len);
     mailbox_pop(&sub->box, len, count);
     sub->box.sent += count;
     (sub->group ? &sub->group->box : &sub->box)->gave_up = false;

@@ -1,5 +1,6 @@
 /* What is written besides queued messages: what subscriptions get from streams, and retained values. */
 #include "flush.h"
+#include "trace.h"
 
 /* Retained values that the snapshots of a session may look at for one write: about 0.3 ms. Filters make a look cost
  * more: what they add to broker.work counts, too. */
@@ -112,6 +113,7 @@ void note_stored(struct session *session, const struct piece *piece, uint32_t ta
         if (taken < len) keep_cut(session, entry->run, entry->off + taken, len - taken);
     }
     session->held.seq += count;
+    if (session->broker->tracing != NULL) trace_read(sub, reading->stream, entry->seq, count);
     if (reading_has_pending(reading)) pending_sent(reading, entry->seq, count);
     else reading_sent(reading, entry->seq + count);
     outlet_pop(sub->outlet, &session->broker->runs, len, count);
@@ -125,6 +127,8 @@ void note_stored(struct session *session, const struct piece *piece, uint32_t ta
 void note_stored_gap(struct session *session, struct subscription *sub)
 {
     const struct outlet_entry *entry = outlet_at(sub->outlet, 0);
+    if (session->broker->tracing != NULL)
+        trace_read_lost(sub, entry->reading->stream, entry->seq, entry->last, entry->reason);
     if (!reading_has_pending(entry->reading)) reading_sent(entry->reading, entry->last + 1);
     if (entry->count_known) {
         sub->box.matched += entry->count;

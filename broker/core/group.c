@@ -3,6 +3,7 @@
 
 #include "spill.h"
 #include "sure.h"
+#include "trace.h"
 
 /* What the members of one connection are given for one turn: what its link does not take comes back. It begins with
  * little, and is twice as much each time that all was taken. */
@@ -170,6 +171,7 @@ static void inherit(struct subscription *sub, struct group *group)
         else mailbox_append(&sub->box, entry->run, part);
     }
     spill_move(&group->box, &sub->box);
+    if (sub->session->broker->tracing != NULL) trace_moved_all(&group->box, &sub->box);
     mailbox_clear(&group->box);
 }
 
@@ -383,6 +385,8 @@ static void give_message(struct group *group, struct subscription *sub)
     const struct queue_entry *entry = queue_at(&group->box.queue, 0);
     uint32_t one, len = run_frame_end(entry->run, entry->off, entry->off, &one) - entry->off;
     mailbox_append(&sub->box, entry->run, (struct part){entry->off, len, 1});
+    if (entry->run->is_traced && sub->session->broker->tracing != NULL)
+        trace_moved(&group->box, &sub->box, entry->run, entry->off, len);
     group->box.sent++;
     mailbox_pop(&group->box, len, 1);
     note_served(group, sub, len);

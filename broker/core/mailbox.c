@@ -4,6 +4,7 @@
 #include "mailbox.h"
 #include "spill.h"
 #include "sure.h"
+#include "trace.h"
 
 /* Small messages of many topics cost more to keep than they are long: a queue may take twice its max_bytes and this. */
 #define OVERHEAD_BYTES (1024u * 1024)
@@ -103,6 +104,7 @@ void mailbox_count_lost(struct mailbox *box, uint64_t count)
 void mailbox_lose_here(struct mailbox *box, enum mps_gap_reason reason, uint64_t count)
 {
     if (count == 0) return;
+    if (box->broker->tracing != NULL) trace_lost_here(box, reason);
     queue_push_gap(&box->queue, reason, count);
     mailbox_count_lost(box, count);
 }
@@ -284,6 +286,7 @@ static void put_back(struct mailbox *box, const struct queue_entry *entry)
     if (entry->run == NULL) {
         queue_push_front_gap(&box->queue, (enum mps_gap_reason)entry->off, entry->count);
     } else if (box->latest != NULL && latest_find(box->latest, &box->queue, queue_frame(entry), &number)) {
+        if (entry->run->is_traced) trace_lost(&box->queue, entry->run, entry->off, entry->len, MPS_GAP_SUPERSEDED);
         queue_push_front_gap(&box->queue, MPS_GAP_SUPERSEDED, 1);
         mailbox_count_lost(box, 1);
     } else {
@@ -308,7 +311,7 @@ static int by_place(const void *a, const void *b)
 }
 
 /* Writes what `from` holds to the end of the list, and empties it. The references stay with the list. */
-static uint32_t give_all(struct mailbox *from, struct returned *list, uint32_t count)
+static uint32_t give_all(struct mailbox *from, struct mailbox *to, struct returned *list, uint32_t count)
 {
     struct totals was = mailbox_totals(from);
     uint64_t place = UINT64_MAX;
@@ -318,6 +321,8 @@ static uint32_t give_all(struct mailbox *from, struct returned *list, uint32_t c
         if (entry.run != NULL) place = entry.run->place + entry.off;
         else from->lost -= entry.count;
         if (entry.run != NULL) run_ref(entry.run);
+        if (entry.run != NULL && entry.run->is_traced && from->broker->tracing != NULL)
+            trace_moved(from, to, entry.run, entry.off, entry.len);
         list[count + i - 1] = (struct returned){entry, place, count + i - 1};
     }
     count += from->queue.entries;
@@ -334,7 +339,7 @@ void mailbox_take_back(struct mailbox *box, struct mailbox **from, uint32_t from
     for (uint32_t i = 0; i < from_count; i++) room += from[i]->queue.entries;
     if (room == 0) return;
     struct returned *list = sure_alloc(room * sizeof *list); /* bounded by what members are given for a turn */
-    for (uint32_t i = 0; i < from_count; i++) count = give_all(from[i], list, count);
+    for (uint32_t i = 0; i < from_count; i++) count = give_all(from[i], box, list, count);
     if (from_count > 1) qsort(list, count, sizeof *list, by_place);
     while (count > 0) {
         const struct queue_entry *entry = &list[--count].entry;
@@ -366,6 +371,7 @@ void mailbox_requeue(struct mailbox *box, struct run *run, struct part part)
     for (uint32_t at = part.off, end, one; at < part.off + part.len; at = end) {
         end = run_frame_end(run, at, at, &one);
         enum mps_gap_reason reason = refusal(box, (mps_view){run->bytes + at, end - at});
+        if (reason != 0 && run->is_traced) trace_lost(&box->queue, run, at, end - at, reason);
         if (reason == 0) queue_push(&box->queue, run, at, end - at, 1);
         else mailbox_lose_here(box, reason, 1);
     }
@@ -444,6 +450,7 @@ void mailbox_free(struct mailbox *box)
 {
     struct broker *broker = box->broker;
     struct totals was = mailbox_totals(box);
+    if (broker->tracing != NULL) trace_mailbox_gone(box);
     hold_wake_all(box);
     timer_cancel(&broker->expiries, &box->expiry);
     queue_clear(&box->queue, &broker->runs);
@@ -475,6 +482,7 @@ static void push_latest_each(struct mailbox *box, const struct queue_entry *entr
         end = run_frame_end(entry->run, at, at, &one);
         struct run *run = run_copy_part(runs, entry->run, at, end - at, 1);
         if (run == NULL) {
+            if (entry->run->is_traced) trace_lost(&box->queue, entry->run, at, end - at, MPS_GAP_MEMORY);
             mailbox_lose_here(box, MPS_GAP_MEMORY, 1);
             continue;
         }

@@ -136,6 +136,7 @@ bool messages_take_plain(struct input *in)
     if (in->publish.run != NULL && begin.route != NULL && !begin.is_denied &&
         publish_joins(session, &in->publish, begin.route)) {
         in->publish.route = begin.route;
+        in->publish.is_joined = true;
         in->head = in->p;
         in->head_len = plain.bin_at;
         add_frame(in, plain.payload_at + plain.payload_len);

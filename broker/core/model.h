@@ -348,6 +348,7 @@ struct router {
 
 struct origin;
 struct proving;
+struct tracing;
 struct flush_plan;
 
 /* Memory of the environment's that isn't memory of the process, in pages. */
@@ -420,6 +421,7 @@ struct broker {
     struct session *slow;               /* to be closed at the end of the turn */
     struct flush_plan *plan;          /* room for one write */
     bool stopping;
+    struct tracing *tracing;          /* messages that somebody follows (trace.h); NULL: nobody does */
     uint64_t work;                    /* steps of routing so far; what a session may cost a turn is counted so */
     uint64_t log_second;              /* at most a few lines a second about peers */
     uint32_t log_count, log_unsaid;

@@ -6,6 +6,7 @@
 
 #include "audit.h"
 #include "sure.h"
+#include "trace.h"
 #include "value.h"
 
 /* ---- the answer --------------------------------------------------------------------------------------------- */
@@ -140,6 +141,7 @@ struct request {
 static const struct request requests[] = {
     {"$SYS/request/stream/remove", ACCESS_ADMIN, true, remove_messages},
     {"$SYS/request/report", ACCESS_SYS, false, report_request},
+    {"$SYS/request/trace", ACCESS_SYS, false, trace_request},
 };
 #define REQUESTS_COUNT (sizeof requests / sizeof requests[0])
 

@@ -6,6 +6,7 @@
 #include "audit.h"
 #include "identity.h"
 #include "pids.h"
+#include "trace.h"
 
 static unsigned ack_level(const struct session *session)
 {
@@ -98,6 +99,8 @@ static void refuse_run(struct session *session, const struct publish *publish, u
 {
     uint64_t pid;
     uint32_t count = publish->run->count;
+    if (publish->run->is_traced)
+        trace_refused(session->broker, publish->run, (struct part){0, publish->run->len, count}, code, text);
     if (!take_pids(session, count, &pid)) return;
     for (uint32_t i = 0; i < count && session->state == SESSION_READY; i++)
         refuse_one(session, pid ? pid + i : 0, publish->topic, code, text);
@@ -122,7 +125,10 @@ static void count_acks(struct session *session, const struct route *route, uint6
 /* Frames of a run are kept, if their topic is. Returns the position of the last one. */
 static uint64_t store(struct session *session, const struct route *route, struct run *run, struct part part)
 {
-    return route->stream != NULL ? stream_append(route->stream, run, part, ack_level(session) > 1) : 0;
+    if (route->stream == NULL) return 0;
+    uint64_t last_seq = stream_append(route->stream, run, part, ack_level(session) > 1);
+    if (run->is_traced) trace_kept(route->stream, run, part, last_seq);
+    return last_seq;
 }
 
 /* ---- judging ------------------------------------------------------------------------------------------------ */
@@ -364,6 +370,7 @@ static uint32_t publish_each(struct session *session, const struct publish *publ
         if (result == FANOUT_HELD) break;
         uint32_t code = judge_frame(session, &delivery, frame, text, sizeof text);
         if ((code != 0 || !fanout_continues(&delivery)) && !publish_stretch(session, &delivery)) return run->count;
+        if (code != 0 && run->is_traced) trace_refused(broker, run, (struct part){at, frame.len, 1}, code, text);
         if (code != 0) publish_refuse(session, publish->topic, code, text);
         else fanout_add(&delivery, frame);
     }
@@ -479,10 +486,27 @@ static uint32_t publish_metered(struct session *session, const struct publish *p
     return publish_any(session, publish, work_end);
 }
 
-static uint32_t publish_new(struct session *session, const struct publish *publish, uint64_t work_end)
+static uint32_t publish_untraced(struct session *session, const struct publish *publish, uint64_t work_end)
 {
     if (session->is_metered) return publish_metered(session, publish, work_end);
     return is_usual(session, publish) ? publish_usual(session, publish) : publish_any(session, publish, work_end);
+}
+
+/* While somebody traces: nothing else becomes of any message. */
+static uint32_t publish_traced(struct session *session, const struct publish *publish, uint64_t work_end)
+{
+    struct run *run = publish->run;
+    trace_came(session, publish);
+    uint32_t taken = publish_untraced(session, publish, work_end);
+    if (run->is_traced)
+        trace_taken(session->broker, session, run, taken == run->count ? run->len : run_skip(run, 0, taken));
+    return taken;
+}
+
+static uint32_t publish_new(struct session *session, const struct publish *publish, uint64_t work_end)
+{
+    if (session->broker->tracing != NULL) return publish_traced(session, publish, work_end);
+    return publish_untraced(session, publish, work_end);
 }
 
 /* Some of a run's messages. */
@@ -494,6 +518,7 @@ static uint32_t publish_part(struct session *session, const struct publish *publ
     uint32_t off = run_skip(run, 0, from), last = run_skip(run, off, count - 1);
     uint32_t one, end = run_frame_end(run, last, last, &one);
     struct publish part = {.is_denied = publish->is_denied,
+                           .is_joined = publish->is_joined,
                            .run = run_slice(runs, run, off, end - off, count, last),
                            .route = publish->route};
     struct mps_msg msg;
@@ -565,14 +590,20 @@ void publish_own(struct broker *broker, struct run *take_run, bool retain_it, st
     struct delivery delivery = {
         .route = router_route_once(broker, msg.topic), .run = take_run, .topic = msg.topic, .props = msg.props};
     struct stream *stream = delivery.route->stream;
+    if (broker->tracing != NULL) trace_came_from_broker(broker, take_run, origin, retain_it);
     char no_room[NO_ROOM_TEXT_MAX]; /* there is nobody to be told */
     if (retain_it) retain(broker, delivery.route, frame, take_run->expires_ms, origin, no_room);
-    if (stream != NULL && stream_takes(stream, 1, frame.len))
-        stream_append(stream, take_run, (struct part){0, frame.len, 1}, false);
-    else if (stream != NULL) note_unstored(stream, msg.topic);
+    struct part whole = {0, frame.len, 1};
+    if (stream != NULL && stream_takes(stream, 1, frame.len)) {
+        uint64_t seq = stream_append(stream, take_run, whole, false);
+        if (take_run->is_traced) trace_kept(stream, take_run, whole, seq);
+    } else if (stream != NULL) {
+        note_unstored(stream, msg.topic);
+    }
     broker->work += 1 + delivery.route->count;
     fanout_choose(&delivery, frame);
     fanout_add(&delivery, frame);
     fanout_push(&delivery);
+    if (take_run->is_traced) trace_taken(broker, NULL, take_run, take_run->len);
     run_unref(&broker->runs, take_run);
 }

@@ -1,6 +1,7 @@
 #include "latest.h"
 #include "mailbox.h"
 #include "spill.h"
+#include "trace.h"
 
 static bool reader_is_away(const struct mailbox *box)
 {
@@ -266,7 +267,7 @@ static uint64_t push_by_policy(struct mailbox *box, struct run *run, struct part
     return refused;
 }
 
-uint64_t mailbox_push(struct mailbox *box, struct run *run, struct part part)
+static uint64_t push_all(struct mailbox *box, struct run *run, struct part part)
 {
     uint64_t allowed = mailbox_bytes_allowed(box, 0), refused = 0;
     struct totals was = mailbox_totals(box);
@@ -277,4 +278,26 @@ uint64_t mailbox_push(struct mailbox *box, struct run *run, struct part part)
     mailbox_note_expiry(box, run);
     mailbox_activate(box);
     return refused;
+}
+
+/* A message that is followed is pushed by itself, so that it is known what becomes of it. As each is judged by itself,
+ * that is the same. */
+static uint64_t push_traced(struct mailbox *box, struct run *run, struct part part)
+{
+    struct broker *broker = box->broker;
+    uint64_t refused = 0;
+    while (part.count > 0) {
+        struct part piece = trace_piece(broker, run, part);
+        trace_push_begins(box, run, piece);
+        refused += push_all(box, run, piece);
+        trace_push_ends(broker);
+        part = after(part, piece);
+    }
+    return refused;
+}
+
+uint64_t mailbox_push(struct mailbox *box, struct run *run, struct part part)
+{
+    if (run->is_traced && box->broker->tracing != NULL) return push_traced(box, run, part);
+    return push_all(box, run, part);
 }

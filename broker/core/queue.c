@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "sure.h"
+#include "trace.h"
 
 #define FIRST_CAP 4u
 #define KEPT_CAP 16u
@@ -114,6 +115,7 @@ void queue_lose_at(struct queue *queue, struct run_pool *runs, uint32_t i, enum 
     assert(entry->run != NULL);
     queue->msgs -= entry->count;
     queue->bytes -= entry->len;
+    if (entry->run->is_traced) trace_lost(queue, entry->run, entry->off, entry->len, reason);
     run_unref(runs, entry->run);
     *entry = (struct queue_entry){NULL, entry->count, reason, 0};
     queue->untidy = true;
@@ -235,6 +237,7 @@ static uint64_t grow_front_gap(struct queue *queue, struct run_pool *runs, uint6
         if (count == entry->count && next_is_gap) break; /* with which it may have to be merged */
         gap->count += count;
         dropped += count;
+        if (entry->run->is_traced) trace_lost(queue, entry->run, entry->off, len, reason);
         if (!shorten(queue, runs, entry, len, count)) continue;
         *entry = *gap;
         remove_first(queue);
@@ -253,7 +256,9 @@ static uint64_t drop_first(struct queue *queue, struct run_pool *runs, uint64_t 
         gaps = lift_gaps(queue, kept, gaps);
         uint32_t len;
         uint64_t count;
-        first_excess(queue, queue_at(queue, 0), max_msgs, max_bytes, &len, &count);
+        const struct queue_entry *entry = queue_at(queue, 0);
+        first_excess(queue, entry, max_msgs, max_bytes, &len, &count);
+        if (entry->run->is_traced) trace_lost(queue, entry->run, entry->off, len, reason);
         queue_pop(queue, runs, len, count);
         dropped += count;
     }

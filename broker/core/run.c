@@ -118,6 +118,7 @@ struct run *run_copy_part(struct run_pool *pool, const struct run *run, uint32_t
     part->place = run->place + off;
     part->arrived_ms = run->arrived_ms;
     part->expires_ms = run->expires_ms;
+    part->is_traced = run->is_traced;
     return part;
 }
 
@@ -134,6 +135,7 @@ struct run *run_slice(struct run_pool *pool, struct run *run, uint32_t off, uint
     slice->place = run->place + off;
     slice->arrived_ms = run->arrived_ms;
     slice->expires_ms = run->expires_ms;
+    slice->is_traced = run->is_traced;
     return run_ref(slice);
 }
 

@@ -10,6 +10,7 @@
 #include "identity.h"
 #include "pids.h"
 #include "sure.h"
+#include "trace.h"
 
 /* Text of a frame that BYE carries. */
 #define BYE_TEXT_MAX 400
@@ -153,6 +154,7 @@ void session_close_slow(struct broker *broker)
 static void leave_ids(struct session *session)
 {
     inbox_close(session);
+    if (session->broker->tracing != NULL) trace_session_gone(session);
     if (session->id.ptr == NULL) return;
     hash_remove(&session->broker->ids, &session->in_ids);
     free((uint8_t *)session->id.ptr);
@@ -312,6 +314,7 @@ void session_end_gently(struct session *session, uint32_t code, const char *text
     session->bye_text = text ? sure_text(text) : NULL;
     stop_listening(session);
     inbox_close(session);
+    if (session->broker->tracing != NULL) trace_session_gone(session);
     session_set_state(session, SESSION_ENDING);
     if (session->sess_s > 0) session_leave_soon(session);
     else detach_all(session);

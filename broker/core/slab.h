@@ -58,7 +58,8 @@ struct run {
     uint64_t expires_ms; /* not to be sent from then on; UINT64_MAX: always good */
     uint32_t arrived_ms; /* monotonic, modulo 2^32 */
     uint32_t own_bytes; /* memory that is there for this run alone; 0 until it is settled */
-    uint32_t cuts : 31; /* scratch of budget.c: references by frames that a link took part of */
+    uint32_t cuts : 30; /* scratch of budget.c: references by frames that a link took part of */
+    uint32_t is_traced : 1; /* perhaps it holds a message that somebody follows (trace.h) */
     uint32_t is_stored : 1; /* it holds what can be read again: counted in run_pool.stored_bytes */
     struct run_more *more; /* or NULL */
 };

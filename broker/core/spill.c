@@ -3,6 +3,7 @@
 #include "spill.h"
 #include "mailbox.h"
 #include "sure.h"
+#include "trace.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -16,7 +17,8 @@
 struct record {
     uint32_t len, count, longest, shortest; /* len 0: a gap of .count messages */
     uint32_t arrived_ms, reason;
-    uint64_t expires_ms;
+    uint64_t expires_ms, place;
+    uint64_t is_traced; /* as run.is_traced */
 };
 
 struct spill {
@@ -182,8 +184,11 @@ struct part spill_put(struct mailbox *box, struct run *run, struct part part)
                                 .longest = run->longest,
                                 .shortest = run->shortest,
                                 .arrived_ms = run->arrived_ms,
-                                .expires_ms = run->expires_ms};
+                                .expires_ms = run->expires_ms,
+                                .place = run->place + some.off,
+                                .is_traced = run->is_traced};
         if (!write_record(broker, box->spill, &record, run->bytes + some.off)) break;
+        if (run->is_traced && broker->tracing != NULL) trace_spilled(box, run, some);
         part = (struct part){part.off + some.len, part.len - some.len, part.count - some.count};
     }
     if (!has_records(box->spill) && box->spill->lost == 0) spill_free(box);
@@ -195,6 +200,7 @@ void spill_lose(struct mailbox *box, enum mps_gap_reason reason, uint64_t count)
     struct spill *spill = box->spill;
     if (spill == NULL) mailbox_lose_here(box, reason, count);
     if (spill == NULL || count == 0) return;
+    if (box->broker->tracing != NULL) trace_lost_here(box, reason);
     spill->lost += count;
     spill->lost_reason = reason;
     mailbox_count_lost(box, count);
@@ -245,6 +251,9 @@ static bool fetch(struct mailbox *box)
     run->shortest = record.shortest;
     run->arrived_ms = record.arrived_ms;
     run->expires_ms = record.expires_ms;
+    run->place = record.place;
+    run->is_traced = record.is_traced & 1u;
+    if (run->is_traced && broker->tracing != NULL) trace_fetched(box, run);
     spill->msgs -= record.count;
     spill->bytes -= record.len;
     mailbox_requeue(box, run, (struct part){0, record.len, record.count});

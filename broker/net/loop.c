@@ -28,6 +28,12 @@ static uint64_t env_now_ms(struct env *env)
     return uv_now(&server_of(env)->loop);
 }
 
+static uint64_t env_now_us(struct env *env)
+{
+    (void)env;
+    return uv_hrtime() / 1000;
+}
+
 static uint64_t env_wall_ms(struct env *env)
 {
     (void)env;
@@ -176,7 +182,8 @@ struct server *server_new(const struct broker_limits *limits, const struct addre
 {
     struct server *server = calloc(1, sizeof *server);
     if (server == NULL || uv_loop_init(&server->loop) != 0) abort();
-    server->env = (struct env){.now_ms = env_now_ms, .wall_ms = env_wall_ms, .random = env_random, .log = env_log};
+    server->env = (struct env){
+        .now_ms = env_now_ms, .now_us = env_now_us, .wall_ms = env_wall_ms, .random = env_random, .log = env_log};
     conn_fill_env(&server->env);
     area_fill_env(server);
     host_fill_env(&server->env);

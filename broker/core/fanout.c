@@ -66,14 +66,20 @@ static void make_room(struct router *router, uint32_t count)
     router->accepted = sure_grown(router->accepted, count * sizeof router->accepted[0]);
 }
 
-enum fanout_verdict fanout_judge(struct broker *broker, const struct mailbox *box, const struct delivery *delivery,
-                                 mps_view payload)
+static inline enum fanout_verdict judge(struct broker *broker, const struct mailbox *box,
+                                        const struct delivery *delivery, mps_view payload)
 {
     if (box->no_local && delivery->from != NULL && box->session == delivery->from) return FANOUT_OWN;
     if (box->is_guarded && !grant_receives(box->session->grant, delivery->topic)) return FANOUT_FORBIDDEN;
     if (box->filter == NULL) return FANOUT_TAKES;
     return filter_judge(broker, box->filter, delivery->topic, delivery->props, payload) ? FANOUT_TAKES
                                                                                         : FANOUT_FILTERED;
+}
+
+enum fanout_verdict fanout_judge(struct broker *broker, const struct mailbox *box, const struct delivery *delivery,
+                                 mps_view payload)
+{
+    return judge(broker, box, delivery, payload);
 }
 
 /* How long the publisher's message may wait for this mailbox: as long as it allows, but not so long that the publisher
@@ -134,7 +140,7 @@ enum fanout_result fanout_choose(struct delivery *delivery, mps_view frame)
     broker->judged++;
     for (uint32_t i = 0; i < route->count; i++) {
         struct mailbox *box = route->boxes[i];
-        if (fanout_judge(broker, box, delivery, msg.payload) != FANOUT_TAKES) continue;
+        if (judge(broker, box, delivery, msg.payload) != FANOUT_TAKES) continue;
         if (lacks_room(delivery, box, frame.len)) {
             if (delivery->stretch.count > 0) return FANOUT_FULL;
             if (must_wait(delivery->from, box, frame.len)) return FANOUT_HELD;

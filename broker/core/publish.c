@@ -493,7 +493,7 @@ static uint32_t publish_untraced(struct session *session, const struct publish *
 }
 
 /* While somebody traces: nothing else becomes of any message. */
-static uint32_t publish_traced(struct session *session, const struct publish *publish, uint64_t work_end)
+TRACE_COLD static uint32_t publish_traced(struct session *session, const struct publish *publish, uint64_t work_end)
 {
     struct run *run = publish->run;
     trace_came(session, publish);

@@ -282,7 +282,7 @@ static uint64_t push_all(struct mailbox *box, struct run *run, struct part part)
 
 /* A message that is followed is pushed by itself, so that it is known what becomes of it. As each is judged by itself,
  * that is the same. */
-static uint64_t push_traced(struct mailbox *box, struct run *run, struct part part)
+TRACE_COLD static uint64_t push_traced(struct mailbox *box, struct run *run, struct part part)
 {
     struct broker *broker = box->broker;
     uint64_t refused = 0;

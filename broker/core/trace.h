@@ -19,41 +19,44 @@
 #define TRACE_NEAR_MAX 20       /* patterns that nearly match */
 #define TRACE_MS_MAX 60000u     /* then a trace ends by itself */
 
+/* Hardly ever called, and never to become part of the hot functions around, which would grow too large to be inlined. */
+#define TRACE_COLD __attribute__((cold, noinline))
+
 /* trace.c */
-void trace_request(struct session *session, const struct mps_msg *request); /* the handler */
-uint64_t trace_turn(struct broker *broker);  /* tells what is new; returns when to call again, UINT64_MAX: no need to */
-bool trace_is_waiting(const struct broker *broker); /* something is to be told with the next turn */
-void trace_session_gone(struct session *session);   /* what it asked for ends */
-void traces_free(struct broker *broker);
+TRACE_COLD void trace_request(struct session *session, const struct mps_msg *request); /* the handler */
+TRACE_COLD uint64_t trace_turn(struct broker *broker);  /* tells what is new; returns when to call again, UINT64_MAX: no need to */
+TRACE_COLD bool trace_is_waiting(const struct broker *broker); /* something is to be told with the next turn */
+TRACE_COLD void trace_session_gone(struct session *session);   /* what it asked for ends */
+TRACE_COLD void traces_free(struct broker *broker);
 
 /* trace_follow.c: messages coming in. A message that is taken up before it is judged is followed once it is known that it
  * does not have to wait. */
-void trace_came(struct session *session, const struct publish *publish);
-void trace_came_from_broker(struct broker *broker, struct run *run, struct origin *origin, bool retain);
-void trace_refused(struct broker *broker, const struct run *run, struct part part, uint32_t code, const char *text);
-void trace_kept(struct stream *stream, struct run *run, struct part part, uint64_t last_seq);
+TRACE_COLD void trace_came(struct session *session, const struct publish *publish);
+TRACE_COLD void trace_came_from_broker(struct broker *broker, struct run *run, struct origin *origin, bool retain);
+TRACE_COLD void trace_refused(struct broker *broker, const struct run *run, struct part part, uint32_t code, const char *text);
+TRACE_COLD void trace_kept(struct stream *stream, struct run *run, struct part part, uint64_t last_seq);
 /* The first `taken` bytes of the run are published or refused, the rest will come again. from: as delivery.from. */
-void trace_taken(struct broker *broker, struct session *from, struct run *run, uint32_t taken);
+TRACE_COLD void trace_taken(struct broker *broker, struct session *from, struct run *run, uint32_t taken);
 
 /* trace_fates.c: what becomes of the copies */
 /* The first of these frames up to the next one that is followed, or that one alone. */
-struct part trace_piece(struct broker *broker, struct run *run, struct part part);
-void trace_push_begins(struct mailbox *box, const struct run *run, struct part piece);
-void trace_push_ends(struct broker *broker);
-void trace_lost_here(struct mailbox *box, enum mps_gap_reason reason); /* perhaps what is being pushed */
+TRACE_COLD struct part trace_piece(struct broker *broker, struct run *run, struct part part);
+TRACE_COLD void trace_push_begins(struct mailbox *box, const struct run *run, struct part piece);
+TRACE_COLD void trace_push_ends(struct broker *broker);
+TRACE_COLD void trace_lost_here(struct mailbox *box, enum mps_gap_reason reason); /* perhaps what is being pushed */
 /* Of messages in this queue, which is a mailbox's. */
-void trace_lost(struct queue *queue, const struct run *run, uint32_t off, uint32_t len, enum mps_gap_reason reason);
-void trace_sent(struct subscription *sub, const struct run *run, uint32_t off, uint32_t len);
-void trace_moved(struct mailbox *from, struct mailbox *to, const struct run *run, uint32_t off, uint32_t len);
-void trace_moved_all(struct mailbox *from, struct mailbox *to); /* also what is outside of memory */
-void trace_spilled(struct mailbox *box, const struct run *run, struct part part);
-void trace_fetched(struct mailbox *box, const struct run *run);
-void trace_mailbox_gone(struct mailbox *box);
-void trace_read(struct subscription *sub, const struct stream *stream, uint64_t first, uint64_t count);
-void trace_read_lost(struct subscription *sub, const struct stream *stream, uint64_t first, uint64_t last,
+TRACE_COLD void trace_lost(struct queue *queue, const struct run *run, uint32_t off, uint32_t len, enum mps_gap_reason reason);
+TRACE_COLD void trace_sent(struct subscription *sub, const struct run *run, uint32_t off, uint32_t len);
+TRACE_COLD void trace_moved(struct mailbox *from, struct mailbox *to, const struct run *run, uint32_t off, uint32_t len);
+TRACE_COLD void trace_moved_all(struct mailbox *from, struct mailbox *to); /* also what is outside of memory */
+TRACE_COLD void trace_spilled(struct mailbox *box, const struct run *run, struct part part);
+TRACE_COLD void trace_fetched(struct mailbox *box, const struct run *run);
+TRACE_COLD void trace_mailbox_gone(struct mailbox *box);
+TRACE_COLD void trace_read(struct subscription *sub, const struct stream *stream, uint64_t first, uint64_t count);
+TRACE_COLD void trace_read_lost(struct subscription *sub, const struct stream *stream, uint64_t first, uint64_t last,
                      enum mps_gap_reason reason);
 /* As cursors_renumber(): of count positions from this one on, only so many are left. */
-void trace_renumber(const struct stream *stream, uint64_t from, uint64_t count, uint64_t left);
+TRACE_COLD void trace_renumber(const struct stream *stream, uint64_t from, uint64_t count, uint64_t left);
 
 /* trace_near.c */
 /* Whether somebody may have meant the topic with a pattern that does not match it: letters of the other case, a slip of one

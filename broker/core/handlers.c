@@ -7,6 +7,7 @@
 #include "pids.h"
 #include "spill.h"
 #include "sure.h"
+#include "trace.h"
 
 bool frame_decoded(struct session *session, enum mps_op op, enum mps_code code, const char **what)
 {
@@ -105,11 +106,12 @@ void handle_UNSUB(struct session *session, mps_view frame)
     }
     struct subscription *sub = subscription_find(session, unsub.sid);
     if (sub != NULL) {
-        const struct mailbox *box = &sub->box;
+        struct mailbox *box = &sub->box;
         mark.sent = box->sent;
         mark.lost = box->lost + mailbox_waiting(box);
         session->broker->figures.copies_lost += mailbox_waiting(box);
         if (sub->group != NULL && sub->group->members_count == 1) group_forget_place(sub->group);
+        if (session->broker->tracing != NULL) trace_unsubscribed(box);
         subscription_end(sub);
     }
     if (session->held.sid == unsub.sid) session->held.sid = UINT32_MAX; /* if the sid comes again, it is said again */

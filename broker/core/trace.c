@@ -157,12 +157,12 @@ void traces_free(struct broker *broker)
 /* What is not known by now will not be. */
 static void give_up(struct traced *message)
 {
-    if (message->is_done || !message->is_taken) return;
     for (struct list_node *node = message->copies.first; node != NULL; node = node->next) {
         const struct trace_copy *copy = container_of(node, struct trace_copy, in_message);
         if (copy->is_open) trace_note_step(message, copy, "waits", NULL, NULL, true);
     }
     trace_note_end(message);
+    trace_tell(message);
 }
 
 static void note_stored(struct traced *message)
@@ -193,9 +193,9 @@ static bool turn(struct trace *trace)
     bool is_late = trace->broker->now_ms >= trace->end_ms, is_done = trace->taken >= trace->wanted;
     EACH_TRACED(trace, message)
     {
-        if (is_late) give_up(message);
         advance(message);
         if (!message->is_done) is_done = false;
+        if (!message->is_done && is_late) give_up(message);
     }
     if (is_done || is_late) trace_tell_end(trace, is_done ? "messages" : "time");
     return is_done || is_late;

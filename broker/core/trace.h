@@ -51,6 +51,7 @@ TRACE_COLD void trace_moved(struct mailbox *from, struct mailbox *to, const stru
 TRACE_COLD void trace_moved_all(struct mailbox *from, struct mailbox *to); /* also what is outside of memory */
 TRACE_COLD void trace_spilled(struct mailbox *box, const struct run *run, struct part part);
 TRACE_COLD void trace_fetched(struct mailbox *box, const struct run *run);
+TRACE_COLD void trace_unsubscribed(struct mailbox *box); /* it is about to go */
 TRACE_COLD void trace_mailbox_gone(struct mailbox *box);
 TRACE_COLD void trace_read(struct subscription *sub, const struct stream *stream, uint64_t first, uint64_t count);
 TRACE_COLD void trace_read_lost(struct subscription *sub, const struct stream *stream, uint64_t first, uint64_t last,

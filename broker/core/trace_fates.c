@@ -216,9 +216,9 @@ static const char *end_of(const struct mailbox *box)
 {
     if (box->session == NULL) return "no_members";
     switch (box->session->state) {
-    case SESSION_NEW:
-    case SESSION_READY: return "unsubscribed";
     case SESSION_AWAY: return "session_over";
+    case SESSION_NEW:
+    case SESSION_READY:
     case SESSION_ENDING:
     case SESSION_CLOSING:
     case SESSION_DEAD: break;
@@ -226,17 +226,27 @@ static const char *end_of(const struct mailbox *box)
     return "closed";
 }
 
-void trace_mailbox_gone(struct mailbox *box)
+static void end_all(struct mailbox *box, const char *why)
 {
-    trace_others_box_gone(box);
     EACH_TRACE(box->broker->tracing, trace)
     EACH_TRACED(trace, message)
     {
         struct trace_copy *copy = trace_copy_find(message, box);
         if (copy == NULL) continue;
-        trace_close(message, copy, TRACE_ENDED, NULL, end_of(box));
+        trace_close(message, copy, TRACE_ENDED, NULL, why);
         move(copy, NULL); /* its address will be another's */
     }
+}
+
+void trace_unsubscribed(struct mailbox *box)
+{
+    end_all(box, "unsubscribed");
+}
+
+void trace_mailbox_gone(struct mailbox *box)
+{
+    trace_others_box_gone(box);
+    end_all(box, end_of(box));
 }
 
 /* ---- from streams ------------------------------------------------------------------------------------------- */

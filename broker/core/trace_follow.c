@@ -119,7 +119,7 @@ static void taken_up(struct traced *message, struct session *from, const struct 
     message->is_taken = true;
     message->number = ++message->trace->numbered;
     trace_note_head(message, from, frame);
-    if (message->code == 0) trace_look_at_route(message, from, frame);
+    if (message->code == 0 || message->code == MPS_NOBODY) trace_look_at_route(message, from, frame);
 }
 
 void trace_taken(struct broker *broker, struct session *from, struct run *run, uint32_t taken)

@@ -74,7 +74,7 @@ static void tracer(struct stage *stage, char link)
 /* ---- what is told ------------------------------------------------------------------------------------------- */
 
 struct told {
-    char text[128 * 1024];
+    char text[1024 * 1024];
     size_t len;
 };
 
@@ -663,43 +663,57 @@ struct digest {
     size_t len;
 };
 
-/* Readers of several policies that stall and go on, messages of several topics in runs of any length. */
-static void play(struct stage *stage, bool traces, struct digest *digest)
+#define READERS "abcdefghi"
+
+static void come(struct stage *stage, char link)
 {
-    static const char readers[] = "abcdefg";
     static const enum mps_policy policies[] = {MPS_POLICY_DROP_OLD, MPS_POLICY_DROP_NEW, MPS_POLICY_LATEST,
                                                MPS_POLICY_BLOCK,    MPS_POLICY_SPILL,    MPS_POLICY_DROP_OLD,
-                                               MPS_POLICY_DROP_OLD};
+                                               MPS_POLICY_DROP_OLD, MPS_POLICY_DROP_OLD, MPS_POLICY_CLOSE};
+    char id[] = {link, '\0'};
+    struct mps_sub_options options = {.policy = policies[link - 'a'], .max_msgs = 5};
+    if (link == 'f' || link == 'g') options.group = mps_text("g");
+    if (link == 'h') options = (struct mps_sub_options){.ack = MPS_ACK_EACH, .filter = mps_text("@topic ^= \"x\"")};
+    stage_hello(stage, link, (struct mps_hello){.id = mps_text(id), .sess_s = link % 2 ? 60 : 0});
+    subscribe(stage, link, 1, "x/#", options);
+}
+
+/* Readers of several policies that stall and go on, end, and come back; messages of two topics, of which a stream keeps
+ * one, in runs of any length. */
+static void play(struct stage *stage, bool traces, struct digest *digest)
+{
     uint32_t random = 12345;
     digest->len = 0;
-    stage_start(stage);
+    stage_start_stored(stage, "x/a");
     stage_hello(stage, 'p', client("p"));
-    for (size_t i = 0; i < sizeof readers - 1; i++) {
-        char id[] = {readers[i], '\0'};
-        struct mps_sub_options options = {.policy = policies[i], .max_msgs = 5};
-        if (i >= 5) options.group = mps_text("g");
-        stage_hello(stage, readers[i], client(id));
-        subscribe(stage, readers[i], 1, "x/#", options);
-    }
+    for (const char *link = READERS; *link != '\0'; link++) come(stage, *link);
     tracer(stage, 't');
     stage_pub(stage, 'p', 1, 1);
-    for (int round = 0; round < 60; round++) {
+    for (int round = 0; round < 150; round++) {
         random = random * 1103515245u + 12345u;
-        char reader = readers[(random >> 16) % (sizeof readers - 1)];
+        char link = READERS[(random >> 16) % (sizeof READERS - 1)];
         if (traces && round % 3 == 0) ask(stage, 't', round % 2 ? "x/b" : "x/#", 1 + random % 3, 10000);
-        stage_room(stage, reader, random >> 30 == 0 ? STAGE_ROOM : (random >> 8) % 40);
+        if (stage->links[link - 'a'].session == NULL) come(stage, link);
+        else if (random % 7 == 0) stage_cut(stage, link);
+        else if (random % 7 == 1) stage_unsub(stage, link, 1);
+        else stage_room(stage, link, random >> 30 == 0 ? STAGE_ROOM : (random >> 8) % 40);
         write_many(stage, 1 + (int)((random >> 20) % 12));
         stage_pass(stage, 100);
     }
-    for (size_t i = 0; i < sizeof readers - 1; i++) stage_room(stage, readers[i], STAGE_ROOM);
+    for (const char *link = READERS; *link != '\0'; link++) stage_room(stage, *link, STAGE_ROOM);
     stage_pass(stage, 10000);
-    for (const char *link = "pabcdefg"; *link != '\0'; link++) {
+    for (const char *link = "p" READERS; *link != '\0'; link++) {
         const char *words = stage_words(stage, *link);
         int len = snprintf(digest->text + digest->len, sizeof digest->text - digest->len, "%c: %s\n", *link, words);
         digest->len += (size_t)len;
         assert_true(digest->len < sizeof digest->text);
     }
+    const char *told = told_to(stage, 't');
+    assert_true(!traces ||
+                (strstr(told, "done 1") != NULL && strstr(told, "ended") != NULL && strstr(told, "lost") != NULL));
     stage_stop(stage);
+    memory_disk_free(stage->disk);
+    stage->disk = NULL;
 }
 
 static void test_nothing_else_becomes_of_messages_that_are_followed(void **state)

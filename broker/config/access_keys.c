@@ -291,7 +291,7 @@ static void print_sections(const struct access *access, FILE *out)
           "#\n# [" GROUP " readers]\n# subscribe = site/#, $dead/site/#\n# deny_subscribe = site/+/secret\n"
           "# # retain: publish retained values; block: hold publishers by the policy block; durable: durable "
           "subscriptions\n"
-          "# # and the policy spill; groups: share subscriptions; sys: subscribe to $SYS/#, ask for reports; admin: "
+          "# # and the policy spill; groups: share subscriptions; sys: subscribe to $SYS/#, reports, traces; admin: "
           "remove messages of "
           "streams\n"
           "# rights = retain, block, durable, groups, sys, admin\n",

@@ -26,7 +26,7 @@ enum access_right {
     ACCESS_BLOCK = 2,    /* subscribe with the policy `block`, which holds publishers */
     ACCESS_DURABLE = 4,  /* `durable` subscriptions, and the policy `spill`: both take room on the disk */
     ACCESS_GROUPS = 8,   /* be a member of a group */
-    ACCESS_SYS = 16,     /* subscribe below $SYS, and ask for reports */
+    ACCESS_SYS = 16,     /* subscribe below $SYS, ask for reports and traces */
     ACCESS_ADMIN = 32,   /* ask the broker for what it does to streams */
 };
 #define ACCESS_RIGHTS_COUNT 6

@@ -169,11 +169,12 @@ class Ending(TraceTest):
 
 class Refusals(TraceTest):
     def test_usage(self):
-        for arguments in ([], ["a", "b"], ["a/#/b"], ["-n", "17", "t"], ["-n", "0", "t"], ["--for", "2m", "t"]):
+        for arguments in ([], ["a", "b"], ["-n", "17", "t"], ["-n", "0", "t"], ["--for", "2m", "t"]):
             self.refused(2, *arguments)
 
-    def test_inboxes(self):
+    def test_patterns(self):
         self.assertIn("inboxes", self.refused(5, "$inbox/#"))
+        self.assertIn("bad pattern 'a/#/b'", self.refused(5, "a/#/b"))
 
     def test_who_may_not(self):
         config = "[listener l]\nurl = tcp://127.0.0.1:0\n[access]\ndefault_group = all\n[group all]\nsubscribe = #\npublish = #\n"

@@ -102,6 +102,7 @@ static const char *reason_words(mps_view reason)
         {"closed", "the connection ended"},
         {"session_over", "the session ended"},
         {"no_members", "the group's last member left"},
+        {"unstored", "its stream does not have it"},
     };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         if (is(reason, all[i].reason)) return all[i].words;

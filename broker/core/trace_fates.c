@@ -279,17 +279,25 @@ void trace_read_lost(struct subscription *sub, const struct stream *stream, uint
     }
 }
 
+/* Its position is another one's now, or nobody's. */
+static void not_stored(struct traced *message)
+{
+    message->waits_for_store = false;
+    trace_note_stored(message, false);
+    message->seq = UINT64_MAX;
+    for (struct list_node *node = message->copies.first; node != NULL; node = node->next) {
+        struct trace_copy *copy = container_of(node, struct trace_copy, in_message);
+        if (copy->reads) trace_close(message, copy, TRACE_ENDED, NULL, "unstored");
+    }
+}
+
 void trace_renumber(const struct stream *stream, uint64_t from, uint64_t count, uint64_t left)
 {
     EACH_TRACE(stream->broker->tracing, trace)
     EACH_TRACED(trace, message)
     {
         if (message->stream != stream || message->seq < from || !message->waits_for_store) continue;
-        if (message->seq >= from + count) {
-            message->seq -= count - left;
-            continue;
-        }
-        message->waits_for_store = false;
-        trace_note_stored(message, false);
+        if (message->seq >= from + count) message->seq -= count - left;
+        else not_stored(message);
     }
 }

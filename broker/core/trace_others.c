@@ -35,7 +35,9 @@ static void look_at(struct topic_entry *entry, void *arg)
     if (message->stream == NULL || box->cursor == NULL || message->code != 0) return;
     struct trace_copy *copy = trace_copy_add(message, box);
     message->matched++;
-    if (copy != NULL) trace_note_copy(message, copy, box, true);
+    if (copy == NULL) return;
+    copy->reads = true;
+    trace_note_copy(message, copy, box, true);
 }
 
 void trace_look_at_route(struct traced *message, struct session *from, mps_view frame)

@@ -50,6 +50,7 @@ struct trace_copy {
     uint64_t since_us;                /* since when it is there */
     uint32_t number;                  /* from 1 */
     bool is_open;                     /* its fate is not known */
+    bool reads;                       /* it comes from the stream, not from a queue */
 };
 
 struct trace {

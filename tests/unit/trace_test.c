@@ -583,6 +583,46 @@ static void test_a_message_on_its_way_to_the_disk_is_not_done(void **state)
     assert_told(stage, "stored kept 1 | done 1 matched 0");
 }
 
+static void test_what_can_not_be_stored_is_told(void **state)
+{
+    struct stage *stage = *state;
+    stage_start_stored(stage, "d/#");
+    stage_hello(stage, 'p', client("p"));
+    stage_hello(stage, 'a', client("a"));
+    stage_sub(stage, 'a', 1, "d/#", (struct mps_sub_options){.given = MPS_SUB_ACK, .ack = MPS_ACK_EACH});
+    tracer(stage, 't');
+    ask(stage, 't', "d/#", 1, 60000);
+    memory_store_fail_commits(stage->gate.inner, STORE_FULL, 1);
+    stage_pub(stage, 'p', 1, 2);
+    stage_msg(stage, 'p', "d/1", "x");
+    expect_told(stage, "armed | message 1 d/1 p | reads 1 a 1 | unstored kept 1 | ended 1 unstored waited_us 0 |"
+                       " done 1 matched 1 sent 0 lost 0 ended 1 not 0 near 0 others 1 | end messages");
+    stage_msg(stage, 'p', "d/2", "y"); /* has its position */
+    stage_settle(stage);
+    expect_told(stage, "");
+}
+
+static void test_positions_go_down_when_those_before_are_not_stored(void **state)
+{
+    struct stage *stage = *state;
+    stage_start_stored(stage, "d/#");
+    stage_hello(stage, 'p', client("p"));
+    stage_hello(stage, 'a', client("a"));
+    stage_sub(stage, 'a', 1, "d/#", (struct mps_sub_options){.given = MPS_SUB_ACK, .ack = MPS_ACK_EACH});
+    tracer(stage, 't');
+    ask(stage, 't', "d/2", 1, 60000);
+    memory_store_fail_commits(stage->gate.inner, STORE_FULL, 1);
+    memory_store_hold(stage->gate.inner, true, false);
+    stage_pub(stage, 'p', 1, 2);
+    stage_msg(stage, 'p', "d/1", "x");
+    stage_msg(stage, 'p', "d/2", "y"); /* in the next group */
+    memory_store_hold(stage->gate.inner, false, false);
+    memory_store_finish_commit(stage->gate.inner);
+    stage_settle(stage);
+    stage_pass(stage, 5000);
+    assert_told(stage, "stored kept 1 | sent 1");
+}
+
 /* ---- many --------------------------------------------------------------------------------------------------- */
 
 /* Written as one piece, so that they are one run; a and b in turn have the same subscribers. */
@@ -904,6 +944,8 @@ int main(void)
         test(test_what_is_spilled_is_found_again),
         test(test_a_reader_is_followed_by_position),
         test(test_a_message_on_its_way_to_the_disk_is_not_done),
+        test(test_what_can_not_be_stored_is_told),
+        test(test_positions_go_down_when_those_before_are_not_stored),
         test(test_messages_in_the_middle_of_a_run_are_followed),
         test(test_a_publisher_that_waits_is_told_once),
         test(test_wills_are_followed),

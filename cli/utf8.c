@@ -19,3 +19,13 @@ size_t utf8_read(const char *text, size_t len, uint32_t *code)
     *code = c;
     return size;
 }
+
+size_t utf8_write(char text[UTF8_MAX], uint32_t code)
+{
+    if (code > 0x10ffff || (code >= 0xd800 && code < 0xe000)) return 0;
+    size_t size = code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
+    static const uint32_t first[] = {0, 0, 0xc0, 0xe0, 0xf0};
+    for (size_t i = size; i-- > 1; code >>= 6) text[i] = (char)(0x80 | (code & 0x3f));
+    text[0] = (char)(first[size] | code);
+    return size;
+}

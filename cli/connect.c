@@ -1,6 +1,8 @@
 #include "connect.h"
 
 #include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "cli.h"
@@ -107,10 +109,21 @@ static bool note_said(struct link *link, const char *text)
     return true;
 }
 
-void link_complain(const struct link *link, const char *text, int error)
+static void __attribute__((format(printf, 2, 3))) say(struct link *link, const char *format, ...)
+{
+    char text[1024];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    if (link->tell) link->tell(link, text);
+    else complain("%s", text);
+}
+
+void link_complain(struct link *link, const char *text, int error)
 {
     if (!*text) text = pubsub_strerror(error);
-    if (!link->is_lost || !is_said(link, text)) complain("%s", text);
+    if (!link->is_lost || !is_said(link, text)) say(link, "%s", text);
 }
 
 /* The library tries again by itself, and only notes why that failed. Other errors don't begin so. */
@@ -124,7 +137,7 @@ static void say_failed_attempt(struct link *link)
         return;
     if (!note_said(link, text)) return;
     const char *why = at_connecting ? strstr(text, ": ") : NULL; /* behind the URL, which is known */
-    complain("cannot connect again: %s; trying on", why ? why + 2 : text);
+    say(link, "cannot connect again: %s; trying on", why ? why + 2 : text);
 }
 
 static void say_state(pubsub *client, enum pubsub_state state, const char *text, void *user)
@@ -136,15 +149,21 @@ static void say_state(pubsub *client, enum pubsub_state state, const char *text,
     case PUBSUB_LOST:
         link->is_lost = true;
         note_said(link, text ? text : "");
-        complain(text && *text ? "lost connection: %s" : "lost connection%s", text ? text : "");
+        say(link, text && *text ? "lost connection: %s" : "lost connection%s", text ? text : "");
         break;
     case PUBSUB_CONNECTED_AGAIN:
         link->is_lost = false;
         link->said_count = 0;
-        complain("connected again");
+        say(link, "connected again");
         break;
     case PUBSUB_ENDED: break; /* the call that finds it returns an error, which is told by whoever made it */
     }
+}
+
+static void note_url(struct link *link, const char *url)
+{
+    if (url) snprintf(link->url, sizeof link->url, "%s", url);
+    else if (pubsub_default_url(link->url, sizeof link->url)) link->url[0] = '\0'; /* too long for anybody to read */
 }
 
 int link_open(struct link *link, const struct connection_options *connection, struct pubsub_options *options)
@@ -154,6 +173,7 @@ int link_open(struct link *link, const struct connection_options *connection, st
     options->client_id = connection->client_id;
     int result = credentials_fill(connection, options);
     if (result != CLI_EXIT_DONE) return result;
+    note_url(link, options->url);
     options->on_state = say_state;
     options->user = link;
     int error = pubsub_open(&link->client, options, text, sizeof text);
@@ -195,7 +215,7 @@ int link_step(struct link *link, struct pollfd *extra, nfds_t extra_count, int64
     if (wait_ms < 0 || (timeout_ms >= 0 && timeout_ms < wait_ms)) wait_ms = timeout_ms;
     if (wait_ms > INT32_MAX) wait_ms = INT32_MAX;
     if (poll(fds, 2 + extra_count, (int)wait_ms) < 0 && errno != EINTR) {
-        complain("cannot wait for input: %s", strerror(errno));
+        say(link, "cannot wait for input: %s", strerror(errno));
         return CLI_EXIT_ERROR;
     }
     for (nfds_t i = 0; i < extra_count; i++) extra[i].revents = fds[2 + i].revents;

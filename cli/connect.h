@@ -18,19 +18,23 @@ struct connection_options {
 extern const struct option_row connection_option_rows[];
 
 #define LINK_CAUSES_MAX 16
+#define LINK_URL_MAX 512 /* with the NUL; of a longer one the begin */
 struct link {
     pubsub *client;
     void *owner;    /* the command's own; the user pointer of the client's callbacks is the link */
+    char url[LINK_URL_MAX]; /* where it connects to */
+    /* Gets what is to be said of the connection, a sentence; NULL: it goes to stderr. */
+    void (*tell)(struct link *link, const char *text);
     bool is_lost;   /* and not there again */
     uint64_t said[LINK_CAUSES_MAX]; /* digests of what was said of that: why it was lost, why it does not come again */
     size_t said_count;
 };
 
 /* Says why something failed, unless it was said already of the connection. text "": error's own text. */
-void link_complain(const struct link *link, const char *text, int error);
+void link_complain(struct link *link, const char *text, int error);
 
-/* Opens it and installs the handlers of signals. options are the command's own; URL, id, user and on_state (which says
- * on stderr what happens to the connection) are filled in here. Returns CLI_EXIT_DONE, or complains and returns another
+/* Opens it and installs the handlers of signals. options are the command's own; URL, id, user and on_state (which tells
+ * what happens to the connection) are filled in here. Returns CLI_EXIT_DONE, or complains and returns another
  * exit code. */
 int link_open(struct link *link, const struct connection_options *connection, struct pubsub_options *options);
 

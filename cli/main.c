@@ -9,10 +9,10 @@
 #include "nearest.h"
 #include "options.h"
 
-enum { COMMAND_COUNT = 10 };
+enum { COMMAND_COUNT = 11 };
 static const struct command *const commands[COMMAND_COUNT] = {
-    &pub_command,    &sub_command,   &req_command,   &reply_command, &get_command,
-    &stream_command, &status_command, &check_command, &trace_command, &bench_command};
+    &pub_command,    &sub_command, &req_command,   &reply_command, &get_command,  &stream_command,
+    &status_command, &top_command, &check_command, &trace_command, &bench_command};
 
 struct global_options {
     struct connection_options connection;

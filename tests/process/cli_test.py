@@ -165,7 +165,7 @@ class Help(unittest.TestCase):
 
     def test_help_names_only_what_there_is(self):
         commands = self.commands()
-        self.assertEqual(set(commands), {"pub", "sub", "req", "reply", "get", "stream", "status", "check", "bench"})
+        self.assertEqual(set(commands), {"pub", "sub", "req", "reply", "get", "stream", "status", "top", "check", "bench"})
         streams = self.commands("stream")
         self.assertEqual(set(streams), {"ls", "info", "rm", "export", "import"})
         for command in commands + [f"stream {name}" for name in streams]:

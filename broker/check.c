@@ -1,6 +1,7 @@
 #include "check.h"
 
 #include "access/verifier.h"
+#include "log.h"
 #include "net/net.h"
 #include "privileges.h"
 
@@ -20,7 +21,8 @@ int check_start(const struct config *config, char *text, size_t text_cap)
     bool somebody_has_a_name;
     if (privileges_find(&user, config->user, text, text_cap) != 0 || privileges_act_as(&user, text, text_cap) != 0)
         return -1;
-    int result = verifier_check(config, &somebody_has_a_name, text, text_cap);
+    int result = log_check(&config->log, text, text_cap);
+    if (result == 0) result = verifier_check(config, &somebody_has_a_name, text, text_cap);
     privileges_act_as_root(&user);
     return result == 0 ? check_listeners(config, somebody_has_a_name, text, text_cap) : -1;
 }

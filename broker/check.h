@@ -4,7 +4,7 @@
 
 #include "config.h"
 
-/* The user, the files of tokens, passwords and TLS, and the addresses, in the order of a start. Returns 0, or -1 and one sentence in
+/* The user, the log, the files of tokens, passwords and TLS, and the addresses, in the order of a start. Returns 0, or -1 and one sentence in
  * text. */
 int check_start(const struct config *config, char *text, size_t text_cap);
 

@@ -57,7 +57,7 @@ static int open_all(struct server *server, const struct config *config, char *te
 static void note(void *arg, const char *text)
 {
     (void)arg;
-    log_line(LOG_WARN, text);
+    log_line(EVENT_SALVAGE, NULL, "%s", text);
 }
 
 /* What is kept, in this directory. Without a stream nothing is. */
@@ -76,7 +76,7 @@ static int open_store(struct server *server, const struct options *options, cons
     return server_keep(server, store, streams, (size_t)config->streams_count, text, text_cap);
 }
 
-/* What is read and written as the user that it goes on as: who may come in, and what is kept. */
+/* What is read and written as the user that it goes on as: the log, who may come in, and what is kept. */
 static int open_kept(struct server *server, const struct options *options, const struct privileges *user, char *text,
                      size_t text_cap)
 {
@@ -86,7 +86,8 @@ static int open_kept(struct server *server, const struct options *options, const
         if (config_data_directory(config, directory, sizeof directory, text, text_cap) != 0) return -1;
         privileges_make_directory(user, directory);
     }
-    if (privileges_act_as(user, text, text_cap) != 0 || verifier_prepare(server, config, text, text_cap) != 0)
+    if (privileges_act_as(user, text, text_cap) != 0 || log_open(&config->log, text, text_cap) != 0 ||
+        verifier_prepare(server, config, text, text_cap) != 0)
         return -1;
     verifier_apply(server);
     return open_store(server, options, directory, text, text_cap);
@@ -129,9 +130,11 @@ static void tune_allocator(void)
 
 static void say_ready(const struct server *server, int ready_fd)
 {
-    fprintf(stderr, "ready%s\n", server->ready);
+    char line[sizeof server->ready + 8];
+    snprintf(line, sizeof line, "ready%s", server->ready);
+    log_ready(line);
     if (ready_fd < 0) return;
-    dprintf(ready_fd, "ready%s\n", server->ready);
+    dprintf(ready_fd, "%s\n", line);
     if (ready_fd != STDERR_FILENO) close(ready_fd);
 }
 
@@ -149,7 +152,7 @@ static int serve(struct options *options)
     if (failed == 0) failed = open_addresses(server, config, &user, operators_umask, text, sizeof text);
     server_catch_signals(server);
     if (failed != 0) {
-        fprintf(stderr, "pubsubd: %s\n", text);
+        log_start_failed(text);
         listener_close_all(server);
         server_close_store(server);
         return 1;
@@ -159,6 +162,7 @@ static int serve(struct options *options)
     say_ready(server, options->ready_fd);
     int code = server_run(server);
     if (code == 0) server_free(server);
+    log_close();
     return code;
 }
 

@@ -137,7 +137,7 @@ static int configure(const struct options *options, struct config *config, char 
 
 int options_load_again(const struct options *options, struct config *config, char *text, size_t text_cap)
 {
-    *config = (struct config){.limits = options->defaults, .caps = options->default_caps};
+    *config = (struct config){.limits = options->defaults, .caps = options->default_caps, .log = options->default_log};
     if (configure(options, config, text, text_cap) == 0) return 0;
     config_free(config);
     return -1;
@@ -171,6 +171,7 @@ int options_parse(struct options *options, int argc, char **argv)
     config_defaults(&options->config);
     options->defaults = options->config.limits;
     options->default_caps = options->config.caps;
+    options->default_log = options->config.log;
     char text[1200];
     int result = -1, letter;
     opterr = 0;

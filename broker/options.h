@@ -18,6 +18,7 @@ struct options {
     struct later given;
     struct broker_limits defaults; /* what holds without a file */
     struct address_caps default_caps;
+    struct log_config default_log;
     struct config config; /* --config's file, with --listen instead of its addresses if there is any, --durable's streams
                              behind its own, and --data. To be freed by config_free(), whatever options_parse() returns */
     bool salvage;

@@ -29,24 +29,23 @@ static bool is_out_of_reach(const char *path)
 static void warn_of_file(const char *path, void *arg)
 {
     const struct config *config = arg;
-    char line[600];
     if (!is_out_of_reach(path)) return;
-    snprintf(line, sizeof line,
+    log_line(EVENT_FILE_UNREADABLE,
+             LOG_FIELDS(log_value("user", mps_text(config->user)), log_value("file", mps_text(path))),
              "user '%s' can't read '%.300s', which root has read now: a reload (SIGHUP) will be refused", config->user,
              path);
-    log_line(LOG_WARN, line);
 }
 
 static void warn_of_socket(const struct listener *listener, const char *user)
 {
-    char line[600], copy[sizeof listener->path];
+    char copy[sizeof listener->path];
     strcpy(copy, listener->path);
     if (copy[0] == '\0' || access(dirname(copy), W_OK | X_OK) == 0) return;
-    snprintf(
-        line, sizeof line,
+    log_line(
+        EVENT_SOCKET_UNREMOVABLE,
+        LOG_FIELDS(log_value("user", mps_text(user)), log_value("file", mps_text(listener->path))),
         "user '%s' can't remove the socket '%s' at the end, as its directory is not his: the next start replaces it",
         user, listener->path);
-    log_line(LOG_WARN, line);
 }
 
 void reach_warn(const struct server *server, const struct config *config, const char *file)

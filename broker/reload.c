@@ -38,10 +38,30 @@ static void limits_discard(struct server *server)
     (void)server;
 }
 
+static int log_part_prepare(struct server *server, const struct config *fresh, char *text, size_t text_cap)
+{
+    (void)server;
+    return log_prepare(&fresh->log, text, text_cap);
+}
+
+static void log_part_apply(struct server *server)
+{
+    (void)server;
+    log_apply();
+}
+
+static void log_part_discard(struct server *server)
+{
+    (void)server;
+    log_discard();
+}
+
+/* The log's file is the last: it keeps the descriptor that the others only need for a moment. */
 static const struct part parts[] = {
     {limits_prepare, limits_apply, limits_discard},
     {verifier_prepare, verifier_apply, verifier_discard},
     {tls_prepare, tls_apply, tls_discard},
+    {log_part_prepare, log_part_apply, log_part_discard},
 };
 #define PARTS_COUNT (sizeof parts / sizeof *parts)
 
@@ -58,24 +78,24 @@ static bool prepare_all(struct server *server, const struct config *fresh, char 
 
 static void say_refused(const struct reload *reload, const char *why)
 {
-    char line[2000], whole[1500];
+    char whole[1500];
+    log_reopen(); /* whoever renames the file also counts on it when the configuration is wrong */
     struct broker *broker = reload->server->broker;
     snprintf(whole, sizeof whole, "%s", why);
     reach_explain(&reload->options->config, reload->options->given.file, whole, sizeof whole);
     broker_audit_reload(broker, broker_limits_of(broker)->audit, false, whole);
-    snprintf(line, sizeof line, "the configuration was not loaded again, what was loaded before holds: %s", whole);
-    log_line(LOG_ERROR, line);
+    log_line(EVENT_CONFIG_REFUSED, NULL, "the configuration was not loaded again, what was loaded before holds: %s",
+             whole);
 }
 
 static void say_done(const struct reload *reload, bool audited_before, const struct config_changes *changes)
 {
-    char line[2 * CHANGES_TEXT_MAX + 200], what[2 * CHANGES_TEXT_MAX + 100];
+    char what[2 * CHANGES_TEXT_MAX + 100];
     snprintf(what, sizeof what, "%s%s%s%s",
              changes->taken[0] != '\0' ? "from now on holds: " : "nothing changes at once", changes->taken,
              changes->waiting[0] != '\0' ? "; after a restart: " : "", changes->waiting);
     broker_audit_reload(reload->server->broker, audited_before, true, what);
-    snprintf(line, sizeof line, "the configuration was loaded again; %s", what);
-    log_line(LOG_INFO, line);
+    log_line(EVENT_CONFIG_LOADED, NULL, "the configuration was loaded again; %s", what);
 }
 
 static void load(struct reload *reload)
@@ -84,7 +104,8 @@ static void load(struct reload *reload)
     struct config_changes changes;
     char text[1000];
     if (reload->options->given.file == NULL) {
-        log_line(LOG_WARN, "there is no configuration file to load again: the broker was started without --config");
+        log_line(EVENT_CONFIG_NONE, NULL,
+                 "there is no configuration file to load again: the broker was started without --config");
         return;
     }
     if (options_load_again(reload->options, &fresh, text, sizeof text) != 0) {

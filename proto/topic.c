@@ -180,9 +180,9 @@ bool mps_pattern_covers(mps_view wide, mps_view narrow)
 
 /* ---- client ids ----------------------------------------------------------------------------------------------- */
 
-/* Characters that steer a terminal or hide in a name: C0 and C1 controls, blanks, and Unicode's formatting characters
+/* C0 and C1 controls, blanks, and Unicode's formatting characters
  * (zero width and bidirectional: U+200B..200F, U+2028..202E, U+2060..206F, U+FEFF). */
-static bool hides(const uint8_t *p, uint32_t left)
+bool mps_hides(const uint8_t *p, uint32_t left)
 {
     if (p[0] <= ' ' || p[0] == 0x7f) return true;
     if (left >= 2 && p[0] == 0xc2) return p[1] <= 0xa0 || p[1] == 0xad;
@@ -200,7 +200,7 @@ const char *mps_id_error(mps_view id)
     if (id.ptr[0] == '$') return "it begins with '$'";
     for (uint32_t i = 0; i < id.len; i++) {
         if (memchr("/+#", id.ptr[i], 3)) return "it holds '/', '+' or '#'";
-        if (hides(id.ptr + i, id.len - i)) return "it holds a blank, a control or a formatting character";
+        if (mps_hides(id.ptr + i, id.len - i)) return "it holds a blank, a control or a formatting character";
     }
     return NULL;
 }

@@ -319,6 +319,10 @@ bool mps_levels_match(mps_view pattern, mps_view topic);
 bool mps_patterns_overlap(mps_view a, mps_view b);
 bool mps_pattern_covers(mps_view wide, mps_view narrow);
 
+/* Whether what begins here, left bytes of UTF-8, is a character that steers a terminal, or hides in a name or reorders it: control
+ * and formatting characters, and blanks. */
+bool mps_hides(const uint8_t *p, uint32_t left);
+
 /* NULL if id may name a client: 1..MPS_ID_MAX bytes of UTF-8 without control or formatting characters, blanks,
  * '/', '+', '#', and not starting with '$'; else why not. */
 const char *mps_id_error(mps_view id);

@@ -122,8 +122,9 @@ static void say_no_memory(struct verifier *verifier)
     uint64_t now_ms = uv_now(&verifier->server->loop);
     if (verifier->no_memory_ms != 0 && now_ms - verifier->no_memory_ms < 60000) return;
     verifier->no_memory_ms = now_ms;
-    log_line(LOG_ERROR, "there is no memory to check passwords, of which each takes 64 MiB or what its hash says: "
-                        "whoever comes with one is told to try again later");
+    log_line(EVENT_PASSWORD_MEMORY, NULL,
+             "there is no memory to check passwords, of which each takes 64 MiB or what its hash says: "
+             "whoever comes with one is told to try again later");
 }
 
 static void tell(struct check *check)

@@ -15,6 +15,16 @@ void changes_add(char list[CHANGES_TEXT_MAX], const char *name)
     else snprintf(list + len, CHANGES_TEXT_MAX - len, more);
 }
 
+/* Of a section of few keys their names say too little. */
+static void note(char list[CHANGES_TEXT_MAX], const struct setting *setting)
+{
+    char name[100];
+    bool says_enough = strcmp(setting->section, "broker") == 0 || strcmp(setting->section, "limits") == 0;
+    if (says_enough) snprintf(name, sizeof name, "%s", setting->name);
+    else snprintf(name, sizeof name, "[%s] %s", setting->section, setting->name);
+    changes_add(list, name);
+}
+
 static void compare_settings(const struct config *running, const struct config *fresh, struct config_changes *changes)
 {
     for (const struct setting *setting = settings; setting < settings + SETTINGS_COUNT; setting++) {
@@ -22,8 +32,7 @@ static void compare_settings(const struct config *running, const struct config *
         if (setting_is_of_one(setting)) continue;
         setting_write(before, running, setting);
         setting_write(now, fresh, setting);
-        if (strcmp(before, now) != 0)
-            changes_add(setting_needs_restart(setting) ? changes->waiting : changes->taken, setting->name);
+        if (strcmp(before, now) != 0) note(setting_needs_restart(setting) ? changes->waiting : changes->taken, setting);
     }
 }
 
@@ -151,6 +160,7 @@ void config_adopt(struct config *running, struct config *fresh)
 {
     running->limits = fresh->limits;
     running->caps = fresh->caps;
+    running->log = fresh->log;
     strcpy(running->passwords, fresh->passwords);
     strcpy(running->tokens, fresh->tokens);
     struct access *old = running->access;

@@ -24,6 +24,7 @@ void config_defaults(struct config *config)
 {
     *config = (struct config){0};
     broker_defaults(&config->limits);
+    config->log.level = LOG_INFO;
     config->caps = (struct address_caps){.unwelcomed_per_address = 1024, .per_address = 8192};
     uint64_t memory_bytes = memory_available_bytes("");
     config->limits.queue_total_bytes = share("queue_total_bytes", memory_bytes / 2);
@@ -109,7 +110,7 @@ static void print_limits(const struct config *config, FILE *out)
         if (setting_needs_restart(setting)) fputs("# Another value holds after a restart.\n", out);
         setting_write(value, config, setting);
         if (value[0] != '\0') fprintf(out, "%s = %s\n", setting->name, value);
-        else fprintf(out, "# %s = %s\n", setting->name, setting->kind == KIND_NAME ? "pubsub" : DATA_OF_ROOT);
+        else fprintf(out, "# %s = %s\n", setting->name, setting->choices[0]);
     }
 }
 

@@ -41,8 +41,17 @@ struct stream_section {
     char *patterns[PATTERNS_MAX];
 };
 
+enum log_form { LOG_FORM_TEXT, LOG_FORM_LOGFMT, LOG_FORM_JSON };
+
+struct log_config {
+    uint32_t level;                 /* enum log_level, up to LOG_DEBUG: lines that are less grave are not written */
+    uint32_t form;                  /* enum log_form */
+    char file[CONFIG_TEXT_MAX + 1]; /* "": stderr */
+};
+
 struct config {
     struct broker_limits limits;
+    struct log_config log;
     struct address_caps caps;
     char data[CONFIG_TEXT_MAX + 1]; /* directory of what is kept; "": the default one */
     char user[USER_NAME_MAX + 1];   /* whom to go on as; "": as who started it */

@@ -18,6 +18,7 @@
 
 #define WIDTH(type, name) sizeof(((type *)0)->name)
 #define LIMIT(name) offsetof(struct config, limits.name), WIDTH(struct config, limits.name)
+#define LOG(name) offsetof(struct config, log.name), WIDTH(struct config, log.name)
 #define TERM(name) offsetof(struct stream_config, name), WIDTH(struct stream_config, name)
 #define TLS(name) offsetof(struct listener_config, tls.name), WIDTH(struct listener_config, tls.name)
 #define NO_CHOICES \
@@ -32,9 +33,9 @@ const struct setting settings[SETTINGS_COUNT] = {
      "Time between two reports of the broker about itself under $SYS", NO_CHOICES},
     {"broker", "data", KIND_PATH, offsetof(struct config, data), WIDTH(struct config, data), 1, CONFIG_TEXT_MAX, NULL, NULL,
      "Directory of what is kept; by default $XDG_STATE_HOME/pubsub, else ~/.local/state/pubsub, for root /var/lib/pubsub",
-     NO_CHOICES},
+     {"/var/lib/pubsub"}},
     {"broker", "user", KIND_NAME, offsetof(struct config, user), WIDTH(struct config, user), 1, USER_NAME_MAX, NULL, NULL,
-     "Whom it goes on as once its addresses are open, if root starts it; by default it stays root", NO_CHOICES},
+     "Whom it goes on as once its addresses are open, if root starts it; by default it stays root", {"pubsub"}},
     {"limits", "max_payload", KIND_SIZE, LIMIT(max_payload), KIB, 256 * MIB, NULL, "input_total_bytes",
      "The largest payload of a message", NO_CHOICES},
     {"limits", "max_connections", KIND_COUNT, LIMIT(max_sessions_count), 1, 1000000, NULL, NULL,
@@ -101,6 +102,13 @@ const struct setting settings[SETTINGS_COUNT] = {
      "Sessions whose clients are away; one more makes the one go that nobody asked for the longest", NO_CHOICES},
     {"limits", "session_max", KIND_S, LIMIT(session_max_s), 1, 3650 * DAY_MS / SECOND_MS, "none outlives it", NULL,
      "The longest time that a session outlives its connection; a client that asks for more gets this", NO_CHOICES},
+    {"log", "level", KIND_CHOICE, LOG(level), 0, 3, NULL, NULL,
+     "The least grave lines that are written, those of the audit log aside", {"error", "warning", "info", "debug"}},
+    {"log", "format", KIND_CHOICE, LOG(form), 0, 2, NULL, NULL,
+     "Sentences for people; or for programs all that is known as pairs of a key and a value, or as an object a line",
+     {"text", "logfmt", "json"}},
+    {"log", "file", KIND_PATH, LOG(file), 1, CONFIG_TEXT_MAX, NULL, NULL,
+     "Where lines are added, each with its time; on SIGHUP the file is opened again. By default they go to stderr", {"/var/log/pubsub/pubsubd.log"}},
     {"log", "audit", KIND_CHOICE, LIMIT(audit), 0, 1, NULL, NULL,
      "A line for each connection that comes or is refused or closed, for what is forbidden or administered, and for each reload",
      {"no", "yes"}},

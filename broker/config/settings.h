@@ -9,9 +9,9 @@
 
 #include "config.h"
 
-#define SETTINGS_COUNT 42
+#define SETTINGS_COUNT 45
 #define SETTING_TEXT_MAX 256 /* bytes of a value or a range as it is written, with its NUL */
-#define SETTING_CHOICES_MAX 3
+#define SETTING_CHOICES_MAX 4
 #define STREAM "stream"
 #define LISTENER "listener"
 
@@ -26,7 +26,7 @@ struct setting {
     const char *zero;           /* what 0, allowed beside the range, means; NULL: it is not allowed */
     const char *not_over;       /* a key of the same section that this one may not exceed, or NULL */
     const char *meaning;
-    const char *choices[SETTING_CHOICES_MAX];
+    const char *choices[SETTING_CHOICES_MAX]; /* of a path or a name that has no value by default, the first is an example */
 };
 
 /* In the order in which they are printed, sections together. */

@@ -110,8 +110,9 @@ static void begin_waiting(struct session *session)
     if (++broker->away_count <= broker->limits.max_away_count) return;
     struct session *oldest = least_missed(broker);
     broker_note_refusal(broker, REFUSED_SESSIONS);
-    log_peer(broker, LOG_WARN, "more than %u sessions wait for their clients (max_sessions): that of '%s' ends",
-             broker->limits.max_away_count, printable(oldest->id));
+    log_say(broker, EVENT_SESSION_EVICTED, LOG_FIELDS(log_value("client", oldest->id)),
+            "more than %u sessions wait for their clients (max_sessions): that of '%s' ends",
+            broker->limits.max_away_count, printable(oldest->id));
     session_end(oldest);
 }
 

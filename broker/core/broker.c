@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "account.h"
+#include "audit.h"
 #include "away.h"
 #include "identity.h"
 #include "spill.h"
@@ -215,7 +216,6 @@ static void free_dead(struct broker *broker)
         }
         session_unlink(session);
         broker->sessions_count--;
-        free(session->place);
         free(session->peer_name);
         free(session->listener);
         free(session);
@@ -262,9 +262,12 @@ uint64_t broker_turn(struct broker *broker)
     return least(least(sys_ms, kept_ms), least(least(age_ms, intake_ms), next_timer_ms(broker)));
 }
 
-void broker_note_peer(struct broker *broker, const char *line)
+void broker_note_peer(struct broker *broker, const struct peer *peer, const char *text)
 {
-    log_peer(broker, LOG_INFO, "%s", line);
+    char name[AUDIT_PEER_MAX];
+    audit_peer_name(peer, name);
+    log_say(broker, EVENT_PEER_CLOSED,
+            LOG_FIELDS(log_word("peer", name), log_value("listener", mps_text(peer->listener))), "%s", text);
 }
 
 bool broker_wants_turn(const struct broker *broker)

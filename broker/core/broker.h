@@ -114,8 +114,8 @@ const char *broker_guess(const uint8_t *p, size_t len);
 void broker_links_hold(struct broker *broker, int64_t bytes);
 /* They hold so much that each should take only little more. */
 bool broker_links_are_full(const struct broker *broker);
-/* One line for the operator about a peer that has no session. Of many in a second most are only counted. */
-void broker_note_peer(struct broker *broker, const char *line);
+/* One line for the operator about a peer that has no session. */
+void broker_note_peer(struct broker *broker, const struct peer *peer, const char *text);
 
 /* Where the next bytes of this session go, valid until session_read(). No room: there is no memory to read to, and the
  * connection is to be broken. */

@@ -71,6 +71,8 @@ void budget_keep(struct broker *broker)
     uint64_t lost = broker->figures.copies_lost;
     shed(broker, limit - limit / 16 + in_flight);
     if (broker->figures.copies_lost == lost) return;
-    log_peer(broker, LOG_WARN, "queued messages exceeded the budget of %llu bytes: the fullest queues lost %llu",
-             (unsigned long long)limit, (unsigned long long)(broker->figures.copies_lost - lost));
+    lost = broker->figures.copies_lost - lost;
+    log_say(broker, EVENT_QUEUES_SHED, LOG_FIELDS(log_number("lost", lost)),
+            "queued messages exceeded the budget of %llu bytes: the fullest queues lost %llu",
+            (unsigned long long)limit, (unsigned long long)lost);
 }

@@ -101,8 +101,9 @@ void reply_msg_err(struct session *session, uint32_t code, mps_view topic, const
 void reply_puback(struct session *session, const struct mps_puback *puback);
 /* Peers' bytes as printable text for messages and logs: at most 80 characters. Static memory, two calls' worth. */
 const char *printable(mps_view text);
-void log_peer(struct broker *broker, enum log_level level, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+/* One line of the log: a sentence, and what it is about (NULL: nothing) once more as fields. */
+void log_say(struct broker *broker, enum log_event event, const struct log_field *fields, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
 
 /* publish.c: messages coming in */
 struct publish {

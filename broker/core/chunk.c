@@ -160,11 +160,16 @@ static void log_damage(struct stream *stream, const struct store_read *read)
     char name[128];
     snprintf(name, sizeof name, "%s", printable(mps_text(stream->name)));
     if (read->code != STORE_OK) {
-        log_peer(stream->broker, LOG_ERROR, "stream '%s' can't be read from position %llu on, trying again: %s", name,
-                 (unsigned long long)read->from, read->text);
+        log_say(stream->broker, EVENT_STREAM_UNREADABLE,
+                LOG_FIELDS(log_value("stream", mps_text(stream->name)), log_number("from", read->from)),
+                "stream '%s' can't be read from position %llu on, trying again: %s", name,
+                (unsigned long long)read->from, read->text);
     } else if (read->damaged_first > 0 && damage_note(stream, read->damaged_first, read->damaged_last) > 0) {
-        log_peer(stream->broker, LOG_ERROR, "stream '%s' is damaged: positions %llu to %llu don't fit their checksum",
-                 name, (unsigned long long)read->damaged_first, (unsigned long long)read->damaged_last);
+        log_say(stream->broker, EVENT_STREAM_DAMAGED,
+                LOG_FIELDS(log_value("stream", mps_text(stream->name)), log_number("first", read->damaged_first),
+                           log_number("last", read->damaged_last)),
+                "stream '%s' is damaged: positions %llu to %llu don't fit their checksum", name,
+                (unsigned long long)read->damaged_first, (unsigned long long)read->damaged_last);
     }
 }
 

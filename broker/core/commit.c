@@ -349,8 +349,8 @@ void commit_done(void *arg, const struct store_batch *asked, enum store_code cod
     else take_failed(broker, &batch);
     if ((code != STORE_OK) != commit->is_failing) {
         commit->is_failing = code != STORE_OK;
-        log_peer(broker, code == STORE_OK ? LOG_INFO : LOG_ERROR,
-                 code == STORE_OK ? "storing goes on" : "messages can't be stored: %s", text);
+        log_say(broker, code == STORE_OK ? EVENT_STORE_RECOVERED : EVENT_STORE_FAILED, NULL,
+                code == STORE_OK ? "storing goes on" : "messages can't be stored: %s", text);
     }
     acks_settle(broker, batch.number, code, text);
     hold_wake_all(&broker->store_box);

@@ -278,8 +278,8 @@ void cursor_records_expire(struct broker *broker)
     struct heap *expiries = &broker->cursor_expiries;
     for (struct timer *timer; (timer = timer_take_due(expiries, broker->now_ms)) != NULL;) record_end(broker, timer);
     if (broker->cursor_records_bytes <= RECORDS_BYTES_MAX) return;
-    log_peer(broker, LOG_WARN, "places of groups without members take more than %u bytes: the oldest end",
-             RECORDS_BYTES_MAX);
+    log_say(broker, EVENT_PLACES_EVICTED, NULL,
+            "places of groups without members take more than %u bytes: the oldest end", RECORDS_BYTES_MAX);
     while (broker->cursor_records_bytes > RECORDS_BYTES_MAX)
         record_end(broker, timer_take_due(expiries, UINT64_MAX - 1));
 }

@@ -10,9 +10,9 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
-struct link; /* one connection, as the environment knows it */
+#include "events.h"
 
-enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG, LOG_AUDIT };
+struct link; /* one connection, as the environment knows it */
 
 struct session;
 
@@ -76,8 +76,8 @@ struct env {
     void (*close)(struct env *env, struct link *link);
     /* The peer of this link has introduced itself: it is welcome. NULL: who isn't makes no difference. */
     void (*welcomed)(struct env *env, struct link *link);
-    /* One line for the operator, without newline. What came from a peer is escaped already. */
-    void (*log)(struct env *env, enum log_level level, const char *line);
+    /* One line for the operator. */
+    void (*log)(struct env *env, const struct log_record *record);
     /* A temporary area for what queues put outside of memory, which nobody else sees and which is empty at the start. Offsets
      * and lengths in bytes. 0, or -1: no room, or it is broken. NULL: there is no such area. */
     int (*area_write)(struct env *env, uint64_t at, const void *bytes, size_t len);

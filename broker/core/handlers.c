@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "audit.h"
 #include "away.h"
 #include "pids.h"
 #include "spill.h"
@@ -110,6 +111,7 @@ void handle_UNSUB(struct session *session, mps_view frame)
         mark.sent = box->sent;
         mark.lost = box->lost + mailbox_waiting(box);
         session->broker->figures.copies_lost += mailbox_waiting(box);
+        log_subscription(session, EVENT_UNSUBSCRIBE, subscription_pattern(sub));
         if (sub->group != NULL && sub->group->members_count == 1) group_forget_place(sub->group);
         if (session->broker->tracing != NULL) trace_unsubscribed(box);
         subscription_end(sub);

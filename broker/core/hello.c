@@ -121,7 +121,7 @@ void hello_welcome(struct session *session, const struct mps_hello *hello)
     will_forget_id(session->broker, session->id, user);
     inbox_open(session);
     session_keepalive(session);
-    audit(session, AUDIT_CONNECT, 0, NULL);
+    audit(session, EVENT_CONNECT, 0, NULL);
     reply_welcome(session, hello, resumed, last_pid);
     set_will(session, hello->will);
 }

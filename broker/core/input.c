@@ -348,8 +348,9 @@ void session_read_buffer(struct session *session, uint8_t **buf, size_t *cap)
         kept = buffer_len(&session->kept);
         slab = slab_for_reading(&session->broker->slabs, kept + READ_LEAST);
         if (slab == NULL) {
-            log_peer(session->broker, LOG_WARN, "there is no memory to read what client '%s' sends: it is cut off",
-                     session->id.ptr ? printable(session->id) : "");
+            log_say(session->broker, EVENT_INPUT_MEMORY, LOG_FIELDS(log_value("client", session->id)),
+                    "there is no memory to read what client '%s' sends: it is cut off",
+                    session->id.ptr ? printable(session->id) : "");
             *cap = 0;
             return;
         }

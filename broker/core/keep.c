@@ -148,8 +148,8 @@ bool subscription_load(struct broker *broker, mps_view key, mps_view value)
     if (session == NULL || !is_frame(value)) return false;
     struct subscription *sub = subscription_restore(session, value);
     if (sub == NULL) { /* of what it asked for, something is not configured any more */
-        log_peer(broker, LOG_WARN, "a subscription of client '%s' can't be granted any more, and ends",
-                 printable(session->id));
+        log_say(broker, EVENT_SUBSCRIPTION_ENDED, LOG_FIELDS(log_value("client", session->id)),
+                "a subscription of client '%s' can't be granted any more, and ends", printable(session->id));
         keep_remove(broker, RECORD_SUBSCRIPTION, key);
         return true;
     }
@@ -161,9 +161,8 @@ bool subscription_load(struct broker *broker, mps_view key, mps_view value)
 
 void sessions_loaded(struct broker *broker)
 {
-    char line[80];
     cursors_loaded(broker);
     if (broker->away_count == 0) return;
-    snprintf(line, sizeof line, "%u sessions wait for their clients", broker->away_count);
-    broker->env->log(broker->env, LOG_INFO, line);
+    log_say(broker, EVENT_SESSIONS_WAIT, LOG_FIELDS(log_number("count", broker->away_count)),
+            "%u sessions wait for their clients", broker->away_count);
 }

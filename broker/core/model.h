@@ -294,8 +294,7 @@ struct session {
     struct proving *proving;          /* a proof that is being checked, or NULL */
     uint64_t proof;                   /* what its name rests on; 0: on the connection itself, or it has none */
     struct peer_certificate *certificate; /* NULL: none was shown */
-    char *place;                      /* where it comes from, for the audit log; own memory or NULL */
-    char *peer_name, *listener;       /* the same, each by itself; own memory or NULL */
+    char *peer_name, *listener;       /* where it comes from (audit.h); own memory or NULL */
     uint32_t uid, gid;
     uint8_t peer_kind;                /* enum peer_kind */
     bool is_loopback, is_encrypted, needs_identity;
@@ -359,23 +358,6 @@ struct area {
     uint64_t used;                    /* pages */
 };
 
-enum audit_event {
-    AUDIT_CONNECT,  /* somebody is welcome */
-    AUDIT_REFUSE,   /* somebody is not */
-    AUDIT_CLOSE,    /* a connection was ended for a reason */
-    AUDIT_TAKEOVER, /* by another one of the same id */
-    AUDIT_DENY,     /* something is not allowed */
-    AUDIT_ADMIN,    /* the operator did something */
-    AUDIT_RELOAD,   /* the configuration was loaded again, or refused */
-    AUDIT_EVENTS
-};
-
-/* Of the lines of one event. */
-struct audit_share {
-    uint64_t second;                  /* the one that is counted */
-    uint32_t count, unsaid;
-};
-
 struct broker {
     struct env *env;
     struct broker_limits limits;
@@ -423,9 +405,6 @@ struct broker {
     bool stopping;
     struct tracing *tracing;          /* messages that somebody follows (trace.h); NULL: nobody does */
     uint64_t work;                    /* steps of routing so far; what a session may cost a turn is counted so */
-    uint64_t log_second;              /* at most a few lines a second about peers */
-    uint32_t log_count, log_unsaid;
-    struct audit_share audit[AUDIT_EVENTS];
     struct stream **streams;          /* in the order in which they are asked for a topic */
     uint32_t streams_count;
     struct commit commit;

@@ -115,7 +115,7 @@ struct loading {
 static void take_record(struct broker *broker, uint32_t kind, mps_view key, mps_view value)
 {
     if (load_record(broker, kind, key, value)) return;
-    log_peer(broker, LOG_ERROR, "a record of kind %u in the store means nothing and is ignored", kind);
+    log_say(broker, EVENT_STORE_DAMAGED, NULL, "a record of kind %u in the store means nothing and is ignored", kind);
 }
 
 static void take_later(struct loading *loading, uint32_t kind, mps_view key, mps_view value)
@@ -154,8 +154,7 @@ static void on_record(void *arg, uint32_t kind, mps_view key, mps_view value)
 
 static void on_damaged(void *arg, const char *text)
 {
-    struct broker *broker = ((struct loading *)arg)->broker;
-    broker->env->log(broker->env, LOG_ERROR, text);
+    log_say(((struct loading *)arg)->broker, EVENT_STORE_DAMAGED, NULL, "%s", text);
 }
 
 /* How old it is by the wall's clock; what seems to come from the future has come now. */

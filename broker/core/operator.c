@@ -120,7 +120,7 @@ static void remove_messages(struct session *session, const struct mps_msg *reque
     stream_trim(stream, removal.below);
     snprintf(text, sizeof text, "removed %llu messages of stream '%s'",
              (unsigned long long)(before - stream->stored_msgs), stream->name);
-    audit(session, AUDIT_ADMIN, 0, text);
+    audit(session, EVENT_ADMIN, 0, text);
     uint8_t room[32];
     struct mps_out out = mps_out_open(room, sizeof room);
     mps_put_map(&out, 1);

@@ -45,7 +45,7 @@ static void check_window(struct session *session, bool waits)
 
 static void refuse_one(struct session *session, uint64_t pid, mps_view topic, uint32_t code, const char *text)
 {
-    if (code == MPS_NOT_AUTHORISED) audit(session, AUDIT_DENY, code, text);
+    if (code == MPS_NOT_AUTHORISED) audit(session, EVENT_DENY, code, text);
     if (pid == 0) {
         reply_msg_err(session, code, topic, text);
         return;
@@ -576,8 +576,9 @@ static void note_unstored(struct stream *stream, mps_view topic)
     char name[128];
     stream->unstored++;
     snprintf(name, sizeof name, "%s", printable(mps_text(stream->name)));
-    log_peer(stream->broker, LOG_WARN, "a dead letter or will to '%s' is not stored: stream '%s' is full",
-             printable(topic), name);
+    log_say(stream->broker, EVENT_MESSAGE_UNSTORED,
+            LOG_FIELDS(log_value("stream", mps_text(stream->name)), log_value("topic", topic)),
+            "a dead letter or will to '%s' is not stored: stream '%s' is full", printable(topic), name);
 }
 
 void publish_own(struct broker *broker, struct run *take_run, bool retain_it, struct origin *origin)

@@ -235,7 +235,8 @@ static void tell_cut(const struct reading *reading)
         "the topics of all 'last_per_topic' together are over the limit of %u MiB: of stream %u come more messages "
         "than the last of each topic",
         SURVEYS_BYTES_MAX / (1024 * 1024), reading->stream->number);
-    log_peer(cursor->broker, LOG_WARN, "%s", text);
+    log_say(cursor->broker, EVENT_LAST_VALUES_CUT, LOG_FIELDS(log_value("stream", mps_text(reading->stream->name))),
+            "%s", text);
     if (cursor->box->session != NULL) tell_err(container_of(cursor->box, struct subscription, box), text);
     else group_each(container_of(cursor->box, struct group, box), tell_err, text);
 }

@@ -6,7 +6,6 @@
 #include "model.h"
 
 #define ERRS_A_SECOND 10
-#define LOG_LINES_A_SECOND 10
 #define TEXT_MAX 400
 
 const char *printable(mps_view text)
@@ -25,26 +24,14 @@ const char *printable(mps_view text)
     return out;
 }
 
-void log_peer(struct broker *broker, enum log_level level, const char *format, ...)
+void log_say(struct broker *broker, enum log_event event, const struct log_field *fields, const char *format, ...)
 {
-    uint64_t second = broker->env->now_ms(broker->env) / 1000;
-    if (second != broker->log_second) {
-        broker->log_second = second;
-        broker->log_count = 0;
-    }
-    if (broker->log_count++ >= LOG_LINES_A_SECOND) {
-        broker->log_unsaid++;
-        return;
-    }
-    char line[TEXT_MAX];
+    char text[TEXT_MAX];
     va_list args;
     va_start(args, format);
-    int len = vsnprintf(line, sizeof line, format, args);
+    vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    if (broker->log_unsaid > 0 && len >= 0 && (size_t)len < sizeof line)
-        snprintf(line + len, sizeof line - (size_t)len, " (and %u more lines like this)", broker->log_unsaid);
-    broker->log_unsaid = 0;
-    broker->env->log(broker->env, level, line);
+    broker->env->log(broker->env, &(struct log_record){.event = event, .fields = fields, .text = text});
 }
 
 void reply_frame(struct session *session, const struct mps_out *out)
@@ -61,7 +48,7 @@ void reply_err(struct session *session, uint32_t code, enum mps_op op, mps_view 
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    if (code == MPS_NOT_AUTHORISED && op != MPS_OP_MSG) audit(session, AUDIT_DENY, code, text);
+    if (code == MPS_NOT_AUTHORISED && op != MPS_OP_MSG) audit(session, EVENT_DENY, code, text);
     uint8_t room[TEXT_MAX + MPS_TOPIC_MAX + 32];
     struct mps_out out = mps_out_open(room, sizeof room);
     mps_encode_err(&out, &(struct mps_err){.code = code, .text = mps_text(text), .has_op = true, .op = op, .ref = ref});

@@ -76,7 +76,6 @@ void session_set_peer(struct session *session, const struct peer *peer)
     session->is_loopback = peer->is_loopback;
     session->is_encrypted = peer->is_encrypted;
     session->needs_identity = peer->needs_identity;
-    session->place = audit_place(peer);
     char name[AUDIT_PEER_MAX];
     audit_peer_name(peer, name);
     session->peer_name = sure_text(name);
@@ -90,6 +89,7 @@ void session_set_state(struct session *session, enum session_state state)
 {
     struct env *env = session->broker->env;
     assert(state > session->state);
+    if (session->state == SESSION_READY && state != SESSION_CLOSING) audit(session, EVENT_DISCONNECT, 0, NULL);
     session->state = state;
     if (state == SESSION_READY && env->welcomed != NULL) env->welcomed(env, session->link);
 }
@@ -206,7 +206,7 @@ void session_turn_away(struct session *session, const char *text)
     struct env *env = session->broker->env;
     struct iovec bye;
     bye.iov_base = (void *)(uintptr_t)broker_full_frame(text, &bye.iov_len);
-    audit(session, AUDIT_REFUSE, MPS_TOO_MANY, text);
+    audit(session, EVENT_REFUSE, MPS_TOO_MANY, text);
     /* Nothing was sent before, so that the link takes it as a rule. */
     if (session->state == SESSION_NEW) env->send(env, session->link, &bye, 1);
     session_drop_link(session);
@@ -281,12 +281,13 @@ void session_bye(struct session *session, uint32_t code, const char *text)
     if (is_peers_fault(code) || code == MPS_HANDSHAKE_TIMEOUT || code == MPS_BAD_CLIENT_ID) {
         session->broker->figures.protocol_errors++;
         if (!session->broker->limits.audit)
-            log_peer(session->broker, LOG_INFO, "closing client '%s': %u, %s",
-                     session->id.ptr ? printable(session->id) : "", code, text);
+            log_say(session->broker, EVENT_PEER_CLOSED,
+                    LOG_FIELDS(log_value("client", session->id), log_number("code", code)),
+                    "closing client '%s': %u, %s", session->id.ptr ? printable(session->id) : "", code, text);
     }
-    if (code == MPS_TAKEN_OVER) audit(session, AUDIT_TAKEOVER, code, text);
+    if (code == MPS_TAKEN_OVER) audit(session, EVENT_TAKEOVER, code, text);
     else if (code != MPS_SHUTTING_DOWN)
-        audit(session, session->state == SESSION_NEW ? AUDIT_REFUSE : AUDIT_CLOSE, code, text);
+        audit(session, session->state == SESSION_NEW ? EVENT_REFUSE : EVENT_CLOSE, code, text);
     say_bye(session, code, text, session->broker->limits.closing_ms);
 }
 

@@ -225,8 +225,8 @@ static void give_up(struct mailbox *box)
     mailbox_lose_here(box, MPS_GAP_DAMAGED, spill->msgs);
     if (spill->lost + spill->gaps > 0)
         queue_push_gap(&box->queue, MPS_GAP_DROP_NEW, spill->lost + spill->gaps); /* counted when they were lost */
-    log_peer(box->broker, LOG_ERROR, "the area for what queues spill can't be read: %llu messages are lost",
-             (unsigned long long)spill->msgs);
+    log_say(box->broker, EVENT_SPILL_FAILED, LOG_FIELDS(log_number("lost", spill->msgs)),
+            "the area for what queues spill can't be read: %llu messages are lost", (unsigned long long)spill->msgs);
     spill_free(box);
 }
 

@@ -27,7 +27,7 @@ static void refuse(struct session *session, uint32_t sid, uint32_t code, const c
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    if (code == MPS_NOT_AUTHORISED) audit(session, AUDIT_DENY, code, text);
+    if (code == MPS_NOT_AUTHORISED) audit(session, EVENT_DENY, code, text);
     reply_suback(session, &(struct mps_suback){.sid = sid, .code = code, .text = mps_text(text)});
 }
 
@@ -407,6 +407,7 @@ void handle_SUB(struct session *session, mps_view frame)
     struct cursor *cursor = subscription_cursor(sub);
     if (cursor != NULL && in.options.from.kind != MPS_FROM_NEW) cursor_want_mark(cursor, sub);
     subscription_keep(sub, frame);
+    log_subscription(session, EVENT_SUBSCRIBE, in.pattern);
     send_retained(sub, in.options.retained, is_new);
 }
 

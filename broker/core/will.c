@@ -153,8 +153,9 @@ static bool may_publish(struct broker *broker, const struct will *will)
     const char *denied = denied_error(grant, topic_of(will), will->retain);
     grant_unref(grant);
     if (denied == NULL) return true;
-    log_peer(broker, LOG_INFO, "the will of client '%s' to '%s' is not published: %s", printable(id_of(will)),
-             printable(topic_of(will)), denied);
+    log_say(broker, EVENT_WILL_DENIED, LOG_FIELDS(log_value("client", id_of(will)), log_value("topic", topic_of(will))),
+            "the will of client '%s' to '%s' is not published: %s", printable(id_of(will)), printable(topic_of(will)),
+            denied);
     return false;
 }
 

@@ -426,7 +426,7 @@ static void refuse_tls(struct server *server, const struct peer *peer, const cha
     char line[300];
     broker_audit_refusal(server->broker, peer, MPS_TOO_MANY, why);
     snprintf(line, sizeof line, "refusing a TLS connection: %s", why);
-    broker_note_peer(server->broker, line);
+    broker_note_peer(server->broker, peer, line);
 }
 
 int conn_open_tls(struct server *server, int fd, const struct listener *listener)

@@ -93,7 +93,7 @@ __attribute__((format(printf, 2, 3))) static void end_saying(struct handshake *h
     peer.listener = handshake->link->place;
     snprintf(line, sizeof line, "closing a connection from %s before it is one: %s",
              peer.kind == PEER_TCP ? peer.address : "a peer that has gone", why);
-    broker_note_peer(handshake->link->server->broker, line);
+    broker_note_peer(handshake->link->server->broker, &peer, line);
     broker_audit_refusal(handshake->link->server->broker, &peer, 0, why);
     end(handshake);
 }

@@ -192,13 +192,14 @@ static const char *judge_anonymous(const struct server *server, const struct lis
     if (is_unix) return NULL; /* users may be known by their uids */
     if (!allows && !verifier_is_configured(server)) return nobody;
     if (!allows || local) return NULL;
-    char line[400], inherited[30], url[sizeof config->address.host + sizeof config->address.port + 10];
+    char inherited[30], url[sizeof config->address.host + sizeof config->address.port + 10];
     snprintf(inherited, sizeof inherited, "fd:%d", config->address.fd);
     snprintf(url, sizeof url, "%s://%s:%s", config->address.is_tls ? "tls" : "tcp", config->address.host,
              config->address.port);
-    snprintf(line, sizeof line, "whoever reaches %s may come in without a name: allow_anonymous = yes",
-             config->address.kind == ADDRESS_FD ? inherited : url);
-    log_line(LOG_WARN, line);
+    const char *place = config->address.kind == ADDRESS_FD ? inherited : url;
+    log_line(EVENT_LISTENER_ANONYMOUS,
+             LOG_FIELDS(log_value("listener", mps_text(config->name[0] != '\0' ? config->name : place))),
+             "whoever reaches %s may come in without a name: allow_anonymous = yes", place);
     return NULL;
 }
 

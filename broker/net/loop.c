@@ -48,10 +48,10 @@ static void env_random(struct env *env, void *bytes, size_t len)
     if (uv_random(NULL, NULL, bytes, len, 0, NULL) != 0) abort(); /* secrets can't be made from nothing */
 }
 
-static void env_log(struct env *env, enum log_level level, const char *line)
+static void env_log(struct env *env, const struct log_record *record)
 {
     (void)env;
-    log_line(level, line);
+    log_write(record);
 }
 
 static void on_again(uv_idle_t *idle)
@@ -86,7 +86,7 @@ static void on_store_late(uv_timer_t *timer)
 {
     struct server *server = timer->data;
     server->store_late = true;
-    log_line(LOG_ERROR, "the disk does not take the last messages in time: they may be lost");
+    log_line(EVENT_STORE_LATE, NULL, "the disk does not take the last messages in time: they may be lost");
     uv_stop(&server->loop);
 }
 
@@ -133,7 +133,7 @@ static void hurry(struct server *server)
 {
     if (server->is_hurried) return;
     server->is_hurried = true;
-    log_line(LOG_WARN, "told to stop a second time: connections are closed at once");
+    log_line(EVENT_STOP_HURRIED, NULL, "told to stop a second time: connections are closed at once");
     broker_drop_all(server->broker);
     if (uv_is_active((uv_handle_t *)&server->store_limit))
         uv_timer_start(&server->store_limit, on_store_late, HURRIED_STORE_MS, 0);
@@ -143,8 +143,10 @@ static void hurry(struct server *server)
 static void on_signal(uv_signal_t *handle, int signum)
 {
     struct server *server = handle->data;
-    (void)signum;
     if (server->is_told) hurry(server);
+    else
+        log_line(EVENT_STOP, LOG_FIELDS(log_word("signal", signum == SIGINT ? "SIGINT" : "SIGTERM")),
+                 "told to stop: clients are told, and get what is in their queues");
     server->is_told = true;
     server_stop(server);
 }

@@ -80,13 +80,14 @@ static bool is_readable(const struct loading *loading, const char *what, const c
 
 static void warn(const struct loading *loading, const char *problem, const ASN1_TIME *when)
 {
-    char date[40] = "", line[400];
+    char date[40] = "";
     BIO *memory = BIO_new(BIO_s_mem());
     if (memory != NULL && ASN1_TIME_print(memory, when) == 1) BIO_read(memory, date, sizeof date - 1);
     BIO_free(memory);
-    snprintf(line, sizeof line, "[listener %s]: certificate '%s' %s %s: clients will refuse it", loading->config->name,
-             loading->config->tls.certificate, problem, date);
-    log_line(LOG_WARN, line);
+    const char *listener = loading->config->name, *path = loading->config->tls.certificate;
+    log_line(EVENT_CERTIFICATE_DATES,
+             LOG_FIELDS(log_value("listener", mps_text(listener)), log_value("file", mps_text(path))),
+             "[listener %s]: certificate '%s' %s %s: clients will refuse it", listener, path, problem, date);
 }
 
 static bool load_certificate(const struct loading *loading)

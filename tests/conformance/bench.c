@@ -123,11 +123,10 @@ static int env_area_read(struct env *env, uint64_t at, void *bytes, size_t len)
     return 0;
 }
 
-static void env_log(struct env *env, enum log_level level, const char *line)
+static void env_log(struct env *env, const struct log_record *record)
 {
     (void)env;
-    (void)level;
-    (void)line;
+    (void)record;
 }
 
 /* Gives the core what waits on a link, as far as it reads. */

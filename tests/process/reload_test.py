@@ -161,11 +161,11 @@ class ReloadTest(unittest.TestCase):
         """What turns it off still stands in it; who came meanwhile is known when it is on again."""
         self.start("[log]\naudit = yes\n")
         self.write("[log]\naudit = no\n")
-        self.assertEqual(self.reload(), DONE + "from now on holds: audit")
+        self.assertEqual(self.reload(), DONE + "from now on holds: [log] audit")
         peer = self.welcomed(id="quiet")
         self.assertEqual(self.reload(audited=False), DONE + "nothing changes at once")
         self.write("[log]\naudit = yes\n")
-        self.assertEqual(self.reload(), DONE + "from now on holds: audit")
+        self.assertEqual(self.reload(), DONE + "from now on holds: [log] audit")
         before = len(self.broker.said())
         peer.send(b"\xc1")
         peer.rest()

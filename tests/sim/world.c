@@ -121,9 +121,9 @@ static void env_close(struct env *env, struct link *link)
     link->session = NULL;
 }
 
-static void env_log(struct env *env, enum log_level level, const char *line)
+static void env_log(struct env *env, const struct log_record *record)
 {
-    (void)level;
+    const char *line = record->text != NULL ? record->text : "";
     for (const char *p = line; *p != '\0'; p++) {
         if ((unsigned char)*p < ' ') world_fail(world_of(env), "a control character in a log line: %s", line);
     }

@@ -86,12 +86,12 @@ static void env_close(struct env *env, struct link *link)
     link->ended = true;
 }
 
-static void env_log(struct env *env, enum log_level level, const char *line)
+static void env_log(struct env *env, const struct log_record *record)
 {
     struct stage *stage = stage_of(env);
-    (void)level;
-    assert_null(strchr(line, '\n'));
-    snprintf(stage->logged, sizeof stage->logged, "%s", line);
+    if (record->text == NULL) return;
+    assert_null(strchr(record->text, '\n'));
+    snprintf(stage->logged, sizeof stage->logged, "%s", record->text);
 }
 
 static int env_area_write(struct env *env, uint64_t at, const void *bytes, size_t len)

@@ -122,10 +122,10 @@ static void env_close(struct env *env, struct link *link)
     link->session = NULL;
 }
 
-static void env_log(struct env *env, enum log_level level, const char *line)
+static void env_log(struct env *env, const struct log_record *record)
 {
     (void)env;
-    if (level == LOG_ERROR) fail("the broker logs: %s", line);
+    if (event_level(record->event) == LOG_ERROR) fail("the broker logs: %s", record->text);
 }
 
 /* ---- the world ----------------------------------------------------------------------------------------------------

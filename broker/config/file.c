@@ -4,12 +4,8 @@
 #include <string.h>
 
 #include "access_keys.h"
-#include "nearest.h"
+#include "hints.h"
 #include "settings.h"
-
-#define ANONYMOUS "allow_anonymous"
-
-static const char *const section_names[] = {"broker", "limits", "log", ACCESS, USER, GROUP, STREAM, LISTENER, NULL};
 
 /* A file being read. inih takes keys and values apart; lines and sections are seen to here, because it has no line
  * numbers, says nothing of a section without keys, cuts long names and lines, ignores what stands behind a section's
@@ -27,8 +23,8 @@ struct parser {
     struct listener_config listener; /* in [listener NAME], what is set beside its url */
     int section_line;
     bool has_url;
-    bool says_anonymous, allow_anonymous;                            /* in [listener NAME] */
-    int section_lines[sizeof section_names / sizeof *section_names]; /* where each began; 0: nowhere */
+    bool says_anonymous, allow_anonymous; /* in [listener NAME] */
+    int section_lines[SECTIONS_COUNT];    /* where each began; 0: nowhere */
     int listener_lines[LISTEN_MAX], stream_lines[STREAMS_MAX];
     int lines[SETTINGS_COUNT]; /* where each key was set, in a section with a name in this one; 0: nowhere */
     size_t line_bytes_max;     /* as inih takes it */
@@ -62,20 +58,6 @@ static bool is_blank(int byte)
 static bool is_comment(const char *line)
 {
     return line[0] == '#' || line[0] == ';';
-}
-
-static bool has_name(const char *section)
-{
-    static const char *const with_name[] = {LISTENER, STREAM, USER, GROUP};
-    for (size_t i = 0; i < sizeof with_name / sizeof *with_name; i++)
-        if (strcmp(section, with_name[i]) == 0) return true;
-    return false;
-}
-
-/* Behind its name, where people are told of it. */
-static const char *name_hint(const char *section)
-{
-    return has_name(section) ? " NAME" : "";
 }
 
 static bool is_of_tls(const struct setting *setting)
@@ -114,7 +96,7 @@ static bool end_listener(struct parser *parser)
 /* The section that was open is complete. */
 static bool section_end(struct parser *parser)
 {
-    if (parser->section == NULL || !has_name(parser->section)) return true;
+    if (parser->section == NULL || !section_has_name(parser->section)) return true;
     if (strcmp(parser->section, LISTENER) == 0) return end_listener(parser);
     if (strcmp(parser->section, STREAM) != 0) return true;
     return parser->stream->terms.patterns_count > 0 || fail_missing(parser, "topics", "");
@@ -187,18 +169,9 @@ static bool begin_of_access(struct parser *parser, const char *name)
 
 static bool unknown_section(struct parser *parser, const char *name)
 {
-    char word[NEAREST_NAME_MAX + 2];
-    snprintf(word, sizeof word, "%.*s", (int)strcspn(name, " \t"), name);
-    const char *nearest = nearest_name(word, section_names);
-    if (nearest == NULL) {
-        return fail_at(
-            parser, parser->line,
-            "unknown section [%.60s]; there are [broker], [limits], [log], [access], [user NAME], [group NAME], "
-            "[stream NAME], [listener NAME]",
-            name);
-    }
-    return fail_at(parser, parser->line, "unknown section [%.60s]; did you mean [%s%s]?", name, nearest,
-                   name_hint(nearest));
+    char text[300];
+    hint_section(name, text, sizeof text);
+    return fail_at(parser, parser->line, "%s", text);
 }
 
 static bool begin_section(struct parser *parser, const char *name)
@@ -206,8 +179,8 @@ static bool begin_section(struct parser *parser, const char *name)
     size_t word_len = strcspn(name, " \t"), i = 0;
     const char *word;
     while ((word = section_names[i]) != NULL && (strlen(word) != word_len || memcmp(word, name, word_len) != 0)) i++;
-    if (word == NULL || (!has_name(word) && name[word_len] != '\0')) return unknown_section(parser, name);
-    if (!has_name(word) && parser->section_lines[i] > 0) {
+    if (word == NULL || (!section_has_name(word) && name[word_len] != '\0')) return unknown_section(parser, name);
+    if (!section_has_name(word) && parser->section_lines[i] > 0) {
         return fail_at(parser, parser->line, "[%s] is there already, in line %d", name, parser->section_lines[i]);
     }
     parser->section = word;
@@ -215,7 +188,7 @@ static bool begin_section(struct parser *parser, const char *name)
     name += word_len + strspn(name + word_len, " \t");
     if (strcmp(word, LISTENER) == 0) return begin_listener(parser, name);
     if (strcmp(word, STREAM) == 0) return begin_stream(parser, name);
-    return has_name(word) ? begin_of_access(parser, name) : true;
+    return section_has_name(word) ? begin_of_access(parser, name) : true;
 }
 
 /* A line that begins with a bracket. */
@@ -281,41 +254,11 @@ static bool is_access_key(const char *section, const char *key)
     return keys != NULL && *keys != NULL;
 }
 
-/* The section that a key belongs to, or NULL. */
-static const char *section_of(const char *key)
-{
-    const struct setting *setting = setting_find(NULL, key);
-    if (strcmp(key, "url") == 0 || strcmp(key, ANONYMOUS) == 0) return LISTENER;
-    if (strcmp(key, "topics") == 0) return STREAM;
-    static const char *const of_access[] = {ACCESS, USER, GROUP};
-    for (size_t i = 0; i < sizeof of_access / sizeof *of_access; i++)
-        if (is_access_key(of_access[i], key)) return of_access[i];
-    return setting ? setting->section : NULL;
-}
-
 static bool unknown_key(struct parser *parser, const char *name)
 {
-    const char *names[SETTINGS_COUNT + 8] = {NULL};
-    size_t count = 0;
-    const char *section = section_of(name);
-    if (section != NULL) {
-        return fail_at(parser, parser->line, "'%s' belongs into [%s%s]", name, section, name_hint(section));
-    }
-    if (strcmp(parser->section, LISTENER) == 0) names[count++] = "url", names[count++] = ANONYMOUS;
-    if (strcmp(parser->section, STREAM) == 0) names[count++] = "topics";
-    for (size_t i = 0; i < SETTINGS_COUNT; i++) {
-        if (strcmp(settings[i].section, parser->section) == 0) names[count++] = settings[i].name;
-    }
-    for (const char *const *keys = access_keys(parser->section); keys != NULL && *keys != NULL; keys++) {
-        names[count++] = *keys;
-    }
-    const char *nearest = nearest_name(name, names);
-    if (nearest != NULL) {
-        return fail_at(parser, parser->line, "unknown key '%.60s' in [%s]; did you mean '%s'?", name, parser->section,
-                       nearest);
-    }
-    return fail_at(parser, parser->line, "unknown key '%.60s' in [%s]; pubsubd --print-config shows all", name,
-                   parser->section);
+    char text[300];
+    hint_key(parser->section, name, text, sizeof text);
+    return fail_at(parser, parser->line, "%s", text);
 }
 
 static bool set_url(struct parser *parser, const char *url)

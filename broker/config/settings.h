@@ -14,6 +14,7 @@
 #define SETTING_CHOICES_MAX 4
 #define STREAM "stream"
 #define LISTENER "listener"
+#define ANONYMOUS "allow_anonymous" /* a key of it */
 
 enum setting_kind { KIND_COUNT, KIND_SIZE, KIND_MS, KIND_S, KIND_CHOICE, KIND_PATH, KIND_NAME };
 

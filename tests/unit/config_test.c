@@ -73,7 +73,12 @@ static void every_key_sets_its_field(void **state)
                        "session_max = 15d\n"
                        "spill_bytes = 16g\n"
                        "input_total_bytes = 17g\n"
-                       "input_timeout = 18s\n");
+                       "input_timeout = 18s\n"
+                       "[log]\n"
+                       "level = debug\n"
+                       "format = json\n"
+                       "file = /var/log/x y\n"
+                       "audit = yes\n");
     assert_int_equal(config.limits.sys_ms, 1500);
     assert_int_equal(config.limits.max_payload, 64 * KIB);
     assert_int_equal(config.limits.max_sessions_count, 2);
@@ -94,6 +99,10 @@ static void every_key_sets_its_field(void **state)
     assert_int_equal(config.limits.input_total_bytes, 17 * GIB);
     assert_int_equal(config.limits.input_ms, 18000);
     assert_string_equal(config.data, "/var/x y");
+    assert_int_equal(config.log.level, LOG_DEBUG);
+    assert_int_equal(config.log.form, LOG_FORM_JSON);
+    assert_string_equal(config.log.file, "/var/log/x y");
+    assert_true(config.limits.audit);
     assert_int_equal(config.listeners_count, 0);
     config_free(&config);
 }
@@ -382,6 +391,15 @@ static void wrong_files_are_refused(void **state)
         {"[limits]\n\n[limits]\n", "file:3: [limits] is there already, in line 1"},
         {"[limits]\nmax_paylod = 1m\n", "file:2: unknown key 'max_paylod' in [limits]; did you mean 'max_payload'?"},
         {"[limits]\nfoo = 1\n", "file:2: unknown key 'foo' in [limits]; pubsubd --print-config shows all"},
+        {"[broker]\nmax_paylod = 1m\n",
+         "file:2: unknown key 'max_paylod' in [broker]; did you mean 'max_payload' in [limits]?"},
+        {"[log]\ntopcis = x\n", "file:2: unknown key 'topcis' in [log]; did you mean 'topics' in [stream NAME]?"},
+        {"[log]\nformt = json\n", "file:2: unknown key 'formt' in [log]; did you mean 'format'?"},
+        {"[limits]\nformat = json\n", "file:2: 'format' belongs into [log]"},
+        {"[broker]\ncertificate = x\n", "file:2: 'certificate' belongs into [user NAME] or [listener NAME]"},
+        {"[log]\nlevel = warn\n", "file:2: level = 'warn' is not one of error, warning, info and debug"},
+        {"[log]\nformat = xml\n", "file:2: format = 'xml' is not one of text, logfmt and json"},
+        {"[log]\nfile =\n", "file:2: file = '' is not a path of 1 to 180 bytes"},
         {"[broker]\n#\nmax_payload = 1m\n", "file:3: 'max_payload' belongs into [limits]"},
         {"[limits]\nmax_payload\n[broker]\n", "file:2: 'max_payload' is neither a [section] nor 'key = value'"},
         {"[limits]\nmax_payload", "file:2: 'max_payload' is neither a [section] nor 'key = value'"},

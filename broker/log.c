@@ -227,7 +227,7 @@ static int open_sink(struct sink *sink, const struct log_config *config, char *t
     int fd = STDERR_FILENO;
     /* Without O_NONBLOCK a named pipe that nobody reads would hold us here. */
     if (config->file[0] != '\0')
-        fd = open(config->file, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0640);
+        fd = open(config->file, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0600);
     if (fd < 0) return fail(config->file, errno, text, text_cap);
     *sink = (struct sink){.config = *config, .fd = fd, .is_journal = fd == STDERR_FILENO && is_journal(fd)};
     return 0;

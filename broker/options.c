@@ -47,7 +47,7 @@ static const char help[] =
     "pubsubd token and pubsubd passwd make the files of tokens and passwords: pubsubd token --help\n"
     "\n"
     "Sockets handed over by systemd (LISTEN_FDS) are served, too, instead of the default.\n"
-    "SIGHUP loads the configuration again; a line on stderr says what holds from then on, what\n"
+    "SIGHUP loads the configuration again; a line of the log says what holds from then on, what\n"
     "needs a restart, or what is wrong, and then everything stays as it was.\n"
     "SIGTERM and SIGINT stop it: clients are told, what they have in their queues is written,\n"
     "and what was published to streams is stored. A second one closes connections at once; what\n"

@@ -103,7 +103,7 @@ void trace_request(struct session *session, const struct mps_msg *request)
     }
     snprintf(text, sizeof text, "traces up to %llu messages of '%s'", (unsigned long long)asked.messages,
              printable(asked.pattern));
-    audit(session, AUDIT_ADMIN, 0, text);
+    audit(session, EVENT_ADMIN, 0, text);
     begin(session, &asked, to);
 }
 

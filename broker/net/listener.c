@@ -8,11 +8,11 @@
 #include <unistd.h>
 
 #include "access/verifier.h"
+#include "bind.h"
 #include "log.h"
 #include "net.h"
 #include "sure.h"
 
-#define BACKLOG 4096
 /* Connections accepted in one turn before those that are there have theirs. */
 #define ACCEPTS_A_TURN 64
 #define ACCEPT_AGAIN_MS 100
@@ -104,40 +104,11 @@ static struct listener *start(struct server *server, int fd, struct ssl_ctx_st *
     return listener;
 }
 
-/* Makes way for a Unix socket: a stale one goes; a file, a link or a socket that somebody serves stays. */
-static int clear_path(const char *path, char *text, size_t text_cap)
-{
-    struct stat st;
-    if (lstat(path, &st) != 0) return 0;
-    if (!S_ISSOCK(st.st_mode)) {
-        snprintf(text, text_cap, "cannot listen on 'unix:%s': there is something that is not a socket", path);
-        return -1;
-    }
-    struct sockaddr_un name = {.sun_family = AF_UNIX};
-    strcpy(name.sun_path, path);
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    bool refused = fd >= 0 && connect(fd, (struct sockaddr *)&name, sizeof name) != 0 && errno == ECONNREFUSED;
-    close(fd);
-    if (refused && unlink(path) == 0) return 0;
-    snprintf(text, text_cap, "cannot listen on 'unix:%s': %s", path,
-             refused ? strerror(errno) : "somebody else serves there");
-    return -1;
-}
-
 static int open_unix(struct server *server, const struct address *address, char *text, size_t text_cap)
 {
-    if (clear_path(address->path, text, text_cap) != 0) return -1;
-    struct sockaddr_un name = {.sun_family = AF_UNIX};
-    struct stat st;
-    strcpy(name.sun_path, address->path);
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || bind(fd, (struct sockaddr *)&name, sizeof name) != 0 || listen(fd, BACKLOG) != 0 ||
-        lstat(address->path, &st) != 0) {
-        snprintf(text, text_cap, "cannot listen on 'unix:%s': %s", address->path, strerror(errno));
-        if (fd >= 0) close(fd);
-        return -1;
-    }
-    int error;
+    struct stat made;
+    int error, fd = bind_unix(address->path, &made, text, text_cap);
+    if (fd < 0) return -1;
     struct listener *listener = start(server, fd, NULL, &error);
     if (listener == NULL) {
         snprintf(text, text_cap, "cannot listen on 'unix:%s': %s", address->path, uv_strerror(error));
@@ -145,29 +116,9 @@ static int open_unix(struct server *server, const struct address *address, char 
         return -1;
     }
     strcpy(listener->path, address->path);
-    listener->device = st.st_dev;
-    listener->inode = st.st_ino;
+    listener->device = made.st_dev;
+    listener->inode = made.st_ino;
     return 0;
-}
-
-static int bind_tcp(const struct addrinfo *info)
-{
-    int on = 1;
-    int fd = socket(info->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0) return -1;
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    if (bind(fd, info->ai_addr, info->ai_addrlen) == 0 && listen(fd, BACKLOG) == 0) return fd;
-    int error = errno;
-    close(fd);
-    errno = error;
-    return -1;
-}
-
-static bool is_loopback(int fd)
-{
-    struct sockaddr_storage name = {.ss_family = AF_UNSPEC};
-    socklen_t len = sizeof name;
-    return getsockname(fd, (struct sockaddr *)&name, &len) == 0 && address_is_loopback((struct sockaddr *)&name);
 }
 
 /* Whether who comes there may have no name. local: only this machine reaches it. */
@@ -187,7 +138,7 @@ static const char *judge_anonymous(const struct server *server, const struct lis
     int family = 0;
     socklen_t len = sizeof family;
     bool is_unix = getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &len) == 0 && family == AF_UNIX;
-    bool local = is_unix || is_loopback(fd), allows = allows_anonymous(config, local);
+    bool local = is_unix || bind_is_loopback(fd), allows = allows_anonymous(config, local);
     *needs_identity = !allows;
     if (is_unix) return NULL; /* users may be known by their uids */
     if (!allows && !verifier_is_configured(server)) return nobody;
@@ -203,12 +154,6 @@ static const char *judge_anonymous(const struct server *server, const struct lis
     return NULL;
 }
 
-static int resolve(const struct address *address, struct addrinfo **info)
-{
-    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
-    return getaddrinfo(address->host, address->port, &hints, info);
-}
-
 static int fail_tcp(const struct address *address, const char *why, char *text, size_t text_cap)
 {
     snprintf(text, text_cap, "cannot listen on '%s://%s:%s': %s", address->is_tls ? "tls" : "tcp", address->host,
@@ -220,7 +165,7 @@ int listener_check(const struct listener_config *config, bool somebody_has_a_nam
 {
     struct addrinfo *info;
     if (config->address.kind != ADDRESS_TCP) return 0;
-    int error = resolve(&config->address, &info);
+    int error = bind_resolve(&config->address, &info);
     if (error != 0) return fail_tcp(&config->address, gai_strerror(error), text, text_cap);
     bool allows = allows_anonymous(config, address_is_loopback(info->ai_addr));
     freeaddrinfo(info);
@@ -234,7 +179,7 @@ static int open_tcp(struct server *server, const struct listener_config *config,
     bool needs_identity = false;
     struct addrinfo *info;
     const char *why;
-    int error = resolve(&config->address, &info);
+    int error = bind_resolve(&config->address, &info);
     if (error == 0) {
         int fd = bind_tcp(info);
         why = strerror(errno);

@@ -323,6 +323,9 @@ void report_free_all(struct broker *broker);
 void report_mailbox_gone(struct mailbox *box);     /* it is about to leave broker.boxes */
 void report_session_gone(struct session *session); /* it is about to leave broker.sessions */
 
+/* overview.c */
+void overview_pass_debtor(struct mailbox *box);    /* it is about to leave broker.debtors */
+
 /* subscription.c */
 struct subscription *subscription_find(const struct session *session, uint32_t sid);
 struct subscription *subscription_new(struct session *session, uint32_t sid, mps_view pattern);

@@ -48,6 +48,7 @@ static struct group *group_new(struct session *session, mps_view name, mps_view 
     hash_add(&broker->groups, &group->in_groups, group_hash(broker, name, pattern));
     topics_add(&broker->topics, group_pattern(group), &group->box.entry);
     router_pattern_changed(broker, pattern);
+    list_append(&broker->groups_by_age, &group->in_age);
     broker->groups_count++;
     return group;
 }
@@ -58,6 +59,7 @@ static void group_free(struct group *group)
     topics_remove(&broker->topics, &group->box.entry);
     router_pattern_changed(broker, group_pattern(group));
     hash_remove(&broker->groups, &group->in_groups);
+    list_remove(&broker->groups_by_age, &group->in_age);
     cursor_retire(group->box.cursor);
     cursor_free(group->box.cursor);
     if (group->is_dirty) list_remove(&broker->dirty_groups, &group->in_dirty);

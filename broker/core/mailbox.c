@@ -32,6 +32,7 @@ void mailbox_no_debtor(struct mailbox *box)
     if (!box->is_debtor) return;
     box->is_debtor = false;
     sys_pass_debtor(box);
+    overview_pass_debtor(box);
     list_remove(&box->broker->debtors, &box->in_debtors);
 }
 

@@ -122,6 +122,7 @@ struct member {
 struct group {
     struct mailbox box;
     struct hash_node in_groups;       /* of the broker, by name and pattern */
+    struct list_node in_age;          /* of the broker */
     struct list members;              /* who can perhaps be given something; longest ago comes first */
     struct list saturated;            /* likewise, but of streams nothing before it has acknowledged something */
     struct list resting;              /* who can't: the link is full, or there is no credit */
@@ -381,6 +382,7 @@ struct broker {
     struct hash inboxes;              /* sessions by inbox_id */
     struct hash groups, filters, named_wills;
     uint32_t groups_count;
+    struct list groups_by_age;        /* who came first stands first */
     struct list dirty_groups, returning_groups;
     struct list waking;               /* sessions */
     struct list boxes, debtors, holding, slow_boxes;
@@ -397,6 +399,9 @@ struct broker {
     uint32_t reports_count;
     struct tally *tally;                /* counts what comes in by its topic; NULL: nobody wants to know */
     uint64_t tally_ends_ms;             /* when nobody has asked for so long that it is given up */
+    struct overview *overview;        /* that is being filled; NULL: none is */
+    struct list_node *overview_at;    /* in .debtors: whom to look at next, */
+    uint64_t overview_left;           /* and at how many at most */
     struct session *dirty, *dirty_last; /* have something to write and a link that takes it */
     struct session *held, *held_last;   /* have input that waits for its share */
     struct session *dead;

@@ -2,6 +2,7 @@
 
 #include "access/verifier.h"
 #include "log.h"
+#include "metrics/metrics.h"
 #include "net/net.h"
 #include "privileges.h"
 
@@ -24,5 +25,6 @@ int check_start(const struct config *config, char *text, size_t text_cap)
     int result = log_check(&config->log, text, text_cap);
     if (result == 0) result = verifier_check(config, &somebody_has_a_name, text, text_cap);
     privileges_act_as_root(&user);
-    return result == 0 ? check_listeners(config, somebody_has_a_name, text, text_cap) : -1;
+    if (result != 0 || check_listeners(config, somebody_has_a_name, text, text_cap) != 0) return -1;
+    return metrics_check(config, text, text_cap);
 }

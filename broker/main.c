@@ -13,6 +13,7 @@
 #include "access/commands.h"
 #include "access/verifier.h"
 #include "log.h"
+#include "metrics/metrics.h"
 #include "net/net.h"
 #include "privileges.h"
 #include "reach.h"
@@ -100,9 +101,12 @@ static int open_addresses(struct server *server, const struct config *config, co
 {
     mode_t own = umask(operators_umask);
     privileges_act_as_root(user);
-    if (open_all(server, config, text, text_cap) != 0) return -1;
+    if (open_all(server, config, text, text_cap) != 0 ||
+        metrics_open(server, config, operators_umask, text, text_cap) != 0)
+        return -1;
     for (const struct listener *listener = server->listeners; listener != NULL; listener = listener->next)
         if (listener->path[0] != '\0') privileges_give(user, listener->path);
+    if (metrics_path(server)[0] != '\0') privileges_give(user, metrics_path(server));
     umask(own);
     return privileges_drop(user, text, text_cap);
 }
@@ -153,6 +157,7 @@ static int serve(struct options *options)
     server_catch_signals(server);
     if (failed != 0) {
         log_start_failed(text);
+        metrics_close(server);
         listener_close_all(server);
         server_close_store(server);
         return 1;
@@ -161,6 +166,7 @@ static int serve(struct options *options)
     reload_watch(&reload, server, options);
     say_ready(server, options->ready_fd);
     int code = server_run(server);
+    metrics_close(server);
     if (code == 0) server_free(server);
     log_close();
     return code;

@@ -6,6 +6,7 @@
 #include "access/verifier.h"
 #include "changes.h"
 #include "log.h"
+#include "metrics/metrics.h"
 #include "reach.h"
 
 /* What takes over a part of the configuration. Each is asked to prepare before any applies. */
@@ -61,6 +62,7 @@ static const struct part parts[] = {
     {limits_prepare, limits_apply, limits_discard},
     {verifier_prepare, verifier_apply, verifier_discard},
     {tls_prepare, tls_apply, tls_discard},
+    {metrics_prepare, metrics_apply, metrics_discard},
     {log_part_prepare, log_part_apply, log_part_discard},
 };
 #define PARTS_COUNT (sizeof parts / sizeof *parts)

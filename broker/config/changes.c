@@ -161,6 +161,7 @@ void config_adopt(struct config *running, struct config *fresh)
     running->limits = fresh->limits;
     running->caps = fresh->caps;
     running->log = fresh->log;
+    running->metrics = fresh->metrics;
     strcpy(running->passwords, fresh->passwords);
     strcpy(running->tokens, fresh->tokens);
     struct access *old = running->access;

@@ -49,6 +49,12 @@ struct log_config {
     char file[CONFIG_TEXT_MAX + 1]; /* "": stderr */
 };
 
+/* Where the broker's figures are served over HTTP. */
+struct metrics_config {
+    char url[CONFIG_TEXT_MAX + 1]; /* as address_parse_http() takes it; "": nowhere */
+    bool allow_remote;             /* also at an address that other machines reach */
+};
+
 struct config {
     struct broker_limits limits;
     struct log_config log;
@@ -61,6 +67,7 @@ struct config {
     int streams_count;              /* 0: nothing is kept */
     char passwords[CONFIG_TEXT_MAX + 1]; /* file of users; "": none */
     char tokens[CONFIG_TEXT_MAX + 1];    /* file of tokens; "": none */
+    struct metrics_config metrics;
     struct access *access;          /* users and groups of the file; NULL: there is no file. The configuration's */
 };
 

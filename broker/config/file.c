@@ -319,6 +319,9 @@ static bool set_key(struct parser *parser, const char *name, const char *value)
     if (is_access_key(parser->section, name)) return set_of_access(parser, name, value);
     const struct setting *setting = setting_find(parser->section, name);
     if (setting == NULL) return unknown_key(parser, name);
+    if (!PUBSUB_METRICS && setting->kind == KIND_HTTP)
+        return fail_at(parser, parser->line, "%s: this pubsubd was built without [" METRICS "] (PUBSUB_METRICS=OFF)",
+                       name);
     size_t index = (size_t)(setting - settings);
     if (parser->lines[index] > 0) {
         return fail_at(parser, parser->line, "%s is set already, in line %d", name, parser->lines[index]);

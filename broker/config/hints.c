@@ -10,7 +10,7 @@
 
 #define KEYS_MAX (SETTINGS_COUNT + 10) /* of one section */
 
-const char *const section_names[SECTIONS_COUNT + 1] = {"broker", "limits", "log",  ACCESS,
+const char *const section_names[SECTIONS_COUNT + 1] = {"broker", "limits", "log",  METRICS, ACCESS,
                                                        USER,     GROUP,    STREAM, LISTENER};
 
 bool section_has_name(const char *section)

@@ -112,6 +112,13 @@ const struct setting settings[SETTINGS_COUNT] = {
     {"log", "audit", KIND_CHOICE, LIMIT(audit), 0, 1, NULL, NULL,
      "A line for each connection that comes or is refused or closed, for what is forbidden or administered, and for each reload",
      {"no", "yes"}},
+    {METRICS, "url", KIND_HTTP, offsetof(struct config, metrics.url), WIDTH(struct config, metrics.url), 1, CONFIG_TEXT_MAX, NULL, NULL,
+     "Where figures for Prometheus (/metrics) and the answers of /healthz and /readyz are served over HTTP; by default nowhere",
+     {"http://127.0.0.1:9717"}},
+    {METRICS, "allow_remote", KIND_CHOICE, offsetof(struct config, metrics.allow_remote), WIDTH(struct config, metrics.allow_remote), 0, 1,
+     NULL, NULL,
+     "Whether that may be an address that other machines reach: whoever does sees the names of clients, and what they subscribe to",
+     {"no", "yes"}},
     {STREAM, "max_bytes", KIND_SIZE, TERM(max_bytes), KIB, 16 * TIB, "no limit", NULL,
      "Bytes of messages that it keeps", NO_CHOICES},
     {STREAM, "max_age", KIND_MS, TERM(max_age_ms), SECOND_MS, 36500 * DAY_MS, "no limit", NULL,
@@ -222,7 +229,8 @@ static bool number_parse(const struct setting *setting, const char *text, uint64
             if (strcmp(text, setting->choices[*value]) == 0) return true;
         return false;
     case KIND_PATH:
-    case KIND_NAME: break;
+    case KIND_NAME:
+    case KIND_HTTP: break;
     }
     abort();
 }
@@ -241,14 +249,16 @@ const char *setting_text_problem(const char *value)
 
 bool setting_is_text(const struct setting *setting)
 {
-    return setting->kind == KIND_PATH || setting->kind == KIND_NAME;
+    return setting->kind == KIND_PATH || setting->kind == KIND_NAME || setting->kind == KIND_HTTP;
 }
 
 bool setting_read(void *fields, const struct setting *setting, const char *value)
 {
     if (setting_is_text(setting)) {
         size_t len = strlen(value);
+        struct address address;
         if (setting_text_problem(value) != NULL || len >= setting->width) return false;
+        if (setting->kind == KIND_HTTP && !address_parse_http(&address, value)) return false;
         memcpy((char *)fields + setting->offset, value, len + 1);
         return true;
     }
@@ -265,6 +275,7 @@ static void number_write(char text[QUANTITY_TEXT_MAX], const struct setting *set
     switch (setting->kind) {
     case KIND_PATH: /* a number of bytes, only in its range */
     case KIND_NAME:
+    case KIND_HTTP:
     case KIND_COUNT: snprintf(text, QUANTITY_TEXT_MAX, "%" PRIu64, value); break;
     case KIND_SIZE: size_write(text, value); break;
     case KIND_MS: time_write(text, value); break;
@@ -300,6 +311,7 @@ void setting_range(char text[SETTING_TEXT_MAX], const struct setting *setting)
     case KIND_CHOICE: choices_range(text, setting); return;
     case KIND_PATH: before = "a path of ", behind = " bytes"; break;
     case KIND_NAME: before = "a name of ", behind = " bytes"; break;
+    case KIND_HTTP: before = "an address, http://host:port or unix:/path, of ", behind = " bytes"; break;
     }
     number_write(least, setting, setting->least);
     number_write(most, setting, setting->most);

@@ -9,14 +9,15 @@
 
 #include "config.h"
 
-#define SETTINGS_COUNT 45
+#define SETTINGS_COUNT 47
 #define SETTING_TEXT_MAX 256 /* bytes of a value or a range as it is written, with its NUL */
 #define SETTING_CHOICES_MAX 4
 #define STREAM "stream"
 #define LISTENER "listener"
 #define ANONYMOUS "allow_anonymous" /* a key of it */
+#define METRICS "metrics"
 
-enum setting_kind { KIND_COUNT, KIND_SIZE, KIND_MS, KIND_S, KIND_CHOICE, KIND_PATH, KIND_NAME };
+enum setting_kind { KIND_COUNT, KIND_SIZE, KIND_MS, KIND_S, KIND_CHOICE, KIND_PATH, KIND_NAME, KIND_HTTP };
 
 struct setting {
     const char *section, *name;

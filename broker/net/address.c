@@ -92,6 +92,14 @@ int address_parse(struct address *address, const char *url, char *text, size_t t
     return -1;
 }
 
+bool address_parse_http(struct address *address, const char *url)
+{
+    char text[2 * URL_MAX];
+    *address = (struct address){.fd = -1};
+    if (strncmp(url, "unix:", 5) == 0) return parse_unix(address, url + 5, url, text, sizeof text) == 0;
+    return strncmp(url, "http://", 7) == 0 && parse_tcp(address, url + 7, url, text, sizeof text) == 0;
+}
+
 /* A directory that only its owner can write to; made if it isn't there. */
 static int own_directory(const char *path, mode_t mode, char *text, size_t text_cap)
 {

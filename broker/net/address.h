@@ -23,6 +23,9 @@ struct address {
 /* Returns 0, or -1 and one sentence in text. */
 int address_parse(struct address *address, const char *url, char *text, size_t text_cap);
 
+/* The same of unix:/path and http://host:port. False: it is neither, and *address says nothing. */
+bool address_parse_http(struct address *address, const char *url);
+
 /* The default Unix socket's path; makes its directory. Returns 0, or -1 and one sentence in text. */
 int address_default_unix(char *path, size_t path_cap, char *text, size_t text_cap);
 

@@ -91,6 +91,7 @@ struct server {
     int area_fd;             /* what queues spill; -1: not opened yet */
     char area_directory[4096]; /* where; empty: a temporary directory */
     struct verifier *verifier; /* NULL: nobody can say who they are */
+    struct metrics *metrics; /* its figures over HTTP; NULL in builds without that, and at the end */
     bool has_certificate_users;
     bool is_told;            /* to stop, by a signal */
     bool is_hurried;         /* it was told to stop a second time */

@@ -26,6 +26,7 @@ CONFIGS = {
     "limits": "[limits]\nmax_payload = 64k\nqueue_total_bytes = 1g\nhandshake_timeout = 1500ms\nkeepalive_max = 1h\n",
     "listeners": "[listener a]\nurl = tcp://127.0.0.1:0\n[listener b]\nurl = unix:/tmp/x.sock\n[listener c]\nurl = fd:3\n",
     "stream": "[stream s]\ntopics = a/#, +/b\ntopics=c\nmax_bytes = 1m\nmax_age = 1d\nmax_messages = 5\non_full = refuse\n",
+    "metrics": "[metrics]\nurl = http://[::1]:0\nallow_remote = yes\n[metrics]\nurl = unix:/x\n",
     "broker": "[broker]\nsys_interval = 0\ndata = /var/x y\n", "comments": "# one\n\n; two\n[limits] ; three\nmax_payload=1m ; four\n\t\n",
     "crossed": "[limits]\nqueue_messages = 10\nqueue_messages_cap = 5\n", "twice": "[limits]\nmax_payload = 1m\nmax_payload = 1m\n",
     "sections-twice": "[limits]\n[limits]\n", "no-section": "a = 1\n", "no-key": "[limits]\n= 1\n", "no-value": "[limits]\nmax_payload =\n",
@@ -90,10 +91,10 @@ def config_words():
     """The keys of the example configuration, and what stands around them."""
     with open(os.path.join(TOP, "deploy", "pubsubd.conf"), encoding="utf-8") as file:
         keys = re.findall(r"^#?\s*([a-z_]+) = ", file.read(), re.MULTILINE)
-    sections = ["[broker]\n", "[limits]\n", "[stream s]\n", "[listener l]\n", "[access]\n", "[user u]\n", "[group g]\n"]
+    sections = ["[broker]\n", "[limits]\n", "[stream s]\n", "[listener l]\n", "[metrics]\n", "[access]\n", "[user u]\n", "[group g]\n"]
     access = ["passwords", "tokens", "default_group", "groups", "certificate", "uid", "gid", "publish", "subscribe", "deny_publish", "deny_subscribe", "rights", "key",
               "client_ca", "client_certificate", "allow_anonymous"]
-    values = ["tcp://127.0.0.1:0", "tls://h:1", "unix:/x", "fd:3", "drop_oldest", "refuse", "yes", "no", "off", "optional", "required", "retain, block", "%u", "%i", "uri:a", "dns:a", "cn:a", "sha256:",
+    values = ["tcp://127.0.0.1:0", "tls://h:1", "http://[::1]:1", "unix:/x", "fd:3", "drop_oldest", "refuse", "yes", "no", "off", "optional", "required", "retain, block", "%u", "%i", "uri:a", "dns:a", "cn:a", "sha256:",
               "1k", "1m", "1g", "1t", "1ms", "1s", "1h", "1d", "0", "18446744073709551616", "-1", "\ufeff", "\t", "\r\n", " ; ", "# ", " = ", ": ", "]", "\n\n"]
     return sections + [key + " = " for key in dict.fromkeys(keys + access)] + values
 

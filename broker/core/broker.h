@@ -84,6 +84,8 @@ int broker_open_store(struct broker *broker, struct store *store, const struct s
 /* The store has something to say; broker_turn() is due afterwards. */
 void broker_poll_store(struct broker *broker);
 bool broker_store_idle(const struct broker *broker); /* nothing waits to be stored */
+/* The last commit failed, and not more than 5 s ago: with nothing new to be stored nobody knows whether the next one would. */
+bool broker_store_is_failing(const struct broker *broker);
 
 /* A connection was accepted. Returns NULL if there are too many, or no memory: then write broker_full_frame() and close. */
 struct session *session_new(struct broker *broker, struct link *link);

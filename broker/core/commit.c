@@ -13,6 +13,7 @@
 #define LAZY_MS 50u
 /* After a failed commit the next one is not tried before. */
 #define RETRY_MS 100u
+#define FAILING_MS 5000u /* so long is a failure worth to be told */
 
 /* A change of a record, or a trim. */
 struct kept {
@@ -250,6 +251,12 @@ bool broker_store_idle(const struct broker *broker)
     const struct commit *commit = &broker->commit;
     return commit->store == NULL ||
            (!commit->is_running && !commit->is_due && commit->lazy_ms == UINT64_MAX && commit->keepings.count == 0);
+}
+
+bool broker_store_is_failing(const struct broker *broker)
+{
+    const struct commit *commit = &broker->commit;
+    return commit->is_failing && broker->env->now_ms(broker->env) < commit->retry_ms + FAILING_MS;
 }
 
 /* ---- end ---------------------------------------------------------------------------------------------------- */

@@ -29,11 +29,6 @@ void overview_pass_debtor(struct mailbox *box)
     if (broker->overview_at == &box->in_debtors) broker->overview_at = box->in_debtors.next;
 }
 
-bool broker_store_is_failing(const struct broker *broker)
-{
-    return broker->commit.is_failing;
-}
-
 /* ---- queues ------------------------------------------------------------------------------------------------- */
 
 static void copy(char room[OVERVIEW_NAME_MAX + 1], mps_view name)
@@ -108,12 +103,20 @@ static void list_groups(const struct broker *broker, struct overview *overview)
         describe_group(&overview->group[overview->groups_count++], container_of(node, struct group, in_age));
 }
 
+static uint64_t done_below(const struct reading *reading)
+{
+    if (reading_has_pending(reading)) return pending_floor(reading);
+    const struct subscription *sub = container_of(reading->cursor->box, struct subscription, box);
+    bool has_all = sub->outlet == NULL || sub->outlet->count == 0; /* that was found for it */
+    return has_all ? reading->next : reading->sent;
+}
+
 static void look_at_readers(struct overview_stream *of, const struct stream *stream)
 {
     for (struct list_node *node = stream->readings.first; node != NULL && of->readers < OVERVIEW_READERS_MOST;
          node = node->next) {
         const struct reading *reading = container_of(node, struct reading, in_readings);
-        uint64_t done = reading_has_pending(reading) ? pending_floor(reading) : reading->sent;
+        uint64_t done = done_below(reading);
         if (done < stream->first) done = stream->first; /* what is between them is gone */
         if (done < stream->stored && stream->stored - done > of->behind) of->behind = stream->stored - done;
         of->readers++;
@@ -148,7 +151,7 @@ static void complete(struct broker *broker)
     broker_figures(broker, &overview->figures);
     overview->uptime_ms = broker->now_ms - broker->started_ms;
     overview->queued_bytes = budget_used(broker);
-    overview->store_failing = broker->commit.is_failing;
+    overview->store_failing = broker_store_is_failing(broker);
     list_groups(broker, overview);
     list_streams(broker, overview);
     broker_overview_stop(broker);

@@ -44,7 +44,7 @@ struct overview {
     uint64_t lag_ms;                    /* of the slowest of all queues */
     uint64_t slow_subscriptions, slow_groups; /* all of them */
     uint64_t groups;                    /* all of them, */
-    uint64_t store_failing;             /* 1: the last commit did not reach the disk */
+    uint64_t store_failing;             /* 0 or 1: broker_store_is_failing() */
     struct overview_queue slow[OVERVIEW_SLOW_MOST];        /* subscriptions, the slowest first */
     size_t slow_count;
     struct overview_queue group[OVERVIEW_GROUPS_MOST];     /* those that have been there the longest */
@@ -59,8 +59,5 @@ void broker_overview_begin(struct broker *broker, struct overview *overview);
  * until the broker goes on. */
 bool broker_overview_step(struct broker *broker);
 void broker_overview_stop(struct broker *broker); /* also if none was begun */
-
-/* Whether the last commit to the disk failed. O(1). */
-bool broker_store_is_failing(const struct broker *broker);
 
 #endif

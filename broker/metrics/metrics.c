@@ -42,21 +42,34 @@ struct metrics {
 
 /* ---- the page ----------------------------------------------------------------------------------------------- */
 
+struct listeners {
+    struct listener_figures figures[2 * LISTEN_MAX];
+    size_t count;
+};
+
+static void note_listener(const struct listener_figures *figures, void *arg)
+{
+    struct listeners *listeners = arg;
+    if (listeners->count < sizeof listeners->figures / sizeof *figures)
+        listeners->figures[listeners->count++] = *figures;
+}
+
 static void write_page(struct metrics *metrics)
 {
     struct server *server = metrics->server;
-    struct page_listener listeners[2 * LISTEN_MAX];
+    struct env *env = &server->env;
+    struct listeners listeners = {.count = 0};
+    struct host_figures host = {UINT64_MAX, UINT64_MAX, UINT64_MAX};
     struct page_process process;
-    size_t count = 0;
-    for (const struct listener *listener = server->listeners;
-         listener != NULL && count < sizeof listeners / sizeof *listeners; listener = listener->next)
-        listeners[count++] = (struct page_listener){listener_place(listener), listener->url, 0, 0, 0};
+    env->each_listener(env, note_listener, &listeners);
+    env->measure(env, &host);
     process_look(&process, server->links_count);
     process.started_ms = metrics->started_ms;
     struct page_source source = {.overview = metrics->overview,
                                  .limits = broker_limits_of(server->broker),
-                                 .listeners = listeners,
-                                 .listeners_count = count,
+                                 .listeners = listeners.figures,
+                                 .listeners_count = listeners.count,
+                                 .host = &host,
                                  .process = &process,
                                  .delays = &metrics->delays};
     free(metrics->page);

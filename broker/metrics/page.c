@@ -111,7 +111,8 @@ static const struct column totals[] = {
      TOTAL(slow_groups)},
     {"pubsub_lag_seconds", "gauge", "Longest time that the first message of a queue has waited.", MILLISECONDS,
      offsetof(struct overview, lag_ms)},
-    {"pubsub_store_failing", "gauge", "1 if the last commit did not reach the disk, else 0.", TOTAL(store_failing)},
+    {"pubsub_store_failing", "gauge",
+     "1 if the last commit did not reach the disk, and was tried in the last 5 seconds, else 0.", TOTAL(store_failing)},
 };
 
 /* What may be taken of it, beside the columns above. */
@@ -179,13 +180,13 @@ static void write_refusals(FILE *out, const struct broker_figures *figures)
 
 static void label_listener(FILE *out, const void *row)
 {
-    const struct page_listener *listener = row;
-    write_label(out, "listener", listener->name);
+    const struct listener_figures *listener = row;
+    write_label(out, "listener", listener->name[0] != '\0' ? listener->name : listener->url);
     fputc(',', out);
     write_label(out, "url", listener->url);
 }
 
-#define LISTENER(field) NUMBER, offsetof(struct page_listener, field)
+#define LISTENER(field) NUMBER, offsetof(struct listener_figures, field)
 static const struct column listener_columns[] = {
     {"pubsub_listener_connections", "gauge", "Connections that came here.", LISTENER(connections)},
     {"pubsub_listener_accepted_total", "counter", "Connections that were accepted here.", LISTENER(accepted)},
@@ -275,13 +276,18 @@ static const struct column process_columns[] = {
      offsetof(struct page_process, cpu_ms)},
     {"process_start_time_seconds", "gauge", "Unix time of the start.", MILLISECONDS,
      offsetof(struct page_process, started_ms)},
-    {"process_resident_memory_bytes", "gauge", "Resident memory.", NUMBER,
-     offsetof(struct page_process, resident_bytes)},
-    {"process_virtual_memory_bytes", "gauge", "Virtual memory.", NUMBER, offsetof(struct page_process, virtual_bytes)},
     {"process_open_fds", "gauge", "Open file descriptors; missing if counting them would take long.", NUMBER,
      offsetof(struct page_process, descriptors)},
     {"process_max_fds", "gauge", "File descriptors that may be open.", NUMBER,
      offsetof(struct page_process, descriptors_most)},
+};
+
+static const struct column host_columns[] = {
+    {"process_resident_memory_bytes", "gauge", "Resident memory.", NUMBER, offsetof(struct host_figures, rss_bytes)},
+    {"pubsub_data_filesystem_bytes", "gauge", "Size of the file system of the data directory, if there is one.", NUMBER,
+     offsetof(struct host_figures, data_bytes)},
+    {"pubsub_data_filesystem_free_bytes", "gauge", "What of it is free for the broker.", NUMBER,
+     offsetof(struct host_figures, data_free_bytes)},
 };
 
 static void write_delays(FILE *out, const struct page_delays *delays)
@@ -317,6 +323,7 @@ static void write_all(FILE *out, const struct page_source *source)
          label_group},
         {slow_columns, COLUMNS_COUNT(slow_columns), overview->slow, overview->slow_count, sizeof *overview->slow,
          label_slow},
+        {host_columns, COLUMNS_COUNT(host_columns), source->host, 1, sizeof *source->host, NULL},
         {process_columns, COLUMNS_COUNT(process_columns), source->process, 1, sizeof *source->process, NULL},
     };
     write_broker(out, overview, source->limits);

@@ -7,15 +7,8 @@
 #define PAGE_TYPE "text/plain; version=0.0.4; charset=utf-8"
 #define PAGE_UNKNOWN UINT64_MAX /* a number that isn't known: it has no place on the page */
 
-struct page_listener {
-    const char *name; /* of its section, or else its URL */
-    const char *url;
-    uint64_t connections, accepted, refused;
-};
-
 struct page_process {
     uint64_t cpu_ms, started_ms; /* Unix time */
-    uint64_t resident_bytes, virtual_bytes;
     uint64_t descriptors, descriptors_most;
 };
 
@@ -30,8 +23,9 @@ struct page_delays {
 struct page_source {
     const struct overview *overview;
     const struct broker_limits *limits;
-    const struct page_listener *listeners;
+    const struct listener_figures *listeners;
     size_t listeners_count;
+    const struct host_figures *host;
     const struct page_process *process;
     const struct page_delays *delays;
 };

@@ -1,29 +1,14 @@
 #include "process.h"
 
 #include <dirent.h>
-#include <stdio.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #define CONNECTIONS_COUNTED_MOST 4096
 
 static uint64_t to_ms(const struct timeval *time)
 {
     return (uint64_t)time->tv_sec * 1000 + (uint64_t)time->tv_usec / 1000;
-}
-
-static void look_at_memory(struct page_process *process)
-{
-    unsigned long long total, resident;
-    FILE *file = fopen("/proc/self/statm", "re");
-    if (file == NULL) return;
-    if (fscanf(file, "%llu %llu", &total, &resident) == 2) {
-        uint64_t page_bytes = (uint64_t)sysconf(_SC_PAGESIZE);
-        process->virtual_bytes = total * page_bytes;
-        process->resident_bytes = resident * page_bytes;
-    }
-    fclose(file);
 }
 
 static uint64_t count_descriptors(size_t connections)
@@ -43,13 +28,9 @@ void process_look(struct page_process *process, size_t connections)
 {
     struct rusage usage;
     struct rlimit limit;
-    *process = (struct page_process){.cpu_ms = PAGE_UNKNOWN,
-                                     .resident_bytes = PAGE_UNKNOWN,
-                                     .virtual_bytes = PAGE_UNKNOWN,
-                                     .descriptors = count_descriptors(connections),
-                                     .descriptors_most = PAGE_UNKNOWN};
+    *process = (struct page_process){
+        .cpu_ms = PAGE_UNKNOWN, .descriptors = count_descriptors(connections), .descriptors_most = PAGE_UNKNOWN};
     if (getrusage(RUSAGE_SELF, &usage) == 0) process->cpu_ms = to_ms(&usage.ru_utime) + to_ms(&usage.ru_stime);
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY)
         process->descriptors_most = limit.rlim_cur;
-    look_at_memory(process);
 }

@@ -77,7 +77,7 @@ class Figures(MetricsTest):
         broker = self.start()
         peers = [self.peer() for _ in range(10)]
         page = broker.page(lambda page: page["pubsub_loop_delay_seconds_count"] > 0)
-        self.assertEqual(page["process_open_fds"], broker.descriptors())
+        self.assertIn(page["process_open_fds"] - broker.descriptors(), (0, 1))  # the scraper's
         self.assertGreater(page["process_max_fds"], 100)
         self.assertLess(abs(page["process_resident_memory_bytes"] - broker.resident_bytes()), 8 << 20)
         self.assertLess(abs(page["process_start_time_seconds"] - time.time()), END_S)
@@ -146,8 +146,8 @@ class Figures(MetricsTest):
         self.subscribe(reader, 1, "o/#", **{"from": "all", "ack": "each"})
         stream = next(got for got in iter(reader.next, None) if got[0] == FOR)[3]
         broker.page(lambda page: page.get("pubsub_stream_behind_messages", stream="orders") == 5)
-        reader.tell(ACK, 1, stream, 2, 1)  # and all before it
-        broker.page(lambda page: page.get("pubsub_stream_behind_messages", stream="orders") in (3, 4))
+        reader.tell(ACK, 1, stream, 2, 0)  # and the one before it
+        broker.page(lambda page: page.get("pubsub_stream_behind_messages", stream="orders") == 3)
 
     def test_those_who_are_slow(self):
         """The slowest have series, and all are counted."""

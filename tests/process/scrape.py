@@ -47,6 +47,7 @@ class Page:
     """A page that was parsed: `types` and `helps` by name of the family, `values` by name and labels."""
 
     def __init__(self, text):
+        self.text = text
         self.types, self.helps, self.values = {}, {}, {}
         if not text.endswith("\n"):
             raise AssertionError("the last line has no end")
@@ -132,5 +133,5 @@ class Broker(brokers.Broker):
             pages.append(scrape(self.metrics))
             return condition(pages[-1])
         if not eventually(look):
-            raise AssertionError(f"it never became so; the last page: {pages[-1].values}")
+            raise AssertionError(f"it never became so; the last page: {pages[-1].text}")
         return pages[-1]

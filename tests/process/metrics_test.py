@@ -353,7 +353,8 @@ class Hostile(MetricsTest):
         self.assertLess(broker.resident_bytes(), 512 << 20)
 
     def test_nonsense(self):
-        broker = self.start()
+        """It is refused, or its time runs out."""
+        broker, senders = self.start(), []
         for data in (b"\x94\x01\xa3mps\x01\x80", b"\x16\x03\x01" + bytes(300), b"\r\n" * 5000, b"GET\r\n\r\n",
                      b"GET /metrics HTTP/1.1\r\n" + b"X: " + b"y" * 100000, b"G" * 100000,
                      b"GET /" + b"x" * 20000 + b" HTTP/1.1\r\n\r\n", b"GET /metrics HTTP/1.1\r\n\r\n", bytes(100),
@@ -361,13 +362,16 @@ class Hostile(MetricsTest):
                      b"POST /metrics HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n",
                      b"GET /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n" + bytes(100000)):
             sock = self.connect()
+            senders.append(sock)
             try:
                 sock.sendall(data)
                 sock.shutdown(socket.SHUT_WR)
             except OSError:
                 pass
-            self.ends(sock)
             self.assertEqual(scrape.ask(broker.metrics, "/readyz")[0], 200, data[:40])
+        self.assertLess(len(senders), CLIENTS_MOST)  # so nobody had to make way
+        for sock in senders:
+            self.ends(sock)
 
     def test_clients_that_vanish(self):
         broker = self.start()

@@ -20,15 +20,6 @@ FIRST_S, PAGE_S = 10, 0.2
 END_S = 60
 
 
-def promtool(text, *arguments):
-    """What promtool says of a text: nothing, if it is right."""
-    program = os.environ.get("PUBSUB_PROMTOOL") or shutil.which("promtool")
-    if not program:
-        raise unittest.SkipTest("there is no promtool")
-    done = subprocess.run([program, *arguments], input=text.encode(), capture_output=True, timeout=END_S)
-    return done.stdout.decode() + done.stderr.decode(), done.returncode
-
-
 class MetricsTest(unittest.TestCase):
     def start(self, config="", **how):
         self.broker = scrape.Broker(config, **how)
@@ -222,7 +213,7 @@ class Figures(MetricsTest):
         self.subscribe(slow, 2, "s/#", group="g", credit=0)
         self.publish('s/\u00e4\\"\t', "o/1")
         broker.page(lambda page: page["pubsub_slow_subscriptions"] == 1)
-        self.assertEqual(promtool(scrape.ask(broker.metrics, "/metrics")[2], "check", "metrics"), ("", 0))
+        self.assertEqual(scrape.promtool("check", "metrics", stdin=scrape.ask(broker.metrics, "/metrics")[2]), ("", 0))
 
 
 class Answers(MetricsTest):
@@ -259,7 +250,7 @@ class Answers(MetricsTest):
         self.assertIs(connection.sock, sock)
 
     def test_while_it_stops_it_is_alive_and_not_ready(self):
-        broker = self.start()
+        broker = self.start("[limits]\nclosing_timeout = 1m\n")
         reader = self.peer()  # it does not read, so that its connection takes a while to close
         self.subscribe(reader, 1, "big")
         self.publish(*["big"] * 40, payload=bytes(1 << 18))

@@ -1,11 +1,16 @@
 """Asking for metrics over HTTP, and reading Prometheus' text format as its specification says, no more leniently."""
 import http.client
+import os
 import re
+import shutil
 import socket
+import subprocess
+import unittest
 
 import brokers
 from raw import ANSWER_S, eventually
 
+PROMTOOL_S = 60
 TYPE = "text/plain; version=0.0.4; charset=utf-8"
 NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
 SAMPLE = re.compile(rf"({NAME})(?:\{{(.*)\}})? (\S+)")
@@ -109,6 +114,15 @@ def scrape(url):
     if (status, kind) != (200, TYPE):
         raise AssertionError(f"/metrics was answered with {status}, {kind}: {text[:200]}")
     return Page(text)
+
+
+def promtool(*arguments, stdin=""):
+    """What Prometheus' own tool says, and its exit code."""
+    program = os.environ.get("PUBSUB_PROMTOOL") or shutil.which("promtool")
+    if not program:
+        raise unittest.SkipTest("there is no promtool")
+    done = subprocess.run([program, *arguments], input=stdin.encode(), capture_output=True, timeout=PROMTOOL_S)
+    return done.stdout.decode() + done.stderr.decode(), done.returncode
 
 
 class Broker(brokers.Broker):

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "metrics/metrics.h"
 
 /* Calls fn for each file that root may have read for the broker. */
 static void each_file(const struct config *config, const char *file, void (*fn)(const char *path, void *arg), void *arg)
@@ -36,16 +37,16 @@ static void warn_of_file(const char *path, void *arg)
              path);
 }
 
-static void warn_of_socket(const struct listener *listener, const char *user)
+static void warn_of_socket(const char *path, const char *user)
 {
-    char copy[sizeof listener->path];
-    strcpy(copy, listener->path);
+    char copy[sizeof((struct listener *)0)->path];
+    snprintf(copy, sizeof copy, "%s", path);
     if (copy[0] == '\0' || access(dirname(copy), W_OK | X_OK) == 0) return;
     log_line(
         EVENT_SOCKET_UNREMOVABLE,
-        LOG_FIELDS(log_value("user", mps_text(user)), log_value("file", mps_text(listener->path))),
+        LOG_FIELDS(log_value("user", mps_text(user)), log_value("file", mps_text(path))),
         "user '%s' can't remove the socket '%s' at the end, as its directory is not his: the next start replaces it",
-        user, listener->path);
+        user, path);
 }
 
 void reach_warn(const struct server *server, const struct config *config, const char *file)
@@ -53,7 +54,8 @@ void reach_warn(const struct server *server, const struct config *config, const 
     if (config->user[0] == '\0') return;
     each_file(config, file, warn_of_file, (void *)config);
     for (const struct listener *listener = server->listeners; listener != NULL; listener = listener->next)
-        warn_of_socket(listener, config->user);
+        warn_of_socket(listener->path, config->user);
+    warn_of_socket(metrics_path(server), config->user);
 }
 
 static void note_first(const char *path, void *arg)

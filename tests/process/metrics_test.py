@@ -1,11 +1,13 @@
 """What the broker tells Prometheus of itself: the figures, where it tells them, and that no scraper harms anybody."""
 import os
 import pathlib
+import pwd
 import re
 import resource
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import time
 import unittest
@@ -433,6 +435,23 @@ class Addresses(MetricsTest):
         self.assertTrue(os.path.exists(path))
         broker.stop()
         self.assertFalse(os.path.exists(path))
+
+    @unittest.skipUnless(os.geteuid() == 0, "only root can become somebody else")
+    def test_a_unix_socket_belongs_to_who_the_broker_goes_on_as(self):
+        """So he can remove it at the end, and who may connect is what the umask of the start leaves."""
+        directory, nobody = brokers.Broker(start=False).dir, pwd.getpwnam("nobody").pw_uid
+        self.addCleanup(shutil.rmtree, directory)
+        os.chown(directory, nobody, -1)
+        old = os.umask(0o027)
+        try:
+            broker = self.start("[broker]\nuser = nobody\n", url=f"unix:{directory}/m")
+        finally:
+            os.umask(old)
+        made = os.stat(f"{directory}/m")
+        self.assertEqual((made.st_uid, stat.S_IMODE(made.st_mode)), (nobody, 0o750))
+        self.assertEqual(scrape.ask(broker.metrics, "/readyz")[0], 200)
+        broker.stop()
+        self.assertFalse(os.path.exists(f"{directory}/m"))
 
     def test_what_is_taken_already(self):
         directory = pathlib.Path(brokers.Broker(start=False).dir)

@@ -366,6 +366,28 @@ class Hostile(MetricsTest):
         for sock in senders:
             self.ends(sock)
 
+    def test_nobody_makes_it_spin(self):
+        """Whatever a connection waits for: the broker sleeps meanwhile."""
+        broker = self.start()
+        request = b"GET /metrics HTTP/1.1\r\nHost: x\r\n"
+        for data, ends in ((b"", False), (request, False), (request, True), (b"\r\n" * 5000, True), (request + b"\r\n", True),
+                           (request + b"Content-Length: 100000\r\n\r\n" + bytes(500), False), (b"G" * 9000, False),
+                           (b"POST" + request[3:] + b"Content-Length: 100000\r\n\r\n" + bytes(500), False),
+                           (request + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", False),
+                           ((request + b"\r\n") * 100, False)):
+            sock = self.connect()
+            try:
+                sock.sendall(data)
+                if ends:
+                    sock.shutdown(socket.SHUT_WR)
+            except OSError:
+                pass  # refused already
+        self.assertEqual(scrape.ask(broker.metrics, "/readyz")[0], 200)  # so all of that was taken
+        time.sleep(0.5)
+        before = broker.cpu_s()
+        time.sleep(3)
+        self.assertLess(broker.cpu_s() - before, 1.5)
+
     def test_clients_that_vanish(self):
         broker = self.start()
         before = broker.descriptors()

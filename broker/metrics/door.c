@@ -63,7 +63,7 @@ static void on_connection(uv_poll_t *poll, int status, int events)
     for (int i = 0; i < ACCEPTS_A_TURN; i++) {
         int fd = accept_one(door);
         if (fd >= 0) door->take(door->arg, fd);
-        else if (is_short(errno)) uv_poll_stop(&door->poll); /* until the next tick, or the loop would spin */
+        else if (is_short(errno)) uv_poll_stop(&door->poll); /* until door_go_on(), or the loop would spin */
         if (fd < 0) return;
     }
 }
@@ -75,7 +75,7 @@ void door_accept(struct door *door, void (*take)(void *arg, int fd), void *arg)
     uv_poll_start(&door->poll, UV_READABLE, on_connection);
 }
 
-void door_tick(struct door *door)
+void door_go_on(struct door *door)
 {
     if (door->spare_fd < 0) door->spare_fd = open_spare();
     if (!uv_is_active((uv_handle_t *)&door->poll)) uv_poll_start(&door->poll, UV_READABLE, on_connection);

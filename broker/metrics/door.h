@@ -17,7 +17,7 @@ struct door *door_open(uv_loop_t *loop, const struct metrics_config *config, mod
 int door_check(const struct metrics_config *config, char *text, size_t text_cap);
 /* From now on whoever comes is given to this. The descriptor is taken. */
 void door_accept(struct door *door, void (*take)(void *arg, int fd), void *arg);
-void door_tick(struct door *door);             /* once a second or so: descriptors may have come free */
+void door_go_on(struct door *door);            /* descriptors may have come free; at least once a second or so */
 bool door_is_remote(const struct door *door);  /* other machines reach it */
 const char *door_url(const struct door *door); /* of what it is bound to */
 const char *door_path(const struct door *door); /* its Unix socket; "": it is none */

@@ -35,6 +35,7 @@ struct http {
     struct list clients; /* who was served longest ago comes first */
     size_t clients_count;
     http_page_fn page;
+    void (*freed)(void *arg);
     void *arg;
 };
 
@@ -123,7 +124,9 @@ static void on_again(uv_idle_t *idle);
 static void run(struct http *http)
 {
     MHD_UNSIGNED_LONG_LONG wait_ms;
+    size_t before = http->clients_count;
     MHD_run(http->daemon);
+    if (http->clients_count < before) http->freed(http->arg);
     bool has_more = MHD_get_timeout(http->daemon, &wait_ms) == MHD_YES && wait_ms == 0;
     if (has_more) uv_idle_start(&http->again, on_again);
     else uv_idle_stop(&http->again);
@@ -195,11 +198,12 @@ static void on_closed(uv_handle_t *handle)
     if (--http->handles_open == 0) free(http);
 }
 
-struct http *http_new(uv_loop_t *loop, http_page_fn page, void *arg)
+struct http *http_new(uv_loop_t *loop, http_page_fn page, void (*freed)(void *arg), void *arg)
 {
     struct http *http = sure_zeroed(sizeof *http);
     http->loop = loop;
     http->page = page;
+    http->freed = freed;
     http->arg = arg;
     http->daemon =
         MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request,

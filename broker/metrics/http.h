@@ -24,8 +24,9 @@ struct http_page {
 /* What is at this path. False: that isn't known yet, and will be asked again after http_wake(). Must not call anything here. */
 typedef bool (*http_page_fn)(void *arg, const char *path, struct http_page *page);
 
-/* NULL: libmicrohttpd has no memory or no descriptor. */
-struct http *http_new(uv_loop_t *loop, http_page_fn page, void *arg);
+/* freed: a connection has gone, its descriptor may be used for something else. NULL: libmicrohttpd has no memory or no
+ * descriptor. */
+struct http *http_new(uv_loop_t *loop, http_page_fn page, void (*freed)(void *arg), void *arg);
 void http_take(struct http *http, int fd); /* an accepted socket: it is answered there, and closed */
 void http_wake(struct http *http);         /* whoever waits for a page is answered now */
 void http_tick(struct http *http);         /* once a second or so: ends what takes too long */

@@ -62,8 +62,10 @@ static void write_page(struct metrics *metrics)
     struct host_figures host = {UINT64_MAX, UINT64_MAX, UINT64_MAX};
     struct page_process process;
     env->each_listener(env, note_listener, &listeners);
+    server_lend_reserve(server, true); /* they open files */
     env->measure(env, &host);
     process_look(&process, server->links_count);
+    server_lend_reserve(server, false);
     process.started_ms = metrics->started_ms;
     struct page_source source = {.overview = metrics->overview,
                                  .limits = broker_limits_of(server->broker),
@@ -174,7 +176,7 @@ static void on_tick(uv_timer_t *timer)
     uint64_t now_ns = uv_hrtime();
     count_delay(&metrics->delays, now_ns > metrics->tick_ns ? (now_ns - metrics->tick_ns) / 1000 : 0);
     http_tick(metrics->http);
-    door_tick(metrics->door);
+    door_go_on(metrics->door);
     await_tick(metrics);
 }
 
@@ -191,6 +193,13 @@ static void take(void *arg, int fd)
 {
     struct metrics *metrics = arg;
     http_take(metrics->http, fd);
+}
+
+/* Before a client of the broker takes the descriptor, which then would stay taken. */
+static void on_freed(void *arg)
+{
+    struct metrics *metrics = arg;
+    door_go_on(metrics->door);
 }
 
 static void make(struct server *server, mode_t operators_umask)
@@ -237,7 +246,7 @@ int metrics_prepare(struct server *server, const struct config *fresh, char *tex
     }
     metrics->fresh_door = door_open(&server->loop, config, metrics->operators_umask, text, text_cap);
     if (metrics->fresh_door == NULL) return -1;
-    if (metrics->http == NULL) metrics->http = http_new(&server->loop, answer, metrics);
+    if (metrics->http == NULL) metrics->http = http_new(&server->loop, answer, on_freed, metrics);
     if (metrics->http != NULL) {
         metrics->reload = RELOAD_OPEN;
         return 0;

@@ -413,7 +413,7 @@ class Hostile(MetricsTest):
 
     def test_when_descriptors_have_run_out(self):
         """That is when somebody will look."""
-        broker = self.start(descriptors=64)
+        broker = self.start("[limits]\nhandshake_timeout = 5m\n", descriptors=64)
         crowd = []
         for _ in range(100):
             sock = socket.socket(socket.AF_UNIX)
@@ -423,6 +423,11 @@ class Hostile(MetricsTest):
             crowd.append(sock)
         page = broker.page(lambda page: page.get("pubsub_refusals_total", limit="descriptors") > 0)
         self.assertGreater(page["pubsub_connections"], 20)
+        for _ in range(5):
+            page = scrape.scrape(broker.metrics)
+        self.assertGreater(page["process_open_fds"], 60)
+        self.assertGreater(page["process_resident_memory_bytes"], 0)
+        self.assertEqual(page["process_max_fds"], 64)
         for sock in crowd:
             sock.close()
         broker.page(lambda page: page["pubsub_connections"] == 0)

@@ -8,7 +8,7 @@ import subprocess
 import unittest
 
 import brokers
-from raw import ANSWER_S, eventually
+from raw import ANSWER_S, MSG, PUB, PUBACK, ROUTED, SUB, SUBACK, eventually, frame, welcomed
 
 PROMTOOL_S = 60
 TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -149,3 +149,28 @@ class Broker(brokers.Broker):
         if not eventually(look):
             raise AssertionError(f"it never became so; the last page: {pages[-1].text}")
         return pages[-1]
+
+
+class MetricsTest(unittest.TestCase):
+    def start(self, config="", **how):
+        self.broker = Broker(config, **how)
+        self.addCleanup(self.broker.stop)
+        return self.broker
+
+    def peer(self, **options):
+        peer = welcomed(self.broker.unix, **options)
+        self.addCleanup(peer.close)
+        return peer
+
+    def subscribe(self, peer, sid, pattern, **options):
+        peer.tell(SUB, sid, pattern, options)
+        answer = peer.answer(SUBACK)
+        self.assertEqual(answer[:3], [SUBACK, sid, 0])
+
+    def publish(self, *topics, flags=ROUTED, payload=b"\xc0"):
+        """One message to each, all of them routed when it returns."""
+        peer = self.peer()
+        peer.send(frame(PUB, 1, flags) + b"".join(frame(MSG, topic, None, payload) for topic in topics))
+        while peer.answer(PUBACK)[1] < len(topics):
+            pass
+        peer.goodbye()

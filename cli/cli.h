@@ -52,6 +52,6 @@ struct command {
     int (*run)(int argc, char **argv, const struct connection_options *connection);
 };
 extern const struct command pub_command, sub_command, req_command, reply_command, get_command, stream_command,
-    bench_command, status_command, top_command, check_command, trace_command;
+    bench_command, status_command, top_command, check_command, trace_command, context_command;
 
 #endif

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "cli.h"
+#include "complete.h"
 #include "output.h"
 #include "progress.h"
 
@@ -19,6 +20,7 @@ const char *last_complaint(void)
 void complain(const char *format, ...)
 {
     char text[4096], line[4096];
+    if (completing()) return; /* in the middle of somebody's command line */
     va_list arguments;
     va_start(arguments, format);
     int len = vsnprintf(text, sizeof text, format, arguments);

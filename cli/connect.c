@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cli.h"
+#include "contexts.h"
 #include "credentials.h"
 #include "signals.h"
 #include "wire.h"
@@ -13,6 +14,12 @@
 static bool set_url(void *into, const char *value)
 {
     ((struct connection_options *)into)->url = value;
+    return true;
+}
+
+static bool set_context(void *into, const char *value)
+{
+    ((struct connection_options *)into)->context = value;
     return true;
 }
 
@@ -70,6 +77,10 @@ const struct option_row connection_option_rows[] = {
      "tls://host:port (usually 7718); several with commas between are\n"
      "tried in turn; default $PUBSUB_URL, else the\n"
      "default Unix socket if it is there, else " PUBSUB_DEFAULT_TCP},
+    {'c', "context", "CONTEXT", set_context,
+     "connect as this context says, where no option says otherwise (see\n"
+     "'pubsub context'); default, if there is no -s: $PUBSUB_CONTEXT, else,\n"
+     "without $PUBSUB_URL, the context in use"},
     {0, "id", "ID", set_id, "name of this client; default: the broker gives one"},
     {0, "user", "NAME", set_user, "who this is, with the password of --password-file or $PUBSUB_PASSWORD"},
     {0, "password-file", "FILE", set_password_file, "a file with the user's password, which nobody else may read"},
@@ -169,9 +180,11 @@ static void note_url(struct link *link, const char *url)
 int link_open(struct link *link, const struct connection_options *connection, struct pubsub_options *options)
 {
     char text[1024] = "";
-    options->url = connection->url;
-    options->client_id = connection->client_id;
-    int result = credentials_fill(connection, options);
+    struct connection_options effective = *connection;
+    int result = contexts_apply(&effective);
+    options->url = effective.url;
+    options->client_id = effective.client_id;
+    if (result == CLI_EXIT_DONE) result = credentials_fill(&effective, options);
     if (result != CLI_EXIT_DONE) return result;
     note_url(link, options->url);
     options->on_state = say_state;

@@ -8,6 +8,7 @@
 #include "options.h"
 
 struct connection_options {
+    const char *context;   /* NULL: $PUBSUB_CONTEXT, or the one in use */
     const char *url;       /* NULL: as the library chooses */
     const char *client_id; /* NULL: the broker gives one */
     const char *user;      /* NULL: none, like all that follow */

@@ -114,8 +114,6 @@ static const char *contradiction(const struct connection_options *connection)
 {
     if (connection->user && connection->token_file) return "--user and --token-file are two answers to who this is";
     if (connection->password_file && !connection->user) return "--password-file needs --user";
-    if (connection->user && !connection->password_file && secrets.password_len == 0)
-        return "--user needs a password, in --password-file or $PUBSUB_PASSWORD";
     if (connection->certificate_key && !connection->certificate) return "--cert-key needs --cert";
     return NULL;
 }
@@ -173,27 +171,37 @@ static int fill_tls(const struct connection_options *connection, const struct pu
     return CLI_EXIT_DONE;
 }
 
-/* Whether one of the URLs, between commas, is for TLS. */
-static bool has_tls(const char *url)
+bool credentials_url_has_tls(const char *url)
 {
     return strncmp(url, "tls://", 6) == 0 || strstr(url, ",tls://") != NULL;
 }
 
-int credentials_fill(const struct connection_options *connection, struct pubsub_options *options)
+bool credentials_check(const struct connection_options *connection)
 {
     char standard[4096] = ""; /* several URLs take as much as the library lets them */
     const char *url = connection->url, *why = contradiction(connection), *option = tls_option(connection);
     if (!url && pubsub_default_url(standard, sizeof standard) == PUBSUB_OK) url = standard;
-    bool with_tls = url && has_tls(url);
     if (why) {
         complain("%s", why);
-        return CLI_EXIT_USAGE;
+        return false;
     }
-    if (option && !with_tls) {
-        complain("%s is for TLS, and %s is not a tls:// address", option, url ? url : "the broker's");
+    if (!option || (url && credentials_url_has_tls(url))) return true;
+    complain("%s is for TLS, and %s is not a tls:// address", option, url ? url : "the broker's");
+    return false;
+}
+
+int credentials_fill(const struct connection_options *connection, struct pubsub_options *options)
+{
+    char standard[4096] = "";
+    const char *url = connection->url;
+    if (!url && pubsub_default_url(standard, sizeof standard) == PUBSUB_OK) url = standard;
+    if (!credentials_check(connection)) return CLI_EXIT_USAGE;
+    if (connection->user && !connection->password_file && secrets.password_len == 0) {
+        complain("--user needs a password, in --password-file or $PUBSUB_PASSWORD");
         return CLI_EXIT_USAGE;
     }
     int result = fill_proof(connection, &options->proof);
+    bool with_tls = url && credentials_url_has_tls(url);
     return result == CLI_EXIT_DONE && with_tls ? fill_tls(connection, &options->tls) : result;
 }
 

@@ -11,6 +11,12 @@
  * and nobody can look them up. First of all in the program. False: one is too long; complained. */
 bool credentials_take_environment(void);
 
+/* Whether one of the URLs, between commas, is for TLS. */
+bool credentials_url_has_tls(const char *url);
+
+/* Whether what is said of the connection goes together. False: complained. */
+bool credentials_check(const struct connection_options *connection);
+
 /* Fills in what proves who we are, and TLS if the URL asks for it. Returns CLI_EXIT_DONE, or complains and returns
  * another exit code. */
 int credentials_fill(const struct connection_options *connection, struct pubsub_options *options);

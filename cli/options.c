@@ -6,8 +6,12 @@
 #include <string.h>
 
 #include "cli.h"
+#include "complete.h"
+#include "help.h"
 #include "nearest.h"
 #include "sizes.h"
+
+#define OPTIONS_MAX 100 /* names that are looked at for one that was meant */
 
 static const struct option_row *row_of_letter(const struct usage *usage, char letter, void **into)
 {
@@ -22,7 +26,7 @@ static const struct option_row *row_of_letter(const struct usage *usage, char le
     return NULL;
 }
 
-static const struct option_row *row_of_name(const struct usage *usage, const char *name, size_t len, void **into)
+const struct option_row *option_find(const struct usage *usage, const char *name, size_t len, void **into)
 {
     for (size_t t = 0; usage->tables[t]; t++) {
         for (const struct option_row *row = usage->tables[t]->rows; row->set; row++) {
@@ -37,11 +41,11 @@ static const struct option_row *row_of_name(const struct usage *usage, const cha
 
 static enum options_result unknown_name(const struct usage *usage, const char *name, size_t len)
 {
-    const char *names[64] = {"help"};
+    const char *names[OPTIONS_MAX + 2] = {"help"};
     size_t count = 1;
     for (size_t t = 0; usage->tables[t]; t++) {
         for (const struct option_row *row = usage->tables[t]->rows; row->set; row++) {
-            if (row->name && count < sizeof names / sizeof *names - 1) names[count++] = row->name;
+            if (row->name && count <= OPTIONS_MAX) names[count++] = row->name;
         }
     }
     char typed[NEAREST_NAME_MAX + 1] = "";
@@ -66,40 +70,63 @@ static bool is_number(const char *word)
     return *word && word[strspn(word, "0123456789")] == '\0';
 }
 
+/* Whether a word is the one that is to be completed. */
+static bool is_typed(int argc, int at)
+{
+    return completing() && at == argc - 1;
+}
+
 static enum options_result take_long(const struct usage *usage, const char *name, int argc, char **argv, int *at)
 {
     size_t len = strcspn(name, "=");
     const char *value = name[len] == '=' ? name + len + 1 : NULL;
     if (len == 4 && memcmp(name, "help", 4) == 0 && !value) return OPTIONS_HELP;
     void *into = NULL;
-    const struct option_row *row = row_of_name(usage, name, len, &into);
+    const struct option_row *row = option_find(usage, name, len, &into);
     if (!row) return unknown_name(usage, name, len);
     if (!row->value && value) {
         complain("option '--%s' takes no value", row->name);
         return OPTIONS_WRONG;
     }
     if (has_optional_value(row)) {
-        if (!value && *at + 1 < argc && is_number(argv[*at + 1])) value = argv[++*at];
+        if (!value && *at + 1 < argc && !is_typed(argc, *at + 1) && is_number(argv[*at + 1])) value = argv[++*at];
     } else if (row->value && !value) {
         if (*at + 1 >= argc) {
             complain("option '--%s' needs a value: %s", row->name, row->value);
             return OPTIONS_WRONG;
         }
         value = argv[++*at];
+        if (is_typed(argc, *at)) return complete_value(usage, row, into, value), OPTIONS_HELP;
     }
     return row->set(into, value) ? OPTIONS_OK : OPTIONS_WRONG;
 }
 
+static enum options_result unknown_letter(const struct usage *usage, char letter)
+{
+    complain("unknown option '-%c'; see '%s --help' (before an argument that starts with '-' put '--')", letter,
+             usage->command);
+    return OPTIONS_WRONG;
+}
+
+/* A name of which a dash is missing. As letters it would be something else, that is not meant. */
+static bool is_name(const struct usage *usage, const char *letters)
+{
+    void *into;
+    size_t len = strcspn(letters, "=");
+    return len > 1 && ((len == 4 && memcmp(letters, "help", 4) == 0) || option_find(usage, letters, len, &into));
+}
+
 static enum options_result take_letters(const struct usage *usage, const char *letters, int argc, char **argv, int *at)
 {
+    if (is_name(usage, letters)) {
+        complain("unknown option '-%s'; did you mean '--%s'?", letters, letters);
+        return OPTIONS_WRONG;
+    }
     for (; *letters; letters++) {
         void *into = NULL;
         const struct option_row *row = row_of_letter(usage, *letters, &into);
-        if (!row) {
-            complain("unknown option '-%c'; see '%s --help' (before an argument that starts with '-' put '--')",
-                     *letters, usage->command);
-            return OPTIONS_WRONG;
-        }
+        if (!row && *letters == 'h') return OPTIONS_HELP;
+        if (!row) return unknown_letter(usage, *letters);
         const char *value = NULL;
         if (row->value) {
             value = letters[1] ? letters + 1 : *at + 1 < argc ? argv[++*at] : NULL;
@@ -107,6 +134,7 @@ static enum options_result take_letters(const struct usage *usage, const char *l
                 complain("option '-%c' needs a value: %s", *letters, row->value);
                 return OPTIONS_WRONG;
             }
+            if (!letters[1] && is_typed(argc, *at)) return complete_value(usage, row, into, value), OPTIONS_HELP;
         }
         if (!row->set(into, value)) return OPTIONS_WRONG;
         if (value) break;
@@ -114,75 +142,38 @@ static enum options_result take_letters(const struct usage *usage, const char *l
     return OPTIONS_OK;
 }
 
-/* ---- help ---- */
+/* ---- all words ---- */
 
-#define HELP_COLUMN 24
-
-static void print_row(const struct option_row *row)
+/* While a word is completed, what is wrong before it is not of interest. */
+static enum options_result take_option(const struct usage *usage, int argc, char **argv, int *at)
 {
-    char left[80];
-    int len;
-    if (row->letter && row->name) {
-        len = snprintf(left, sizeof left, "  -%c, --%s", row->letter, row->name);
-    } else if (row->letter) {
-        len = snprintf(left, sizeof left, "  -%c", row->letter);
-    } else {
-        len = snprintf(left, sizeof left, "      --%s", row->name);
-    }
-    if (row->value) len += snprintf(left + len, sizeof left - (size_t)len, " %s", row->value);
-    printf("%-*s", HELP_COLUMN, left);
-    if (len >= HELP_COLUMN) printf("\n%*s", HELP_COLUMN, "");
-    for (const char *p = row->help; *p; p++) {
-        putchar(*p);
-        if (*p == '\n') printf("%*s", HELP_COLUMN, "");
-    }
-    putchar('\n');
+    const char *word = argv[*at];
+    enum options_result result =
+        word[1] == '-' ? take_long(usage, word + 2, argc, argv, at) : take_letters(usage, word + 1, argc, argv, at);
+    if (result == OPTIONS_HELP && !completing()) help_print(usage);
+    return completing() && result == OPTIONS_WRONG ? OPTIONS_OK : result;
 }
-
-static void print_help(const struct usage *usage)
-{
-    printf("Usage: %s [OPTION]... %s\n\n%s\n", usage->command, usage->arguments, usage->summary);
-    for (size_t t = 0; usage->tables[t]; t++) {
-        if (usage->tables[t]->title) printf("\n%s\n", usage->tables[t]->title);
-        for (const struct option_row *row = usage->tables[t]->rows; row->set; row++) print_row(row);
-    }
-    printf("%-*s%s\n", HELP_COLUMN, "      --help", "print this and end");
-    if (usage->notes) printf("\n%s\n", usage->notes);
-    printf("\nExamples\n");
-    for (const char *const *example = usage->examples; *example; example++) printf("  %s\n", *example);
-    printf("\nExit codes\n%s", usage->own_exit_codes ? usage->own_exit_codes : "");
-    for (const int *wanted = usage->exit_codes; !usage->own_exit_codes && *wanted >= 0; wanted++) {
-#define EXIT(number, NAME, text) \
-    if (*wanted == (number)) printf("  %3d  %s\n", (number), (text));
-        EXIT_CODES(EXIT)
-#undef EXIT
-    }
-    printf("  128 + N  ended by signal N\n");
-}
-
-/* ---- parsing ---- */
 
 enum options_result options_parse(const struct usage *usage, int argc, char **argv, bool stop_at_argument,
                                   int *argument_count)
 {
     int arguments = 0, at = 0;
-    for (; at < argc; at++) {
+    bool over = false;
+    for (; at < argc && !over && !is_typed(argc, at); at++) {
         char *word = argv[at];
-        enum options_result result = OPTIONS_OK;
         if (strcmp(word, "--") == 0) {
-            at++;
-            break;
-        }
-        if (word[0] != '-' || word[1] == '\0') {
+            over = true;
+        } else if (word[0] != '-' || word[1] == '\0') {
             if (stop_at_argument) break;
             argv[arguments++] = word;
-        } else if (word[1] == '-') {
-            result = take_long(usage, word + 2, argc, argv, &at);
         } else {
-            result = take_letters(usage, word + 1, argc, argv, &at);
+            enum options_result result = take_option(usage, argc, argv, &at);
+            if (result != OPTIONS_OK) return result;
         }
-        if (result == OPTIONS_HELP) print_help(usage);
-        if (result != OPTIONS_OK) return result;
+    }
+    if (completing() && (at >= argc - 1 || !stop_at_argument)) { /* else a command in the words goes on with it */
+        complete_word(usage, argv[argc - 1], over, arguments + argc - 1 - at);
+        return OPTIONS_HELP;
     }
     for (; at < argc; at++) argv[arguments++] = argv[at];
     *argument_count = arguments;
@@ -239,6 +230,7 @@ int option_choice(const char *option, const char *value, const char *const *name
         if (strcmp(value, names[i]) == 0) return i;
         if (len < sizeof all) len += (size_t)snprintf(all + len, sizeof all - len, "%s%s", i ? ", " : "", names[i]);
     }
+    complete_choices(names);
     complain("%s %s: not one of %s", option, value, all);
     return -1;
 }

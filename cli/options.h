@@ -28,11 +28,14 @@ struct option_table {
     void *into;
 };
 
+struct command;
+
 struct usage {
     const char *command;                                      /* "pubsub pub" */
     const char *arguments;                                    /* "TOPIC [MSG]" */
     const char *summary;                                      /* what it does, a sentence or a few lines */
     const struct option_table *tables[OPTION_TABLES_MAX + 1]; /* ended by NULL */
+    const struct command *const *commands;                    /* those that it has, ended by NULL; NULL: it has none */
     const char *notes;                                        /* after the options; NULL: none */
     const char *const *examples;                              /* ended by NULL */
     const int *exit_codes;                                    /* those that can happen, ended by a negative number */
@@ -43,10 +46,13 @@ enum options_result { OPTIONS_OK, OPTIONS_HELP, OPTIONS_WRONG };
 
 /* Parses argv[0..argc). What isn't an option is moved to the front of argv, *argument_count of them; with
  * stop_at_argument parsing ends at the first such, and all from there on is moved.
- * "--" ends the options, a lone "-" is an argument. OPTIONS_HELP: --help was there, and is printed. OPTIONS_WRONG:
+ * "--" ends the options, a lone "-" is an argument. OPTIONS_HELP: --help was there, and is printed, or a word was completed. OPTIONS_WRONG:
  * complained. */
 enum options_result options_parse(const struct usage *usage, int argc, char **argv, bool stop_at_argument,
                                   int *argument_count);
+
+/* The option of that long name, len bytes of it, and where its table stores; or NULL. */
+const struct option_row *option_find(const struct usage *usage, const char *name, size_t len, void **into);
 
 /* Complains that options or arguments don't go together: why, and where to read about them. Returns false. */
 bool options_wrong(const char *command, const char *why);

@@ -15,21 +15,12 @@
 
 static bool set_form(void *into, const char *value)
 {
-    static const struct {
-        const char *name;
-        enum print_form form;
-    } forms[] = {
-        {"line", PRINT_LINE},       {"payload", PRINT_PAYLOAD}, {"json", PRINT_JSON}, {"raw", PRINT_RAW},
-        {"msgpack", PRINT_MSGPACK}, {"topic", PRINT_TOPIC},     {"none", PRINT_NONE},
-    };
-    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
-        if (strcmp(value, forms[i].name) == 0) {
-            *(struct print_options *)into = (struct print_options){.form = forms[i].form};
-            return true;
-        }
-    }
-    complain("-o %s: not one of line, payload, json, raw, msgpack, topic, none", value);
-    return false;
+    static const char *const names[] = {"line", "payload", "json", "raw", "msgpack", "topic", "none", NULL};
+    static const enum print_form forms[] = {PRINT_LINE,    PRINT_PAYLOAD, PRINT_JSON, PRINT_RAW,
+                                            PRINT_MSGPACK, PRINT_TOPIC,   PRINT_NONE};
+    int choice = option_choice("-o", value, names);
+    if (choice >= 0) *(struct print_options *)into = (struct print_options){.form = forms[choice]};
+    return choice >= 0;
 }
 
 static bool set_format(void *into, const char *value)

@@ -1,17 +1,16 @@
 /* pubsub stream: finds the command and runs it. */
 #include "stream.h"
 
-#include <stdio.h>
 #include <string.h>
 
+#include "commands.h"
 #include "connect.h"
 #include "nearest.h"
 #include "options.h"
 #include "streams.h"
 
-static const struct command *const commands[] = {&stream_ls_command, &stream_info_command, &stream_rm_command,
-                                                 &stream_export_command, &stream_import_command};
-enum { COMMAND_COUNT = sizeof commands / sizeof *commands };
+static const struct command *const commands[] = {&stream_ls_command,     &stream_info_command,   &stream_rm_command,
+                                                 &stream_export_command, &stream_import_command, NULL};
 
 const char *stream_argument(const char *command, char **arguments, int count)
 {
@@ -34,16 +33,6 @@ const struct stream *stream_named(const struct streams *streams, const char *nam
     return NULL;
 }
 
-static int unknown_command(const char *name)
-{
-    const char *names[COMMAND_COUNT + 1] = {NULL};
-    for (int i = 0; i < COMMAND_COUNT; i++) names[i] = commands[i]->name;
-    const char *nearest = nearest_name(name, names);
-    if (nearest) complain("unknown command 'stream %s'; did you mean '%s'?", name, nearest);
-    else complain("unknown command 'stream %s'; see 'pubsub stream --help'", name);
-    return CLI_EXIT_USAGE;
-}
-
 static enum options_result parse(struct connection_options *connection, int argc, char **argv, int *arguments)
 {
     static const char *const examples[] = {
@@ -54,19 +43,14 @@ static enum options_result parse(struct connection_options *connection, int argc
     static const int exit_codes[] = {CLI_EXIT_DONE,    CLI_EXIT_ERROR, CLI_EXIT_USAGE,
                                      CLI_EXIT_CONNECT, CLI_EXIT_AUTH,  CLI_EXIT_REFUSED,
                                      CLI_EXIT_LOST,    CLI_EXIT_TIME,  -1};
-    char summary[1024] =
-        "Durable streams: what the broker keeps of the topics that its operator has chosen. 'pubsub sub' reads\n"
-        "from them. Commands, each with --help of its own:\n";
-    size_t len = strlen(summary);
-    for (int i = 0; i < COMMAND_COUNT && len < sizeof summary; i++) {
-        len += (size_t)snprintf(summary + len, sizeof summary - len, "\n  %-8s%s", commands[i]->name,
-                                commands[i]->summary);
-    }
     const struct option_table table = {"Connection, before or after the command", connection_option_rows, connection};
     const struct usage usage = {
         .command = "pubsub stream",
         .arguments = "COMMAND ...",
-        .summary = summary,
+        .summary =
+            "Durable streams: what the broker keeps of the topics that its operator has chosen. 'pubsub sub' reads\n"
+            "from them.",
+        .commands = commands,
         .tables = {&table},
         .examples = examples,
         .exit_codes = exit_codes,
@@ -87,10 +71,7 @@ static int run(int argc, char **argv, const struct connection_options *connectio
         complain("no command; see 'pubsub stream --help'");
         return CLI_EXIT_USAGE;
     }
-    for (int i = 0; i < COMMAND_COUNT; i++) {
-        if (strcmp(commands[i]->name, argv[0]) == 0) return commands[i]->run(arguments - 1, argv + 1, &options);
-    }
-    return unknown_command(argv[0]);
+    return commands_run("pubsub stream", commands, arguments, argv, &options);
 }
 
 const struct command stream_command = {"stream", "durable streams: ls, info, rm, export, import", run};

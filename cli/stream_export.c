@@ -257,10 +257,10 @@ static enum options_result parse(struct export_options *options, int argc, char 
     const struct option_table connection = {"Connection", connection_option_rows, &options->connection};
     const struct usage usage = {
         .command = "pubsub stream export",
-        .arguments = "NAME [FILE]",
+        .arguments = "STREAM [FILE]",
         .summary =
             "Writes all messages of a durable stream to FILE, or to standard output, for 'pubsub stream import'.\n"
-            "FILE is there when it is whole; one of that name is replaced then. NAME may be the stream's number, too.",
+            "FILE is there when it is whole; one of that name is replaced then. STREAM may be its number, too.",
         .tables = {&connection},
         .notes = "The form: a first line {\"pubsub-export\":1,\"stream\":NAME,..}; then blocks, each of them a line\n"
                  "{\"messages\":N,\"bytes\":B,\"first\":POSITION,\"last\":POSITION,..,\"sum\":CHECKSUM} and B bytes,\n"

@@ -293,8 +293,8 @@ static int run_info(int argc, char **argv, const struct connection_options *conn
     };
     static const struct usage usage = {
         .command = "pubsub stream info",
-        .arguments = "NAME",
-        .summary = "Says everything about one durable stream. NAME may be its number, too.",
+        .arguments = "STREAM",
+        .summary = "Says everything about one durable stream. STREAM is its name or number.",
         .examples = examples,
     };
     struct list_options options = {.connection = *connection};

@@ -65,11 +65,11 @@ static enum options_result parse(struct remove_options *options, int argc, char 
     const struct option_table connection = {"Connection", connection_option_rows, &options->connection};
     const struct usage usage = {
         .command = "pubsub stream rm",
-        .arguments = "NAME",
+        .arguments = "STREAM",
         .summary =
             "Removes what a durable stream holds, for good. The stream itself stays, as the broker's configuration\n"
             "names it, and goes on counting positions; what is not in the configuration any more is gone with its\n"
-            "messages. Only the broker's own user and root may do this, over a Unix socket. NAME may be its number,\n"
+            "messages. Only the broker's own user and root may do this, over a Unix socket. STREAM is its name or number,\n"
             "too.",
         .tables = {&what, &connection},
         .examples = examples,

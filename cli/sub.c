@@ -122,17 +122,11 @@ static bool set_max_bytes(void *into, const char *value)
 
 static bool set_retained(void *into, const char *value)
 {
-    struct receiver_terms *terms = terms_of(into);
-    if (strcmp(value, "no") == 0) {
-        terms->live = true;
-        terms->retained = false;
-    } else if (strcmp(value, "only") == 0) {
-        terms->live = false;
-        terms->retained = true;
-    } else {
-        complain("--retained %s: not one of no, only", value);
-        return false;
-    }
+    static const char *const names[] = {"no", "only", NULL};
+    int choice = option_choice("--retained", value, names);
+    if (choice < 0) return false;
+    terms_of(into)->live = choice == 0;
+    terms_of(into)->retained = choice == 1;
     return true;
 }
 

@@ -159,26 +159,71 @@ class Help(unittest.TestCase):
 
     @staticmethod
     def commands(*of):
-        """Those that a help lists."""
+        """Those that a help lists, with those that they have."""
         text = run_without_broker(*of, "--help").stdout.decode()
-        return re.findall(r"(?m)^  (\w+)  +\w", re.split("Options|Connection", text)[0])
+        _, _, listed = text.partition("\nCommands, each with --help of its own\n")
+        found = re.findall(r"(?m)^  (\w+)  +\w", listed.partition("\n\n")[0])
+        return [command for name in found for command in [[*of, name], *Help.commands(*of, name)]]
 
     def test_help_names_only_what_there_is(self):
         commands = self.commands()
-        self.assertEqual(set(commands), {"pub", "sub", "req", "reply", "get", "stream", "status", "top", "check", "bench"})
-        streams = self.commands("stream")
-        self.assertEqual(set(streams), {"ls", "info", "rm", "export", "import"})
-        for command in commands + [f"stream {name}" for name in streams]:
-            done = run_without_broker(*command.split(), "--help")
+        self.assertLessEqual({"pub", "sub", "req", "reply", "get", "stream ls", "stream info", "stream rm", "stream export",
+                              "stream import", "bench", "context add", "help"}, {" ".join(words) for words in commands})
+        for words in commands:
+            command = " ".join(words)
+            done = run_without_broker(*words, "--help")
             self.assertEqual((done.stderr, done.code), ("", 0))
             text = done.stdout.decode()
-            for heading in (f"Usage: pubsub {command} [OPTION]...", "Connection", "Examples", "Exit codes"):
+            for heading in (f"Usage: pubsub {command} [OPTION]...", "\nExamples\n", "\nExit codes\n"):
                 self.assertIn(heading, text)
-            options = set(re.findall(r"(?<![\w-])--?[a-z0-9A-Z][a-z-]*", text.split("Exit codes")[0]))
+            examples = text.partition("\nExamples\n")[2].partition("\n\n")[0].splitlines()
+            self.assertGreaterEqual(len(examples), 2, command)
+            self.assertTrue(all(f"pubsub {words[0]}" in line or "pubsub -" in line for line in examples), command)
+            self.assertEqual(run_without_broker(*words, "-h"), done)
+            self.assertEqual(run_without_broker("help", *words), done)
+            options = set(re.findall(r"(?<![\w-])--?[a-z0-9A-Z][a-z-]*", text.split("\nExamples")[0]))
             self.assertIn("--help", options)
             for option in options:
-                error = run_without_broker(*command.split(), option, PUBSUB_URL="unix:/nonexistent").stderr
+                error = run_without_broker(*words, option, PUBSUB_URL="unix:/nonexistent").stderr
                 self.assertNotIn("unknown option", error, f"{command} {option}")
+
+    def test_help_of_nothing_is_that_of_all(self):
+        self.assertEqual(run_without_broker("help"), run_without_broker("--help"))
+
+    def test_what_was_meant(self):
+        for words, meant in (
+                ("pbu t x", "unknown command 'pbu'; did you mean 'pub'?"),
+                ("publish t x", "unknown command 'publish'; did you mean 'pub'?"),
+                ("subscribe t", "unknown command 'subscribe'; did you mean 'sub'?"),
+                ("help bnech", "unknown command 'bnech'; did you mean 'bench'?"),
+                ("stream ifno x", "unknown command 'stream ifno'; did you mean 'info'?"),
+                ("context delete", "unknown command 'context delete'; see 'pubsub context --help'"),
+                ("pub --jsn t x", "unknown option '--jsn'; did you mean '--json'?"),
+                ("pub -retain t x", "unknown option '-retain'; did you mean '--retain'?"),
+                ("sub -help", "unknown option '-help'; did you mean '--help'?"),
+                ("frobnicate", "unknown command 'frobnicate'; see 'pubsub --help'")):
+            done = run_without_broker(*words.split())
+            self.assertEqual((done.stderr, done.stdout, done.code), (f"pubsub: {meant}\n", b"", 2))
+
+    def shown(self, **environment):
+        """The help on a terminal."""
+        terminal, other = pty.openpty()
+        command = subprocess.Popen([PUBSUB, "pub", "--help"], stdout=other,
+                                   env={**os.environ, "TERM": "xterm", "NO_COLOR": "", **environment})
+        os.close(other)
+        with open(terminal, "rb", buffering=0) as file:
+            text = read_terminal(file)
+        self.assertEqual(command.wait(PATIENCE_S), 0)
+        return text.replace(b"\r\n", b"\n")
+
+    def test_colour_only_where_it_is_wanted(self):
+        plain = run_without_broker("pub", "--help").stdout
+        coloured = self.shown()
+        self.assertNotIn(b"\033", plain)
+        self.assertIn(b"\033[1mUsage:\033[0m", coloured)
+        self.assertEqual(re.sub(rb"\033\[\d*m", b"", coloured), plain)
+        self.assertEqual(self.shown(NO_COLOR="1"), plain)
+        self.assertEqual(self.shown(TERM="dumb"), plain)
 
     def test_help_that_cannot_be_written(self):
         with open("/dev/full", "wb") as full:

@@ -1,4 +1,5 @@
 """Running the command line in tests: for its result, or as a subscriber that goes on meanwhile."""
+import atexit
 import collections
 import itertools
 import os
@@ -17,6 +18,11 @@ SANITIZED = os.environ.get("PUBSUB_SANITIZED") == "1"
 if SANITIZED and "PUBSUB_TEST_SCALE" not in os.environ:
     SCALE = 0.05
 PATIENCE_S = 120  # whatever has not happened by then won't
+
+# Contexts of who runs the tests are not theirs.
+os.environ["XDG_CONFIG_HOME"] = tempfile.mkdtemp(prefix="pubsub-test-")
+os.environ.pop("PUBSUB_CONTEXT", None)
+atexit.register(shutil.rmtree, os.environ["XDG_CONFIG_HOME"], ignore_errors=True)
 
 Done = collections.namedtuple("Done", "stdout stderr code")
 fresh = itertools.count(1)

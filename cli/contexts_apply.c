@@ -1,0 +1,64 @@
+#include <stdlib.h>
+
+#include "contexts.h"
+#include "credentials.h"
+
+/* Of what proves who somebody is a part goes only with its other parts. */
+static void apply(struct connection_options *to, const struct connection_options *from)
+{
+    bool names_user = to->user != NULL, names_token = to->token_file != NULL;
+    bool says_where = to->url != NULL, with_tls = !says_where || credentials_url_has_tls(to->url);
+    if (!to->url) to->url = from->url;
+    if (!names_user && !names_token) to->user = from->user;
+    if (!names_user && !names_token && !to->password_file) to->password_file = from->password_file;
+    if (!names_user && !names_token && !to->password_file) to->token_file = from->token_file;
+    if (with_tls && !to->ca) to->ca = from->ca;
+    if (with_tls && !to->certificate && !to->certificate_key) {
+        to->certificate = from->certificate;
+        to->certificate_key = from->certificate_key;
+    }
+    if (!says_where && from->auth_in_clear) to->auth_in_clear = true;
+}
+
+static bool is_set(const char *text)
+{
+    return text && *text;
+}
+
+/* The context that counts; NULL: none. in_use: the one in use does, if there is one. */
+static const char *name_of(const struct connection_options *connection, bool *in_use)
+{
+    const char *named = getenv("PUBSUB_CONTEXT");
+    *in_use = false;
+    if (connection->context) return connection->context;
+    if (connection->url) return NULL;
+    if (is_set(named)) return named;
+    *in_use = !is_set(getenv("PUBSUB_URL"));
+    return NULL;
+}
+
+static bool find_in_use(const struct contexts *contexts, struct context *context)
+{
+    for (size_t i = 0; i < contexts_count(contexts); i++) {
+        *context = contexts_get(contexts, i);
+        if (context->in_use) return true;
+    }
+    return false;
+}
+
+int contexts_apply(struct connection_options *connection)
+{
+    static struct contexts *contexts; /* read once, for all connections; what it says lives as long as the program */
+    struct context context;
+    bool in_use, found = false;
+    const char *name = name_of(connection, &in_use);
+    if (!name && !in_use) return CLI_EXIT_DONE;
+    /* Without any place for such a file there is none in use. */
+    if (in_use && !getenv("XDG_CONFIG_HOME") && !getenv("HOME")) return CLI_EXIT_DONE;
+    if (!contexts) contexts = contexts_open(false);
+    if (!contexts) return CLI_EXIT_USAGE;
+    if (name) found = contexts_find(contexts, name, &context);
+    else found = find_in_use(contexts, &context);
+    if (found) apply(connection, &context.connection);
+    return found || !name ? CLI_EXIT_DONE : CLI_EXIT_USAGE;
+}

@@ -1,0 +1,147 @@
+"""Completion in real shells on a terminal: what is typed, with Tab, is what a command gets."""
+import os
+import pty
+import shutil
+import subprocess
+import tempfile
+import unittest
+
+from programs import PUBSUB, PATIENCE_S, CliTest, eventually, run_without_broker
+
+SCRIPTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "cli", "completion")
+TAB = "\t"
+
+# In place of the program, which is only asked for candidates: notes its arguments, one a line, and a last line.
+NOTING = """pubsub() {
+    if [ "$1" = __complete ]; then command "$PUBSUB" "$@"; else { printf '%s\\n' "$@" && echo over; } > "$NOTES"; fi
+}
+"""
+BASH = NOTING + """PS1='' PS2=''
+bind 'set bell-style none' 2>/dev/null
+"""
+ZSH = NOTING + """PS1='' PS2='' RPS1=''
+unsetopt BEEP PROMPT_SP
+fpath=("$SCRIPTS" $fpath)
+autoload -Uz compinit && compinit -u -D
+"""
+
+
+class Shell:
+    """An interactive shell on a terminal of its own."""
+
+    def __init__(self, command, setup, environment):
+        self.dir = tempfile.mkdtemp(prefix="pubsub-test-")
+        self.notes = os.path.join(self.dir, "notes")
+        script = os.path.join(self.dir, "setup")
+        with open(script, "w") as file:
+            file.write(setup)
+        self.terminal, other = pty.openpty()
+        self.process = subprocess.Popen(
+            command, stdin=other, stdout=other, stderr=other, cwd=self.dir, start_new_session=True,
+            env={**os.environ, "PUBSUB": os.path.abspath(PUBSUB), "NOTES": self.notes, "HOME": self.dir, "TERM": "xterm",
+                 "SCRIPTS": os.path.abspath(SCRIPTS), "LC_ALL": "C.UTF-8", "HISTFILE": "", **environment})
+        os.close(other)
+        os.set_blocking(self.terminal, False)
+        self.shown = b""
+        self.type(f". {script} && pubsub set up\n")
+        self.arguments()
+
+    def type(self, text):
+        os.write(self.terminal, text.encode())
+
+    def is_noted(self):
+        try:
+            self.shown += os.read(self.terminal, 65536)  # or it would wait for us to look
+        except (BlockingIOError, OSError):
+            pass
+        try:
+            with open(self.notes) as file:
+                return file.read().endswith("over\n")
+        except FileNotFoundError:
+            return False
+
+    def arguments(self):
+        """What the command that was typed got."""
+        if not eventually(self.is_noted):
+            raise AssertionError(f"no command was run; the terminal shows {self.shown!r}")
+        with open(self.notes) as file:
+            arguments = file.read().split("\n")[:-2]
+        os.unlink(self.notes)
+        return arguments
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait(PATIENCE_S)
+        os.close(self.terminal)
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+
+class Completion(CliTest):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        for topic in ("shop/orders/new", "shop/clock:utc", "odd/with blank", "odd/it's", "ctl/\x1b[2J"):
+            done = run_without_broker("pub", "-s", cls.url, "-r", topic, "x")
+            assert done.code == 0, done.stderr
+
+    def shell(self, name):
+        commands = {"bash": (["bash", "--norc", "--noprofile", "-i"], BASH + '. "$SCRIPTS/pubsub.bash"\n'),
+                    "bash, with its package": (["bash", "--norc", "--noprofile", "-i"],
+                                               BASH + '. /usr/share/bash-completion/bash_completion\n'
+                                                      '. "$SCRIPTS/pubsub.bash"\n'),
+                    "zsh": (["zsh", "-f", "-i"], ZSH)}
+        command, setup = commands[name]
+        if not shutil.which(command[0]):
+            self.skipTest(f"{command[0]} is not installed")
+        if "package" in name and not os.path.exists("/usr/share/bash-completion/bash_completion"):
+            self.skipTest("bash-completion is not installed")
+        shell = Shell(command, setup, {"PUBSUB_URL": self.url, "XDG_CONFIG_HOME": self.broker.dir})
+        self.addCleanup(shell.stop)
+        return shell
+
+    def check(self, name):
+        shell = self.shell(name)
+        with open(os.path.join(shell.dir, "letter with blank.txt"), "w"):
+            pass
+        self.assertEqual(run_without_broker("context", "add", "--replace", "plant", "-s", self.url,
+                                            XDG_CONFIG_HOME=self.broker.dir).code, 0)
+        for typed, wanted in (
+                # commands, those of commands, options, their values
+                (f"be{TAB}", ["bench"]),
+                (f"stream ex{TAB}", ["stream", "export"]),
+                (f"pub --ret{TAB} t x", ["pub", "--retain", "t", "x"]),
+                (f"pub --ack sto{TAB} t x", ["pub", "--ack", "stored", "t", "x"]),
+                (f"pub --ack=sto{TAB} t x", ["pub", "--ack=stored", "t", "x"]),
+                (f"sub --retained on{TAB} t", ["sub", "--retained", "only", "t"]),
+                (f"bench lat{TAB}", ["bench", "latency"]),
+                (f"-c pl{TAB} get t", ["-c", "plant", "get", "t"]),
+                (f"help stream inf{TAB}", ["help", "stream", "info"]),
+                # topics
+                (f"get shop/o{TAB}", ["get", "shop/orders/new"]),
+                (f"-c plant pub shop/o{TAB} x", ["-c", "plant", "pub", "shop/orders/new", "x"]),
+                (f"sub shop/clock:u{TAB}", ["sub", "shop/clock:utc"]),
+                (f"sub odd/w{TAB}", ["sub", "odd/with blank"]),
+                (f"sub 'odd/w{TAB}", ["sub", "odd/with blank"]),
+                (f"sub odd/i{TAB}", ["sub", "odd/it's"]),
+                # what nobody can read is not offered; it would drive the terminal
+                (f"sub ctl/{TAB}x", ["sub", "ctl/x"]),
+                # files, not of this program's making
+                (f"pub --file let{TAB} t", ["pub", "--file", "letter with blank.txt", "t"]),
+                # nothing fits
+                (f"pub --nothing{TAB} t", ["pub", "--nothing", "t"])):
+            shell.type(f"pubsub {typed}\n")
+            # A blank behind a word that is over, and one more: an open quote is closed by who typed it.
+            self.assertEqual([word for word in shell.arguments() if word], wanted, f"{name}: {typed!r}")
+
+    def test_bash(self):
+        self.check("bash")
+
+    def test_bash_with_its_package(self):
+        self.check("bash, with its package")
+
+    def test_zsh(self):
+        self.check("zsh")
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

@@ -4,8 +4,12 @@
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "check.h"
+#include "nearest.h"
+
+#define KNOWN_MAX 32 /* options that are looked at for one that was meant */
 
 static const char help[] =
     "Usage: pubsubd [--config FILE] [--listen URL]... [--durable PATTERN]... [--data DIR] [--user NAME]\n"
@@ -156,6 +160,18 @@ static int check_or_print(const struct config *config, const struct later *later
     return 1;
 }
 
+static int unknown_option(const char *given, const struct option *known)
+{
+    const char *names[KNOWN_MAX + 1] = {NULL}, *nearest = NULL;
+    char text[400], typed[NEAREST_NAME_MAX + 1];
+    for (size_t i = 0; known[i].name != NULL && i < KNOWN_MAX; i++) names[i] = known[i].name;
+    int len = snprintf(typed, sizeof typed, "%.*s", (int)strcspn(given + 2, "="), given + 2);
+    if (given[1] == '-' && len > 0 && (size_t)len < sizeof typed) nearest = nearest_name(typed, names);
+    if (nearest) snprintf(text, sizeof text, "unknown option '%.100s'; did you mean '--%s'?", given, nearest);
+    else snprintf(text, sizeof text, "unknown option '%.100s'; try --help", given);
+    return wrong(text);
+}
+
 int options_parse(struct options *options, int argc, char **argv)
 {
     static const struct option known[] = {
@@ -188,10 +204,8 @@ int options_parse(struct options *options, int argc, char **argv)
         case 'r': result = set_ready_fd(options, optarg); break;
         case 'h': fputs(help, stdout); return 0;
         case 'V': puts("pubsubd " PUBSUB_VERSION); return 0;
-        default:
-            snprintf(text, sizeof text, letter == ':' ? "option '%s' needs a value" : "unknown option '%s'; try --help",
-                     argv[optind - 1]);
-            return wrong(text);
+        case ':': snprintf(text, sizeof text, "option '%s' needs a value", argv[optind - 1]); return wrong(text);
+        default: return unknown_option(argv[optind - 1], known);
         }
     }
     if (result < 0 && optind < argc) {

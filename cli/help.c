@@ -31,8 +31,9 @@ static void print_heading(const struct style *style, const char *text)
 static void print_row(const struct style *style, const char *left, const char *help)
 {
     int len = (int)strlen(left);
-    printf("%s%s%s%*s", style->word, left, style->end, len < HELP_COLUMN ? HELP_COLUMN - len : 0, "");
-    if (len >= HELP_COLUMN) printf("\n%*s", HELP_COLUMN, "");
+    bool fits = len + 2 <= HELP_COLUMN;
+    printf("%s%s%s%*s", style->word, left, style->end, fits ? HELP_COLUMN - len : 0, "");
+    if (!fits) printf("\n%*s", HELP_COLUMN, "");
     for (const char *p = help; *p; p++) {
         putchar(*p);
         if (*p == '\n') printf("%*s", HELP_COLUMN, "");

@@ -66,6 +66,12 @@ static enum options_result parse(struct global_options *options, int argc, char 
         .summary = "Publishes messages to a broker and receives them.",
         .commands = commands,
         .tables = {&general, &connection},
+        .notes = "Environment\n"
+                 "  PUBSUB_URL            where the broker is, if neither -s nor a context says so\n"
+                 "  PUBSUB_CONTEXT        the context, if neither --context nor -s is given\n"
+                 "  PUBSUB_PASSWORD       the password of --user, if there is no --password-file\n"
+                 "  PUBSUB_TOKEN          a token, if there is neither --token-file nor --user\n"
+                 "  NO_COLOR              if it is not empty, no colours",
         .examples = examples,
         .exit_codes = exit_codes,
     };

@@ -81,6 +81,7 @@ class CommandLine(ServerTest):
 
     def test_wrong_arguments(self):
         self.assert_refuses(self.spawn("--nonsense"), 2, "--nonsense")
+        self.assert_refuses(self.spawn("--lisen=tcp://x:1"), 2, "'--lisen=tcp://x:1'", "did you mean '--listen'?")
         self.assert_refuses(self.spawn("argument"), 2, "argument")
         self.assert_refuses(self.spawn("--listen"), 2, "--listen")
         self.assert_refuses(self.spawn("--ready-fd", "x"), 2, "x")

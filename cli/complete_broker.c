@@ -124,10 +124,12 @@ void complete_topics(const struct connection_options *connection, bool wild)
     struct question question = {0};
     struct report report = {0};
     if (ask(&question, connection, REPORT_SUBSCRIPTIONS, &report)) {
+        mps_view ours = mps_text(pubsub_client_id(question.link.client));
         for (size_t i = 0; i < report.subscriptions_count; i++) {
-            mps_view pattern = report.subscriptions[i].pattern;
-            bool is_topic = pattern.ptr && !mps_topic_is_wild(pattern);
-            if (pattern.ptr && (wild || is_topic)) keep(&question, (const char *)pattern.ptr, pattern.len);
+            const struct report_reader *reader = &report.subscriptions[i];
+            if (!reader->pattern.ptr || mps_view_equal(reader->client, ours)) continue;
+            if (wild || !mps_topic_is_wild(reader->pattern))
+                keep(&question, (const char *)reader->pattern.ptr, reader->pattern.len);
         }
     }
     end(&question, &report);

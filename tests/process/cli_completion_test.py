@@ -77,6 +77,8 @@ class Shell:
 
 
 class Completion(CliTest):
+    BROKER = {"config": "[stream kept]\ntopics = kept/#\n"}
+
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
@@ -101,6 +103,8 @@ class Completion(CliTest):
 
     def check(self, name):
         shell = self.shell(name)
+        self.subscriber("listened/to", ready="listened/to")
+        self.subscriber("listened/pat/+", ready="listened/pat/x")
         with open(os.path.join(shell.dir, "letter with blank.txt"), "w"):
             pass
         self.assertEqual(run_without_broker("context", "add", "--replace", "plant", "-s", self.url,
@@ -120,6 +124,10 @@ class Completion(CliTest):
                 (f"get shop/o{TAB}", ["get", "shop/orders/new"]),
                 (f"-c plant pub shop/o{TAB} x", ["-c", "plant", "pub", "shop/orders/new", "x"]),
                 (f"sub shop/clock:u{TAB}", ["sub", "shop/clock:utc"]),
+                (f"pub listened/t{TAB} x", ["pub", "listened/to", "x"]),
+                (f"pub listened/p{TAB}y x", ["pub", "listened/py", "x"]),
+                (f"sub listened/p{TAB}", ["sub", "listened/pat/+"]),
+                (f"stream info ke{TAB}", ["stream", "info", "kept"]),
                 (f"sub odd/w{TAB}", ["sub", "odd/with blank"]),
                 (f"sub 'odd/w{TAB}", ["sub", "odd/with blank"]),
                 (f"sub odd/i{TAB}", ["sub", "odd/it's"]),

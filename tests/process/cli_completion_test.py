@@ -1,12 +1,13 @@
 """Completion in real shells on a terminal: what is typed, with Tab, is what a command gets."""
 import os
 import pty
+import re
 import shutil
 import subprocess
 import tempfile
 import unittest
 
-from programs import PUBSUB, PATIENCE_S, CliTest, eventually, run_without_broker
+from programs import PUBSUB, PATIENCE_S, CliTest, eventually, fresh_topic, run_without_broker
 
 SCRIPTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "cli", "completion")
 TAB = "\t"
@@ -149,6 +150,68 @@ class Completion(CliTest):
 
     def test_zsh(self):
         self.check("zsh")
+
+
+class Candidates(CliTest):
+    """What the program answers, for each option of each command."""
+
+    def complete(self, *words):
+        done = self.run_cli("__complete", *words)
+        self.assertEqual((done.stderr, done.code), ("", 0), words)
+        mode, *candidates = done.stdout.decode().splitlines()
+        self.assertIn(mode, ("words", "open", "files"), words)
+        return [line.partition("\t")[0] for line in candidates]
+
+    def options(self, *command):
+        """Each, and whether it has a value."""
+        text = run_without_broker(*command, "--help").stdout.decode().partition("\nExamples")[0]
+        found = re.findall(r"(?m)^ {2,6}(?:-\w, )?(--?[\w-]+)( \S+)?", text)
+        return [(option, bool(value) and not value.startswith(" [")) for option, value in found]
+
+    def check(self, *command):
+        options = self.options(*command)
+        offered = self.complete(*command, "-")
+        self.assertEqual(set(offered), {option for option, _ in options})
+        for option, has_value in options:
+            if has_value:
+                self.complete(*command, option, "")
+                self.complete(*command, option, "x", "")
+            if option.startswith("--") and has_value:
+                for candidate in self.complete(*command, f"{option}="):
+                    self.assertTrue(candidate.startswith(f"{option}="), candidate)
+
+    def test_each_option_of_each_command(self):
+        commands = self.complete("")
+        self.assertIn("pub", commands)
+        for command in commands:
+            deeper = self.complete(command, "") if command in ("stream", "context") else []
+            for words in [[command], *([command, name] for name in deeper)]:
+                self.check(*words)
+
+    def test_what_takes_one_of_several_words_offers_them(self):
+        self.assertEqual(self.complete("sub", "--policy", "d"), ["drop_old", "drop_new"])
+        self.assertEqual(self.complete("sub", "--policy", "block", "--then", ""), ["drop_old", "drop_new", "close"])
+        self.assertEqual(self.complete("sub", "-o", "j"), ["json"])
+        self.assertEqual(self.complete("bench", ""), ["pub", "sub", "fan", "latency"])
+
+    def test_nothing_is_done_meanwhile(self):
+        """Whatever stands before, nothing is published, waited for, or kept."""
+        topic = fresh_topic()
+        self.complete("pub", "-r", topic, "x", "")
+        self.complete("pub", "-r", "--", topic, "x", "")
+        self.complete("sub", "--last", "5")
+        self.complete("sub", "--last", "5", topic, "-")
+        self.assertEqual(self.run_cli("get", topic).code, 1)
+        self.complete("context", "add", "made", "-s", self.url, "")
+        self.complete("context", "use", "--none", "")
+        self.assertNotIn("made", self.complete("-c", ""))
+
+    def test_without_a_broker_there_are_just_no_topics(self):
+        self.assertEqual(self.complete("-s", "unix:/nonexistent/s", "sub", "a"), [])
+        self.assertEqual(self.complete("-s", "nonsense", "sub", "a"), [])
+
+    def test_behind_what_is_wrong_something_can_follow(self):
+        self.assertEqual(self.complete("pub", "--nonsense", "--ack", "many", "--reta"), ["--retain"])
 
 
 if __name__ == "__main__":

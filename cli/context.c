@@ -1,6 +1,5 @@
 /* pubsub context: names for brokers */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -61,18 +60,6 @@ static bool check_name(const char *name)
     return false;
 }
 
-/* Paths are kept so that they hold wherever the program is run; memory that is not given back is not much. */
-static bool make_absolute(const char **path)
-{
-    if (!*path || **path == '/') return true;
-    char *here = getcwd(NULL, 0), *absolute = NULL;
-    bool made = here && asprintf(&absolute, "%s/%s", here, *path) >= 0;
-    free(here);
-    if (made) *path = absolute;
-    else complain("cannot find out where '%s' is", *path);
-    return made;
-}
-
 /* One or several with commas between. What follows the scheme is seen when it is connected to. */
 static bool check_url(const char *url)
 {
@@ -89,7 +76,7 @@ static bool check_url(const char *url)
     return true;
 }
 
-static bool check_connection(struct connection_options *connection)
+static bool check_connection(const struct connection_options *connection)
 {
     if (connection->context || connection->client_id)
         return options_wrong("pubsub context add",
@@ -97,10 +84,7 @@ static bool check_connection(struct connection_options *connection)
                                                  : "two commands would be one client: --id is not kept");
     if (!connection->url || !*connection->url)
         return options_wrong("pubsub context add", "where is the broker? -s says so");
-    return check_url(connection->url) && make_absolute(&connection->password_file) &&
-           make_absolute(&connection->token_file) && make_absolute(&connection->ca) &&
-           make_absolute(&connection->certificate) && make_absolute(&connection->certificate_key) &&
-           credentials_check(connection);
+    return check_url(connection->url) && credentials_check(connection);
 }
 
 static int add(const struct add_options *options, const char *name)
@@ -109,9 +93,9 @@ static int add(const struct add_options *options, const char *name)
     if (!contexts) return CLI_EXIT_USAGE;
     bool is_free = options->replace || !contexts_has(contexts, name);
     if (!is_free) complain("there is a context '%s' already; --replace puts this one in its place", name);
-    if (is_free) contexts_put(contexts, name, &options->connection);
-    if (is_free && options->use) contexts_use(contexts, name);
-    return write_and_close(contexts, is_free);
+    bool is_put = is_free && contexts_put(contexts, name, &options->connection);
+    if (is_put && options->use) contexts_use(contexts, name);
+    return write_and_close(contexts, is_put);
 }
 
 static int run_add(int argc, char **argv, const struct connection_options *connection)

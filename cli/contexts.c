@@ -28,14 +28,15 @@ struct contexts {
 static const struct {
     const char *key;
     size_t offset;
+    bool is_path;
 } texts[] = {
-    {"url", offsetof(struct connection_options, url)},
-    {"user", offsetof(struct connection_options, user)},
-    {"password_file", offsetof(struct connection_options, password_file)},
-    {"token_file", offsetof(struct connection_options, token_file)},
-    {"ca", offsetof(struct connection_options, ca)},
-    {"cert", offsetof(struct connection_options, certificate)},
-    {"cert_key", offsetof(struct connection_options, certificate_key)},
+    {"url", offsetof(struct connection_options, url), false},
+    {"user", offsetof(struct connection_options, user), false},
+    {"password_file", offsetof(struct connection_options, password_file), true},
+    {"token_file", offsetof(struct connection_options, token_file), true},
+    {"ca", offsetof(struct connection_options, ca), true},
+    {"cert", offsetof(struct connection_options, certificate), true},
+    {"cert_key", offsetof(struct connection_options, certificate_key), true},
 };
 enum { TEXTS = sizeof texts / sizeof *texts };
 static const char in_clear_key[] = "auth_in_clear", use_key[] = "use", contexts_key[] = "contexts";
@@ -248,16 +249,28 @@ bool contexts_find(const struct contexts *contexts, const char *name, struct con
 
 /* ---- changing it ---- */
 
-void contexts_put(struct contexts *contexts, const char *name, const struct connection_options *connection)
+/* NULL: there is no directory that it would be in, or what comes of it is no text. */
+static json_t *absolute_path(const char *path)
+{
+    char here[PATH_MAX];
+    if (*path == '/') return json_string(path);
+    return getcwd(here, sizeof here) ? json_sprintf("%s/%s", here, path) : NULL;
+}
+
+bool contexts_put(struct contexts *contexts, const char *name, const struct connection_options *connection)
 {
     json_t *said = json_object();
-    for (size_t i = 0; i < TEXTS; i++) {
+    bool is_put = said != NULL;
+    for (size_t i = 0; i < TEXTS && is_put; i++) {
         const char *value;
         memcpy(&value, (const char *)connection + texts[i].offset, sizeof value);
-        if (value && json_object_set_new(said, texts[i].key, json_string(value)) != 0) out_of_memory();
+        json_t *kept = !value ? NULL : texts[i].is_path ? absolute_path(value) : json_string(value);
+        is_put = !value || json_object_set_new(said, texts[i].key, kept) == 0;
+        if (!is_put) complain("'%s' can't be kept: it is not UTF-8, or the directory that it is in is gone", value);
     }
-    if (connection->auth_in_clear && json_object_set_new(said, in_clear_key, json_true()) != 0) out_of_memory();
-    if (json_object_set_new(contexts->contexts, name, said) != 0) out_of_memory();
+    if (connection->auth_in_clear && json_object_set_new(said, in_clear_key, json_true()) != 0) is_put = false;
+    if (!is_put) json_decref(said);
+    return is_put && json_object_set_new(contexts->contexts, name, said) == 0;
 }
 
 void contexts_remove(struct contexts *contexts, const char *name)

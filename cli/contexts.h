@@ -41,8 +41,9 @@ struct context contexts_get(const struct contexts *contexts, size_t i); /* in th
 bool contexts_find(const struct contexts *contexts, const char *name, struct context *context);
 bool contexts_has(const struct contexts *contexts, const char *name);
 
-/* Changes what is in memory. */
-void contexts_put(struct contexts *contexts, const char *name, const struct connection_options *connection);
+/* Changes what is in memory. Paths are kept so that they hold wherever the program is run. False:
+ * complained, something can't be kept. */
+bool contexts_put(struct contexts *contexts, const char *name, const struct connection_options *connection);
 void contexts_remove(struct contexts *contexts, const char *name);
 void contexts_use(struct contexts *contexts, const char *name); /* NULL: none is in use */
 

@@ -122,6 +122,9 @@ class Contexts(CliTest):
                      "context", "add", "a b", "-s", self.url)
         self.refused("two commands would be one client: --id is not kept; see 'pubsub context add --help'",
                      "context", "add", "a", "-s", self.url, "--id", "me")
+        done = self.run_here(*(os.fsencode(word) for word in ("context", "add", "a", "-s", "tls://h:1")), b"--ca", b"/\xff")
+        self.assertEqual((done.code, os.path.exists(self.path)), (2, False), done.stderr)
+        self.assertIn("can't be kept: it is not UTF-8", done.stderr)
         self.done("context", "add", "plant", "-s", NOWHERE)
         self.refused("there is a context 'plant' already; --replace puts this one in its place",
                      "context", "add", "plant", "-s", self.url)

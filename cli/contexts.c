@@ -49,24 +49,26 @@ static void out_of_memory(void)
 
 /* ---- where it is ---- */
 
-static bool find_path(struct contexts *contexts)
+/* Returns NULL, or why there is no place for it: static. */
+static const char *find_path(struct contexts *contexts)
 {
     const char *config = getenv("XDG_CONFIG_HOME"), *home = getenv("HOME"), *below = "/pubsub";
     const char *base =
         config && *config == '/' ? config : NULL; /* a relative one is to be ignored, says its standard */
     if (!base) base = home && *home == '/' ? home : NULL, below = "/.config/pubsub";
-    if (!base) {
-        complain("there is no place for contexts: neither $XDG_CONFIG_HOME nor $HOME is an absolute path");
-        return false;
-    }
+    if (!base) return "neither $XDG_CONFIG_HOME nor $HOME is an absolute path";
     int len = snprintf(contexts->dir, sizeof contexts->dir, "%s%s", base, below);
-    if (len < 0 || (size_t)len + sizeof NEW_NAME + 1 >= sizeof contexts->path) {
-        complain("the directory of contexts has a name that is too long: '%s%s'", base, below);
-        return false;
-    }
+    if (len < 0 || (size_t)len + sizeof NEW_NAME + 1 >= sizeof contexts->path)
+        return "the path of their directory is too long";
     memcpy(contexts->path, contexts->dir, (size_t)len);
     strcpy(contexts->path + len, "/" FILE_NAME);
-    return true;
+    return NULL;
+}
+
+bool contexts_can_be_read(void)
+{
+    struct contexts place = {.lock_fd = -1};
+    return !find_path(&place) && access(place.path, R_OK) == 0;
 }
 
 /* With all that it is in. */
@@ -172,7 +174,9 @@ struct contexts *contexts_open(bool change)
     struct contexts *contexts = calloc(1, sizeof *contexts);
     if (!contexts) out_of_memory();
     contexts->lock_fd = -1;
-    if (find_path(contexts) && (!change || lock(contexts)) && load(contexts)) return contexts;
+    const char *why = find_path(contexts);
+    if (why) complain("there is no place for contexts: %s", why);
+    if (!why && (!change || lock(contexts)) && load(contexts)) return contexts;
     contexts_close(contexts);
     return NULL;
 }

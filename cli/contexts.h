@@ -30,6 +30,9 @@ struct context {
 
 struct contexts; /* what the file says; locked until it is closed */
 
+/* Whether there is one that we may read. */
+bool contexts_can_be_read(void);
+
 /* Reads it, for changing it or not. NULL: complained. Without a file there are no contexts. */
 struct contexts *contexts_open(bool change);
 void contexts_close(struct contexts *contexts);

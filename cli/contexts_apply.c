@@ -53,8 +53,8 @@ int contexts_apply(struct connection_options *connection)
     bool in_use, found = false;
     const char *name = name_of(connection, &in_use);
     if (!name && !in_use) return CLI_EXIT_DONE;
-    /* Without any place for such a file there is none in use. */
-    if (in_use && !getenv("XDG_CONFIG_HOME") && !getenv("HOME")) return CLI_EXIT_DONE;
+    /* Services often have no home, or one that they can't look into: there nothing is in use. */
+    if (in_use && !contexts && !contexts_can_be_read()) return CLI_EXIT_DONE;
     if (!contexts) contexts = contexts_open(false);
     if (!contexts) return CLI_EXIT_USAGE;
     if (name) found = contexts_find(contexts, name, &context);

@@ -69,8 +69,8 @@ static enum options_result parse(struct remove_options *options, int argc, char 
         .summary =
             "Removes what a durable stream holds, for good. The stream itself stays, as the broker's configuration\n"
             "names it, and goes on counting positions; what is not in the configuration any more is gone with its\n"
-            "messages. Only the broker's own user and root may do this, over a Unix socket. STREAM is its name or number,\n"
-            "too.",
+            "messages. Only the broker's own user and root may do this, over a Unix socket, and users with the right\n"
+            "admin. STREAM is its name or number.",
         .tables = {&what, &connection},
         .examples = examples,
         .exit_codes = exit_codes,

@@ -163,11 +163,16 @@ class Contexts(CliTest):
         self.assertEqual(set(self.kept()["contexts"]), {f"c{i}" for i in range(8)})
 
     def test_without_a_home(self):
-        environment = {name: value for name, value in os.environ.items() if name not in ("XDG_CONFIG_HOME", "HOME")}
-        def run(*arguments):
-            return subprocess.run([PUBSUB, *arguments], env={**environment, "PUBSUB_URL": self.url}, timeout=PATIENCE_S,
+        environment = {name: value for name, value in os.environ.items() if name not in ("XDG_CONFIG_HOME", "HOME", "PUBSUB_URL")}
+        def run(*arguments, **more):
+            return subprocess.run([PUBSUB, *arguments], env={**environment, **more}, timeout=PATIENCE_S,
                                   capture_output=True, text=True)
-        self.assertEqual(run("pub", "t", "x").returncode, 0)
+        runtime = os.path.join(self.dir, "runtime")
+        os.mkdir(runtime)
+        os.symlink(self.url.removeprefix("unix:"), os.path.join(runtime, "pubsub.sock"))
+        for home in ({}, {"HOME": "relative"}, {"HOME": "/nonexistent"}, {"HOME": "/dev/null"}):
+            done = run("pub", "t", "x", XDG_RUNTIME_DIR=runtime, **home)
+            self.assertEqual((done.stderr, done.returncode), ("", 0), home)
         self.assertEqual(run("context", "ls").stderr,
                          "pubsub: there is no place for contexts: neither $XDG_CONFIG_HOME nor $HOME is an absolute path\n")
 

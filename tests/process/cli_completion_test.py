@@ -163,19 +163,20 @@ class Candidates(CliTest):
         return [line.partition("\t")[0] for line in candidates]
 
     def options(self, *command):
-        """Each, and whether it has a value."""
+        """Each, and whether it has a value. Those of the connection are the same for all commands."""
         text = run_without_broker(*command, "--help").stdout.decode().partition("\nExamples")[0]
+        if command != ("pub",):
+            text = re.sub(r"(?ms)^Connection.*?(?=^  -h, )", "", text)
         found = re.findall(r"(?m)^ {2,6}(?:-\w, )?(--?[\w-]+)( \S+)?", text)
         return [(option, bool(value) and not value.startswith(" [")) for option, value in found]
 
     def check(self, *command):
         options = self.options(*command)
         offered = self.complete(*command, "-")
-        self.assertEqual(set(offered), {option for option, _ in options})
+        self.assertLessEqual({option for option, _ in options}, set(offered))
         for option, has_value in options:
             if has_value:
                 self.complete(*command, option, "")
-                self.complete(*command, option, "x", "")
             if option.startswith("--") and has_value:
                 for candidate in self.complete(*command, f"{option}="):
                     self.assertTrue(candidate.startswith(f"{option}="), candidate)

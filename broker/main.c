@@ -15,22 +15,13 @@
 #include "log.h"
 #include "metrics/metrics.h"
 #include "net/net.h"
+#include "notify.h"
 #include "privileges.h"
 #include "reach.h"
 #include "reload.h"
 #include "sqlite_store.h"
 
 #define DEFAULT_TCP "tcp://127.0.0.1:7717"
-#define FIRST_INHERITED 3 /* sd_listen_fds(3) */
-
-/* Descriptors that systemd handed over to this process: how many, from FIRST_INHERITED on. */
-static int inherited_count(void)
-{
-    const char *pid = getenv("LISTEN_PID"), *count = getenv("LISTEN_FDS");
-    if (pid == NULL || count == NULL || strtol(pid, NULL, 10) != (long)getpid()) return 0;
-    long n = strtol(count, NULL, 10);
-    return n > 0 && n <= LISTEN_MAX ? (int)n : 0;
-}
 
 static int open_default(struct server *server, char *text, size_t text_cap)
 {
@@ -42,17 +33,19 @@ static int open_default(struct server *server, char *text, size_t text_cap)
     return listener_open(server, &tcp, text, text_cap);
 }
 
+/* Configured addresses take those of the inherited sockets that are bound there; the others are served as they are. */
 static int open_all(struct server *server, const struct config *config, char *text, size_t text_cap)
 {
-    int inherited = inherited_count();
-    for (int i = 0; i < inherited; i++) {
-        struct listener_config given = {.address = {.kind = ADDRESS_FD, .fd = FIRST_INHERITED + i}};
-        if (listener_open(server, &given, text, text_cap) != 0) return -1;
-    }
+    inherited_find(&server->inherited);
+    bool is_told_where = server->inherited.count > 0 || config->listeners_count > 0;
     for (int i = 0; i < config->listeners_count; i++) {
         if (listener_open(server, &config->listeners[i], text, text_cap) != 0) return -1;
     }
-    return inherited + config->listeners_count > 0 ? 0 : open_default(server, text, text_cap);
+    for (int fd; (fd = inherited_take_any(&server->inherited)) >= 0;) {
+        struct listener_config given = {.address = {.kind = ADDRESS_FD, .fd = fd}};
+        if (listener_open(server, &given, text, text_cap) != 0) return -1;
+    }
+    return is_told_where ? 0 : open_default(server, text, text_cap);
 }
 
 static void note(void *arg, const char *text)
@@ -146,6 +139,7 @@ static int serve(struct options *options)
 {
     char text[600];
     static struct reload reload;
+    static struct notifier notifier;
     static struct server *server; /* static: whatever is open when a listener fails stays referenced until the exit */
     server = server_new(&options->config.limits, &options->config.caps);
     const struct config *config = &options->config;
@@ -163,8 +157,9 @@ static int serve(struct options *options)
         return 1;
     }
     reach_warn(server, config, options->given.file);
-    reload_watch(&reload, server, options);
+    reload_watch(&reload, server, options, &notifier);
     say_ready(server, options->ready_fd);
+    notify_ready(&notifier, &server->loop, server->ready);
     int code = server_run(server);
     metrics_close(server);
     if (code == 0) server_free(server);

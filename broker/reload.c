@@ -88,6 +88,7 @@ static void say_refused(const struct reload *reload, const char *why)
     broker_audit_reload(broker, broker_limits_of(broker)->audit, false, whole);
     log_line(EVENT_CONFIG_REFUSED, NULL, "the configuration was not loaded again, what was loaded before holds: %s",
              whole);
+    notify_reloaded(reload->notifier, whole);
 }
 
 static void say_done(const struct reload *reload, bool audited_before, const struct config_changes *changes)
@@ -98,6 +99,7 @@ static void say_done(const struct reload *reload, bool audited_before, const str
              changes->waiting[0] != '\0' ? "; after a restart: " : "", changes->waiting);
     broker_audit_reload(reload->server->broker, audited_before, true, what);
     log_line(EVENT_CONFIG_LOADED, NULL, "the configuration was loaded again; %s", what);
+    notify_reloaded(reload->notifier, NULL);
 }
 
 static void load(struct reload *reload)
@@ -108,6 +110,7 @@ static void load(struct reload *reload)
     if (reload->options->given.file == NULL) {
         log_line(EVENT_CONFIG_NONE, NULL,
                  "there is no configuration file to load again: the broker was started without --config");
+        notify_reloaded(reload->notifier, NULL);
         return;
     }
     if (options_load_again(reload->options, &fresh, text, sizeof text) != 0) {
@@ -132,14 +135,15 @@ static void on_signal(uv_signal_t *signal, int signum)
 {
     (void)signum;
     struct reload *reload = signal->data;
+    notify_reloading(reload->notifier);
     server_lend_reserve(reload->server, true);
     load(reload);
     server_lend_reserve(reload->server, false);
 }
 
-void reload_watch(struct reload *reload, struct server *server, struct options *options)
+void reload_watch(struct reload *reload, struct server *server, struct options *options, struct notifier *notifier)
 {
-    *reload = (struct reload){.server = server, .options = options};
+    *reload = (struct reload){.server = server, .options = options, .notifier = notifier};
     uv_signal_init(&server->loop, &reload->signal);
     reload->signal.data = reload;
     uv_signal_start(&reload->signal, on_signal, SIGHUP);

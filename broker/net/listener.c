@@ -104,9 +104,23 @@ static struct listener *start(struct server *server, int fd, struct ssl_ctx_st *
     return listener;
 }
 
+/* The socket's file stays whose it is. Takes fd. */
+static int start_given_unix(struct server *server, int fd, const struct address *address, char *text, size_t text_cap)
+{
+    int error;
+    if (start(server, fd, NULL, &error) != NULL) return 0;
+    snprintf(text, text_cap, "cannot serve the inherited 'unix:%s': %s", address->path, uv_strerror(error));
+    close(fd);
+    return -1;
+}
+
 static int open_unix(struct server *server, const struct address *address, char *text, size_t text_cap)
 {
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
     struct stat made;
+    strcpy(name.sun_path, address->path);
+    int given = inherited_take(&server->inherited, (struct sockaddr *)&name);
+    if (given >= 0) return start_given_unix(server, given, address, text, text_cap);
     int error, fd = bind_unix(address->path, &made, text, text_cap);
     if (fd < 0) return -1;
     struct listener *listener = start(server, fd, NULL, &error);
@@ -172,6 +186,15 @@ int listener_check(const struct listener_config *config, bool somebody_has_a_nam
     return allows || somebody_has_a_name ? 0 : fail_tcp(&config->address, nobody, text, text_cap);
 }
 
+/* What uses the address may be what came with us. */
+static const char *explain_in_use(const struct server *server, const struct addrinfo *info, char *text, size_t text_cap)
+{
+    char url[URL_MAX];
+    if (!inherited_is_in_the_way(&server->inherited, info->ai_addr, url)) return strerror(EADDRINUSE);
+    snprintf(text, text_cap, "%s was handed over by the service manager, and is another address of the same port", url);
+    return text;
+}
+
 /* tls: taken if it returns 0. */
 static int open_tcp(struct server *server, const struct listener_config *config, struct ssl_ctx_st *tls, char *text,
                     size_t text_cap)
@@ -181,8 +204,11 @@ static int open_tcp(struct server *server, const struct listener_config *config,
     const char *why;
     int error = bind_resolve(&config->address, &info);
     if (error == 0) {
-        int fd = bind_tcp(info);
+        char in_the_way[URL_MAX + 100];
+        int fd = inherited_take(&server->inherited, info->ai_addr);
+        if (fd < 0) fd = bind_tcp(info);
         why = strerror(errno);
+        if (fd < 0 && errno == EADDRINUSE) why = explain_in_use(server, info, in_the_way, sizeof in_the_way);
         freeaddrinfo(info);
         const char *refusal = fd >= 0 ? judge_anonymous(server, config, fd, &needs_identity) : NULL;
         struct listener *listener = fd >= 0 && refusal == NULL ? start(server, fd, tls, &error) : NULL;

@@ -15,6 +15,7 @@
 #include "broker.h"
 #include "config.h"
 #include "callers.h"
+#include "inherited.h"
 #include "list.h"
 #include "store.h"
 #include "tls.h"
@@ -88,6 +89,7 @@ struct server {
     uint64_t held_most;      /* bytes of messages that the broker held since the last trim */
     int reserve_fd;          /* given up for a moment to refuse a connection when descriptors run out */
     bool serves_descriptors_only, stopping;
+    struct inherited inherited; /* listening sockets that nobody serves yet */
     int area_fd;             /* what queues spill; -1: not opened yet */
     char area_directory[4096]; /* where; empty: a temporary directory */
     struct verifier *verifier; /* NULL: nobody can say who they are */

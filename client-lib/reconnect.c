@@ -150,6 +150,9 @@ void mps_client_bye(struct pubsub *client, uint32_t code, const char *text)
         return;
     case MPS_TAKEN_OVER: mps_client_end(client, PUBSUB_ETAKEN, why); return;
     case MPS_AUTH: mps_client_refused(client, PUBSUB_EAUTH, why); return;
+    case MPS_SHUTTING_DOWN: /* it may be restarted: that is no failure of the connection that it had let in */
+        if (client->state == LINK_UP) client->failures = 0;
+        break;
     case MPS_MALFORMED:
     case MPS_VERSION:
     case MPS_UNKNOWN_OP:

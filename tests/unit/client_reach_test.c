@@ -244,6 +244,23 @@ static void test_pauses_are_bounded(void **state)
     assert_true(distinct > 5);
 }
 
+/* One that is stopped, as for a restart, is no failure: if each doubled the bound, this would not end in time. */
+static void test_pauses_after_restarts_do_not_grow(void **state)
+{
+    struct stage *stage = *state;
+    struct pubsub_options options = stage_options(stage);
+    options.reconnect_max_ms = 100 * PATIENCE_MS;
+    stage_open(stage, options, 10);
+    for (int i = 0; i < 40; i++) {
+        stage_say_bye(stage, MPS_SHUTTING_DOWN);
+        stage_wait_for_log(stage, "lost\n");
+        stage_hang_up(stage);
+        stage_accept(stage);
+        stage_say_welcome(stage, 10, 1000);
+        stage_wait_for_log(stage, "again\n");
+    }
+}
+
 /* ---- descriptors ---------------------------------------------------------------------------------------------- */
 
 static int connect_pair(struct stage *stage)
@@ -389,6 +406,7 @@ int main(void)
         TEST(test_the_last_one_comes_first),
         TEST(test_bad_lists),
         TEST(test_pauses_are_bounded),
+        TEST(test_pauses_after_restarts_do_not_grow),
         TEST(test_a_socketpair),
         TEST(test_dialling),
         TEST(test_dialling_fails),

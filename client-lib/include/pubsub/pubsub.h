@@ -234,7 +234,8 @@ struct pubsub_options {
     uint32_t connect_ms;       /* longest wait for one connection and its WELCOME; 0: 5000. Of several URLs, for each */
     uint32_t reconnect_min_ms; /* bound of the first pause before it is tried again, which is anything from 0 to that
                                   bound, at random (full jitter); the bound doubles on each failure; 0: 100 */
-    uint32_t reconnect_max_ms; /* largest bound; a connection that lasted so long begins anew with the first; 0: 10000 */
+    uint32_t reconnect_max_ms; /* largest bound; after a connection that lasted so long, or until its broker was
+                                  stopped, it begins anew with the first; 0: 10000 */
     bool no_reconnect;
     bool retry_first;          /* also keep trying when the first connection fails */
     bool half;                 /* keep delivering after pubsub_shutdown() */

@@ -201,10 +201,10 @@ static int open_tcp(struct server *server, const struct listener_config *config,
 {
     bool needs_identity = false;
     struct addrinfo *info;
+    char in_the_way[URL_MAX + 100];
     const char *why;
     int error = bind_resolve(&config->address, &info);
     if (error == 0) {
-        char in_the_way[URL_MAX + 100];
         int fd = inherited_take(&server->inherited, info->ai_addr);
         if (fd < 0) fd = bind_tcp(info);
         why = strerror(errno);

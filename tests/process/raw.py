@@ -30,7 +30,11 @@ def open_socket(url):
     if url.startswith("unix:"):
         sock = socket.socket(socket.AF_UNIX)
         sock.settimeout(ANSWER_S)
-        sock.connect(url[len("unix:"):])
+        try:
+            sock.connect(url[len("unix:"):])
+        except OSError:
+            sock.close()
+            raise
         return sock
     host, port = url[len("tcp://"):].rsplit(":", 1)
     sock = socket.create_connection((host, int(port)), timeout=ANSWER_S)

@@ -1,0 +1,64 @@
+"""The pages of docs/, as a reader would follow them: each begins in an empty directory, without a broker, in a network of its own where
+the default ports are free. Every command is run, every file that a page shows is used, every link leads somewhere."""
+import os
+import pathlib
+import sys
+import tempfile
+import unittest
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(TOP / "tests" / "network"))
+import namespaces  # noqa: E402  of the other directory
+import walkthrough  # noqa: E402
+
+ELSEWHERE = "device.md",  # what device_guide_test follows
+PAGES = sorted(path for path in (TOP / "docs").glob("*.md") if path.name not in ELSEWHERE)
+RECIPES = sorted((TOP / "docs" / "recipes").glob("*.md"))
+
+
+class Docs(unittest.TestCase):
+    def follow(self, page):
+        directory = tempfile.TemporaryDirectory(prefix="pubsub-test-")
+        self.addCleanup(directory.cleanup)
+        places = {}
+        for variable in "HOME", "XDG_RUNTIME_DIR", "XDG_STATE_HOME":
+            places[variable] = os.path.join(directory.name, variable)
+            os.mkdir(places[variable], 0o700)
+        os.mkdir(os.path.join(directory.name, "here"))
+        walk = walkthrough.Walk(self, os.path.join(directory.name, "here"), f"unix:{places['XDG_RUNTIME_DIR']}/pubsub.sock",
+                                environment={**places, "TERM": "dumb", "SOURCES": str(TOP)},
+                                paths={"/etc/pubsub": f"{directory.name}/etc", "/run/user/1000": places["XDG_RUNTIME_DIR"]})
+        try:
+            walk.follow(page.read_text())
+        finally:
+            walk.end()
+        return walk.count
+
+    def test_recipes(self):
+        for page in RECIPES:
+            with self.subTest(page.name):
+                self.assertGreater(self.follow(page), 2, "commands")
+
+    def test_pages(self):
+        for page in PAGES:
+            with self.subTest(page.name):
+                self.follow(page)
+
+    def test_links(self):
+        for page in [*PAGES, *RECIPES]:
+            with self.subTest(page.name):
+                self.assertEqual(walkthrough.dead_links(page), [])
+
+    def test_readme_leads_to_every_page(self):
+        self.assertGreater(len(PAGES), 6)
+        self.assertGreater(len(RECIPES), 6)
+        readme = (TOP / "README.md").read_text()
+        for page in [*PAGES, *RECIPES]:
+            self.assertIn(f"({page.relative_to(TOP)})", readme)
+
+
+if __name__ == "__main__":
+    if only := os.environ.get("PUBSUB_DOCS"):  # names of pages, to follow these alone
+        PAGES, RECIPES = ([page for page in pages if page.stem in only.split(",")] for pages in (PAGES, RECIPES))
+    namespaces.enter_own()
+    unittest.main(verbosity=2)

@@ -14,6 +14,11 @@ import walkthrough  # noqa: E402
 ELSEWHERE = "device.md",  # what device_guide_test follows
 PAGES = sorted(path for path in (TOP / "docs").glob("*.md") if path.name not in ELSEWHERE)
 RECIPES = sorted((TOP / "docs" / "recipes").glob("*.md"))
+# What changes the system of whoever follows a page, by root's commands: not run here.
+SYSTEM = """
+adduser --system --group --home /var/lib/pubsub pubsub
+chown -R pubsub: /etc/pubsub
+""".split("\n")
 
 
 class Docs(unittest.TestCase):
@@ -43,6 +48,12 @@ class Docs(unittest.TestCase):
         for page in PAGES:
             with self.subTest(page.name):
                 self.follow(page)
+
+    def test_what_is_not_run_is_known(self):
+        for page in [*PAGES, *RECIPES]:
+            for info, lines in walkthrough.blocks(page.read_text()):
+                if info == "sh":
+                    self.assertLessEqual(set(lines), set(SYSTEM), page)
 
     def test_links(self):
         for page in [*PAGES, *RECIPES]:

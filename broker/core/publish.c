@@ -151,6 +151,15 @@ static const char *denied_error(const struct session *session, const struct publ
     return NULL;
 }
 
+/* Says why the level that is asked for is over the best that there is. */
+static void say_ack_level(unsigned asked, mps_view topic, unsigned best, char *text, size_t text_cap)
+{
+    static const char *const names[] = {"none", "routed", "stored", "replicated"};
+    snprintf(text, text_cap, "%s '%s', so what is published there can be acknowledged as %s, not as %s",
+             best == 1 ? "no durable stream keeps" : "there is one copy of the stream that keeps", printable(topic),
+             names[best], names[asked]);
+}
+
 /* 0, or the code for why no MSG of this run can be published, with a sentence. */
 static uint32_t judge(struct session *session, const struct publish *publish, const struct route **route, char *text,
                       size_t text_cap)
@@ -175,8 +184,7 @@ static uint32_t judge(struct session *session, const struct publish *publish, co
     }
     unsigned best = (*route)->stream != NULL ? 2 : 1;
     if (ack_level(session) > best) {
-        snprintf(text, text_cap, "acknowledgement level %u is not available for '%s', the highest is %u (%s)",
-                 ack_level(session), printable(publish->topic), best, best == 1 ? "routed" : "stored");
+        say_ack_level(ack_level(session), publish->topic, best, text, text_cap);
         return MPS_ACK_LEVEL;
     }
     return 0;

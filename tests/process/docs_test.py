@@ -14,10 +14,13 @@ import walkthrough  # noqa: E402
 ELSEWHERE = "device.md",  # what device_guide_test follows
 PAGES = sorted(path for path in (TOP / "docs").glob("*.md") if path.name not in ELSEWHERE)
 RECIPES = sorted((TOP / "docs" / "recipes").glob("*.md"))
-# What changes the system of whoever follows a page, by root's commands: not run here.
+# What changes the system of whoever follows a page, or would build what is built: not run here.
 SYSTEM = """
 adduser --system --group --home /var/lib/pubsub pubsub
 chown -R pubsub: /etc/pubsub
+./deploy/run
+PATH="$PWD/build/release/bin:$PATH"
+cmake --preset release && cmake --build --preset release
 """.split("\n")
 
 
@@ -32,7 +35,8 @@ class Docs(unittest.TestCase):
         os.mkdir(os.path.join(directory.name, "here"))
         walk = walkthrough.Walk(self, os.path.join(directory.name, "here"), f"unix:{places['XDG_RUNTIME_DIR']}/pubsub.sock",
                                 environment={**places, "TERM": "dumb", "SOURCES": str(TOP)},
-                                paths={"/etc/pubsub": f"{directory.name}/etc", "/run/user/1000": places["XDG_RUNTIME_DIR"]})
+                                paths={"build/release": os.environ.get("PUBSUB_BUILD", "build/release"),
+                                       "/etc/pubsub": f"{directory.name}/etc", "/run/user/1000": places["XDG_RUNTIME_DIR"]})
         try:
             walk.follow(page.read_text())
         finally:

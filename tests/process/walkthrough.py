@@ -5,7 +5,7 @@ What a fenced block is, says the word behind its three backticks:
                       `> ` goes on with it, the others are what it prints, on stdout and stderr together.
   console broker      Another terminal, whose last command runs a broker that says that it is ready. It goes on.
   console waits N     Another terminal, whose last command makes N subscriptions and ends while the next block is run.
-  console stays N     Another terminal, whose last command makes N subscriptions and goes on until the end of the page.
+  console stays N     Another terminal, whose last command makes N subscriptions, or none, and goes on until the end of the page.
   LANGUAGE FILE       What the reader writes into FILE, which he runs if it begins with `#!`.
   ini                 A part of a configuration; `pubsubd --check-config` has nothing to say about it.
   sh, text            Commands that change the reader's system, and pictures: nobody runs them here.

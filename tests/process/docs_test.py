@@ -41,7 +41,8 @@ class Reader(unittest.TestCase):
         for variable in "HOME", "XDG_RUNTIME_DIR", "XDG_STATE_HOME":
             places[variable] = os.path.join(directory.name, variable)
             os.mkdir(places[variable], 0o700)
-        paths = {"/etc/pubsub": f"{directory.name}/etc", "/run/user/1000": places["XDG_RUNTIME_DIR"],
+        os.mkdir(f"{directory.name}/log")
+        paths = {"/etc/pubsub": f"{directory.name}/etc", "/var/log/pubsub": f"{directory.name}/log", "/run/user/1000": places["XDG_RUNTIME_DIR"],
                  "build/release": os.environ.get("PUBSUB_BUILD", "build/release")}
         walk = walkthrough.Walk(self, os.path.join(directory.name, "here"), f"unix:{places['XDG_RUNTIME_DIR']}/pubsub.sock",
                                 environment={**places, "TERM": "dumb", "SOURCES": str(TOP)}, paths=paths)

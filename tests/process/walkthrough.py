@@ -8,7 +8,8 @@ What a fenced block is, says the word behind its three backticks:
   console stays N     Another terminal, whose last command makes N subscriptions, or none, and goes on until the end of the page.
   LANGUAGE FILE       What the reader writes into FILE, which he runs if it begins with `#!`.
   ini                 A part of a configuration; `pubsubd --check-config` has nothing to say about it.
-  sh, text            Commands that change the reader's system, and pictures: nobody runs them here.
+  sh                  Commands that change the reader's system: nobody runs them here.
+  text, json, yaml    What something looks like.
 In what is printed `…` stands for anything within a line, and on a line of its own for any lines.
 
 Nothing sleeps: a relay between the commands and the broker sees when a subscription holds."""
@@ -237,7 +238,7 @@ class Walk:
             elif len(more) == 1:
                 self.write(more[0], "\n".join(lines) + "\n")
             else:
-                self.test.assertIn(info, ("sh", "text"), "a block that nothing checks")
+                self.test.assertIn(info, ("sh", "text", "json", "yaml"), "a block that nothing checks")
         self.finish_waiting()
         for terminal, command, expected in self.staying:
             with self.test.subTest(command):

@@ -52,7 +52,39 @@ class Reader(unittest.TestCase):
             walk.end()
 
 
+class Page(unittest.TestCase):
+    """A page of one block, followed without a broker."""
+
+    def __init__(self, info, lines):
+        super().__init__()
+        self.text = "\n".join([f"```{info}", *lines, "```", ""])
+
+    def runTest(self):
+        with tempfile.TemporaryDirectory(prefix="pubsub-test-") as directory:
+            walk = walkthrough.Walk(self, directory, f"unix:{directory}/nobody")
+            try:
+                walk.follow(self.text)
+            finally:
+                walk.end()
+
+
 class Docs(Reader):
+    def test_mistakes_are_found(self):
+        right = [("console", ["$ echo a; echo b", "a", "b"]), ("console", ["$ echo a b", "a …"]), ("console", ["$ true"]),
+                 ("console", ["$ seq 3", "1", "…"]), ("console waits 0", ["$ echo a", "a"]), ("text", ["a"]),
+                 ("console", ["$ echo a \\", "> b", "a b"]), ("console stays 0", ["$ echo a; sleep 1000", "a"]),
+                 ("ini", ["[limits]", "max_payload = 1m"])]
+        wrong = [("console", ["$ echo a; echo b", "a"]), ("console", ["$ echo a", "a", "b"]), ("console", ["$ echo a"]),
+                 ("console", ["$ seq 3", "1", "…", "4"]), ("console waits 0", ["$ echo a", "b"]), ("strange", ["a"]),
+                 ("console", ["$ exit", "a"]), ("console", ["$ pubsub get a", "b"]), ("ini", ["[limits]", "max_pay = 1m"])]
+        for expected, pages in (True, right), (False, wrong):
+            for page in pages:
+                with self.subTest(page):
+                    result = unittest.TestResult()
+                    Page(*page).run(result)
+                    self.assertEqual(result.errors, [])
+                    self.assertEqual(result.wasSuccessful(), expected, result.failures)
+
     def test_pages(self):
         self.follow(PAGES)
 

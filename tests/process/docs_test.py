@@ -21,6 +21,8 @@ chown -R pubsub: /etc/pubsub
 ./deploy/run
 PATH="$PWD/build/release/bin:$PATH"
 cmake --preset release && cmake --build --preset release
+curl -s http://127.0.0.1:9717/metrics | grep ^pubsub_connections
+curl -s --unix-socket /run/pubsub/metrics.sock http://localhost/readyz
 """.split("\n")
 
 

@@ -21,6 +21,15 @@ chown -R pubsub: /etc/pubsub
 ./deploy/run
 PATH="$PWD/build/release/bin:$PATH"
 cmake --preset release && cmake --build --preset release
+deploy/install-packages build
+cmake --preset release -DBUILD_TESTING=OFF && cmake --build --preset release
+(cd build/release && cpack -G DEB -B packages)
+apt-get install -y ./build/release/packages/*.deb
+systemctl status pubsubd
+systemctl restart pubsubd
+pubsub pub -r hello world && pubsub get hello
+apt-get install -y prometheus
+cp deploy/prometheus/*.yml /etc/prometheus/ && systemctl restart prometheus
 curl -s http://127.0.0.1:9717/metrics | grep ^pubsub_connections
 curl -s --unix-socket /run/pubsub/metrics.sock http://localhost/readyz
 """.split("\n")
@@ -44,7 +53,8 @@ class Reader(unittest.TestCase):
             places[variable] = os.path.join(directory.name, variable)
             os.mkdir(places[variable], 0o700)
         os.mkdir(f"{directory.name}/log")
-        paths = {"/etc/pubsub": f"{directory.name}/etc", "/var/log/pubsub": f"{directory.name}/log", "/run/user/1000": places["XDG_RUNTIME_DIR"],
+        paths = {"/etc/pubsub": f"{directory.name}/etc", "/var/log/pubsub": f"{directory.name}/log", "/root": places["HOME"],
+                 "/run/user/1000": places["XDG_RUNTIME_DIR"], "/run/pubsub": places["XDG_RUNTIME_DIR"],
                  "build/release": os.environ.get("PUBSUB_BUILD", "build/release")}
         walk = walkthrough.Walk(self, os.path.join(directory.name, "here"), f"unix:{places['XDG_RUNTIME_DIR']}/pubsub.sock",
                                 environment={**places, "TERM": "dumb", "SOURCES": str(TOP)}, paths=paths)

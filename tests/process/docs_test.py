@@ -23,8 +23,9 @@ PATH="$PWD/build/release/bin:$PATH"
 cmake --preset release && cmake --build --preset release
 deploy/install-packages build
 cmake --preset release -DBUILD_TESTING=OFF && cmake --build --preset release
-(cd build/release && cpack -G DEB -B packages)
-apt-get install -y ./build/release/packages/*.deb
+apt-get install -y dpkg-dev
+(cd build/release && cpack -G DEB)
+apt-get install -y ./build/release/pubsubd_*.deb ./build/release/pubsub_*.deb
 systemctl status pubsubd
 systemctl restart pubsubd
 pubsub pub -r hello world && pubsub get hello

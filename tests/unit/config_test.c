@@ -382,9 +382,8 @@ static void wrong_files_are_refused(void **state)
         {"[nothing]\n",
          "file:1: unknown section [nothing]; there are [broker], [limits], [log], [metrics], [access], [user NAME], "
          "[group NAME], [stream NAME], [listener NAME]"},
-        {"[]\n",
-         "file:1: unknown section []; there are [broker], [limits], [log], [metrics], [access], [user NAME], "
-         "[group NAME], [stream NAME], [listener NAME]"},
+        {"[]\n", "file:1: unknown section []; there are [broker], [limits], [log], [metrics], [access], [user NAME], "
+                 "[group NAME], [stream NAME], [listener NAME]"},
         {"[limits\n", "file:1: '[limits' is not a [section], with nothing behind it"},
         {"[limits] max_payload = 1m\n",
          "file:1: '[limits] max_payload = 1m' is not a [section], with nothing behind it"},
@@ -442,7 +441,7 @@ static void wrong_files_are_refused(void **state)
         {"[limits]\ndata = x\n", "file:2: 'data' belongs into [broker]"},
         {"[limits]\ntopics = x\n", "file:2: 'topics' belongs into [stream NAME]"},
         {"[limits]\nmax_age = 1d\n", "file:2: 'max_age' belongs into [stream NAME]"},
-        {"[stream a]\nurl = x\n", "file:2: 'url' belongs into [listener NAME]"},
+        {"[stream a]\nurl = x\n", "file:2: 'url' belongs into [metrics] or [listener NAME]"},
         {"[limits]\nsession_max = 1500ms\n",
          "file:2: session_max = '1500ms' is not a time in whole seconds from 1s to 3650d, or 0: none outlives it"},
         {"[limits]\nspill_bytes = 17\n",

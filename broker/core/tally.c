@@ -29,10 +29,17 @@ static bool has_name(const struct hash_node *node, const void *key)
     return mps_view_equal(tally_topic_name(container_of(node, struct tally_topic, in_topics)), *(const mps_view *)key);
 }
 
-/* NULL: there is no room for one more. */
+/* Who knows the name of an inbox may answer there; and what was refused as no topic at all may be any bytes. */
+static bool may_be_named(mps_view name)
+{
+    return mps_topic_error(name) == NULL && !inbox_is(name);
+}
+
+/* NULL: it gets no place, or there is no room for one more. */
 static struct tally_topic *find(struct tally *tally, mps_view name)
 {
     if (tally->last != NULL && mps_view_equal(tally_topic_name(tally->last), name)) return tally->last;
+    if (!may_be_named(name)) return NULL;
     uint64_t hash = hash_bytes(tally->seed, name.ptr, name.len);
     struct hash_node *node = hash_find(&tally->topics, hash, has_name, &name);
     if (node != NULL) return container_of(node, struct tally_topic, in_topics);

@@ -1,5 +1,6 @@
 /* What comes in, by its topic: counted only while somebody asks for it, as that costs each message a look-up. The first
- * TALLY_TOPICS_MAX topics that come have a place; messages of others are counted together. Internal to the core. */
+ * TALLY_TOPICS_MAX topics that come have a place; messages of others, and those to inboxes, are counted together. Internal to
+ * the core. */
 #ifndef BROKER_TALLY_H
 #define BROKER_TALLY_H
 

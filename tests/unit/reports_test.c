@@ -205,6 +205,23 @@ static void test_topics_beyond_the_table_are_counted_together(void **state)
     assert_int_equal(number(ask(stage, "topics", 5, NULL), "topics.total"), 0);
 }
 
+/* Who knows the name of an inbox may answer there; and a report is well-formed whatever bytes came as topics. */
+static void test_topics_do_not_name_inboxes_nor_what_is_no_topic(void **state)
+{
+    struct stage *stage = *state;
+    begin(stage);
+    come(stage, 'p', 0);
+    ask(stage, "topics", 5, NULL);
+    stage_msg(stage, 'p', "$inbox/00112233445566778899aabbccddeeff/1", "x");
+    stage_msg(stage, 'p', "t/\xff", "x");
+    stage_msg(stage, 'p', "t/#", "x");
+    stage_msg(stage, 'p', "t", "x");
+    mps_view report = ask(stage, "topics", 5, NULL);
+    assert_int_equal(number(report, "topics.total"), 1);
+    expect_text(report, "topics.list[0].topic", "t");
+    assert_int_equal(number(report, "topics.uncounted_messages"), 3);
+}
+
 /* Messages of several topics that came together, and were put into one run, are counted one by one. */
 static void test_topics_of_one_run(void **state)
 {
@@ -370,6 +387,7 @@ int main(void)
         REPORTS_TEST(test_connections_count_what_goes_in_and_out),
         REPORTS_TEST(test_slow_subscriptions_come_first),
         REPORTS_TEST(test_topics_beyond_the_table_are_counted_together),
+        REPORTS_TEST(test_topics_do_not_name_inboxes_nor_what_is_no_topic),
         REPORTS_TEST(test_topics_of_one_run),
         REPORTS_TEST(test_many_subscriptions_take_several_turns),
         REPORTS_TEST(test_what_goes_meanwhile_is_passed_over),

@@ -115,7 +115,13 @@ static void take_event(struct tracer *tracer, mps_view event)
     } else {
         trace_print(&tracer->printer, event);
     }
-    if (is(kind, "end")) finish(tracer, is(trace_text(event, "why"), "messages") ? CLI_EXIT_DONE : CLI_EXIT_TIME);
+    if (!is(kind, "end")) return;
+    if (is(trace_text(event, "why"), "not_allowed")) {
+        complain("the right to trace was taken");
+        finish(tracer, CLI_EXIT_REFUSED);
+    } else {
+        finish(tracer, is(trace_text(event, "why"), "messages") ? CLI_EXIT_DONE : CLI_EXIT_TIME);
+    }
 }
 
 static void on_reply(pubsub *client, uint64_t request, const struct pubsub_message *reply, int status, void *user)

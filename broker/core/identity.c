@@ -2,6 +2,7 @@
 #include "account.h"
 #include "away.h"
 #include "sure.h"
+#include "trace.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -419,6 +420,7 @@ void broker_set_access(struct broker *broker, struct access *take_access)
             session_bye(session, MPS_AUTH, "what this connection was let in by is not valid any more");
         session->is_void = false;
     }
+    if (broker->tracing != NULL) trace_access_changed(broker);
     identity_begin_recheck(broker);
 }
 

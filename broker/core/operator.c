@@ -141,7 +141,7 @@ struct request {
 static const struct request requests[] = {
     {"$SYS/request/stream/remove", ACCESS_ADMIN, true, remove_messages},
     {"$SYS/request/report", ACCESS_SYS, false, report_request},
-    {"$SYS/request/trace", ACCESS_SYS, false, trace_request},
+    {TRACE_REQUEST, ACCESS_SYS, false, trace_request},
 };
 #define REQUESTS_COUNT (sizeof requests / sizeof requests[0])
 
@@ -167,6 +167,25 @@ static const char *denied_error(const struct session *session, const struct requ
                : "only who runs the broker may, over its Unix socket, and who has the right 'admin'";
 }
 
+/* Why the session may not have answers sent there; NULL: it may. */
+static const char *reply_to_error(const struct session *session, mps_view reply_to)
+{
+    if (inbox_is_inside(reply_to)) return NULL;
+    bool is_reserved = reply_to.ptr[0] == '$';
+    bool may = !is_reserved && (session->grant == NULL || grant_publishes(session->grant, reply_to));
+    return may ? NULL : "the reply-to is not an inbox, nor a topic that may be published to";
+}
+
+bool operator_may_answer(const struct session *session, const struct reply_address *to)
+{
+    return reply_to_error(session, (mps_view){to->bytes, to->topic_len}) == NULL;
+}
+
+bool operator_still_may(const struct session *session, const char *topic, const struct reply_address *to)
+{
+    return denied_error(session, find_request(mps_text(topic))) == NULL && operator_may_answer(session, to);
+}
+
 const char *operator_request(struct session *session, mps_view frame)
 {
     struct mps_msg msg;
@@ -180,8 +199,8 @@ const char *operator_request(struct session *session, mps_view frame)
     struct mps_reader r = mps_reader_open(mps_props_find(msg.props, MPS_PROP_REPLY_TO));
     mps_view reply_to = mps_read_text(&r, "reply-to");
     if (r.bad != NULL || mps_topic_error(reply_to) != NULL) return "the reply-to of a request is a topic";
-    if (!inbox_is(reply_to) && session->grant != NULL && !grant_publishes(session->grant, reply_to))
-        return "the reply-to is not an inbox, nor a topic that may be published to";
+    const char *wrong = reply_to_error(session, reply_to);
+    if (wrong != NULL) return wrong;
     request->handle(session, &msg);
     return NULL;
 }

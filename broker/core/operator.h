@@ -9,6 +9,8 @@
 
 #include "model.h"
 
+#define TRACE_REQUEST "$SYS/request/trace"
+
 /* Handlers that live elsewhere. */
 void report_request(struct session *session, const struct mps_msg *request); /* report.c */
 
@@ -22,6 +24,10 @@ struct reply_address {
 struct reply_address *reply_address_new(const struct mps_msg *request);
 /* The longest payload of an answer that the session takes; UINT32_MAX: any. */
 uint32_t operator_answer_max(const struct session *session, const struct reply_address *to);
+/* Whether the session, whose rights may have changed since it asked, may still have answers sent there; and whether it may
+ * ask for this still, too. topic: one of the table's. */
+bool operator_may_answer(const struct session *session, const struct reply_address *to);
+bool operator_still_may(const struct session *session, const char *topic, const struct reply_address *to);
 /* Publishes an answer. False: it has no room, there is no memory for it. */
 bool operator_answer_to(struct broker *broker, const struct reply_address *to, const struct mps_out *payload);
 

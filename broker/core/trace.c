@@ -147,6 +147,17 @@ void trace_session_gone(struct session *session)
     }
 }
 
+void trace_access_changed(struct broker *broker)
+{
+    for (struct trace *trace = trace_of(broker->tracing->traces.first), *next; trace != NULL; trace = next) {
+        next = trace_of(trace->in_traces.next);
+        if (operator_still_may(trace->session, TRACE_REQUEST, trace->to)) continue;
+        if (operator_may_answer(trace->session, trace->to)) trace_tell_end(trace, "not_allowed");
+        trace_free(trace);
+        if (broker->tracing == NULL) return;
+    }
+}
+
 void traces_free(struct broker *broker)
 {
     while (broker->tracing != NULL) trace_free(trace_of(broker->tracing->traces.first));

@@ -27,6 +27,7 @@ TRACE_COLD void trace_request(struct session *session, const struct mps_msg *req
 TRACE_COLD uint64_t trace_turn(struct broker *broker);  /* tells what is new; returns when to call again, UINT64_MAX: no need to */
 TRACE_COLD bool trace_is_waiting(const struct broker *broker); /* something is to be told with the next turn */
 TRACE_COLD void trace_session_gone(struct session *session);   /* what it asked for ends */
+TRACE_COLD void trace_access_changed(struct broker *broker);   /* traces of who may not trace any more end */
 TRACE_COLD void traces_free(struct broker *broker);
 
 /* trace_follow.c: messages coming in. A message that is taken up before it is judged is followed once it is known that it

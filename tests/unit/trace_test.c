@@ -34,17 +34,28 @@ static void subscribe(struct stage *stage, char link, uint32_t sid, const char *
 
 /* ---- asking ------------------------------------------------------------------------------------------------- */
 
-static void ask_with(struct stage *stage, char link, const struct mps_out *payload)
+static void ask_for(struct stage *stage, char link, const char *reply_to, const struct mps_out *payload)
 {
     uint8_t room[1024], props_room[64];
     struct mps_out props = mps_out_open(props_room, sizeof props_room), out = mps_out_open(room, sizeof room);
     mps_put_map(&props, 1);
     mps_put_uint(&props, MPS_PROP_REPLY_TO);
-    mps_put_text(&props, mps_text(TOLD));
+    mps_put_text(&props, mps_text(reply_to));
     mps_encode_msg(&out, &(struct mps_msg){.topic = mps_text("$SYS/request/trace"),
                                            .props = mps_out_view(&props),
                                            .payload = mps_out_view(payload)});
     stage_send(stage, link, &out);
+}
+
+static void ask_with(struct stage *stage, char link, const struct mps_out *payload)
+{
+    ask_for(stage, link, TOLD, payload);
+}
+
+static void ask_at(struct stage *stage, char link, const char *reply_to)
+{
+    struct mps_out nothing = mps_out_open(NULL, 0);
+    ask_for(stage, link, reply_to, &nothing);
 }
 
 static void ask(struct stage *stage, char link, const char *pattern, uint64_t messages, uint64_t for_ms)
@@ -878,6 +889,47 @@ static void test_who_lacks_the_right_sys_may_not_trace(void **state)
     stage_expect(stage, 'a', "err 211");
 }
 
+static struct access *with_sys(void)
+{
+    struct access *access = restricted("#");
+    struct access_group *all = access->groups[0];
+    all->rights |= ACCESS_SYS;
+    return access;
+}
+
+/* Not a minute longer. */
+static void test_who_loses_the_right_sys_is_told_no_more(void **state)
+{
+    struct stage *stage = *state;
+    stage->access = with_sys();
+    stage_start(stage);
+    stage_hello(stage, 'p', client("p"));
+    stage_hello(stage, 't', client("t"));
+    subscribe(stage, 't', 9, TOLD, (struct mps_sub_options){0});
+    stage_words(stage, 't');
+    ask(stage, 't', "open/#", 2, 60000);
+    broker_set_access(stage->broker, with_sys());
+    stage_msg(stage, 'p', "open/a", "x");
+    assert_told(stage, "armed | message 1 open/a p");
+    broker_set_access(stage->broker, restricted("#"));
+    stage_settle(stage);
+    expect_told(stage, "end not_allowed");
+    stage_msg(stage, 'p', "open/a", "x");
+    expect_told(stage, "");
+}
+
+/* What is there is the broker's word. */
+static void test_answers_go_to_no_reserved_topic(void **state)
+{
+    struct stage *stage = *state;
+    stage_start(stage);
+    stage_hello(stage, 'a', client("a"));
+    subscribe(stage, 'a', 1, "$SYS/broker", (struct mps_sub_options){0});
+    stage_words(stage, 'a');
+    ask_at(stage, 'a', "$SYS/broker");
+    stage_expect(stage, 'a', "err 211");
+}
+
 /* What is told is published, too: where, the trace's own pattern may match. */
 static void test_a_trace_does_not_follow_what_it_tells(void **state)
 {
@@ -956,6 +1008,8 @@ int main(void)
         test(test_several_traces_follow_one_message),
         test(test_more_subscriptions_than_are_told_are_counted),
         test(test_what_can_not_be_traced_is_refused),
+        test(test_who_loses_the_right_sys_is_told_no_more),
+        test(test_answers_go_to_no_reserved_topic),
         test(test_who_lacks_the_right_sys_may_not_trace),
         test(test_a_trace_does_not_follow_what_it_tells),
         cmocka_unit_test(test_patterns_that_were_meant_are_near),

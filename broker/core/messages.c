@@ -108,7 +108,10 @@ static inline bool is_denied(const struct session *session, const struct publish
 /* The message at .p, which is in nobody's way, begins a run of its own: begin is all but the run. */
 static void begin_run(struct input *in, uint32_t frame_len, uint32_t head_len, struct publish begin)
 {
+    /* A run to an inbox, and answers to one of requests, may ask for more routes than begin's outlives. */
+    bool has_routed = in->publish.run != NULL && in->publish.route == NULL;
     if (!messages_finish(in)) return;
+    if (has_routed && begin.route != NULL) begin.route = router_route(in->session->broker, begin.topic);
     in->head = in->p;
     in->head_len = head_len;
     in->publish = begin;

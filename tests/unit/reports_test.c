@@ -243,6 +243,24 @@ static void test_topics_of_one_run(void **state)
     assert_int_equal(number(report, "topics.list[2].messages"), 2);
 }
 
+/* Answers are routed between a run of requests and what comes behind it. */
+static void test_what_is_behind_requests_goes_where_it_should(void **state)
+{
+    struct stage *stage = *state;
+    uint8_t room[1000];
+    struct mps_out out = mps_out_open(room, sizeof room), none = mps_out_open(room, 0);
+    begin(stage);
+    come(stage, 'a', 0);
+    stage_sub(stage, 'a', 1, "fresh/#", plain);
+    stage_words(stage, 'a');
+    for (int i = 0; i < 10; i++) write_question(stage, 'r', &none); /* more than are worked on at a time */
+    mps_encode_msg(&out, &(struct mps_msg){.topic = mps_text("fresh/topic"), .payload = mps_text("x")});
+    stage_write(stage, 'r', &out);
+    stage_settle(stage);
+    stage_expect(stage, 'a', "for 1 | fresh/topic=x");
+    assert_null(strstr(stage_words(stage, 'r'), "fresh/topic"));
+}
+
 /* Clients 'a' to 'c' with MANY subscriptions together. */
 static void subscribe_many(struct stage *stage)
 {
@@ -388,6 +406,7 @@ int main(void)
         REPORTS_TEST(test_slow_subscriptions_come_first),
         REPORTS_TEST(test_topics_beyond_the_table_are_counted_together),
         REPORTS_TEST(test_topics_do_not_name_inboxes_nor_what_is_no_topic),
+        REPORTS_TEST(test_what_is_behind_requests_goes_where_it_should),
         REPORTS_TEST(test_topics_of_one_run),
         REPORTS_TEST(test_many_subscriptions_take_several_turns),
         REPORTS_TEST(test_what_goes_meanwhile_is_passed_over),

@@ -223,6 +223,7 @@ uint64_t trace_turn(struct broker *broker)
 {
     struct tracing *tracing = broker->tracing;
     uint64_t next_ms = UINT64_MAX;
+    tracing->turn_copies = 0;
     trace_look_on(broker, broker->work + LOOK_WORK_A_TURN);
     for (struct trace *trace = trace_of(tracing->traces.first), *next; trace != NULL; trace = next) {
         next = trace_of(trace->in_traces.next);

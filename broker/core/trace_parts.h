@@ -70,6 +70,7 @@ struct tracing {
     struct list traces;
     uint32_t traces_count;
     struct hash copies;
+    uint64_t turn_copies;             /* that messages taken up in this turn have, about */
     bool is_telling;                  /* what is published now tells of a trace, and is not followed itself */
     /* The one message that is being pushed, or NULL. */
     struct traced *pushed;

@@ -858,6 +858,42 @@ static void test_more_subscriptions_than_are_told_are_counted(void **state)
     stage_words(stage, 'a');
 }
 
+#define MANY 9000u
+
+static uint32_t count_messages_told(struct stage *stage, char link)
+{
+    mps_view frame;
+    uint32_t count = 0;
+    for (int op; (op = stage_take(stage, link, &frame)) >= 0;) {
+        struct mps_msg msg;
+        const char *what;
+        if (op != MPS_OP_MSG) continue;
+        assert_int_equal(mps_decode_msg(frame, &msg, &what), MPS_OK);
+        count += field(msg.payload, "payload_bytes").ptr != NULL; /* only that event has it */
+    }
+    return count;
+}
+
+/* They would keep all others waiting. */
+static void test_few_messages_with_very_many_copies_are_followed_in_one_turn(void **state)
+{
+    struct stage *stage = *state;
+    static uint8_t room[MANY * 16];
+    struct mps_out out = mps_out_open(room, sizeof room);
+    stage_start(stage);
+    stage_hello(stage, 'p', client("p"));
+    stage_hello(stage, 'a', client("a"));
+    for (uint32_t sid = 1; sid <= MANY; sid++) mps_encode_sub(&out, &(struct mps_sub){sid, mps_text("x/#"), {0}});
+    stage_send(stage, 'a', &out);
+    tracer(stage, 't');
+    ask(stage, 't', "x/#", 16, 60000);
+    stage_room(stage, 'a', 0);
+    write_many(stage, 16);
+    assert_int_equal(count_messages_told(stage, 't'), 12);
+    write_many(stage, 16);
+    assert_int_equal(count_messages_told(stage, 't'), 4);
+}
+
 static void test_what_can_not_be_traced_is_refused(void **state)
 {
     struct stage *stage = *state;
@@ -1007,6 +1043,7 @@ int main(void)
         test(test_only_few_traces_are_there_at_a_time),
         test(test_several_traces_follow_one_message),
         test(test_more_subscriptions_than_are_told_are_counted),
+        test(test_few_messages_with_very_many_copies_are_followed_in_one_turn),
         test(test_what_can_not_be_traced_is_refused),
         test(test_who_loses_the_right_sys_is_told_no_more),
         test(test_answers_go_to_no_reserved_topic),

@@ -59,6 +59,13 @@ static uint64_t ttl_of(mps_view props)
     return r.bad == NULL ? ttl_ms : UINT64_MAX;
 }
 
+/* A path of any bytes is no text. */
+static mps_view listener_of(const struct session *from)
+{
+    mps_view listener = from != NULL ? audit_listener(from) : (mps_view){NULL, 0};
+    return mps_utf8_valid(listener) ? listener : (mps_view){NULL, 0};
+}
+
 void trace_note_head(struct traced *message, const struct session *from, mps_view frame)
 {
     uint8_t room[MAP_MAX];
@@ -83,7 +90,7 @@ void trace_note_head(struct traced *message, const struct session *from, mps_vie
     put_text(&out, "client", origin != NULL ? origin_id(origin) : (mps_view){NULL, 0});
     put_text(&out, "user", origin != NULL ? origin_user(origin) : (mps_view){NULL, 0});
     put_text(&out, "peer", from != NULL ? audit_peer(from) : (mps_view){NULL, 0});
-    put_text(&out, "listener", from != NULL ? audit_listener(from) : (mps_view){NULL, 0});
+    put_text(&out, "listener", listener_of(from));
     put_number(&out, "held_ms", message->held_ms);
     if (ttl_ms != UINT64_MAX) put_number(&out, "ttl_ms", ttl_ms);
     if (message->code != 0) {

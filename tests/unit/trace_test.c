@@ -215,6 +215,23 @@ static void test_who_gets_a_message_and_who_does_not_is_told(void **state)
     expect_told(stage, "");
 }
 
+static void test_a_listener_whose_name_is_no_text_is_not_told(void **state)
+{
+    struct stage *stage = *state;
+    stage->peer.listener = "unix:/tmp/\xff";
+    stage_start(stage);
+    begin(stage, "t", (struct mps_sub_options){0}, true);
+    stage_msg(stage, 'p', "t", "x");
+    mps_view frame, listener = {NULL, 0};
+    while (stage_take(stage, 't', &frame) >= 0) {
+        struct mps_msg msg;
+        const char *what;
+        if (listener.ptr == NULL && mps_decode_msg(frame, &msg, &what) == MPS_OK)
+            listener = field(msg.payload, "listener");
+    }
+    assert_int_equal(listener.len, 1); /* nil */
+}
+
 static void test_a_filter_is_told_with_its_text(void **state)
 {
     struct stage *stage = *state;
@@ -1008,6 +1025,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         test(test_who_gets_a_message_and_who_does_not_is_told),
+        test(test_a_listener_whose_name_is_no_text_is_not_told),
         test(test_a_filter_is_told_with_its_text),
         test(test_what_a_publisher_may_not_publish_is_told_as_refused),
         test(test_who_may_not_receive_a_message_is_told_as_not_allowed),

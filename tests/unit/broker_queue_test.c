@@ -462,10 +462,16 @@ static void no_chance(struct env *env, void *bytes, size_t len)
     memset(bytes, 7, len);
 }
 
+static void no_log(struct env *env, const struct log_record *record)
+{
+    (void)env;
+    (void)record;
+}
+
 static int open_post(void **state)
 {
     struct post *post = calloc(1, sizeof *post);
-    post->env = (struct env){.now_ms = no_time, .wall_ms = no_time, .random = no_chance};
+    post->env = (struct env){.now_ms = no_time, .wall_ms = no_time, .random = no_chance, .log = no_log};
     post->broker = broker_new(&post->env, NULL);
     post->session = session_new(post->broker, NULL);
     session_set_state(post->session, SESSION_READY);

@@ -97,7 +97,7 @@ static bool put_record(enum log_level level, const char *name, const struct log_
 
 /* ---- what is missing ---------------------------------------------------------------------------------------- */
 
-static bool is_wanted(enum log_level level)
+bool log_wants(enum log_level level)
 {
     return level == LOG_AUDIT || level <= current.config.level;
 }
@@ -162,7 +162,7 @@ static bool may_write(enum log_event event, uint64_t second)
 void log_write(const struct log_record *record)
 {
     enum log_level level = event_level(record->event);
-    if (!is_wanted(level)) return;
+    if (!log_wants(level)) return;
     uint64_t second = now_ms(CLOCK_MONOTONIC) / 1000;
     tell_shares(second);
     if (!may_write(record->event, second)) return;
@@ -174,7 +174,7 @@ void log_line(enum log_event event, const struct log_field *fields, const char *
 {
     char text[LOG_LINE_MAX];
     va_list arguments;
-    if (!is_wanted(event_level(event))) return;
+    if (!log_wants(event_level(event))) return;
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);

@@ -9,6 +9,7 @@
  * says how many before the next one. Before log_open() lines go to stderr, as text. A line that can't be written without
  * waiting, or not at all, is lost, counted, and told when there is room again. */
 void log_write(const struct log_record *record);
+bool log_wants(enum log_level level); /* lines of this level are wanted */
 /* The same, with a sentence made of its parts. fields: NULL, or LOG_FIELDS(). */
 void log_line(enum log_event event, const struct log_field *fields, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

@@ -23,7 +23,9 @@ mps_view audit_listener(const struct session *session)
 
 static bool is_written(const struct broker *broker, enum log_event event)
 {
-    return broker->limits.audit || event_level(event) != LOG_AUDIT;
+    enum log_level level = event_level(event);
+    if (level == LOG_AUDIT) return broker->limits.audit;
+    return broker->env->logs == NULL || broker->env->logs(broker->env, level);
 }
 
 static struct log_field code_field(uint32_t code)
@@ -53,6 +55,7 @@ void audit(struct session *session, enum log_event event, uint32_t code, const c
 
 void log_subscription(struct session *session, enum log_event event, mps_view pattern)
 {
+    if (!is_written(session->broker, event)) return;
     write_record(session->broker, event,
                  LOG_FIELDS(log_value("client", session->id), log_value("user", user_of(session)),
                             log_value("pattern", pattern)),

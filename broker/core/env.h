@@ -78,6 +78,8 @@ struct env {
     void (*welcomed)(struct env *env, struct link *link);
     /* One line for the operator. */
     void (*log)(struct env *env, const struct log_record *record);
+    /* Whether lines of this level are wanted: what nobody wants is not made. NULL: all are. */
+    bool (*logs)(struct env *env, enum log_level level);
     /* A temporary area for what queues put outside of memory, which nobody else sees and which is empty at the start. Offsets
      * and lengths in bytes. 0, or -1: no room, or it is broken. NULL: there is no such area. */
     int (*area_write)(struct env *env, uint64_t at, const void *bytes, size_t len);

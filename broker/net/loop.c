@@ -54,6 +54,12 @@ static void env_log(struct env *env, const struct log_record *record)
     log_write(record);
 }
 
+static bool env_logs(struct env *env, enum log_level level)
+{
+    (void)env;
+    return log_wants(level);
+}
+
 static void on_again(uv_idle_t *idle)
 {
     (void)idle; /* that it is active keeps the loop from waiting */
@@ -184,8 +190,12 @@ struct server *server_new(const struct broker_limits *limits, const struct addre
 {
     struct server *server = calloc(1, sizeof *server);
     if (server == NULL || uv_loop_init(&server->loop) != 0) abort();
-    server->env = (struct env){
-        .now_ms = env_now_ms, .now_us = env_now_us, .wall_ms = env_wall_ms, .random = env_random, .log = env_log};
+    server->env = (struct env){.now_ms = env_now_ms,
+                               .now_us = env_now_us,
+                               .wall_ms = env_wall_ms,
+                               .random = env_random,
+                               .log = env_log,
+                               .logs = env_logs};
     conn_fill_env(&server->env);
     area_fill_env(server);
     host_fill_env(&server->env);

@@ -128,6 +128,12 @@ static void env_log(struct env *env, const struct log_record *record)
     if (event_level(record->event) == LOG_ERROR) fail("the broker logs: %s", record->text);
 }
 
+static bool env_logs(struct env *env, enum log_level level)
+{
+    (void)env;
+    return level < LOG_DEBUG;
+}
+
 /* ---- the world ----------------------------------------------------------------------------------------------------
  */
 
@@ -145,7 +151,8 @@ struct world *world_new(void)
                               .send_end = env_send_end,
                               .reading = env_reading,
                               .close = env_close,
-                              .log = env_log};
+                              .log = env_log,
+                              .logs = env_logs};
     world->random = 1;
     world->broker = broker_new(&world->env, &limits);
     return world;

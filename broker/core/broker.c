@@ -216,8 +216,10 @@ static void free_dead(struct broker *broker)
         }
         session_unlink(session);
         broker->sessions_count--;
-        free(session->peer_name);
-        free(session->listener);
+        if (session->peer_name != NULL) { /* both came with session_set_peer() */
+            free(session->peer_name);
+            free(session->listener);
+        }
         free(session);
     }
 }

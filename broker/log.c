@@ -222,14 +222,29 @@ static int fail(const char *path, int error, char *text, size_t text_cap)
     return -1;
 }
 
+/* Of the last line that was written there, perhaps by another process, the disk took only a part. */
+static bool is_torn_at_end(const char *path)
+{
+    struct stat status;
+    char last = '\n';
+    if (stat(path, &status) != 0 || !S_ISREG(status.st_mode) || status.st_size == 0) return false;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0) return false;
+    bool is_known = pread(fd, &last, 1, status.st_size - 1) == 1;
+    close(fd);
+    return is_known && last != '\n';
+}
+
 static int open_sink(struct sink *sink, const struct log_config *config, char *text, size_t text_cap)
 {
     int fd = STDERR_FILENO;
+    bool is_torn = config->file[0] != '\0' && is_torn_at_end(config->file);
     /* Without O_NONBLOCK a named pipe that nobody reads would hold us here. */
     if (config->file[0] != '\0')
         fd = open(config->file, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0600);
     if (fd < 0) return fail(config->file, errno, text, text_cap);
-    *sink = (struct sink){.config = *config, .fd = fd, .is_journal = fd == STDERR_FILENO && is_journal(fd)};
+    *sink = (struct sink){
+        .config = *config, .fd = fd, .is_journal = fd == STDERR_FILENO && is_journal(fd), .is_torn = is_torn};
     return 0;
 }
 

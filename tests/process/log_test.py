@@ -326,6 +326,21 @@ class Files(LogTest):
         self.assertTrue(raw.eventually(lambda: self.file.exists() and "loaded again" in self.file.read_text()))
         self.assertEqual([path.stat().st_uid for path in (self.dir / "old", self.file)], [nobody, nobody])
 
+    def test_a_line_of_which_the_disk_took_a_part_spoils_no_other(self):
+        """The file was opened again since then, by a reload or by the next broker."""
+        torn = '{"event":"torn'
+        self.file.write_text("whole\n" + torn)
+        self.start(f"format = json\nfile = {self.file}")
+        whole, first, *lines = self.lines()
+        self.assertEqual((whole, first), ("whole", torn))
+        self.assertEqual([from_json(line)["event"] for line in lines], ["ready"])
+        with self.file.open("a") as file:
+            file.write(torn)
+        self.reload(f"[log]\nformat = json\nfile = {self.file}\n")
+        self.assertTrue(raw.eventually(lambda: len(self.lines()) > 4))
+        second, loaded = [line for line in self.lines()[3:] if "reload" not in line]
+        self.assertEqual((second, from_json(loaded)["event"]), (torn, "config_loaded"))
+
     def test_no_room_on_the_disk_is_told_when_there_is(self):
         self.start("format = json\nfile = /dev/full")
         for _ in range(3):

@@ -1,5 +1,6 @@
 /* pubsubd: reads its options, opens what it serves, says that it is ready, runs. */
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <malloc.h>
 #include <signal.h>
@@ -135,6 +136,14 @@ static void say_ready(const struct server *server, int ready_fd)
     if (ready_fd != STDERR_FILENO) close(ready_fd);
 }
 
+/* Whoever starts us may have closed some of them. What is opened next would take their numbers, and a client get the
+ * lines of the log, or a file. */
+static void occupy_standard_descriptors(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) < 0) abort();
+}
+
 static int serve(struct options *options)
 {
     char text[600];
@@ -170,6 +179,7 @@ static int serve(struct options *options)
 int main(int argc, char **argv)
 {
     struct options options;
+    occupy_standard_descriptors();
     int code = access_command(argc, argv);
     if (code >= 0) return code;
     code = options_parse(&options, argc, argv);

@@ -6,6 +6,7 @@ import os
 import pathlib
 import pwd
 import re
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -412,6 +413,20 @@ class Bounds(LogTest):
         self.assertIn("whoever reads them did not", seen[-1]["text"])
         self.assertGreater(int(seen[-1]["count"]), 0)
         self.assertLess(int(seen[-1]["count"]), 45 + count)
+
+
+class NoStandardDescriptors(LogTest):
+    def test_nothing_else_takes_their_numbers(self):
+        """Else what the log says would go to a client, or into a file."""
+        ready, ready_end = os.pipe()
+        process = subprocess.Popen(["/bin/sh", "-c", 'exec "$@" 0<&- 1>&- 2>&-', "sh", shutil.which(brokers.PUBSUBD), "--listen",
+                                    f"unix:{self.dir / 's'}", "--ready-fd", str(ready_end)], pass_fds=(ready_end,))
+        self.addCleanup(process.wait, END_S)
+        self.addCleanup(process.send_signal, signal.SIGTERM)
+        os.close(ready_end)
+        with open(ready, "rb") as pipe:
+            self.assertTrue(pipe.readline().startswith(b"ready "))
+        self.assertEqual([os.readlink(f"/proc/{process.pid}/fd/{fd}") for fd in range(3)], ["/dev/null"] * 3)
 
 
 class Journal(LogTest):

@@ -144,6 +144,16 @@ static void occupy_standard_descriptors(void)
         if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) < 0) abort();
 }
 
+/* One that comes before there is somebody to load the configuration again would end the process, as it does by default:
+ * it waits. Threads that are made meanwhile never take it. */
+static void hold_reloads(bool hold)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGHUP);
+    pthread_sigmask(hold ? SIG_BLOCK : SIG_UNBLOCK, &set, NULL);
+}
+
 static int serve(struct options *options)
 {
     char text[600];
@@ -167,6 +177,7 @@ static int serve(struct options *options)
     }
     reach_warn(server, config, options->given.file);
     reload_watch(&reload, server, options, &notifier);
+    hold_reloads(false);
     say_ready(server, options->ready_fd);
     notify_ready(&notifier, &server->loop, server->ready);
     int code = server_run(server);
@@ -182,6 +193,7 @@ int main(int argc, char **argv)
     occupy_standard_descriptors();
     int code = access_command(argc, argv);
     if (code >= 0) return code;
+    hold_reloads(true);
     code = options_parse(&options, argc, argv);
     if (code < 0) {
         privileges_forbid_new();

@@ -3,6 +3,7 @@ import os
 import re
 import signal
 import subprocess
+import threading
 import unittest
 
 import brokers
@@ -52,6 +53,24 @@ class ReloadTest(unittest.TestCase):
         self.assertEqual(third.next()[:2], [raw.BYE, TOO_MANY])
         before.ping()
         self.assertEqual(self.reload(), DONE + "nothing changes at once")
+
+    def test_one_that_comes_too_early_waits(self):
+        """It does not end a broker that is still starting, as the signal by itself would."""
+        self.broker = brokers.Broker(start=False)
+        self.addCleanup(self.broker.stop)
+        self.file = os.path.join(self.broker.dir, "pipe")
+        os.mkfifo(self.file)
+        self.broker.arguments += ["--config", self.file]
+        starting = threading.Thread(target=self.broker.start)
+        starting.start()
+        with open(self.file, "w") as file:  # it begins to read its configuration, which ends when this ends
+            file.write("[limits]\n")
+            self.assertTrue(raw.eventually(lambda: self.broker.process))
+            self.broker.process.send_signal(signal.SIGHUP)
+        starting.join()
+        self.assertIsNone(self.broker.process.poll())
+        self.write("[limits]\nmax_connections = 2\n")
+        self.assertTrue(raw.eventually(lambda: DONE + "from now on holds: max_connections" in self.broker.said()))
 
     def over_tcp(self, **options):
         peer = raw.Peer(self.broker.tcp)

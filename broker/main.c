@@ -37,7 +37,7 @@ static int open_default(struct server *server, char *text, size_t text_cap)
 /* Configured addresses take those of the inherited sockets that are bound there; the others are served as they are. */
 static int open_all(struct server *server, const struct config *config, char *text, size_t text_cap)
 {
-    inherited_find(&server->inherited);
+    if (inherited_find(&server->inherited, text, text_cap) != 0) return -1;
     bool is_told_where = server->inherited.count > 0 || config->listeners_count > 0;
     for (int i = 0; i < config->listeners_count; i++) {
         if (listener_open(server, &config->listeners[i], text, text_cap) != 0) return -1;

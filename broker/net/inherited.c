@@ -1,6 +1,7 @@
 #include "inherited.h"
 
 #include <netinet/in.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -15,14 +16,20 @@ union name {
     struct sockaddr_storage room;
 };
 
-void inherited_find(struct inherited *inherited)
+int inherited_find(struct inherited *inherited, char *text, size_t text_cap)
 {
     const char *pid = getenv("LISTEN_PID"), *count = getenv("LISTEN_FDS");
     inherited->count = 0;
-    if (pid == NULL || count == NULL || strtol(pid, NULL, 10) != (long)getpid()) return;
-    long n = strtol(count, NULL, 10);
-    if (n < 0 || n > LISTEN_MAX) return;
+    if (pid == NULL || count == NULL || strtol(pid, NULL, 10) != (long)getpid()) return 0;
+    char *end;
+    long n = strtol(count, &end, 10);
+    if (end == count || *end != '\0' || n < 0 || n > LISTEN_MAX) {
+        snprintf(text, text_cap, "cannot take the inherited sockets: $LISTEN_FDS is '%.20s', not a number from 0 to %d",
+                 count, LISTEN_MAX);
+        return -1;
+    }
     for (int i = 0; i < (int)n; i++) inherited->fds[inherited->count++] = FIRST_INHERITED + i;
+    return 0;
 }
 
 static int take(struct inherited *inherited, size_t at)

@@ -13,8 +13,9 @@ struct inherited {
     size_t count;
 };
 
-/* Finds those that $LISTEN_FDS and $LISTEN_PID say are for this process. */
-void inherited_find(struct inherited *inherited);
+/* Finds those that $LISTEN_FDS and $LISTEN_PID say are for this process. Returns 0, or -1 and one sentence in text if there are
+ * too many, or that is no number. */
+int inherited_find(struct inherited *inherited, char *text, size_t text_cap);
 
 /* The listening one that is bound to just this address: the caller's from now on. -1: there is none. */
 int inherited_take(struct inherited *inherited, const struct sockaddr *name);

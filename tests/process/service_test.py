@@ -1,6 +1,8 @@
 """The broker under a service manager: what it tells (sd_notify(3)), and the sockets that it is given."""
 import os
+import shutil
 import signal
+import subprocess
 import time
 import unittest
 
@@ -158,6 +160,17 @@ class Given(ServiceTest):
         said = self.manager.said().splitlines()[-1]
         self.assertIn("0.0.0.0", said)
         self.assertIn(f"{given} was handed over by the service manager", said)
+
+    def test_a_count_that_makes_no_sense(self):
+        """It serves nothing else instead."""
+        for count in "65", "-1", "2x", "":
+            with self.subTest(count=count):
+                done = subprocess.run(["/bin/sh", "-c", 'LISTEN_PID=$$ LISTEN_FDS=$1 exec "$2"', "sh", count,
+                                       shutil.which(brokers.PUBSUBD)], capture_output=True, text=True, timeout=60,
+                                      env={**os.environ, "XDG_RUNTIME_DIR": str(self.manager.dir)})
+                self.assertEqual((done.returncode, done.stderr),
+                                 (1, f"pubsubd: cannot take the inherited sockets: $LISTEN_FDS is '{count}', not a number "
+                                     "from 0 to 64\n"))
 
     def test_those_of_another_process(self):
         """LISTEN_PID is somebody else: they are not for us."""

@@ -60,6 +60,14 @@ class Systemd(DeployTest):
         self.assertTrue(level, done.stdout + done.stderr)
         self.assertLess(float(level[1]), EXPOSED_AT_MOST, done.stdout)
 
+    def test_directories_that_the_configuration_proposes(self):
+        """The service may write there, as the user that it runs as."""
+        unit = dict(line.split("=", 1) for line in self.service.read_text().splitlines() if re.match("[A-Z]\\w+=", line))
+        config = run(brokers.PUBSUBD, "--print-config").stdout
+        for key, directories, names in (("data", "/var/lib", "StateDirectory"), ("file", "/var/log", "LogsDirectory")):
+            proposed = re.search(rf"^# {key} = (\S+)$", config, re.M)[1]
+            self.assertTrue(f"{proposed}/".startswith(f"{directories}/{unit.get(names)}/"), proposed)
+
     def test_the_filter_of_calls_lets_the_broker_work(self):
         """Those calls that the broker was seen to use, with streams, passwords and spilling."""
         def expand(name):

@@ -28,6 +28,8 @@ _pubsub()
             continue
         fi
         line=${line%%$'\t'*}
+        # Topics are other people's: what would end the quote, or mean something to the shell within it, is not offered.
+        [[ ($quote == \' && $line == *\'*) || ($quote == \" && $line == *[\"\$\`\\!]*) ]] && continue
         [[ $quote ]] || printf -v line %q "$line"
         COMPREPLY+=("$line")
     done < <("${words[0]/#\~\//$HOME/}" __complete "${before[@]}" "$cur" 2>/dev/null)

@@ -11,6 +11,8 @@ from programs import PUBSUB, PATIENCE_S, CliTest, eventually, fresh_topic, run_w
 
 SCRIPTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "cli", "completion")
 TAB = "\t"
+MEAN = ("mean/1$(touch harm)", "mean/2`touch harm`", "mean/3'; touch harm; '", 'mean/4"; touch harm; "', "mean/5\\!!\\",
+        "mean/6; touch harm;")
 
 # In place of the program, which is only asked for candidates: notes its arguments, one a line, and a last line.
 NOTING = """pubsub() {
@@ -83,7 +85,7 @@ class Completion(CliTest):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        for topic in ("shop/orders/new", "shop/clock:utc", "odd/with blank", "odd/it's", "ctl/\x1b[2J"):
+        for topic in ("shop/orders/new", "shop/clock:utc", "odd/with blank", "odd/it's", "ctl/\x1b[2J", *MEAN):
             done = run_without_broker("pub", "-s", cls.url, "-r", topic, "x")
             assert done.code == 0, done.stderr
 
@@ -141,6 +143,24 @@ class Completion(CliTest):
             shell.type(f"pubsub {typed}\n")
             # A blank behind a word that is over, and one more: an open quote is closed by who typed it.
             self.assertEqual([word for word in shell.arguments() if word], wanted, f"{name}: {typed!r}")
+
+    def check_mean(self, name, in_quotes):
+        """A topic is anybody's text: as it is put into the line, it must mean nothing to the shell. in_quotes: what a topic
+        holds is escaped within quotes, too, which are closed then; else such topics are not offered there."""
+        shell = self.shell(name)
+        for topic in MEAN:
+            for quote in ("", "'", '"'):
+                start = topic[:len("mean/1")]
+                offered = in_quotes or not set(topic) & set({"": "", "'": "'", '"': '$`"\\!'}[quote])
+                shell.type(f"pubsub get {quote}{start}{TAB}{'' if offered else quote}\n")
+                self.assertEqual(shell.arguments(), ["get", topic if offered else start], f"{name}: {quote}{start}")
+                self.assertFalse(os.path.exists(os.path.join(shell.dir, "harm")), f"{name}: {quote}{topic}")
+
+    def test_bash_takes_no_topic_for_commands(self):
+        self.check_mean("bash", in_quotes=False)
+
+    def test_zsh_takes_no_topic_for_commands(self):
+        self.check_mean("zsh", in_quotes=True)
 
     def test_bash(self):
         self.check("bash")

@@ -189,7 +189,7 @@ class Refusals(TraceTest):
         done = self.run_cli("pub", "--ack", "stored", topic, "x")
         self.assertEqual(done.code, 5)
         self.assertEqual(tracer.wait(), 0)
-        self.assertRegex("\n".join(tracer.lines()), r"REFUSED \(216\): acknowledgement level 2 is not available")
+        self.assertRegex("\n".join(tracer.lines()), r"REFUSED \(216\): no durable stream keeps")
 
 
 if __name__ == "__main__":

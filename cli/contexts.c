@@ -22,7 +22,8 @@ struct contexts {
     json_t *root;     /* {"use": name, "contexts": {name: {key: value}}} */
     json_t *contexts; /* borrowed from it */
     char path[PATH_MAX], dir[PATH_MAX];
-    int lock_fd; /* of the directory; -1: it is not going to be changed */
+    const char **names; /* as they were read, in order; borrowed from it, too */
+    int lock_fd;        /* of the directory; -1: it is not going to be changed */
 };
 
 static const struct {
@@ -158,6 +159,22 @@ static bool check(const struct contexts *contexts)
     return true;
 }
 
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static void sort_names(struct contexts *contexts)
+{
+    const char *name;
+    json_t *said;
+    size_t count = 0;
+    contexts->names = calloc(json_object_size(contexts->contexts) + 1, sizeof *contexts->names);
+    if (!contexts->names) out_of_memory();
+    json_object_foreach(contexts->contexts, name, said) contexts->names[count++] = name;
+    qsort(contexts->names, count, sizeof *contexts->names, compare_names);
+}
+
 static bool load(struct contexts *contexts)
 {
     contexts->root = read_json(contexts->path);
@@ -166,7 +183,9 @@ static bool load(struct contexts *contexts)
         json_object_set_new(contexts->root, contexts_key, json_object()) != 0)
         out_of_memory();
     contexts->contexts = json_object_get(contexts->root, contexts_key);
-    return check(contexts);
+    if (!check(contexts)) return false;
+    sort_names(contexts);
+    return true;
 }
 
 struct contexts *contexts_open(bool change)
@@ -186,6 +205,7 @@ void contexts_close(struct contexts *contexts)
     if (!contexts) return;
     json_decref(contexts->root);
     if (contexts->lock_fd >= 0) close(contexts->lock_fd); /* unlocks */
+    free(contexts->names);
     free(contexts);
 }
 
@@ -213,18 +233,9 @@ static struct context context_of(const struct contexts *contexts, const char *na
     return context;
 }
 
-/* As many contexts as people have: looking through all for each is nothing. */
 struct context contexts_get(const struct contexts *contexts, size_t i)
 {
-    const char *name, *other, *found = NULL;
-    json_t *said, *unused;
-    json_object_foreach(contexts->contexts, name, said)
-    {
-        size_t before = 0;
-        json_object_foreach(contexts->contexts, other, unused) before += strcmp(other, name) < 0;
-        if (before == i) found = name;
-    }
-    return context_of(contexts, found, json_object_get(contexts->contexts, found));
+    return context_of(contexts, contexts->names[i], json_object_get(contexts->contexts, contexts->names[i]));
 }
 
 bool contexts_has(const struct contexts *contexts, const char *name)
@@ -232,15 +243,25 @@ bool contexts_has(const struct contexts *contexts, const char *name)
     return json_object_get(contexts->contexts, name) != NULL;
 }
 
+static bool look_up(const struct contexts *contexts, const char *name, struct context *context)
+{
+    const json_t *said = json_object_get(contexts->contexts, name);
+    if (said)
+        *context = context_of(contexts, json_object_iter_key(json_object_iter_at(contexts->contexts, name)), said);
+    return said != NULL;
+}
+
+bool contexts_in_use(const struct contexts *contexts, struct context *context)
+{
+    return look_up(contexts, name_in_use(contexts), context);
+}
+
 bool contexts_find(const struct contexts *contexts, const char *name, struct context *context)
 {
     const char *names[NAMES_MAX + 1] = {NULL}, *other;
-    json_t *said = json_object_get(contexts->contexts, name);
+    json_t *said;
     size_t count = 0;
-    if (said) {
-        *context = context_of(contexts, json_object_iter_key(json_object_iter_at(contexts->contexts, name)), said);
-        return true;
-    }
+    if (look_up(contexts, name, context)) return true;
     json_object_foreach(contexts->contexts, other, said)
     {
         if (count < NAMES_MAX) names[count++] = other;

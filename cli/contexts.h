@@ -38,10 +38,12 @@ struct contexts *contexts_open(bool change);
 void contexts_close(struct contexts *contexts);
 
 size_t contexts_count(const struct contexts *contexts);
-struct context contexts_get(const struct contexts *contexts, size_t i); /* in the order of their names; borrowed */
+struct context contexts_get(const struct contexts *contexts, size_t i); /* in the order of their names; borrowed;
+                                                                          before anything is changed */
 
 /* The one of that name in *context, borrowed. False: complained, with the one that may be meant. */
 bool contexts_find(const struct contexts *contexts, const char *name, struct context *context);
+bool contexts_in_use(const struct contexts *contexts, struct context *context); /* likewise; false: none is */
 bool contexts_has(const struct contexts *contexts, const char *name);
 
 /* Changes what is in memory. Paths are kept so that they hold wherever the program is run. False:

@@ -37,15 +37,6 @@ static const char *name_of(const struct connection_options *connection, bool *in
     return NULL;
 }
 
-static bool find_in_use(const struct contexts *contexts, struct context *context)
-{
-    for (size_t i = 0; i < contexts_count(contexts); i++) {
-        *context = contexts_get(contexts, i);
-        if (context->in_use) return true;
-    }
-    return false;
-}
-
 int contexts_apply(struct connection_options *connection)
 {
     static struct contexts *contexts; /* read once, for all connections; what it says lives as long as the program */
@@ -58,7 +49,7 @@ int contexts_apply(struct connection_options *connection)
     if (!contexts) contexts = contexts_open(false);
     if (!contexts) return CLI_EXIT_USAGE;
     if (name) found = contexts_find(contexts, name, &context);
-    else found = find_in_use(contexts, &context);
+    else found = contexts_in_use(contexts, &context);
     if (found) apply(connection, &context.connection);
     return found || !name ? CLI_EXIT_DONE : CLI_EXIT_USAGE;
 }

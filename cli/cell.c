@@ -29,15 +29,6 @@ struct cell_reader {
     int combined; /* COMBINED_MAX at the begin: there is nothing to stand over */
 };
 
-/* They are invisible, and change how others are shown: joiners, directions, tags. */
-static bool is_invisible(uint32_t code)
-{
-    return code == 0xad || code == 0x61c || code == 0x180e || (code >= 0x200b && code <= 0x200f) ||
-           (code >= 0x2028 && code <= 0x202e) || (code >= 0x2060 && code <= 0x206f) ||
-           (code >= 0xfe00 && code <= 0xfe0f) || code == 0xfeff || (code >= 0xfff0 && code <= 0xfffb) ||
-           (code >= 0xe0000 && code <= 0xe0fff);
-}
-
 static void put_escape(struct glyph *glyph, const char *before, int digits, uint32_t code)
 {
     int len = snprintf(glyph->text, sizeof glyph->text, "\\%s", before);
@@ -65,7 +56,7 @@ static bool next_glyph(struct cell_reader *reader, struct glyph *glyph)
     if (reader->len == 0) return false;
     uint32_t code = 0;
     size_t size = utf8_read(reader->text, reader->len, &code);
-    int width = size == 0 || is_invisible(code) ? -1 : wcwidth((wchar_t)code);
+    int width = size == 0 || utf8_is_invisible(code) ? -1 : wcwidth((wchar_t)code);
     if (width == 0 && (code == 0 || reader->combined >= COMBINED_MAX)) width = -1;
     if (size == 0) {
         put_escape(glyph, "x", 2, (uint8_t)*reader->text);

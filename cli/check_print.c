@@ -46,7 +46,7 @@ static void put_name(struct output *out, const char *before, mps_view name)
         const char *rest = (const char *)name.ptr + at;
         const char *bar = memchr(rest, '|', name.len - at);
         uint32_t len = bar ? (uint32_t)(bar - rest) : name.len - at;
-        output_escaped(out, rest, len, true);
+        output_name(out, rest, len);
         if (bar) output_text(out, "\\x7c");
         at += len + (bar != NULL);
     }
@@ -104,7 +104,7 @@ static void put_nagios(struct output *out, const struct check *check)
     output_format(out, "PUBSUB %s - ", nagios_names[check->status]);
     if (check->status == CHECK_UNKNOWN) {
         size_t len = strcspn(check->why, "|");
-        output_escaped(out, check->why, len, true);
+        output_name(out, check->why, len);
         output_char(out, '\n');
         return;
     }
@@ -162,7 +162,6 @@ bool check_print(const struct check *check, enum check_form form)
     char room[4096];
     struct output out;
     output_open_on(&out, STDOUT_FILENO, room, sizeof room);
-    out.terminal = true; /* a monitor shows it on one, or in a page */
     switch (form) {
     case CHECK_TEXT:
         if (check->status != CHECK_UNKNOWN) put_line(&out, check);

@@ -31,10 +31,9 @@ void complain(const char *format, ...)
 
     struct output out;
     output_open_on(&out, STDERR_FILENO, line, sizeof line);
-    out.terminal = true; /* wherever it goes, it is a line, and a log is looked at on a terminal in the end */
     progress_clear(&out);
     output_text(&out, "pubsub: ");
-    output_escaped(&out, text, (size_t)len, true);
+    output_name(&out, text, (size_t)len);
     output_char(&out, '\n');
     output_flush(&out);
 }

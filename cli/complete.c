@@ -7,7 +7,7 @@
 #include "complete_broker.h"
 #include "connect.h"
 #include "contexts.h"
-#include "wire.h"
+#include "utf8.h"
 
 static bool is_active;
 static const char *typed = "";        /* of the candidate */
@@ -39,11 +39,10 @@ void complete_choices(const char *const *names)
 
 static bool is_shown(const char *word, size_t len)
 {
-    if (!mps_utf8_valid((mps_view){(const uint8_t *)word, (uint32_t)len})) return false;
-    for (size_t i = 0; i < len; i++) {
-        unsigned char c = (unsigned char)word[i];
-        bool is_c1 = c == 0xc2 && i + 1 < len && (unsigned char)word[i + 1] < 0xa0; /* a control character in UTF-8 */
-        if (c < ' ' || c == 0x7f || is_c1) return false;
+    for (size_t at = 0, size; at < len; at += size) {
+        uint32_t code = 0;
+        size = utf8_read(word + at, len - at, &code);
+        if (size == 0 || code < ' ' || (code >= 0x7f && code < 0xa0) || utf8_is_invisible(code)) return false;
     }
     return true;
 }

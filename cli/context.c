@@ -189,11 +189,11 @@ static void print_context(struct output *out, const struct context *context, int
     if (!who && connection->token_file) who = "(token)";
     if (!who && connection->certificate) who = "(certificate)";
     output_format(out, "%c ", context->in_use ? '*' : ' ');
-    output_escaped(out, context->name, strlen(context->name), true);
+    output_name(out, context->name, strlen(context->name));
     output_format(out, "%*s", width - (int)strlen(context->name) + 2, "");
-    output_escaped(out, url, strlen(url), true);
+    output_name(out, url, strlen(url));
     if (who) output_text(out, "  ");
-    if (who) output_escaped(out, who, strlen(who), true);
+    if (who) output_name(out, who, strlen(who));
     output_char(out, '\n');
 }
 

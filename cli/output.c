@@ -147,11 +147,17 @@ static void escape_control(struct output *out, uint32_t code)
     if (code < 32 && names[code]) {
         output_text(out, names[code]);
     } else {
-        output_format(out, code < 0x80 ? "\\x%02x" : "\\u%04x", (unsigned)code);
+        output_format(out, code < 0x80 ? "\\x%02x" : code < 0x10000 ? "\\u%04x" : "\\U%08x", (unsigned)code);
     }
 }
 
-static void escape_for_terminal(struct output *out, const char *text, size_t len, bool escape_tab)
+static bool is_control(uint32_t code)
+{
+    return code < 32 || (code >= 0x7f && code < 0xa0);
+}
+
+static void escape_for_terminal(struct output *out, const char *text, size_t len, bool escape_tab,
+                                bool escape_invisible)
 {
     while (len > 0) {
         uint32_t code;
@@ -159,7 +165,7 @@ static void escape_for_terminal(struct output *out, const char *text, size_t len
         if (size == 0) {
             output_format(out, "\\x%02x", (unsigned char)*text);
             size = 1;
-        } else if (code == '\t' ? escape_tab : code < 32 || (code >= 0x7f && code < 0xa0)) {
+        } else if (code == '\t' ? escape_tab : is_control(code) || (escape_invisible && utf8_is_invisible(code))) {
             escape_control(out, code);
         } else {
             output_put(out, text, size);
@@ -172,8 +178,13 @@ static void escape_for_terminal(struct output *out, const char *text, size_t len
 void output_escaped(struct output *out, const char *text, size_t len, bool escape_tab)
 {
     if (out->terminal) {
-        escape_for_terminal(out, text, len, escape_tab);
+        escape_for_terminal(out, text, len, escape_tab, false);
     } else {
         escape_plain(out, text, len, escape_tab);
     }
+}
+
+void output_name(struct output *out, const char *text, size_t len)
+{
+    escape_for_terminal(out, text, len, true, true);
 }

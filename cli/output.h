@@ -41,4 +41,8 @@ void output_base64(struct output *out, const void *bytes, size_t len);
  * control character and every byte that isn't UTF-8, so that the text can't drive it. */
 void output_escaped(struct output *out, const char *text, size_t len, bool escape_tab);
 
+/* Somebody's text in a page or a line for people. All that would drive a terminal or deceive who reads it is escaped, wherever
+ * it goes: by `watch`, ssh or a log it comes to a terminal in the end. */
+void output_name(struct output *out, const char *text, size_t len);
+
 #endif

@@ -84,7 +84,7 @@ static void put_title(struct page *page, const char *title)
 
 static void put_name(struct page *page, mps_view name)
 {
-    if (name.ptr) output_escaped(&page->out, (const char *)name.ptr, name.len, true);
+    if (name.ptr) output_name(&page->out, (const char *)name.ptr, name.len);
     else output_text(&page->out, "-");
 }
 

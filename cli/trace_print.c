@@ -47,7 +47,7 @@ static bool is(mps_view text, const char *word)
 
 static void put(struct output *out, mps_view text)
 {
-    output_escaped(out, (const char *)text.ptr, text.len, true);
+    output_name(out, (const char *)text.ptr, text.len);
 }
 
 static void put_quoted(struct output *out, mps_view text)
@@ -250,6 +250,13 @@ static void print_move(struct output *out, const struct trace_holder *holder, mp
     put_waited(out, step, given ? " in the group's queue" : ", as its connection took no more");
 }
 
+/* A newer broker says more. */
+static void put_unknown(struct output *out, mps_view step)
+{
+    put(out, step);
+    output_text(out, ": ");
+}
+
 static void print_fate(struct output *out, const struct trace_holder *holder, mps_view step)
 {
     mps_view name = trace_text(step, "step");
@@ -259,7 +266,7 @@ static void print_fate(struct output *out, const struct trace_holder *holder, mp
     else if (is(name, "waits")) output_text(out, "still waits for ");
     else if (is(name, "spilled")) output_text(out, "put outside of memory for ");
     else if (is(name, "fetched")) output_text(out, "fetched into memory for ");
-    else output_format(out, "%.*s: ", (int)name.len, name.ptr ? (const char *)name.ptr : "");
+    else put_unknown(out, name);
     put_holder(out, holder);
     put_waited(out, step, "");
     put_reason(out, trace_text(step, "reason"));

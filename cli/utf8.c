@@ -20,6 +20,14 @@ size_t utf8_read(const char *text, size_t len, uint32_t *code)
     return size;
 }
 
+bool utf8_is_invisible(uint32_t code)
+{
+    return code == 0xad || code == 0x61c || code == 0x180e || (code >= 0x200b && code <= 0x200f) ||
+           (code >= 0x2028 && code <= 0x202e) || (code >= 0x2060 && code <= 0x206f) ||
+           (code >= 0xfe00 && code <= 0xfe0f) || code == 0xfeff || (code >= 0xfff0 && code <= 0xfffb) ||
+           (code >= 0xe0000 && code <= 0xe0fff);
+}
+
 size_t utf8_write(char text[UTF8_MAX], uint32_t code)
 {
     if (code > 0x10ffff || (code >= 0xd800 && code < 0xe000)) return 0;

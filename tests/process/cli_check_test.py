@@ -116,8 +116,8 @@ class Forms(CheckTest):
         self.assertEqual(performance, ["lost=0;1000000;;0"])
 
     def test_nagios_and_the_names_of_others(self):
-        with brokers.Broker() as broker, self.sleeper(broker, "a|b=1;/\x1b]0;x\x07/#", id="c|d"):
-            run_without_broker("pub", "-s", broker.unix, "a|b=1;/\x1b]0;x\x07/1", "x")
+        with brokers.Broker() as broker, self.sleeper(broker, "a|b=1;/\x1b]0;x\x07/\u202e/#", id="c|d"):
+            run_without_broker("pub", "-s", broker.unix, "a|b=1;/\x1b]0;x\x07/\u202e/1", "x")
             late = lambda: run_without_broker("check", "-s", broker.unix, "--lag", "1ms").code
             self.assertTrue(eventually(lambda: late() == WARNING))
             text, performance = self.nagios(WARNING, "--lag", "1ms", url=broker.unix)

@@ -85,7 +85,7 @@ class Completion(CliTest):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        for topic in ("shop/orders/new", "shop/clock:utc", "odd/with blank", "odd/it's", "ctl/\x1b[2J", *MEAN):
+        for topic in ("shop/orders/new", "shop/clock:utc", "odd/with blank", "odd/it's", "ctl/\x1b[2J", "ctl/\u202eb", *MEAN):
             done = run_without_broker("pub", "-s", cls.url, "-r", topic, "x")
             assert done.code == 0, done.stderr
 

@@ -99,6 +99,9 @@ class Page(StatusTest):
         self.assertEqual(done.returncode, 0)
         self.assertIn(b"[2J", seen)
         self.assertNotIn(b"\x1b", seen)
+        self.assertNotIn("\u202e", seen.decode())
+        # Nor through a pipe: `watch` and ssh show what comes out of it.
+        self.assertIn(r"\x1b[2J\u202e", self.page())
 
 
 class Json(StatusTest):

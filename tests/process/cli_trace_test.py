@@ -131,11 +131,13 @@ class Following(TraceTest):
         self.assertTrue(all(s["waited_us"] <= s["at_us"] for s in sent), sent)
 
     def test_names_do_not_drive_the_line(self):
-        topic = fresh_topic() + "/a\tb"
+        topic = fresh_topic() + "/a\tb\x1b[2J\u202e"
         tracer = self.trace(topic)
         self.ok("pub", topic, "x")
         self.assertEqual(tracer.wait(), 0)
-        self.assertTrue(tracer.lines()[0].startswith(topic.replace("\t", "\\t") + ": "), tracer.lines())
+        name = topic.replace("\t", r"\t").replace("\x1b", r"\x1b").replace("\u202e", r"\u202e")
+        self.assertTrue(tracer.lines()[0].startswith(name + ": "), tracer.lines())
+        self.assertTrue("".join(tracer.lines()).isprintable(), tracer.lines())
 
 
 class Ending(TraceTest):

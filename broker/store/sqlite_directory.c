@@ -88,9 +88,10 @@ static int lock(struct directory *directory, char *text)
     int error = errno;
     free(name);
     if (fd < 0) {
-        snprintf(text, STORE_TEXT_MAX,
-                 "can't write in the data directory %s: %s: let the broker's user write there, or name another one",
-                 directory->path, strerror(error));
+        snprintf(
+            text, STORE_TEXT_MAX,
+            "can't write %s/lock: %s: let the data directory and its files be the broker's user's, or name another one",
+            directory->path, strerror(error));
         return -1;
     }
     if (flock(fd, LOCK_EX | LOCK_NB) < 0) {

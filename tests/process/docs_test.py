@@ -23,14 +23,15 @@ PATH="$PWD/build/release/bin:$PATH"
 cmake --preset release && cmake --build --preset release
 deploy/install-packages build
 cmake --preset release -DBUILD_TESTING=OFF && cmake --build --preset release
-apt-get install -y dpkg-dev
+apt-get install -y dpkg-dev openssl curl
 (cd build/release && cpack -G DEB)
 apt-get install -y ./build/release/pubsubd_*.deb ./build/release/pubsub_*.deb
 systemctl status pubsubd
 systemctl restart pubsubd
+runuser -u pubsub -- pubsubd -c /etc/pubsub/pubsubd.conf --check-config
 pubsub pub -r hello world && pubsub get hello
 apt-get install -y prometheus
-cp deploy/prometheus/*.yml /etc/prometheus/ && systemctl restart prometheus
+install -m 644 deploy/prometheus/*.yml /etc/prometheus && systemctl restart prometheus
 curl -s http://127.0.0.1:9717/metrics | grep ^pubsub_connections
 curl -s --unix-socket /run/pubsub/metrics.sock http://localhost/readyz
 """.split("\n")

@@ -123,4 +123,4 @@ class Docs(Reader):
 
 if __name__ == "__main__":
     namespaces.enter_own()
-    unittest.main(verbosity=2)
+    unittest.main(defaultTest="Docs", verbosity=2)  # a Page is none of its own

@@ -23,7 +23,7 @@ PATH="$PWD/build/release/bin:$PATH"
 cmake --preset release && cmake --build --preset release
 deploy/install-packages build
 cmake --preset release -DBUILD_TESTING=OFF && cmake --build --preset release
-apt-get install -y dpkg-dev openssl curl
+apt-get install -y dpkg-dev file openssl curl
 (cd build/release && cpack -G DEB)
 apt-get install -y ./build/release/pubsubd_*.deb ./build/release/pubsub_*.deb
 systemctl status pubsubd

@@ -315,6 +315,10 @@ class Files(StoreTest):
         self.file.mkdir()
         self.assert_refuses([self.file], "--durable", "#", "--data", self.data)
 
+    def test_a_lock_that_is_not_the_brokers(self):
+        (self.data / "lock").mkdir()
+        self.assert_refuses([f"can't write {self.data / 'lock'}: "], "--durable", "#", "--data", self.data)
+
     def test_a_format_of_the_future(self):
         self.durable().stop()
         (version,), = self.execute("PRAGMA user_version")

@@ -109,7 +109,10 @@ static int own_directory(const char *path, mode_t mode, char *text, size_t text_
         return -1;
     }
     if (lstat(path, &st) != 0 || !S_ISDIR(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 022) != 0) {
-        snprintf(text, text_cap, "'%s' is not a directory that belongs to this user alone", path);
+        snprintf(text, text_cap,
+                 "no socket is put into '%s', which is not a directory that belongs to this user alone: "
+                 "run it as its owner, or say where with --listen",
+                 path);
         return -1;
     }
     return 0;

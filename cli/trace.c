@@ -165,6 +165,11 @@ static int send_request(struct tracer *tracer)
                                                  .replies_max = UINT32_MAX,
                                                  .on_reply = on_reply,
                                                  .user = &tracer->link};
+    const char *bad = mps_pattern_error(mps_text(options->pattern));
+    if (bad) { /* what is too long has no room in the request, and what is not UTF-8 no place in it */
+        complain("bad pattern '%s': %s", options->pattern, bad);
+        return CLI_EXIT_REFUSED;
+    }
     uint8_t buf[1024];
     struct mps_out out = mps_out_open(buf, sizeof buf);
     mps_put_map(&out, 3);

@@ -177,6 +177,8 @@ class Refusals(TraceTest):
     def test_patterns(self):
         self.assertIn("inboxes", self.refused(5, "$inbox/#"))
         self.assertIn("bad pattern 'a/#/b'", self.refused(5, "a/#/b"))
+        self.assertIn("longer than 255 bytes", self.refused(5, "a" * 2000))
+        self.assertIn("not UTF-8", self.refused(5, b"a\xff"))
 
     def test_who_may_not(self):
         config = "[listener l]\nurl = tcp://127.0.0.1:0\n[access]\ndefault_group = all\n[group all]\nsubscribe = #\npublish = #\n"

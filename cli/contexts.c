@@ -107,6 +107,10 @@ static bool is_ours(const char *path, int fd)
         complain("the contexts in '%s' are somebody else's", path);
         return false;
     }
+    if (!S_ISREG(st.st_mode)) {
+        complain("'%s' is no file of contexts", path);
+        return false;
+    }
     if ((st.st_mode & 022) == 0) return true;
     complain("the contexts in '%s' may be written by others (mode %04o); chmod 600 it", path,
              (unsigned)st.st_mode & 07777);
@@ -115,8 +119,8 @@ static bool is_ours(const char *path, int fd)
 
 static json_t *read_json(const char *path)
 {
-    json_error_t error;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    json_error_t error = {.text = ""};
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe without a writer is not waited for */
     if (fd < 0 && errno == ENOENT) return json_object();
     if (fd < 0) complain("cannot read the contexts from '%s': %s", path, strerror(errno));
     json_t *root = fd >= 0 && is_ours(path, fd) ? json_loadfd(fd, JSON_REJECT_DUPLICATES, &error) : NULL;

@@ -1,7 +1,10 @@
 /* pubsub: the command line of the broker. Finds the command and runs it. */
+#include <fcntl.h>
 #include <pubsub/pubsub.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli.h"
 #include "commands.h"
@@ -142,9 +145,18 @@ static int run(int argc, char **argv)
     return CLI_EXIT_USAGE;
 }
 
+/* Whoever starts us may have closed some of them. The connection would take their numbers, and the broker get what is
+ * printed. What takes them here can't be written to either, as it should be. */
+static void occupy_standard_descriptors(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDONLY) < 0) abort();
+}
+
 int main(int argc, char **argv)
 {
     start_ns();
+    occupy_standard_descriptors();
     if (!credentials_take_environment()) return CLI_EXIT_USAGE;
     int from = argc > 0 ? 1 : 0;
     if (argc > 2 && strcmp(argv[1], COMPLETE_COMMAND) == 0) {

@@ -156,6 +156,14 @@ class Contexts(CliTest):
         # It says nothing to whoever does not ask.
         self.done("pub", "-s", self.url, "t", "x")
 
+    def test_what_is_no_file(self):
+        directory = os.path.dirname(self.path)
+        os.makedirs(directory, exist_ok=True)
+        for make in os.mkfifo, os.mkdir:
+            make(self.path)
+            self.refused(f"'{self.path}' is no file of contexts", "context", "ls")
+            (os.rmdir if make is os.mkdir else os.unlink)(self.path)
+
     def test_those_who_change_it_at_once_lose_nothing(self):
         commands = [subprocess.Popen([PUBSUB, "context", "add", f"c{i}", "-s", self.url],
                                      env={**os.environ, "XDG_CONFIG_HOME": self.dir}) for i in range(8)]

@@ -235,6 +235,15 @@ class Ends(CliTest):
         self.assertEqual(command.returncode, 1)
         self.assertRegex(command.stderr, rb"\Apubsub: cannot write to standard output: [^\n]+\n\Z")
 
+    def test_descriptors_that_are_closed(self):
+        """What is printed does not go into the connection that would have taken the number."""
+        self.ok("pub", "-r", "closed", "x")
+        for arguments in ["get", "closed"], ["sub", "--retained", "only", "closed"], ["status"]:
+            command = subprocess.run(["sh", "-c", '"$0" "$@" <&- >&-', PUBSUB, *arguments, "-s", self.url],
+                                     stderr=subprocess.PIPE, timeout=PATIENCE_S)
+            self.assertEqual((command.stderr, command.returncode),
+                             (b"pubsub: cannot write to standard output: Bad file descriptor\n", 1), arguments)
+
     def test_input_that_cannot_be_read(self):
         for arguments in (["--file", "/nonexistent/file"], ["--file", "/"], ["-l", "--file", "/"]):
             done = self.run_cli("pub", *arguments, "t")

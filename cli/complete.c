@@ -13,7 +13,7 @@ static bool is_active;
 static const char *typed = "";        /* of the candidate */
 static const char *before_typed = ""; /* what stands in the same word before it: "--ack=" */
 static size_t before_len;
-static const char *const *choices; /* of the option whose value is completed */
+static bool takes_choices; /* while an option is asked what its value may be */
 
 void complete_begin(void)
 {
@@ -28,11 +28,6 @@ bool completing(void)
 const char *complete_typed(void)
 {
     return typed;
-}
-
-void complete_choices(const char *const *names)
-{
-    choices = names;
 }
 
 /* ---- candidates ---- */
@@ -111,14 +106,19 @@ static bool complete_kind(const struct usage *usage, const char *kind)
     return true;
 }
 
+void complete_choices(const char *const *names)
+{
+    if (takes_choices) offer_all(names);
+}
+
 void complete_value(const struct usage *usage, const struct option_row *row, void *into, const char *word)
 {
     typed = word;
     if (complete_kind(usage, row->value)) return;
     puts("words");
-    choices = NULL;
-    (void)row->set(into, ""); /* tells us by complete_choices() what else it takes, if it takes one of several words */
-    if (choices) offer_all(choices);
+    takes_choices = true;
+    (void)row->set(into, ""); /* tells us by complete_choices() what it takes, if it takes one of several words */
+    takes_choices = false;
 }
 
 static void complete_option(const struct usage *usage, const char *word)

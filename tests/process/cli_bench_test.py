@@ -190,7 +190,7 @@ class Ends(BenchTest):
 
     def test_refused(self):
         for arguments, part in ((["pub", "--size", "2m"], "limit"), (["fan", "--size", "2m"], "limit"),
-                                (["pub", "--ack", "stored"], "level"), (["fan", "--ack", "stored"], "level"),
+                                (["pub", "--ack", "stored"], "no durable stream"), (["fan", "--ack", "stored"], "no durable stream"),
                                 (["latency", "--topic", "$SYS/x"], "$SYS")):
             with self.subTest(arguments=arguments):
                 done = self.run_cli("bench", *arguments)

@@ -82,6 +82,16 @@ bool output_flush(struct output *out)
     return out->error == 0;
 }
 
+int output_end(struct output *out)
+{
+    bool written = output_flush(out);
+    int error = out->error;
+    output_close(out);
+    if (written || error == EPIPE) return CLI_EXIT_DONE;
+    complain("cannot write to standard output: %s", strerror(error));
+    return CLI_EXIT_ERROR;
+}
+
 void output_put(struct output *out, const void *bytes, size_t len)
 {
     if (len > out->cap - out->len) {

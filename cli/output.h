@@ -25,6 +25,8 @@ void output_close(struct output *out);        /* frees that; neither flushes nor
 void output_open_memory(struct output *out, struct buffer *memory);     /* appends to memory, which is lent */
 void output_open_on(struct output *out, int fd, char *buf, size_t cap); /* with a lent buffer; not to be closed */
 bool output_flush(struct output *out);                                  /* false: there was an error, now or before */
+/* Flushes and closes standard output. Returns an exit code; an error is complained of, but for a reader who went away. */
+int output_end(struct output *out);
 
 void output_put(struct output *out, const void *bytes, size_t len);
 void output_text(struct output *out, const char *text);

@@ -1,5 +1,4 @@
 /* pubsub status: how the broker is, on a page. */
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -269,16 +268,6 @@ static void put_slowest(struct page *page)
 
 /* ---- the command ---- */
 
-static int end_output(struct output *out)
-{
-    bool written = output_flush(out);
-    int error = out->error;
-    output_close(out);
-    if (written || error == EPIPE) return CLI_EXIT_DONE;
-    complain("cannot write to standard output: %s", strerror(error));
-    return CLI_EXIT_ERROR;
-}
-
 static int print_page(const struct report *report, const struct report_broker *before, double over_s)
 {
     struct page page = {.report = report, .before = before, .over_s = over_s};
@@ -291,7 +280,7 @@ static int print_page(const struct report *report, const struct report_broker *b
     put_listeners(&page);
     put_streams(&page);
     put_slowest(&page);
-    return end_output(&page.out);
+    return output_end(&page.out);
 }
 
 static int print_json(const struct report *report)
@@ -300,7 +289,7 @@ static int print_json(const struct report *report)
     output_open(&out, STDOUT_FILENO);
     json_out_document(&out, (mps_view){report->document.data, (uint32_t)report->document.len});
     output_char(&out, '\n');
-    return end_output(&out);
+    return output_end(&out);
 }
 
 static int wait_over(struct link *link, uint64_t over_ms)

@@ -1,5 +1,4 @@
 /* pubsub stream ls, pubsub stream info */
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -200,16 +199,6 @@ static void print_stream(struct output *out, const struct stream *stream)
 
 /* ---- the commands ---- */
 
-static int end_output(struct output *out)
-{
-    bool written = output_flush(out);
-    int error = out->error;
-    output_close(out);
-    if (written || error == EPIPE) return CLI_EXIT_DONE;
-    complain("cannot write to standard output: %s", strerror(error));
-    return CLI_EXIT_ERROR;
-}
-
 static int list_all(const struct list_options *options)
 {
     struct streams streams = {0};
@@ -219,7 +208,7 @@ static int list_all(const struct list_options *options)
         output_open(&out, STDOUT_FILENO);
         for (size_t i = 0; options->json && i < streams.count; i++) print_document(&out, &streams.list[i]);
         if (!options->json) print_table(&out, &streams);
-        result = end_output(&out);
+        result = output_end(&out);
     }
     streams_free(&streams);
     return result;
@@ -237,7 +226,7 @@ static int describe(const struct list_options *options, const char *name)
             output_open(&out, STDOUT_FILENO);
             if (options->json) print_document(&out, stream);
             else print_stream(&out, stream);
-            result = end_output(&out);
+            result = output_end(&out);
         }
     }
     streams_free(&streams);

@@ -19,7 +19,7 @@ void sys_put_name(struct mps_out *out, const char *key, mps_view text)
     else mps_put_text(out, text);
 }
 
-static void put_flag(struct mps_out *out, const char *key, bool flag)
+void sys_put_flag(struct mps_out *out, const char *key, bool flag)
 {
     mps_put_text(out, mps_text(key));
     mps_put_bool(out, flag);
@@ -92,7 +92,7 @@ static void put_counts(struct mps_out *out, const struct mailbox *box)
     sys_put_number(out, "queued", mailbox_waiting(box));
     sys_put_number(out, "queued_bytes", box->queue.bytes);
     sys_put_number(out, "lag_ms", lag_ms);
-    put_flag(out, "slow", lag_ms >= SLOW_MS);
+    sys_put_flag(out, "slow", lag_ms >= SLOW_MS);
 }
 
 static mps_view user_of(const struct session *session)
@@ -170,7 +170,7 @@ void sys_put_stream(struct mps_out *out, const struct stream *stream)
     sys_put_number(out, "oldest_ms", stream_oldest_ms(stream));
     sys_put_number(out, "damaged", stream->damaged);
     sys_put_number(out, "unstored", stream->unstored);
-    put_flag(out, "configured", stream->is_configured);
+    sys_put_flag(out, "configured", stream->is_configured);
     mps_put_text(out, mps_text("patterns"));
     mps_put_array(out, stream->patterns_count);
     for (uint32_t i = 0; i < stream->patterns_count; i++) mps_put_text(out, stream->patterns[i]);

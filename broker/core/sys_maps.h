@@ -24,5 +24,6 @@ void sys_put_stream(struct mps_out *out, const struct stream *stream);
 /* Pairs of a map. UINT64_MAX, and an absent text: nil. */
 void sys_put_number(struct mps_out *out, const char *key, uint64_t number);
 void sys_put_name(struct mps_out *out, const char *key, mps_view text);
+void sys_put_flag(struct mps_out *out, const char *key, bool flag);
 
 #endif

@@ -7,31 +7,13 @@
 #include "identity.h"
 #include "spill.h"
 #include "sure.h"
+#include "sys_maps.h"
 
 /* Of one thing that is told: a client, a pattern, a group and a filter with their keys. */
 #define MAP_MAX 2048u
 #define FILTER_SHOWN 256u
 /* What one message to whoever traces holds, about. */
 #define TOLD_BYTES (32u * 1024)
-
-static void put_number(struct mps_out *out, const char *key, uint64_t number)
-{
-    mps_put_text(out, mps_text(key));
-    mps_put_uint(out, number);
-}
-
-static void put_text(struct mps_out *out, const char *key, mps_view text)
-{
-    mps_put_text(out, mps_text(key));
-    if (text.ptr == NULL) mps_put_nil(out);
-    else mps_put_text(out, text);
-}
-
-static void put_flag(struct mps_out *out, const char *key, bool flag)
-{
-    mps_put_text(out, mps_text(key));
-    mps_put_bool(out, flag);
-}
 
 static void append(struct buffer *buffer, const struct mps_out *map)
 {
@@ -79,27 +61,27 @@ void trace_note_head(struct traced *message, const struct session *from, mps_vie
     uint32_t ttls = ttl_ms != UINT64_MAX ? 1 : 0, codes = message->code != 0 ? 2 : 0,
              places = message->stream != NULL ? 2 : 0;
     mps_put_map(&out, 13 + ttls + codes + places);
-    put_text(&out, "event", mps_text("message"));
-    put_number(&out, "number", message->number);
-    put_text(&out, "topic", traced_topic(message));
-    put_number(&out, "time_ms", env->wall_ms(env) & MPS_NUMBER_MAX);
-    put_number(&out, "bytes", message->len);
-    put_number(&out, "payload_bytes", msg.payload.len);
-    put_flag(&out, "retain", message->retain);
-    put_number(&out, "level", message->level);
-    put_text(&out, "client", origin != NULL ? origin_id(origin) : (mps_view){NULL, 0});
-    put_text(&out, "user", origin != NULL ? origin_user(origin) : (mps_view){NULL, 0});
-    put_text(&out, "peer", from != NULL ? audit_peer(from) : (mps_view){NULL, 0});
-    put_text(&out, "listener", listener_of(from));
-    put_number(&out, "held_ms", message->held_ms);
-    if (ttl_ms != UINT64_MAX) put_number(&out, "ttl_ms", ttl_ms);
+    sys_put_name(&out, "event", mps_text("message"));
+    sys_put_number(&out, "number", message->number);
+    sys_put_name(&out, "topic", traced_topic(message));
+    sys_put_number(&out, "time_ms", env->wall_ms(env) & MPS_NUMBER_MAX);
+    sys_put_number(&out, "bytes", message->len);
+    sys_put_number(&out, "payload_bytes", msg.payload.len);
+    sys_put_flag(&out, "retain", message->retain);
+    sys_put_number(&out, "level", message->level);
+    sys_put_name(&out, "client", origin != NULL ? origin_id(origin) : (mps_view){NULL, 0});
+    sys_put_name(&out, "user", origin != NULL ? origin_user(origin) : (mps_view){NULL, 0});
+    sys_put_name(&out, "peer", from != NULL ? audit_peer(from) : (mps_view){NULL, 0});
+    sys_put_name(&out, "listener", listener_of(from));
+    sys_put_number(&out, "held_ms", message->held_ms);
+    if (ttl_ms != UINT64_MAX) sys_put_number(&out, "ttl_ms", ttl_ms);
     if (message->code != 0) {
-        put_number(&out, "code", message->code);
-        put_text(&out, "text", text_of(message->text));
+        sys_put_number(&out, "code", message->code);
+        sys_put_name(&out, "text", text_of(message->text));
     }
     if (message->stream != NULL) {
-        put_text(&out, "stream", mps_text(message->stream->name));
-        put_number(&out, "seq", message->seq);
+        sys_put_name(&out, "stream", mps_text(message->stream->name));
+        sys_put_number(&out, "seq", message->seq);
     }
     append(&message->head, &out);
 }
@@ -113,14 +95,14 @@ static void put_box(struct mps_out *out, const struct mailbox *box)
 {
     if (box->session != NULL) {
         const struct subscription *sub = container_of(box, struct subscription, box);
-        put_text(out, "client", sub->session->id);
-        put_number(out, "sid", sub->sid);
-        put_text(out, "pattern", subscription_pattern(sub));
+        sys_put_name(out, "client", sub->session->id);
+        sys_put_number(out, "sid", sub->sid);
+        sys_put_name(out, "pattern", subscription_pattern(sub));
     } else {
         const struct group *group = container_of(box, struct group, box);
-        put_text(out, "group", group_name(group));
-        put_number(out, "members", group->members_count);
-        put_text(out, "pattern", group_pattern(group));
+        sys_put_name(out, "group", group_name(group));
+        sys_put_number(out, "members", group->members_count);
+        sys_put_name(out, "pattern", group_pattern(group));
     }
 }
 
@@ -129,14 +111,14 @@ void trace_note_copy(struct traced *message, const struct trace_copy *copy, cons
     uint8_t room[MAP_MAX];
     struct mps_out out = mps_out_open(room, sizeof room);
     mps_put_map(&out, 3 + BOX_FIELDS + (reads ? 1 : 3));
-    put_text(&out, "step", mps_text(reads ? "reads" : "queued"));
-    put_number(&out, "copy", copy->number);
-    put_number(&out, "at_us", at_us(message));
+    sys_put_name(&out, "step", mps_text(reads ? "reads" : "queued"));
+    sys_put_number(&out, "copy", copy->number);
+    sys_put_number(&out, "at_us", at_us(message));
     put_box(&out, box);
-    put_flag(&out, "away", mailbox_is_away(box));
+    sys_put_flag(&out, "away", mailbox_is_away(box));
     if (!reads) {
-        put_text(&out, "policy", mps_text(mps_policy_name(box->policy)));
-        put_number(&out, "ahead", mailbox_waiting(box));
+        sys_put_name(&out, "policy", mps_text(mps_policy_name(box->policy)));
+        sys_put_number(&out, "ahead", mailbox_waiting(box));
     }
     append(&message->steps, &out);
 }
@@ -147,13 +129,13 @@ void trace_note_not(struct traced *message, const struct mailbox *box, const cha
     struct mps_out out = mps_out_open(room, sizeof room);
     bool tells_filter = box->filter != NULL && mps_view_equal(mps_text(why), mps_text("filter"));
     mps_put_map(&out, 2 + BOX_FIELDS + tells_filter);
-    put_text(&out, "step", mps_text("not"));
-    put_text(&out, "why", mps_text(why));
+    sys_put_name(&out, "step", mps_text("not"));
+    sys_put_name(&out, "why", mps_text(why));
     put_box(&out, box);
     if (tells_filter) {
         mps_view text = {box->filter->text, (uint32_t)least(box->filter->text_len, FILTER_SHOWN)};
         while (text.len > 0 && !mps_utf8_valid(text)) text.len--; /* a character that was cut */
-        put_text(&out, "filter", text);
+        sys_put_name(&out, "filter", text);
     }
     append(&message->steps, &out);
 }
@@ -164,15 +146,15 @@ void trace_note_step(struct traced *message, const struct trace_copy *copy, cons
     uint8_t room[MAP_MAX];
     struct mps_out out = mps_out_open(room, sizeof room);
     mps_put_map(&out, 3u + (sub != NULL ? 2u : 0u) + (reason != NULL) + waited);
-    put_text(&out, "step", mps_text(step));
-    put_number(&out, "copy", copy->number);
-    put_number(&out, "at_us", at_us(message));
+    sys_put_name(&out, "step", mps_text(step));
+    sys_put_number(&out, "copy", copy->number);
+    sys_put_number(&out, "at_us", at_us(message));
     if (sub != NULL) {
-        put_text(&out, "client", sub->session->id);
-        put_number(&out, "sid", sub->sid);
+        sys_put_name(&out, "client", sub->session->id);
+        sys_put_number(&out, "sid", sub->sid);
     }
-    if (reason != NULL) put_text(&out, "reason", mps_text(reason));
-    if (waited) put_number(&out, "waited_us", trace_now_us(message->trace->broker) - copy->since_us);
+    if (reason != NULL) sys_put_name(&out, "reason", mps_text(reason));
+    if (waited) sys_put_number(&out, "waited_us", trace_now_us(message->trace->broker) - copy->since_us);
     append(&message->steps, &out);
 }
 
@@ -181,10 +163,10 @@ void trace_note_stored(struct traced *message, bool is_stored)
     uint8_t room[MAP_MAX];
     struct mps_out out = mps_out_open(room, sizeof room);
     mps_put_map(&out, 4);
-    put_text(&out, "step", mps_text(is_stored ? "stored" : "unstored"));
-    put_number(&out, "at_us", at_us(message));
-    put_text(&out, "stream", mps_text(message->stream->name));
-    put_number(&out, "seq", message->seq);
+    sys_put_name(&out, "step", mps_text(is_stored ? "stored" : "unstored"));
+    sys_put_number(&out, "at_us", at_us(message));
+    sys_put_name(&out, "stream", mps_text(message->stream->name));
+    sys_put_number(&out, "seq", message->seq);
     append(&message->steps, &out);
 }
 
@@ -193,16 +175,16 @@ void trace_note_end(struct traced *message)
     uint8_t room[MAP_MAX];
     struct mps_out out = mps_out_open(room, sizeof room);
     mps_put_map(&out, 10);
-    put_text(&out, "event", mps_text("done"));
-    put_number(&out, "number", message->number);
-    put_number(&out, "matched", message->matched);
-    put_number(&out, "sent", message->sent);
-    put_number(&out, "lost", message->lost);
-    put_number(&out, "ended", message->ended);
-    put_number(&out, "told", message->copies_count);
-    put_number(&out, "not", message->nots_count);
-    put_number(&out, "near", message->near_count);
-    put_number(&out, "others", message->others_count);
+    sys_put_name(&out, "event", mps_text("done"));
+    sys_put_number(&out, "number", message->number);
+    sys_put_number(&out, "matched", message->matched);
+    sys_put_number(&out, "sent", message->sent);
+    sys_put_number(&out, "lost", message->lost);
+    sys_put_number(&out, "ended", message->ended);
+    sys_put_number(&out, "told", message->copies_count);
+    sys_put_number(&out, "not", message->nots_count);
+    sys_put_number(&out, "near", message->near_count);
+    sys_put_number(&out, "others", message->others_count);
     append(&message->end, &out);
     message->is_done = true;
     message->looks = false;
@@ -239,8 +221,8 @@ static void publish_steps(struct traced *message)
     for (; r.p < r.end && r.p - from < TOLD_BYTES; count++) mps_read_any(&r, "step");
     uint32_t len = (uint32_t)(r.p - from), cap = sizeof head_room + len;
     mps_put_map(&head, 3);
-    put_text(&head, "event", mps_text("steps"));
-    put_number(&head, "number", message->number);
+    sys_put_name(&head, "event", mps_text("steps"));
+    sys_put_number(&head, "number", message->number);
     mps_put_text(&head, mps_text("steps"));
     mps_put_array(&head, count);
     uint8_t *room = sure_alloc(cap);
@@ -269,10 +251,10 @@ void trace_tell_armed(struct trace *trace, uint64_t for_ms)
     uint8_t room[MAP_MAX];
     struct mps_out out = mps_out_open(room, sizeof room);
     mps_put_map(&out, 4);
-    put_text(&out, "event", mps_text("armed"));
-    put_text(&out, "pattern", (mps_view){trace->pattern, trace->pattern_len});
-    put_number(&out, "messages", trace->wanted);
-    put_number(&out, "for_ms", for_ms);
+    sys_put_name(&out, "event", mps_text("armed"));
+    sys_put_name(&out, "pattern", (mps_view){trace->pattern, trace->pattern_len});
+    sys_put_number(&out, "messages", trace->wanted);
+    sys_put_number(&out, "for_ms", for_ms);
     publish(trace, &out);
 }
 
@@ -281,8 +263,8 @@ void trace_tell_end(struct trace *trace, const char *why)
     uint8_t room[MAP_MAX];
     struct mps_out out = mps_out_open(room, sizeof room);
     mps_put_map(&out, 3);
-    put_text(&out, "event", mps_text("end"));
-    put_text(&out, "why", mps_text(why));
-    put_number(&out, "messages", trace->taken);
+    sys_put_name(&out, "event", mps_text("end"));
+    sys_put_name(&out, "why", mps_text(why));
+    sys_put_number(&out, "messages", trace->taken);
     publish(trace, &out);
 }

@@ -21,6 +21,7 @@ url = {unix}
 topics = kept/#
 """
 SHUTTING_DOWN = 113
+DISK_IS_LATE = "the disk does not take the last messages in time"  # a stopping broker waits for it for 4 s
 
 
 class Caller(threading.Thread):
@@ -100,6 +101,12 @@ class Restart(unittest.TestCase):
     def start(self):
         self.manager.start("--config", self.config, "--data", self.manager.dir / "data")
 
+    def end(self, number=signal.SIGTERM):
+        code = self.manager.end(number)
+        if number == signal.SIGTERM and code == 1 and DISK_IS_LATE in self.manager.said():
+            return  # what it gave up was not acknowledged, so its publisher has it still
+        self.assertEqual(code, 0 if number == signal.SIGTERM else -number, self.manager.said())
+
     def received(self, *arguments):
         """What `sub` prints, by topic."""
         done = run_without_broker("sub", "-s", self.unix, *arguments, "kept/#")
@@ -133,16 +140,18 @@ class Restart(unittest.TestCase):
             least = {publisher.topic: len(found.get(publisher.topic, ())) + BETWEEN for publisher in publishers}
             self.assertTrue(eventually(lambda: came(least)), self.manager.said())
             is_killed = n % 3 == 2
-            code = self.manager.end(signal.SIGKILL if is_killed else signal.SIGTERM)
-            self.assertEqual(code, -signal.SIGKILL if is_killed else 0, self.manager.said())
+            self.end(signal.SIGKILL if is_killed else signal.SIGTERM)
             waiting = [raw.Peer(url) for url in (self.tcp, self.unix)]  # while no broker is there
+            for peer in waiting:
+                peer.send(raw.hello())
             self.start()
             for peer in waiting:
                 with peer:
-                    peer.send(raw.hello())
-                    self.assertEqual(peer.next()[0], raw.WELCOME)
+                    first = peer.next()
+                    self.assertEqual(first[0], raw.WELCOME, first)
 
-        self.assertEqual([publisher.end() for publisher in publishers], [0] * PUBLISHERS)
+        for publisher in publishers:
+            self.assertEqual(publisher.end(), 0, publisher.program.stderr())
         for caller in callers:
             caller.end()
             self.assertEqual(caller.wrong, [])
@@ -154,7 +163,7 @@ class Restart(unittest.TestCase):
             set(self.by_topic(subscriber.stdout().rpartition(b"\n")[0]).get(topic, ())) >= set(range(count))
             for topic, count in last.items())), subscriber.stderr())
         self.assertNotIn("lost ", subscriber.stderr().replace("lost connection", ""))
-        self.assertEqual(self.manager.end(), 0)
+        self.end()
 
 
 if __name__ == "__main__":

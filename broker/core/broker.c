@@ -5,6 +5,7 @@
 #include "account.h"
 #include "audit.h"
 #include "away.h"
+#include "cluster/cluster.h"
 #include "identity.h"
 #include "spill.h"
 #include "sure.h"
@@ -89,6 +90,7 @@ struct broker *broker_new(struct env *env, const struct broker_limits *limits)
 
 void broker_free(struct broker *broker)
 {
+    cluster_free(broker);
     traces_free(broker);
     sessions_free(broker);
     assert(broker->sessions == NULL && broker->dead == NULL && broker->intake.bytes == 0);
@@ -251,6 +253,7 @@ uint64_t broker_turn(struct broker *broker)
     budget_keep(broker);
     cursors_shed(broker);
     hold_wake_due(broker);
+    uint64_t cluster_ms = broker->cluster != NULL ? cluster_turn(broker) : UINT64_MAX;
     uint64_t intake_ms = broker->intake.waiting.first != NULL ? intake_turn(broker) : UINT64_MAX;
     run_settle_all(&broker->runs);
     free_dead(broker);
@@ -261,7 +264,8 @@ uint64_t broker_turn(struct broker *broker)
         broker->waking.first != NULL || broker->dirty_cursors.first != NULL ||
         (broker->tracing != NULL && trace_is_waiting(broker)))
         return 0;
-    return least(least(sys_ms, kept_ms), least(least(age_ms, intake_ms), next_timer_ms(broker)));
+    uint64_t others_ms = least(cluster_ms, next_timer_ms(broker));
+    return least(least(sys_ms, kept_ms), least(least(age_ms, intake_ms), others_ms));
 }
 
 void broker_note_peer(struct broker *broker, const struct peer *peer, const char *text)

@@ -20,6 +20,7 @@
 #include "refusals.h"
 
 struct broker;
+struct engine;
 struct session;
 struct store;
 
@@ -86,6 +87,20 @@ void broker_poll_store(struct broker *broker);
 bool broker_store_idle(const struct broker *broker); /* nothing waits to be stored */
 /* The last commit failed, and not more than 5 s ago: with nothing new to be stored nobody knows whether the next one would. */
 bool broker_store_is_failing(const struct broker *broker);
+
+/* How this broker is one of several. Texts are copied. */
+struct cluster_config {
+    const char *name;              /* 1..64 letters, digits, '-', '_'; no other of them has it */
+    const char *const *topics;     /* patterns: only what is published to these goes to the others */
+    size_t topics_count;
+};
+/* Before the first session, after broker_open_store(). The engine (engine.h) is the caller's, and must stay until
+ * broker_leave(). Returns 0, or -1 and a sentence in text. */
+int broker_join(struct broker *broker, struct engine *engine, const struct cluster_config *config, char *text, size_t text_cap);
+/* The engine has something to say; broker_turn() is due afterwards. */
+void broker_poll_cluster(struct broker *broker);
+/* The broker is one alone from now on: the others are told. The engine is not called any more. */
+void broker_leave(struct broker *broker);
 
 /* A connection was accepted. Returns NULL if there are too many, or no memory: then write broker_full_frame() and close. */
 struct session *session_new(struct broker *broker, struct link *link);

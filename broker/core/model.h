@@ -58,6 +58,7 @@ struct mailbox {
 
     bool no_local;
     bool is_slow;                     /* as last told under $SYS */
+    bool is_told;                     /* its pattern is counted in what other brokers are told (cluster/interest.c) */
     uint32_t block_ms;
     struct cursor *cursor;            /* reads streams; then messages of theirs don't come here. NULL: it doesn't */
     struct filter *filter;            /* NULL: everything */
@@ -325,6 +326,7 @@ struct route {
     bool has_latest;                  /* somebody looks at keys: a run must have one */
     struct stream *stream;            /* where its messages are kept; NULL: nowhere */
     uint32_t readers;                 /* subscriptions that match and read that stream, which .boxes lacks */
+    uint64_t wanted_by;               /* bits of other brokers that want its messages, too (cluster/cluster.h) */
     uint32_t topic_len;
     uint8_t topic[];
 };
@@ -346,6 +348,7 @@ struct router {
     uint32_t chosen_count, accepted_count, chosen_cap;
 };
 
+struct cluster;
 struct origin;
 struct proving;
 struct tracing;
@@ -427,6 +430,7 @@ struct broker {
     struct mailbox rate_box;          /* takes nothing: publishers wait for it who publish more than they may */
     struct mailbox store_box;         /* takes nothing: publishers wait for it while too much is not stored yet */
     uint64_t age_look_ms;             /* when to look next for what is too old in streams */
+    struct cluster *cluster;          /* the other brokers (cluster/cluster.h); NULL: there are none */
     struct broker_figures figures;    /* the counters; the rest is filled when asked */
 };
 

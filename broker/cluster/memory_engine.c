@@ -1,0 +1,201 @@
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "memory_bus.h"
+
+static struct memory_engine *of(struct engine *engine)
+{
+    return (struct memory_engine *)(void *)engine;
+}
+
+/* ---- events ------------------------------------------------------------------------------------------------- */
+
+struct event *engine_event(struct memory_engine *engine, enum event_kind kind)
+{
+    struct event *event = memory_zeroed(sizeof *event);
+    event->kind = kind;
+    if (engine->events.last != NULL) engine->events.last->next = event;
+    else engine->events.first = event;
+    engine->events.last = event;
+    if (engine->wake != NULL) engine->wake(engine->arg);
+    return event;
+}
+
+struct event *engine_event_bytes(struct memory_engine *engine, enum event_kind kind, mps_view first, mps_view second)
+{
+    struct event *event = engine_event(engine, kind);
+    event->len = (size_t)first.len + second.len;
+    event->bytes = memory_zeroed(event->len);
+    if (first.len > 0) memcpy(event->bytes, first.ptr, first.len);
+    if (second.len > 0) memcpy(event->bytes + first.len, second.ptr, second.len);
+    return event;
+}
+
+static void tell(struct memory_engine *engine, struct event *event)
+{
+    const struct engine_events *to = &engine->engine.events;
+    switch (event->kind) {
+    case RECEIVED:
+        engine->events.datagrams--;
+        to->received(to->arg, event->bytes, event->len);
+        break;
+    case CONNECTED: to->connected(to->arg, event->is_live, event->is_storing, event->text); break;
+    case SETTLED: to->settled(to->arg, event->number, event->code, event->last, event->was_there, event->text); break;
+    case STATE: to->stream_state(to->arg, &event->state); break;
+    case TAIL: to->tail(to->arg, &event->block); break;
+    case READ_DONE: {
+        struct store_read *read = event->read;
+        event->read = NULL;
+        to->read_done(to->arg, read);
+        break;
+    }
+    case RECORD: to->record(to->arg, &event->record); break;
+    case LOADED: to->records_loaded(to->arg); break;
+    case PUT_DONE: to->put_done(to->arg, event->number, event->is_done, event->last); break;
+    }
+}
+
+static void free_event(struct event *event)
+{
+    if (event->read != NULL) free(event->read->bytes);
+    free(event->read);
+    free(event->bytes);
+    free(event);
+}
+
+static struct event *take_event(struct event_list *list)
+{
+    struct event *event = list->first;
+    if (event == NULL) return NULL;
+    list->first = event->next;
+    if (list->first == NULL) list->last = NULL;
+    return event;
+}
+
+/* Only what is ready by now: what the events begin is told by the next poll(). */
+static void poll_engine(struct engine *engine)
+{
+    struct memory_engine *memory = of(engine);
+    if (memory->at->is_frozen) return;
+    engine->datagram_max = memory->at->datagram_max;
+    const struct event *last = memory->events.last;
+    for (bool more = last != NULL; more;) {
+        struct event *event = take_event(&memory->events);
+        more = event != last;
+        tell(memory, event);
+        free_event(event);
+    }
+}
+
+bool memory_engine_ready(const struct engine *engine)
+{
+    const struct memory_engine *memory = (const struct memory_engine *)(const void *)engine;
+    return memory->events.first != NULL && !memory->at->is_frozen;
+}
+
+/* ---- datagrams ---------------------------------------------------------------------------------------------- */
+
+static bool send_datagram(struct engine *engine, const char *to, const uint8_t *bytes, size_t len)
+{
+    struct memory_engine *memory = of(engine);
+    if (len > engine->datagram_max || memory->out.count >= memory->at->ring_out || memory->at->live_away) {
+        memory->figures.dropped_out++;
+        return false;
+    }
+    assert(to == NULL || (to[0] != '\0' && strlen(to) <= ENGINE_NAME_MAX));
+    datagrams_add(&memory->out, datagram_new(to, bytes, len));
+    return true;
+}
+
+static void flush(struct engine *engine)
+{
+    struct memory_engine *memory = of(engine);
+    for (const struct datagram *datagram = memory->out.first; datagram != NULL; datagram = datagram->next) {
+        memory->figures.datagrams_out++;
+        memory->figures.bytes_out += datagram->len;
+        bus_post(memory->bus, memory->at, datagram);
+    }
+    datagrams_free(&memory->out);
+    streams_flush(memory);
+}
+
+/* ---- the rest of the table ---------------------------------------------------------------------------------- */
+
+static void open_stream(struct engine *engine, const struct engine_stream *stream)
+{
+    streams_open(of(engine), stream);
+}
+
+static bool append(struct engine *engine, const struct engine_append *append, char text[STORE_TEXT_MAX])
+{
+    return streams_take(of(engine), append, text);
+}
+
+static void begin_read(struct engine *engine, struct store_read *read)
+{
+    streams_read(of(engine), read);
+}
+
+static bool put(struct engine *engine, const struct engine_put *put)
+{
+    return records_take(of(engine), put);
+}
+
+static void tell_figures(struct engine *engine, struct engine_figures *figures)
+{
+    const struct memory_engine *memory = of(engine);
+    *figures = memory->figures;
+    figures->is_live = memory->told_live;
+    figures->is_storing = memory->told_storing;
+    if (memory->told_live) strcpy(figures->server, "memory://bus");
+    figures->rtt_us = memory->told_live ? memory->bus->faults.delay_ms * 2000 : UINT64_MAX;
+    figures->waiting_appends = memory->waiting;
+    figures->waiting_bytes = memory->waiting_bytes;
+}
+
+static void end(struct memory_engine *engine, bool kept)
+{
+    streams_end(engine, kept);
+    records_end(engine, kept);
+    datagrams_free(&engine->out);
+    for (struct event *event; (event = take_event(&engine->events)) != NULL;) free_event(event);
+    engine->at->engine = NULL;
+    free(engine);
+}
+
+static void close_engine(struct engine *engine)
+{
+    flush(engine);
+    end(of(engine), true);
+}
+
+void memory_engine_crash(struct engine *engine, bool kept)
+{
+    end(of(engine), kept);
+}
+
+struct engine *memory_engine_open(struct memory_bus *bus, const struct engine_options *options)
+{
+    struct memory_engine *memory = memory_zeroed(sizeof *memory);
+    memory->bus = bus;
+    memory->at = bus_endpoint(bus, options->name);
+    assert(memory->at->engine == NULL);
+    memory->at->engine = memory;
+    memory->serial = ++bus->serials;
+    memory->wake = options->wake;
+    memory->arg = options->arg;
+    memory->defer_ms = options->defer_ms;
+    memory->defer_bytes = options->defer_bytes;
+    memory->engine = (struct engine){.datagram_max = memory->at->datagram_max,
+                                     .send = send_datagram,
+                                     .flush = flush,
+                                     .open_stream = open_stream,
+                                     .append = append,
+                                     .read = begin_read,
+                                     .put = put,
+                                     .poll = poll_engine,
+                                     .figures = tell_figures,
+                                     .close = close_engine};
+    return &memory->engine;
+}

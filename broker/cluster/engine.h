@@ -100,7 +100,11 @@ struct engine_events {
     void (*tail)(void *arg, const struct store_block *block);
     void (*read_done)(void *arg, struct store_read *read);
     void (*record)(void *arg, const struct engine_record *record);
-    void (*records_loaded)(void *arg); /* all that were there came; once, and again after each .connected() with is_storing */
+    /* What .record() tells from here to .records_loaded() is all that there is: what was told before and isn't among it is no
+     * more. For the first time, and when all was lost. */
+    void (*records_begin)(void *arg);
+    /* What there is came; again after each .connected() with is_storing, when what has changed since came. */
+    void (*records_loaded)(void *arg);
     void (*put_done)(void *arg, uint64_t mark, bool is_done, uint64_t revision); /* false: .expected was not what is there */
     void *arg;
 };

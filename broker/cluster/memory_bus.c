@@ -267,6 +267,7 @@ struct memory_bus *memory_bus_new(uint64_t seed)
 {
     struct memory_bus *bus = memory_zeroed(sizeof *bus);
     bus->random = seed;
+    bus->bucket = 1;
     bus->wall_ms = UINT64_C(1700000000000);
     return bus;
 }

@@ -26,7 +26,7 @@ struct bus_link {
     uint32_t lose;          /* of the next ones */
 };
 
-enum event_kind { RECEIVED, CONNECTED, SETTLED, STATE, TAIL, READ_DONE, RECORD, LOADED, PUT_DONE };
+enum event_kind { RECEIVED, CONNECTED, SETTLED, STATE, TAIL, READ_DONE, RECORD, BEGIN, LOADED, PUT_DONE };
 
 /* What poll() will tell. */
 struct event {
@@ -94,7 +94,8 @@ struct memory_engine {
     struct store_read *reads, *last_read;
     struct opened opened[MEMORY_STREAMS_MAX];
     uint32_t opened_count;
-    bool is_loading, is_watching;
+    bool is_loading, is_watching, tells_all;
+    uint64_t bucket;             /* of which it tells */
     uint32_t watch_next, load_end; /* in the bus's log of records */
     struct engine_figures figures;
 };
@@ -146,6 +147,7 @@ struct memory_bus {
     uint32_t endpoints_count;
     struct shared_stream streams[MEMORY_STREAMS_MAX];
     uint32_t streams_count;
+    uint64_t bucket;               /* another number: the records of before are gone */
     struct logged_record *log;
     uint32_t log_count, log_room;
     struct pending_append *ghosts; /* given up by who sent them, and stored all the same */

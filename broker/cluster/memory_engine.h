@@ -69,6 +69,9 @@ void memory_bus_delete_stream(struct memory_bus *bus, uint32_t number);
 void memory_bus_remake_stream(struct memory_bus *bus, uint32_t number);
 void memory_bus_delete_message(struct memory_bus *bus, uint32_t number, uint64_t position); /* leaves a hole */
 
+/* All records are lost, as when their bucket was deleted: everybody is told from the beginning. */
+void memory_bus_lose_records(struct memory_bus *bus);
+
 /* ---- what a test wants to know, or does in the place of others ----------------------------------------------- */
 
 uint32_t memory_bus_datagrams(const struct memory_bus *bus, const char *from, const char *to); /* on their way */

@@ -103,23 +103,28 @@ void records_look(struct memory_bus *bus, struct memory_engine *engine, struct c
 
 void records_watch(struct memory_engine *engine, bool is_storing)
 {
+    struct memory_bus *bus = engine->bus;
     engine->is_watching = engine->is_loading = is_storing;
+    engine->load_end = bus->log_count;
+    if (!is_storing || engine->bucket == bus->bucket) return;
+    engine->bucket = bus->bucket;
+    engine->tells_all = true;
     engine->watch_next = 0;
-    engine->load_end = engine->bus->log_count;
+    engine_event(engine, BEGIN);
 }
 
 static void tell_record(struct memory_bus *bus, struct memory_engine *engine, void *with)
 {
     (void)with;
     if (engine->is_loading && engine->watch_next >= engine->load_end) {
-        engine->is_loading = false;
+        engine->is_loading = engine->tells_all = false;
         engine_event(engine, LOADED);
         return;
     }
     const struct logged_record *record = &bus->log[engine->watch_next++];
-    /* What was there before is told as it is now; what isn't there any more, not at all. */
-    if (engine->is_loading && (record->is_replaced || record->value.ptr == NULL)) return;
-    if (record->is_replaced && bus_happens(bus, bus->faults.coalesced)) return;
+    /* Only the last one of a key is kept, for those who were away; who begins needs not hear of what isn't there. */
+    if (record->is_replaced && (engine->is_loading || bus_happens(bus, bus->faults.coalesced))) return;
+    if (record->value.ptr == NULL && engine->tells_all) return;
     struct event *event = engine_event_bytes(engine, RECORD, record->key, record->value);
     event->record = (struct engine_record){.kind = record->kind,
                                            .key = {event->bytes, record->key.len},
@@ -128,10 +133,21 @@ static void tell_record(struct memory_bus *bus, struct memory_engine *engine, vo
     if (record->value.ptr != NULL) event->record.value = (mps_view){event->bytes + record->key.len, record->value.len};
 }
 
+static void watch_again(struct memory_bus *bus, struct memory_engine *engine, void *with)
+{
+    (void)bus;
+    (void)with;
+    records_watch(engine, true);
+}
+
 void records_look_watch(struct memory_bus *bus, struct memory_engine *engine, struct choice *choice)
 {
     if (!engine->is_watching) return;
     uint64_t due_ms = bus->now_ms;
+    if (engine->bucket != bus->bucket) {
+        choice_add(choice, due_ms, (struct candidate){watch_again, engine, NULL});
+        return;
+    }
     if (!engine->is_loading && engine->watch_next >= bus->log_count) return;
     if (engine->watch_next < bus->log_count && !engine->is_loading) due_ms = bus->log[engine->watch_next].due_ms;
     choice_add(choice, due_ms, (struct candidate){tell_record, engine, NULL});
@@ -152,12 +168,18 @@ void records_end(struct memory_engine *engine, bool kept)
     }
 }
 
-void records_free(struct memory_bus *bus)
+static void forget_records(struct memory_bus *bus)
 {
     for (uint32_t i = 0; i < bus->log_count; i++) {
         free((uint8_t *)bus->log[i].key.ptr);
         free((uint8_t *)bus->log[i].value.ptr);
     }
+    bus->log_count = 0;
+}
+
+void records_free(struct memory_bus *bus)
+{
+    forget_records(bus);
     free(bus->log);
 }
 
@@ -175,4 +197,11 @@ void memory_bus_put(struct memory_bus *bus, uint32_t kind, mps_view key, mps_vie
 {
     struct engine_put put = {.kind = kind, .key = key, .value = value};
     log_record(bus, &put, 0);
+}
+
+void memory_bus_lose_records(struct memory_bus *bus)
+{
+    forget_records(bus);
+    bus->bucket++;
+    bus->revision = 0;
 }

@@ -102,6 +102,11 @@ static void record(void *arg, const struct engine_record *record)
     if (record->value.ptr == NULL) say(arg, "gone");
 }
 
+static void records_begin(void *arg)
+{
+    say(arg, "begin");
+}
+
 static void records_loaded(void *arg)
 {
     say(arg, "loaded");
@@ -123,6 +128,7 @@ static void come(struct room *room, struct end *end, const char *name)
                                                  .tail = tail,
                                                  .read_done = read_done,
                                                  .record = record,
+                                                 .records_begin = records_begin,
                                                  .records_loaded = records_loaded,
                                                  .put_done = put_done,
                                                  .arg = end};
@@ -293,7 +299,7 @@ static void test_one_that_died_and_came_back(void **state)
     come(room, &room->b, "b");
     send(&room->a, "b", "again");
     expect(room, &room->a, "");
-    expect(room, &room->b, "connected 1 1 | again | loaded");
+    expect(room, &room->b, "connected 1 1 | begin | again | loaded");
 }
 
 /* ---- streams ------------------------------------------------------------------------------------------------ */
@@ -457,10 +463,14 @@ static void test_records_are_told_again(void **state)
     put(&room->a, "l", NULL, ENGINE_PUT_ANYHOW, 0);
     expect(room, &room->b, "connected 1 0");
     memory_bus_away(room->bus, "b", false, false);
-    expect(room, &room->b, "connected 1 1 | put 2 @4 | loaded | k=x @4 mark 2");
+    expect(room, &room->b, "connected 1 1 | put 2 @4 | l= @3 mark 0 | gone | loaded | k=x @4 mark 2");
     leave(&room->c);
     come(room, &room->c, "c");
-    expect(room, &room->c, "connected 1 1 | k=x @4 mark 0 | loaded");
+    expect(room, &room->c, "connected 1 1 | begin | k=x @4 mark 0 | loaded");
+    memory_bus_lose_records(room->bus);
+    put(&room->b, "n", "y", ENGINE_PUT_ANYHOW, 3);
+    expect(room, &room->b, "put 3 @1 | begin | n=y @1 mark 3 | loaded");
+    expect(room, &room->c, "begin | n=y @1 mark 0 | loaded");
 }
 
 /* ---- chance ------------------------------------------------------------------------------------------------- */

@@ -311,6 +311,25 @@ static bool joins(const struct store_block *block, const struct kept_message *me
     return message != NULL && message->time_ms >= block->time_ms && message->time_ms - block->time_ms < STORE_MERGE_MS;
 }
 
+/* Unix time when it expires; 0: never. */
+static uint64_t expiry_of(const struct kept_message *message)
+{
+    struct mps_msg msg;
+    const char *what;
+    mps_view frame = {message->bytes, message->len};
+    if (mps_decode_msg(frame, &msg, &what) != MPS_OK || msg.props.ptr == NULL) return 0;
+    mps_view ttl = mps_props_find(msg.props, MPS_PROP_TTL_MS);
+    if (ttl.ptr == NULL) return 0;
+    struct mps_reader r = mps_reader_open(ttl);
+    return message->time_ms + mps_read_uint(&r, MPS_NUMBER_MAX, "ttl");
+}
+
+static uint64_t sooner(uint64_t a_ms, uint64_t b_ms) /* 0: never */
+{
+    if (a_ms == 0 || b_ms == 0) return a_ms + b_ms;
+    return a_ms < b_ms ? a_ms : b_ms;
+}
+
 /* What begins at this position or behind it, below end: consecutive ones. .count 0: there are none. .bytes is
  * malloc'ed. */
 static struct store_block gathered(const struct shared_stream *shared, uint64_t from, uint64_t end, uint32_t count_most,
@@ -328,6 +347,7 @@ static struct store_block gathered(const struct shared_stream *shared, uint64_t 
         if (block.count == 0 && message->len > bytes_most) bytes_most = message->len;
         block.count++;
         block.len += message->len;
+        block.expires_ms = sooner(block.expires_ms, expiry_of(message));
     }
     uint8_t *bytes = memory_zeroed(block.len);
     block.bytes = bytes;

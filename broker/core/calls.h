@@ -121,6 +121,8 @@ bool publish_joins(const struct session *session, const struct publish *publish,
 uint32_t publish_run(struct session *session, const struct publish *publish, uint64_t work_end);
 /* A MSG that can't be published: answers it, pid or not. */
 void publish_refuse(struct session *session, mps_view topic, uint32_t code, const char *text);
+/* When a run came, and when its messages expire, as their props say. */
+void publish_note_times(struct broker *broker, struct run *run, mps_view props);
 /* Publishes one frame that no client sent just now: a will, the broker's own. take_run is consumed. */
 /* origin: who it comes from; NULL: the broker itself. */
 void publish_own(struct broker *broker, struct run *take_run, bool retain, struct origin *origin);
@@ -203,6 +205,8 @@ void mailbox_pop_gap(struct mailbox *box);
 /* To and from other mailboxes: without limits, counted as matched or not any more. */
 void mailbox_append(struct mailbox *box, struct run *run, struct part part);
 void mailbox_append_gap(struct mailbox *box, enum mps_gap_reason reason, uint64_t count);
+/* Something was lost that never came here, nobody knows how much: a gap without a count. */
+void mailbox_lose_unknown(struct mailbox *box, enum mps_gap_reason reason);
 /* All that those hold goes to the front of box, in the order in which it once came. */
 void mailbox_take_back(struct mailbox *box, struct mailbox **from, uint32_t from_count);
 /* Whether so many more messages would be kept, if other queues of its connection take reserved_bytes more. */
@@ -288,6 +292,7 @@ void inbox_close(struct session *session);
 bool inbox_is(mps_view topic);                     /* it is $inbox, or below it */
 bool inbox_is_inside(mps_view topic);              /* it is below it */
 mps_view inbox_prefix(const struct session *session, uint8_t room[64]);
+bool inbox_read_id(mps_view topic, uint8_t id[INBOX_ID_BYTES]); /* false: it names no inbox */
 struct mailbox *inbox_find(struct broker *broker, mps_view topic); /* where this topic leads; NULL: nowhere */
 
 /* will.c */

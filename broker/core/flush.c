@@ -94,7 +94,7 @@ struct piece *plan_gap(struct flush_plan *plan, enum piece_kind kind, struct sub
                        uint64_t count)
 {
     struct mps_out out = plan_scratch(plan);
-    bool has_count = reason != MPS_GAP_RESTARTED; /* nobody knows */
+    bool has_count = reason != MPS_GAP_RESTARTED && reason != MPS_GAP_BETWEEN; /* nobody knows */
     mps_encode_gap(&out, &(struct mps_gap){.sid = sub->sid, .has_count = has_count, .count = count, .reason = reason});
     return plan_frame(plan, kind, sub, &out);
 }

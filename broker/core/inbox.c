@@ -1,6 +1,6 @@
 #include <string.h>
 
-#include "model.h"
+#include "cluster/cluster.h"
 
 static const char prefix[] = "$inbox";
 #define PREFIX_LEN (sizeof prefix - 1)
@@ -44,6 +44,7 @@ void inbox_open(struct session *session)
 {
     struct broker *broker = session->broker;
     broker->env->random(broker->env, session->inbox_id, INBOX_ID_BYTES);
+    if (broker->cluster != NULL) memcpy(session->inbox_id, broker->cluster->tag, CLUSTER_TAG_BYTES);
     hash_add(&broker->inboxes, &session->in_inboxes, id_hash(broker, session->inbox_id));
     session->has_inbox = true;
 }
@@ -55,7 +56,7 @@ void inbox_close(struct session *session)
     session->has_inbox = false;
 }
 
-static bool read_id(mps_view topic, uint8_t *id)
+bool inbox_read_id(mps_view topic, uint8_t id[INBOX_ID_BYTES])
 {
     if (topic.len < PREFIX_LEN + 1 + ID_DIGITS) return false;
     if (topic.len > PREFIX_LEN + 1 + ID_DIGITS && topic.ptr[PREFIX_LEN + 1 + ID_DIGITS] != '/') return false;
@@ -73,7 +74,7 @@ static bool read_id(mps_view topic, uint8_t *id)
 struct mailbox *inbox_find(struct broker *broker, mps_view topic)
 {
     uint8_t id[INBOX_ID_BYTES], room[64];
-    if (!read_id(topic, id)) return NULL;
+    if (!inbox_read_id(topic, id)) return NULL;
     struct hash_node *node = hash_find(&broker->inboxes, id_hash(broker, id), has_id, id);
     if (node == NULL) return NULL;
     struct session *session = container_of(node, struct session, in_inboxes);

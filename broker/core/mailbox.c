@@ -272,6 +272,16 @@ void mailbox_append_gap(struct mailbox *box, enum mps_gap_reason reason, uint64_
     mailbox_activate(box);
 }
 
+void mailbox_lose_unknown(struct mailbox *box, enum mps_gap_reason reason)
+{
+    struct totals was = mailbox_totals(box);
+    if (box->spill != NULL) box->matched++; /* what is outside of memory can't note a loss of nothing */
+    if (box->spill != NULL) spill_lose(box, reason, 1);
+    else queue_push_gap(&box->queue, reason, 0);
+    mailbox_account(box, was);
+    mailbox_activate(box);
+}
+
 void mailbox_clear(struct mailbox *box)
 {
     struct totals was = mailbox_totals(box);

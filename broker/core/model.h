@@ -180,6 +180,7 @@ enum session_state {
 #define SESSION_NO_BYE UINT32_MAX
 
 /* Acknowledged publishes that wait to be answered together. */
+#define MATCHED_FAR UINT64_MAX        /* nobody here, but another broker wants them */
 struct ack_pending {
     uint64_t count, last_pid;
     uint64_t matched_least, dropped;
@@ -324,6 +325,7 @@ struct route {
     bool is_used;                     /* since somebody last looked who isn't */
     bool is_plain;                    /* nobody looks at single messages: whole runs go to all of them */
     bool has_latest;                  /* somebody looks at keys: a run must have one */
+    bool has_groups;                  /* some of the mailboxes are groups' */
     struct stream *stream;            /* where its messages are kept; NULL: nowhere */
     uint32_t readers;                 /* subscriptions that match and read that stream, which .boxes lacks */
     uint64_t wanted_by;               /* bits of other brokers that want its messages, too (cluster/cluster.h) */

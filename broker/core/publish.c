@@ -4,6 +4,7 @@
 
 #include "account.h"
 #include "audit.h"
+#include "cluster/cluster.h"
 #include "identity.h"
 #include "pids.h"
 #include "trace.h"
@@ -119,7 +120,13 @@ static void count_acks(struct session *session, const struct route *route, uint6
         acks.seq = last_seq;
     }
     if (route->stream != NULL) pids_note_stored(session);
+    bool is_far = matched == 0 && relay_is_wanted(session->broker, route);
+    if (is_far) { /* answered by themselves: nobody matched here, but somebody elsewhere may */
+        acks_flush(session);
+        acks.matched_least = MATCHED_FAR;
+    }
     count_waiting(session, &acks);
+    if (is_far) acks_flush(session);
 }
 
 /* Frames of a run are kept, if their topic is. Returns the position of the last one. */
@@ -190,7 +197,7 @@ static uint32_t judge(struct session *session, const struct publish *publish, co
     return 0;
 }
 
-static void note_times(struct broker *broker, struct run *run, mps_view props)
+void publish_note_times(struct broker *broker, struct run *run, mps_view props)
 {
     run->arrived_ms = (uint32_t)broker->now_ms;
     if (props.ptr == NULL) return;
@@ -262,7 +269,7 @@ static void publish_plain(struct session *session, const struct publish *publish
     uint64_t pid;
     char text[400];
     uint64_t matched = route->count + route->readers;
-    if ((session->terms.flags & MPS_PUB_MUST_ROUTE) && matched == 0) {
+    if ((session->terms.flags & MPS_PUB_MUST_ROUTE) && matched == 0 && !relay_is_wanted(broker, route)) {
         snprintf(text, sizeof text, "nobody is subscribed to '%s'", printable(publish->topic));
         refuse_run(session, publish, MPS_NOBODY, text);
         return;
@@ -281,6 +288,7 @@ static void publish_plain(struct session *session, const struct publish *publish
     if (!take_pids(session, run->count, &pid)) return;
     broker->work += route->count;
     uint64_t last_seq = store(session, route, run, (struct part){0, run->len, run->count});
+    if (route->wanted_by != 0) relay_run(broker, route, run, (struct part){0, run->len, run->count});
     uint64_t dropped = fanout_run(route, run);
     if (pid > 0) count_acks(session, route, pid, run->count, matched, dropped, last_seq);
 }
@@ -301,6 +309,7 @@ bool publish_joins(const struct session *session, const struct publish *publish,
         last->stream != route->stream)
         return false;
     session->broker->work += route->count / COMPARED_A_STEP;
+    if (last->wanted_by != route->wanted_by || (route->wanted_by & WANTED_BY_GROUPS)) return false;
     return last->is_plain && route->is_plain && last->readers == route->readers && !last->has_latest &&
            !route->has_latest && same_boxes(last, route);
 }
@@ -321,6 +330,7 @@ static bool publish_stretch(struct session *session, struct delivery *delivery)
     const struct route *route = delivery->route;
     uint64_t matched = accepted_count(delivery) + route->readers;
     uint64_t last_seq = store(session, route, delivery->run, delivery->stretch);
+    if (route->wanted_by != 0) relay_run(session->broker, route, delivery->run, delivery->stretch);
     uint64_t dropped = fanout_push(delivery);
     if (pid > 0) count_acks(session, route, pid, count, matched, dropped, last_seq);
     return session->state == SESSION_READY;
@@ -333,7 +343,8 @@ static uint32_t judge_frame(struct session *session, const struct delivery *deli
     struct broker *broker = session->broker;
     uint32_t flags = session->terms.flags;
     bool nobody = delivery->route->count == 0 || broker->router.chosen_count == 0;
-    if ((flags & MPS_PUB_MUST_ROUTE) && nobody && delivery->route->readers == 0) {
+    if ((flags & MPS_PUB_MUST_ROUTE) && nobody && delivery->route->readers == 0 &&
+        !relay_is_wanted(broker, delivery->route)) {
         snprintf(text, text_cap, "nobody is subscribed to '%s' for this message", printable(delivery->topic));
         return MPS_NOBODY;
     }
@@ -441,7 +452,7 @@ static uint32_t publish_any(struct session *session, const struct publish *publi
     uint32_t taken = run->count;
     broker->work += (uint64_t)publish->props.len * publish->props.len / 64; /* its keys are compared with each other */
     uint32_t code = judge(session, publish, &route, text, sizeof text);
-    note_times(broker, run, code == 0 ? publish->props : (mps_view){NULL, 0});
+    publish_note_times(broker, run, code == 0 ? publish->props : (mps_view){NULL, 0});
     if (code == 0 && waits_for_store(session, route, run)) return 0;
     if (code != 0 || route->is_plain) session->held_since_ms = UINT64_MAX; /* whatever it waited for is no more */
     if (code != 0) refuse_run(session, publish, code, text);
@@ -452,13 +463,15 @@ static uint32_t publish_any(struct session *session, const struct publish *publi
     return taken;
 }
 
-/* What nearly all runs are: nobody looks at single messages, and nothing is kept of them or asked for but an answer. */
+/* What nearly all runs are: nobody looks at single messages, they stay at this broker, and nothing is kept of them or
+ * asked for but an answer. */
 static bool is_usual(const struct session *session, const struct publish *publish)
 {
     const struct route *route = publish->route;
     uint32_t asks = MPS_PUB_RETAIN | MPS_PUB_MUST_ROUTE;
-    return route != NULL && route->is_plain && route->stream == NULL && publish->props.ptr == NULL &&
-           !publish->is_denied && !(session->terms.flags & asks) && ack_level(session) <= 1;
+    return route != NULL && route->is_plain && route->stream == NULL && route->wanted_by == 0 &&
+           publish->props.ptr == NULL && !publish->is_denied && !(session->terms.flags & asks) &&
+           ack_level(session) <= 1;
 }
 
 /* publish_any() of one of those: nothing is left of it to be judged, and it costs 80 instead of 140 instructions. */
@@ -595,7 +608,7 @@ void publish_own(struct broker *broker, struct run *take_run, bool retain_it, st
     struct mps_msg msg;
     const char *what;
     mps_decode_msg(frame, &msg, &what);
-    note_times(broker, take_run, msg.props);
+    publish_note_times(broker, take_run, msg.props);
     struct delivery delivery = {
         .route = router_route_once(broker, msg.topic), .run = take_run, .topic = msg.topic, .props = msg.props};
     struct stream *stream = delivery.route->stream;
@@ -610,6 +623,7 @@ void publish_own(struct broker *broker, struct run *take_run, bool retain_it, st
         note_unstored(stream, msg.topic);
     }
     broker->work += 1 + delivery.route->count;
+    if (delivery.route->wanted_by != 0) relay_run(broker, delivery.route, take_run, whole);
     fanout_choose(&delivery, frame);
     fanout_add(&delivery, frame);
     fanout_push(&delivery);

@@ -1,7 +1,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model.h"
+#include "cluster/cluster.h"
 #include "sure.h"
 
 /* Cached routes may cost this much memory together; then some go, and the trie is asked again. */
@@ -81,6 +81,8 @@ static void empty(struct route *route)
     route->has_latest = false;
     route->stream = NULL;
     route->readers = 0;
+    route->has_groups = false;
+    route->wanted_by = 0;
 }
 
 static void add_box(struct route *route, struct mailbox *box)
@@ -89,6 +91,7 @@ static void add_box(struct route *route, struct mailbox *box)
     route->boxes[route->count++] = box;
     if (box->is_picky) route->is_plain = false;
     if (box->latest != NULL) route->has_latest = true;
+    if (box->session == NULL) route->has_groups = true;
 }
 
 static void add_match(struct topic_entry *entry, void *arg)
@@ -104,6 +107,7 @@ static void fill(struct broker *broker, struct route *route, mps_view topic, uin
     empty(route);
     if (broker->streams_count > 0) route->stream = stream_of_topic(broker, topic);
     broker->work += topics_match(&broker->topics, topic, hash, add_match, route);
+    if (broker->cluster != NULL) route->wanted_by = relay_wanted_by(broker->cluster, topic, hash);
     route->wild_generation = broker->topics.wild_generation;
     broker->work += route->count;
 }
@@ -151,6 +155,7 @@ static const struct route *route_once(struct broker *broker, mps_view topic, uin
     empty(route);
     struct mailbox *box = inbox_find(broker, topic);
     if (box != NULL) add_box(route, box);
+    else if (broker->cluster != NULL) route->wanted_by = relay_inbox(broker->cluster, topic);
     return route;
 }
 

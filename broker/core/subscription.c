@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "away.h"
+#include "cluster/cluster.h"
 #include "sure.h"
 
 static bool has_sid(const struct hash_node *node, const void *key)
@@ -45,6 +46,7 @@ void subscription_attach(struct subscription *sub)
     struct broker *broker = sub->session->broker;
     topics_add(&broker->topics, subscription_pattern(sub), &sub->box.entry);
     router_pattern_changed(broker, subscription_pattern(sub));
+    if (broker->cluster != NULL) interest_attach(&sub->box, subscription_pattern(sub));
 }
 
 void subscription_detach(struct subscription *sub)
@@ -55,6 +57,7 @@ void subscription_detach(struct subscription *sub)
     struct broker *broker = sub->session->broker;
     topics_remove(&broker->topics, &sub->box.entry);
     router_pattern_changed(broker, subscription_pattern(sub));
+    if (sub->box.is_told) interest_detach(&sub->box, subscription_pattern(sub));
 }
 
 void subscription_free(struct subscription *sub)

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "far.h"
 #include "group_far.h"
 #include "lanes.h"
 #include "members.h"
@@ -75,15 +76,19 @@ static void copy_topics(struct cluster *cluster, const struct cluster_config *co
     cluster->topics_count = (uint32_t)config->topics_count;
 }
 
+bool cluster_is_name(mps_view name)
+{
+    for (uint32_t i = 0; i < name.len; i++) {
+        uint8_t c = name.ptr[i];
+        bool is_letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+        if (!is_letter && c != '-' && c != '_') return false;
+    }
+    return name.len > 0 && name.len <= ENGINE_NAME_MAX;
+}
+
 static const char *config_error(const struct cluster_config *config)
 {
-    size_t len = strlen(config->name);
-    if (len == 0 || len > ENGINE_NAME_MAX) return "a broker's name has 1 to 64 bytes";
-    for (size_t i = 0; i < len; i++) {
-        char c = config->name[i];
-        bool is_letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-        if (!is_letter && c != '-' && c != '_') return "a broker's name has letters, digits, '-' and '_' only";
-    }
+    if (!cluster_is_name(mps_text(config->name))) return "a broker's name has 1 to 64 letters, digits, '-' and '_'";
     for (size_t i = 0; i < config->topics_count; i++)
         if (mps_pattern_error(mps_text(config->topics[i])) != NULL) return "one of the cluster's topics is no pattern";
     return NULL;
@@ -103,7 +108,6 @@ static struct cluster *cluster_new(struct broker *broker, struct engine *engine,
     copy_topics(cluster, config);
     topics_init(&cluster->far, broker->seed); /* the same as of broker.topics: one hash does for both */
     topics_init(&cluster->far_groups, broker->seed);
-    cluster->interest = interest_new(cluster);
     cluster->turn_ms = broker->now_ms;
     engine->events = (struct engine_events){.received = on_received,
                                             .connected = on_connected,
@@ -127,6 +131,7 @@ int broker_join(struct broker *broker, struct engine *engine, const struct clust
         return -1;
     }
     struct cluster *cluster = broker->cluster = cluster_new(broker, engine, config);
+    interest_begin(cluster);
     group_far_join(cluster);
     scope_join(cluster);
     if (shared_join(cluster, text, cap) == 0 && records_join(cluster, text, cap) == 0) return 0;
@@ -155,13 +160,13 @@ void cluster_free(struct broker *broker)
 {
     struct cluster *cluster = broker->cluster;
     if (cluster == NULL) return;
+    neighbours_free(cluster);
     records_leave(cluster);
     shared_leave(cluster);
     scope_leave(cluster);
     group_far_leave(cluster);
-    cluster->engine->events = (struct engine_events){0};
     interest_free(cluster);
-    neighbours_free(cluster);
+    cluster->engine->events = (struct engine_events){0};
     topics_free(&cluster->far);
     topics_free(&cluster->far_groups);
     hash_free(&cluster->far_patterns);
@@ -175,11 +180,12 @@ void cluster_free(struct broker *broker)
 uint64_t cluster_turn(struct broker *broker)
 {
     struct cluster *cluster = broker->cluster;
+    interest_flush(cluster);
     uint64_t next_ms = neighbours_turn(cluster);
     next_ms = least(next_ms, least(shared_turn(cluster), records_turn(cluster)));
     next_ms = least(next_ms, least(group_far_turn(cluster), scope_turn(cluster)));
-    interest_flush(cluster);
-    lanes_flush(cluster);
+    interest_flush(cluster); /* what has changed since */
+    for (uint32_t i = 0; i < cluster->neighbours_count; i++) lane_flush(cluster->neighbours[i]);
     cluster->engine->flush(cluster->engine);
     return next_ms;
 }

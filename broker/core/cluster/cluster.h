@@ -12,6 +12,7 @@
 #ifndef CLUSTER_CLUSTER_H
 #define CLUSTER_CLUSTER_H
 
+#include "between.h"
 #include "engine.h"
 #include "model.h"
 
@@ -20,6 +21,7 @@
 #define HERE_MS 1000u                  /* between two signs of life */
 #define CLUSTER_TAG_BYTES 3u           /* that begin the ids of a broker's inboxes */
 #define INTEREST_EXACT_MAX 10000u      /* patterns that are told as they are; beyond, the first levels */
+#define INBOUND_GROUPS_MAX 8u          /* of one TERMS */
 #define WANTED_BY_GROUPS (UINT64_C(1) << 63) /* in route.wanted_by: groups of neighbours may want it, ask far_groups */
 
 struct shared;
@@ -27,27 +29,15 @@ struct records;
 struct groups_far;
 struct scopes;
 
-/* Operations between brokers. */
-enum between_op {
-    BETWEEN_HERE = 32,
-    BETWEEN_LANE = 33,
-    BETWEEN_INTEREST = 34,
-    BETWEEN_TERMS = 35,
-    BETWEEN_ECHO = 36,
-    BETWEEN_ECHOED = 37,
-    BETWEEN_CLAIM = 38,
-    BETWEEN_RESYNC = 39,
-    BETWEEN_LEAVE = 40,
-};
-
 /* What goes to one neighbour: numbered datagrams. */
 struct lane {
-    uint8_t *bytes;                    /* the datagram that is being filled; NULL: none is */
-    uint32_t len, cap;
-    uint32_t frames_at;                /* behind the LANE frame */
-    uint64_t seq, messages;            /* of the last datagram that was sent; MSGs in all of them */
+    uint8_t *bytes;                    /* the datagram that is being filled; NULL: there is no memory for one yet */
+    uint32_t len, cap;                 /* of its frames, with the room for the LANE frame before them; len 0: there are none */
+    bool has_terms;                    /* a TERMS that says something else than usual holds for what follows in .bytes */
     uint32_t messages_here;            /* in .bytes */
-    bool has_terms;                    /* a TERMS holds for what follows in .bytes */
+    uint64_t seq, messages;            /* of the last datagram that was sent; MSGs in all of them */
+    uint64_t sent_ms;
+    uint64_t told;                     /* version of our interest that stands in it; 0: nothing was told yet */
 };
 
 /* Another broker. Its place in cluster.neighbours is its bit in masks. */
@@ -58,27 +48,30 @@ struct neighbour {
     char software[64];
     uint8_t tag[CLUSTER_TAG_BYTES];
     uint64_t boot;                     /* of its life */
-    bool is_present;                   /* it was heard of lately: its lane works */
-    uint64_t heard_ms, came_ms, left_ms; /* when its lane was heard last, when it came, when it went */
+    uint64_t past_boots[4];            /* what comes of these comes late */
+    bool is_present;                   /* its lane was heard lately */
+    uint64_t seen_ms;                  /* when anything of it was heard last: so long it is sent signs of life */
+    uint64_t heard_ms;                 /* when its lane was */
+    uint64_t came_ms, left_ms;         /* since when it is present, or isn't */
 
     /* what comes */
-    uint64_t seq, messages;            /* of the last datagram; MSGs that were taken, or known to be missing */
-    uint64_t holes, lost;              /* for operators: times that something was missing, and how many messages at least */
-    uint64_t malformed;
-    uint64_t messages_in, datagrams_in;
+    uint64_t seq, messages;            /* of the last datagram; MSGs that were taken, or are known to be missing */
+    uint64_t holes, lost;              /* times that something was missing, and how many messages that was at least */
+    uint64_t malformed, messages_in, datagrams_in;
 
     /* what goes */
     struct lane lane;
     uint64_t messages_out, datagrams_out, dropped_out;
-    uint64_t told_version;             /* of our interest; 0: it was told nothing yet */
-    uint64_t resync_ms;                /* when it was last told all of it */
+    uint64_t told_all_ms;              /* when it was told all of our interest last; 0: never */
 
-    /* its interest */
+    /* its interest (far.c) */
     uint64_t version;                  /* as far as it is known */
     bool knows_all;                    /* all that it had said at .version is known: messages go to it */
     bool is_telling;                   /* it has begun to tell all of it */
-    uint64_t asked_ms;                 /* when it was last asked to */
-    uint32_t patterns_count;
+    uint64_t telling;                  /* the version of that */
+    bool is_asked;                     /* it was asked to, and hasn't begun */
+    uint64_t asked_ms;                 /* when that was; 0: never */
+    uint32_t far_count;                /* struct far that have its bit */
 };
 
 /* A pattern that neighbours want messages for: of subscriptions, or of members of a group. */
@@ -86,7 +79,7 @@ struct far {
     struct topic_entry entry;
     struct hash_node in_patterns;
     uint64_t at;                       /* bits of the neighbours */
-    uint64_t fresh;                    /* of them, those that have said so since they began to tell all */
+    uint64_t fresh;                    /* of them, those that have said so since they began to tell all anew */
     uint64_t turn;                     /* for groups: whose it is */
     uint8_t group_len, pattern_len;    /* group_len 0: of subscriptions */
     uint8_t text[];                    /* group, then pattern */
@@ -100,11 +93,15 @@ struct cluster {
     uint8_t tag[CLUSTER_TAG_BYTES];
     mps_view *topics;                  /* only what matches one of these goes to other brokers */
     uint32_t topics_count;
-    struct neighbour *neighbours[NEIGHBOURS_MAX]; /* NULL: none */
+    struct neighbour *neighbours[NEIGHBOURS_MAX]; /* .neighbours_count of them; never NULL */
+    uint32_t neighbours_count;
     uint64_t listening;                /* bits of those that are present, and whose interest is known */
     uint64_t here_ms;                  /* when to say HERE again */
+    uint64_t said_ms;                  /* when that was last */
     uint64_t turn_ms;                  /* of the last turn */
+    uint64_t lanes_begun;
     bool is_live, is_storing;          /* as the engine said last */
+    uint64_t malformed;                /* datagrams that were none of a broker's */
 
     struct interest *interest;         /* our own (interest.c) */
     struct hash far_patterns;          /* struct far by group and pattern */
@@ -119,13 +116,18 @@ struct cluster {
 /* cluster.c */
 uint64_t cluster_turn(struct broker *broker); /* sends what is due. Returns when to call again */
 void cluster_free(struct broker *broker);     /* without a word to anybody; cluster NULL is allowed */
-struct neighbour *cluster_find(const struct cluster *cluster, mps_view name); /* NULL: never heard of */
+bool cluster_is_name(mps_view name);          /* it can be a broker's */
 bool cluster_relays(const struct cluster *cluster, mps_view topic); /* it is one of [cluster] topics */
 bool cluster_overlaps(const struct cluster *cluster, mps_view pattern); /* some topic that matches may be */
+
+/* members.c */
+struct neighbour *cluster_find(const struct cluster *cluster, mps_view name); /* NULL: never heard of */
 
 /* interest.c: patterns of our own clients, counted. Told with the next flush of the lanes. */
 void interest_comes(struct cluster *cluster, mps_view group, mps_view pattern); /* group.len 0: of a subscription. Of a */
 void interest_goes(struct cluster *cluster, mps_view group, mps_view pattern);  /* group: it has members that are there */
+void interest_attach(struct mailbox *box, mps_view pattern); /* a subscription's box: something is to match it, */
+void interest_detach(struct mailbox *box, mps_view pattern); /* or nothing any more */
 void interest_flush(struct cluster *cluster);      /* what has changed goes into the lanes now, before what follows */
 uint64_t interest_version(const struct cluster *cluster); /* of what stands in the lanes */
 
@@ -138,20 +140,23 @@ struct far_terms {
     uint32_t count;
     const struct far *const *groups;
 };
-void lane_put_msgs(struct neighbour *to, const struct far_terms *terms, struct run *run, struct part part); /* NULL: plain */
+/* terms NULL: for those of subscriptions. At most INBOUND_GROUPS_MAX groups. */
+void lane_put_msgs(struct neighbour *to, const struct far_terms *terms, struct run *run, struct part part);
 void lane_flush(struct neighbour *to);
 
 /* relay.c */
 /* Frames of a run go to those neighbours that want them. Only if route->wanted_by isn't 0. */
 void relay_run(struct broker *broker, const struct route *route, struct run *run, struct part part);
 uint64_t relay_wanted_by(struct cluster *cluster, mps_view topic, uint64_t hash); /* for route.wanted_by */
+uint64_t relay_inbox(const struct cluster *cluster, mps_view topic);              /* likewise, of a topic below $inbox */
+bool relay_is_wanted(const struct broker *broker, const struct route *route);     /* some neighbour would get it now */
 
 /* What comes from a neighbour in one datagram. */
 struct inbound {
     struct neighbour *from;
     bool plain;                        /* as the last TERMS said: messages are for subscriptions, */
     uint32_t groups_count;             /* and for these groups */
-    struct group *groups[16];
+    struct group *groups[INBOUND_GROUPS_MAX];
 };
 
 static inline mps_view far_group(const struct far *far)

@@ -3,26 +3,240 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "far.h"
+#include "lanes.h"
+#include "mailbox.h"
+#include "scope.h"
+#include "sure.h"
+
+/* Signs of life that are due at once are not closer than this to the one before. */
+#define HERE_LEAST_MS 50u
+/* A turn that comes so much later than it should means that this process did not run: the others are not to blame. */
+#define FROZEN_MS 2000u
+
+static const char software[] = "pubsubd/" PUBSUB_VERSION;
+
 struct neighbour *cluster_find(const struct cluster *cluster, mps_view name)
 {
-    for (uint32_t i = 0; i < NEIGHBOURS_MAX; i++)
-        if (cluster->neighbours[i] != NULL && mps_view_equal(mps_text(cluster->neighbours[i]->name), name))
-            return cluster->neighbours[i];
+    for (uint32_t i = 0; i < cluster->neighbours_count; i++)
+        if (mps_view_equal(mps_text(cluster->neighbours[i]->name), name)) return cluster->neighbours[i];
     return NULL;
+}
+
+/* ---- holes -------------------------------------------------------------------------------------------------- */
+
+/* Nobody knows whose the messages would have been: all are told whose patterns other brokers know. */
+static void tell_hole(struct cluster *cluster)
+{
+    struct broker *broker = cluster->broker;
+    for (struct list_node *node = broker->boxes.first; node != NULL; node = node->next) {
+        struct mailbox *box = container_of(node, struct mailbox, in_boxes);
+        broker->work++;
+        if (box->is_told) mailbox_lose_unknown(box, MPS_GAP_BETWEEN);
+    }
+}
+
+void neighbour_note_hole(struct neighbour *from, uint64_t messages)
+{
+    struct cluster *cluster = from->cluster;
+    from->holes++;
+    from->lost += messages;
+    log_say(cluster->broker, EVENT_CLUSTER_HOLE,
+            LOG_FIELDS(log_word("from", from->name), log_number("messages", messages)),
+            "messages from broker '%s' are missing, at least %llu: subscriptions are told", from->name,
+            (unsigned long long)messages);
+    tell_hole(cluster);
+}
+
+/* ---- coming and going --------------------------------------------------------------------------------------- */
+
+static bool is_past(const struct neighbour *neighbour, uint64_t boot)
+{
+    for (size_t i = 0; i < sizeof neighbour->past_boots / sizeof neighbour->past_boots[0]; i++)
+        if (neighbour->past_boots[i] == boot) return true;
+    return false;
+}
+
+static void begin_life(struct neighbour *neighbour, uint64_t boot, mps_view tag)
+{
+    memmove(neighbour->past_boots + 1, neighbour->past_boots,
+            sizeof neighbour->past_boots - sizeof neighbour->past_boots[0]);
+    neighbour->past_boots[0] = neighbour->boot;
+    neighbour->boot = boot;
+    memcpy(neighbour->tag, tag.ptr, CLUSTER_TAG_BYTES);
+    neighbour->seq = neighbour->messages = 0;
+    neighbour->told_all_ms = neighbour->asked_ms = 0;
+    neighbour->is_asked = false;
+    lane_begin(neighbour);
+    neighbour->cluster->here_ms = 0; /* it is to hear of us at once */
+}
+
+/* The place of one that has been away longest, of which nothing is left then; NULL: all are present. */
+static struct neighbour *forget_one(struct cluster *cluster)
+{
+    struct neighbour *longest = NULL;
+    for (uint32_t i = 0; i < cluster->neighbours_count; i++) {
+        struct neighbour *neighbour = cluster->neighbours[i];
+        if (neighbour->is_present) continue;
+        if (longest == NULL || neighbour->left_ms < longest->left_ms) longest = neighbour;
+    }
+    if (longest == NULL) return NULL;
+    uint32_t number = longest->number;
+    far_forget(longest);
+    scope_neighbour_gone(cluster, longest);
+    lane_free(longest);
+    *longest = (struct neighbour){.cluster = cluster, .number = number};
+    return longest;
+}
+
+static struct neighbour *neighbour_add(struct cluster *cluster)
+{
+    if (cluster->neighbours_count == NEIGHBOURS_MAX) return forget_one(cluster);
+    struct neighbour *neighbour = sure_zeroed(sizeof *neighbour);
+    neighbour->cluster = cluster;
+    neighbour->number = cluster->neighbours_count;
+    cluster->neighbours[cluster->neighbours_count++] = neighbour;
+    return neighbour;
+}
+
+static struct neighbour *meet(struct cluster *cluster, mps_view name, uint64_t boot, mps_view tag)
+{
+    struct neighbour *neighbour = neighbour_add(cluster);
+    if (neighbour == NULL) {
+        log_say(cluster->broker, EVENT_CLUSTER_CROWD, LOG_FIELDS(log_value("name", name)),
+                "broker '%s' is not taken notice of: this one knows %u others, the limit", printable(name),
+                NEIGHBOURS_MAX);
+        return NULL;
+    }
+    memcpy(neighbour->name, name.ptr, name.len);
+    neighbour->name[name.len] = '\0';
+    neighbour->left_ms = cluster->broker->now_ms;
+    begin_life(neighbour, boot, tag);
+    return neighbour;
+}
+
+static bool is_own_name(struct cluster *cluster, mps_view name, uint64_t boot)
+{
+    if (!mps_view_equal(mps_text(cluster->name), name)) return false;
+    if (boot != cluster->boot)
+        log_say(cluster->broker, EVENT_CLUSTER_NAME, LOG_FIELDS(log_value("name", name)),
+                "another broker has this one's name '%s': what it sends is not taken, each needs a name of its own",
+                printable(name));
+    return true;
+}
+
+struct neighbour *neighbour_hear(struct cluster *cluster, mps_view name, uint64_t boot, mps_view tag)
+{
+    if (is_own_name(cluster, name, boot)) return NULL;
+    struct neighbour *neighbour = cluster_find(cluster, name);
+    if (neighbour == NULL) neighbour = meet(cluster, name, boot, tag);
+    if (neighbour == NULL || is_past(neighbour, boot)) return NULL;
+    if (neighbour->boot != boot) {
+        if (neighbour->is_present) neighbour_gone(neighbour, false);
+        begin_life(neighbour, boot, tag);
+    }
+    neighbour->seen_ms = cluster->broker->now_ms;
+    return neighbour;
+}
+
+void neighbour_heard_lane(struct neighbour *from)
+{
+    struct broker *broker = from->cluster->broker;
+    from->heard_ms = broker->now_ms;
+    from->datagrams_in++;
+    if (from->is_present) return;
+    from->is_present = true;
+    from->came_ms = broker->now_ms;
+    log_say(broker, EVENT_CLUSTER_CAME, LOG_FIELDS(log_word("name", from->name)), "broker '%s' is there", from->name);
+}
+
+void neighbour_gone(struct neighbour *gone, bool is_clean)
+{
+    struct cluster *cluster = gone->cluster;
+    struct broker *broker = cluster->broker;
+    gone->is_present = false;
+    gone->left_ms = broker->now_ms;
+    far_forget(gone);
+    lane_lose(gone, 1); /* from now on it isn't sent what it wants: if it is back in this life, it is to know that */
+    gone->lane.told = 0;
+    if (is_clean) {
+        log_say(broker, EVENT_CLUSTER_LEFT, LOG_FIELDS(log_word("name", gone->name)), "broker '%s' has left",
+                gone->name);
+    } else {
+        gone->holes++;
+        log_say(broker, EVENT_CLUSTER_GONE, LOG_FIELDS(log_word("name", gone->name)),
+                "broker '%s' is not heard of any more: subscriptions are told that messages may be missing",
+                gone->name);
+        tell_hole(cluster);
+    }
+    scope_neighbour_gone(cluster, gone);
+}
+
+/* ---- signs of life ------------------------------------------------------------------------------------------ */
+
+static void say_here(struct cluster *cluster)
+{
+    uint8_t room[256];
+    struct mps_out out = mps_out_open(room, sizeof room);
+    between_encode_here(&out, &(struct between_here){.name = mps_text(cluster->name),
+                                                     .tag = {cluster->tag, CLUSTER_TAG_BYTES},
+                                                     .boot = cluster->boot,
+                                                     .software = mps_text(software)});
+    cluster->engine->send(cluster->engine, NULL, out.buf, out.len);
+    cluster->said_ms = cluster->broker->now_ms;
+    cluster->here_ms = cluster->said_ms + HERE_MS;
+}
+
+/* When nothing ran here for a while, nothing could be heard. */
+static void forgive(struct cluster *cluster)
+{
+    uint64_t now_ms = cluster->broker->now_ms, late_ms = now_ms - cluster->turn_ms;
+    cluster->turn_ms = now_ms;
+    if (late_ms < FROZEN_MS) return;
+    for (uint32_t i = 0; i < cluster->neighbours_count; i++) {
+        cluster->neighbours[i]->heard_ms = least(now_ms, cluster->neighbours[i]->heard_ms + late_ms);
+        cluster->neighbours[i]->seen_ms = least(now_ms, cluster->neighbours[i]->seen_ms + late_ms);
+    }
 }
 
 uint64_t neighbours_turn(struct cluster *cluster)
 {
-    (void)cluster;
-    return UINT64_MAX;
+    uint64_t now_ms = cluster->broker->now_ms;
+    forgive(cluster);
+    uint64_t soonest_ms = cluster->said_ms > 0 ? cluster->said_ms + HERE_LEAST_MS : 0;
+    if (cluster->here_ms < soonest_ms) cluster->here_ms = soonest_ms;
+    if (now_ms >= cluster->here_ms) say_here(cluster);
+    uint64_t next_ms = cluster->here_ms;
+    for (uint32_t i = 0; i < cluster->neighbours_count; i++) {
+        struct neighbour *neighbour = cluster->neighbours[i];
+        if (neighbour->is_present && now_ms >= neighbour->heard_ms + NEIGHBOUR_AWAY_MS)
+            neighbour_gone(neighbour, false);
+        if (neighbour->is_present) next_ms = least(next_ms, neighbour->heard_ms + NEIGHBOUR_AWAY_MS);
+        if (now_ms >= neighbour->seen_ms + NEIGHBOUR_AWAY_MS) continue;
+        if (now_ms >= neighbour->lane.sent_ms + HERE_MS) lane_beat(neighbour);
+        next_ms = least(next_ms, neighbour->lane.sent_ms + HERE_MS);
+    }
+    return next_ms;
 }
 
 void neighbours_leave(struct cluster *cluster)
 {
-    (void)cluster;
+    uint8_t room[16];
+    struct mps_out out = mps_out_open(room, sizeof room);
+    between_encode_bare(&out, BETWEEN_LEAVE);
+    for (uint32_t i = 0; i < cluster->neighbours_count; i++) {
+        if (!cluster->neighbours[i]->is_present) continue;
+        lane_put_frame(cluster->neighbours[i], &out);
+        lane_flush(cluster->neighbours[i]);
+    }
 }
 
 void neighbours_free(struct cluster *cluster)
 {
-    for (uint32_t i = 0; i < NEIGHBOURS_MAX; i++) free(cluster->neighbours[i]);
+    for (uint32_t i = 0; i < cluster->neighbours_count; i++) {
+        far_forget(cluster->neighbours[i]);
+        lane_free(cluster->neighbours[i]);
+    }
+    for (uint32_t i = 0; i < cluster->neighbours_count; i++) free(cluster->neighbours[i]);
+    cluster->neighbours_count = 0;
 }

@@ -4,9 +4,16 @@
 
 #include "cluster.h"
 
-uint64_t neighbours_turn(struct cluster *cluster); /* says HERE when it is time, notes who is away */
+/* A broker of this name lives, in this life of it. NULL: it is of no interest, and nothing of it is to be looked at. */
+struct neighbour *neighbour_hear(struct cluster *cluster, mps_view name, uint64_t boot, mps_view tag);
+void neighbour_heard_lane(struct neighbour *from); /* and now on its lane: it is present */
+/* It is not there any more. is_clean: nothing of what it sent is missing. */
+void neighbour_gone(struct neighbour *gone, bool is_clean);
+void neighbour_note_hole(struct neighbour *from, uint64_t messages); /* so many are missing, at least: subscribers are told */
+uint64_t neighbours_turn(struct cluster *cluster); /* signs of life; who is away. Returns when to call again */
 void neighbours_leave(struct cluster *cluster);    /* says good-bye to all */
 void neighbours_free(struct cluster *cluster);
+
 void inbound_take(struct cluster *cluster, const uint8_t *bytes, size_t len); /* a datagram */
 
 #endif

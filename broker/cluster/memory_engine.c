@@ -155,6 +155,7 @@ static void tell_figures(struct engine *engine, struct engine_figures *figures)
     figures->waiting_bytes = memory->waiting_bytes;
 }
 
+/* Nothing of it is left but itself. */
 static void end(struct memory_engine *engine, bool kept)
 {
     streams_end(engine, kept);
@@ -162,18 +163,73 @@ static void end(struct memory_engine *engine, bool kept)
     datagrams_free(&engine->out);
     for (struct event *event; (event = take_event(&engine->events)) != NULL;) free_event(event);
     engine->at->engine = NULL;
-    free(engine);
 }
 
 static void close_engine(struct engine *engine)
 {
     flush(engine);
     end(of(engine), true);
+    free(engine);
 }
 
 void memory_engine_crash(struct engine *engine, bool kept)
 {
     end(of(engine), kept);
+    free(engine);
+}
+
+/* ---- one that is dead --------------------------------------------------------------------------------------- */
+
+static bool dead_send(struct engine *engine, const char *to, const uint8_t *bytes, size_t len)
+{
+    (void)engine, (void)to, (void)bytes, (void)len;
+    return false;
+}
+static void dead_call(struct engine *engine)
+{
+    (void)engine;
+}
+static void dead_open_stream(struct engine *engine, const struct engine_stream *stream)
+{
+    (void)engine, (void)stream;
+}
+static bool dead_append(struct engine *engine, const struct engine_append *append, char text[STORE_TEXT_MAX])
+{
+    (void)engine, (void)append;
+    strcpy(text, "the engine is dead: the test says so");
+    return false;
+}
+static void dead_read(struct engine *engine, struct store_read *read)
+{
+    (void)engine;
+    free(read); /* as those that were under way */
+}
+static bool dead_put(struct engine *engine, const struct engine_put *put)
+{
+    (void)engine, (void)put;
+    return false;
+}
+static void dead_figures(struct engine *engine, struct engine_figures *figures)
+{
+    *figures = of(engine)->figures;
+}
+static void dead_close(struct engine *engine)
+{
+    free(engine);
+}
+
+void memory_engine_die(struct engine *engine, bool kept)
+{
+    end(of(engine), kept);
+    engine->send = dead_send;
+    engine->flush = dead_call;
+    engine->open_stream = dead_open_stream;
+    engine->append = dead_append;
+    engine->read = dead_read;
+    engine->put = dead_put;
+    engine->poll = dead_call;
+    engine->figures = dead_figures;
+    engine->close = dead_close;
 }
 
 struct engine *memory_engine_open(struct memory_bus *bus, const struct engine_options *options)

@@ -23,8 +23,11 @@ void memory_bus_free(struct memory_bus *bus); /* no engine may be open */
 
 /* One at a time for a name. Only .name, .defer_ms, .defer_bytes, .wake (may be NULL) and .arg of the options are used. */
 struct engine *memory_engine_open(struct memory_bus *bus, const struct engine_options *options);
-/* The process dies: frees the engine without events. kept: what was flushed is on its way all the same, and stored. */
+/* The process dies: frees the engine without events. kept: what was flushed is stored all the same. */
 void memory_engine_crash(struct engine *engine, bool kept);
+/* The same for a core that lives on for a moment, so that it can be freed: the engine does nothing any more, and close()
+ * frees it. Its name is free for another one. */
+void memory_engine_die(struct engine *engine, bool kept);
 bool memory_engine_ready(const struct engine *engine); /* poll() has something to tell */
 
 /* ---- when things are done ----------------------------------------------------------------------------------- */

@@ -1,0 +1,353 @@
+#include "party.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PAD_MAX 65536
+
+/* More than a broker may ever send. */
+static const struct mps_limits wide = {.head_max = 16384, .values_max = 4096, .payload_max = 4 * 1024 * 1024};
+
+static void *room_for(void *array, size_t count, uint32_t *room, size_t size)
+{
+    if (count < *room) return array;
+    *room = *room == 0 ? 64 : 2 * *room;
+    array = realloc(array, *room * size);
+    if (array == NULL) abort();
+    return array;
+}
+
+/* ---- what it writes ----------------------------------------------------------------------------------------- */
+
+static void write_out(struct party *party, const struct mps_out *out)
+{
+    if (out->full) abort();
+    if (party->link == NULL) return;
+    party->written += out->len;
+    town_push(party->link, out->buf, out->len);
+}
+
+static void hello(struct party *party)
+{
+    uint8_t buf[256];
+    char id[PARTY_NAME_MAX];
+    struct mps_out out = mps_out_open(buf, sizeof buf);
+    snprintf(id, sizeof id, "c%" PRIu32, party->number);
+    mps_encode_hello(&out, &(struct mps_hello){.magic = mps_text("mps"), .version = 1, .id = mps_text(id)});
+    if (party->asks)
+        mps_encode_pub(&out, &(struct mps_pub){.pid = 1, .flags = 1 << MPS_PUB_LEVEL_SHIFT});
+    write_out(party, &out);
+}
+
+bool party_subscribe(struct party *party, const char *pattern, const char *group, bool for_cluster)
+{
+    uint8_t buf[256];
+    struct mps_out out = mps_out_open(buf, sizeof buf);
+    uint32_t at = 0;
+    while (at < PARTY_SUBS_MAX && party->subs[at] != NULL) at++;
+    if (at == PARTY_SUBS_MAX) return false;
+    struct sub *sub = ledger_subscribe(party->ledger, party->number, party->node, ++party->sids, pattern, group);
+    if (sub == NULL) return false;
+    party->subs[at] = sub;
+    sub->wants_cluster = for_cluster;
+    struct mps_sub frame = {.sid = sub->sid, .pattern = mps_text(pattern)};
+    if (group != NULL) frame.options.given |= MPS_SUB_GROUP;
+    frame.options.group = mps_text(group);
+    if (for_cluster) frame.options.given |= MPS_SUB_SCOPE;
+    frame.options.scope = for_cluster ? MPS_SCOPE_CLUSTER : MPS_SCOPE_LOCAL;
+    mps_encode_sub(&out, &frame);
+    write_out(party, &out);
+    town_tell(party->town, "c%u at b%u subscribes to %s, sid %u%s%s%s", party->number, party->node, pattern, sub->sid,
+              group != NULL ? " in group " : "", group != NULL ? group : "", for_cluster ? ", for the cluster" : "");
+    return true;
+}
+
+void party_unsubscribe(struct party *party, uint32_t which)
+{
+    uint8_t buf[16];
+    struct mps_out out = mps_out_open(buf, sizeof buf);
+    struct sub *sub = party->subs[which];
+    if (sub == NULL) return;
+    sub->alive = false;
+    mps_encode_unsub(&out, &(struct mps_unsub){.sid = sub->sid});
+    write_out(party, &out);
+    town_tell(party->town, "c%u ends sid %u", party->number, sub->sid);
+}
+
+void party_publish(struct party *party, const char *topic, uint32_t pad, bool retain)
+{
+    static uint8_t buf[PAD_MAX + 512];
+    char payload[PAD_MAX + 16];
+    if (party->link == NULL || pad > PAD_MAX) return;
+    uint32_t index = ledger_publish(party->ledger, party->number, party->node, topic, retain);
+    int len = snprintf(payload, sizeof payload, "%" PRIu32 " ", index);
+    memset(payload + len, '.', pad);
+    struct mps_out out = mps_out_open(buf, sizeof buf);
+    if (retain) {
+        uint32_t level = party->asks ? 1 << MPS_PUB_LEVEL_SHIFT : 0;
+        mps_encode_pub(&out, &(struct mps_pub){.pid = party->last_pid + 1, .flags = level | MPS_PUB_RETAIN});
+    }
+    mps_encode_msg(&out, &(struct mps_msg){.topic = mps_text(topic),
+                                           .payload = {(const uint8_t *)payload, (uint32_t)len + pad}});
+    party->landmarks =
+        room_for(party->landmarks, party->landmarks_count, &party->landmarks_room, sizeof *party->landmarks);
+    party->landmarks[party->landmarks_count++] = (struct landmark){party->written + out.len, index};
+    if (party->asks || retain) party->last_pid++;
+    party->pids = room_for(party->pids, party->pids_count, &party->pids_room, sizeof *party->pids);
+    party->pids[party->pids_count++] = (struct pid_of){party->last_pid, index};
+    if (retain) { /* back to what holds for the others */
+        uint32_t level = party->asks ? 1 << MPS_PUB_LEVEL_SHIFT : 0;
+        mps_encode_pub(&out, &(struct mps_pub){.pid = party->last_pid + 1, .flags = level});
+    }
+    write_out(party, &out);
+}
+
+void party_ping(struct party *party)
+{
+    uint8_t buf[32], token[4];
+    struct mps_out out = mps_out_open(buf, sizeof buf);
+    for (int i = 0; i < 4; i++) token[i] = (uint8_t)(party->ledger->messages_count >> (8 * i));
+    mps_encode_ping(&out, &(struct mps_token){.token = {token, sizeof token}});
+    write_out(party, &out);
+}
+
+void party_bye(struct party *party)
+{
+    uint8_t buf[16];
+    struct mps_out out = mps_out_open(buf, sizeof buf);
+    mps_encode_bye(&out, &(struct mps_bye){.code = 0});
+    write_out(party, &out);
+    party->leaving = true;
+    for (uint32_t i = 0; i < PARTY_SUBS_MAX; i++)
+        if (party->subs[i] != NULL) party->subs[i]->alive = false;
+    town_tell(party->town, "c%u says bye", party->number);
+}
+
+void party_cut(struct party *party)
+{
+    town_tell(party->town, "c%u is cut", party->number);
+    if (party->link != NULL) town_cut(party->link);
+}
+
+/* ---- what comes --------------------------------------------------------------------------------------------- */
+
+static struct sub *sub_of(const struct party *party, uint32_t sid)
+{
+    for (uint32_t i = 0; i < PARTY_SUBS_MAX; i++)
+        if (party->subs[i] != NULL && party->subs[i]->sid == sid) return party->subs[i];
+    return NULL;
+}
+
+static void on_suback(struct party *party, const struct mps_suback *suback)
+{
+    struct sub *sub = sub_of(party, suback->sid);
+    if (sub == NULL) return;
+    if (suback->code != MPS_OK) {
+        town_fail(party->town, "client %u, sid %u: refused with %u: %.*s", party->number, suback->sid, suback->code,
+                  (int)suback->text.len, (const char *)suback->text.ptr);
+        return;
+    }
+    bool only_local = (suback->granted.given & MPS_SUB_SCOPE) != 0 && suback->granted.scope == MPS_SCOPE_LOCAL;
+    ledger_granted(party->ledger, sub, sub->wants_cluster && !only_local);
+    town_tell(party->town, "c%u: sid %u is granted%s", party->number, sub->sid, only_local ? ", only here" : "");
+}
+
+/* All messages up to this pid are settled. */
+static void on_puback(struct party *party, const struct mps_puback *ack)
+{
+    while (party->pids_at < party->pids_count && party->pids[party->pids_at].pid <= ack->pid) {
+        const struct pid_of *pid = &party->pids[party->pids_at++];
+        struct message *message = &party->ledger->messages[pid->message];
+        bool refused = ack->code >= MPS_BAD_TOPIC && pid->pid == ack->pid;
+        message->sure = !refused;
+        message->refused = refused;
+        if (refused)
+            town_fail(party->town, "message %u was refused with %u: %.*s", pid->message, ack->code, (int)ack->text.len,
+                      (const char *)ack->text.ptr);
+    }
+}
+
+static void on_pong(struct party *party, mps_view token)
+{
+    uint32_t end = 0;
+    party->pongs++;
+    if (token.len != 4) return;
+    for (int i = 0; i < 4; i++) end |= (uint32_t)token.ptr[i] << (8 * i);
+    for (uint32_t i = party->pids_at; i < party->pids_count && party->pids[i].message < end; i++)
+        party->ledger->messages[party->pids[i].message].sure = true;
+    while (!party->asks && party->pids_at < party->pids_count && party->pids[party->pids_at].message < end) party->pids_at++;
+}
+
+static void show(struct party *party, mps_view topic, uint32_t index)
+{
+    for (uint32_t i = 0; i < party->shown_count; i++) {
+        if (!mps_view_equal(topic, mps_text(party->shown[i].topic))) continue;
+        party->shown[i].message = index;
+        return;
+    }
+    party->shown = room_for(party->shown, party->shown_count, &party->shown_room, sizeof *party->shown);
+    struct shown *shown = &party->shown[party->shown_count++];
+    snprintf(shown->topic, sizeof shown->topic, "%.*s", (int)topic.len, (const char *)topic.ptr);
+    shown->message = index;
+}
+
+static void on_msg(struct party *party, const struct mps_msg *msg)
+{
+    struct sub *sub = sub_of(party, party->for_sid);
+    uint32_t index = 0, digits = 0;
+    while (digits < msg->payload.len && msg->payload.ptr[digits] >= '0' && msg->payload.ptr[digits] <= '9')
+        index = index * 10 + (uint32_t)(msg->payload.ptr[digits++] - '0');
+    if (sub == NULL) {
+        town_fail(party->town, "client %u got a message for sid %u, which it does not have", party->number, party->for_sid);
+        return;
+    }
+    if (party->town->trace)
+        town_tell(party->town, "c%u << message %u, sid %u%s", party->number, index, sub->sid,
+                  party->for_flags & MPS_FOR_RETAINED ? ", retained" : "");
+    if (party->for_flags & MPS_FOR_RETAINED) show(party, msg->topic, index);
+    else ledger_got(party->ledger, sub, index, msg->topic);
+}
+
+static void on_gap(struct party *party, const struct mps_gap *gap)
+{
+    struct sub *sub = sub_of(party, gap->sid);
+    town_tell(party->town, "c%u << gap %u, sid %u", party->number, gap->reason, gap->sid);
+    if (sub != NULL) ledger_gap(party->ledger, sub, gap);
+}
+
+static void on_frame(struct party *party, mps_view frame)
+{
+    const char *what = NULL;
+    enum mps_code code = MPS_OK;
+    union {
+        struct mps_welcome welcome;
+        struct mps_suback suback;
+        struct mps_puback puback;
+        struct mps_for terms;
+        struct mps_msg msg;
+        struct mps_gap gap;
+        struct mps_token token;
+        struct mps_err err;
+        struct mps_bye bye;
+    } in;
+    switch (mps_frame_op(frame)) {
+    case MPS_OP_WELCOME:
+        code = mps_decode_welcome(frame, &in.welcome, &what);
+        party->welcomed = true;
+        break;
+    case MPS_OP_SUBACK:
+        if ((code = mps_decode_suback(frame, &in.suback, &what)) == MPS_OK) on_suback(party, &in.suback);
+        break;
+    case MPS_OP_PUBACK:
+        if ((code = mps_decode_puback(frame, &in.puback, &what)) == MPS_OK) on_puback(party, &in.puback);
+        break;
+    case MPS_OP_FOR:
+        code = mps_decode_for(frame, &in.terms, &what);
+        party->for_sid = in.terms.sid;
+        party->for_flags = in.terms.flags;
+        break;
+    case MPS_OP_MSG:
+        if ((code = mps_decode_msg(frame, &in.msg, &what)) == MPS_OK) on_msg(party, &in.msg);
+        break;
+    case MPS_OP_GAP:
+        if ((code = mps_decode_gap(frame, &in.gap, &what)) == MPS_OK) on_gap(party, &in.gap);
+        break;
+    case MPS_OP_PONG:
+        if ((code = mps_decode_token(frame, &in.token, &what)) == MPS_OK) on_pong(party, in.token.token);
+        break;
+    case MPS_OP_ERR:
+        if ((code = mps_decode_err(frame, &in.err, &what)) == MPS_OK)
+            town_fail(party->town, "client %u got ERR %u: %.*s", party->number, in.err.code, (int)in.err.text.len,
+                      (const char *)in.err.text.ptr);
+        break;
+    case MPS_OP_BYE:
+        code = mps_decode_bye(frame, &in.bye, &what);
+        if (code == MPS_OK && in.bye.code != MPS_OK && in.bye.code != MPS_SHUTTING_DOWN)
+            town_fail(party->town, "client %u got BYE %u: %.*s", party->number, in.bye.code, (int)in.bye.text.len,
+                      (const char *)in.bye.text.ptr);
+        break;
+    default: break;
+    }
+    if (code != MPS_OK) town_fail(party->town, "a broker sent a frame that does not decode: %s", what);
+}
+
+static void on_bytes(struct link *link, const uint8_t *bytes, size_t len)
+{
+    struct party *party = link->owner;
+    while (party->partial_len + len > party->partial_room) {
+        party->partial_room = 2 * (party->partial_len + len);
+        party->partial = realloc(party->partial, party->partial_room);
+        if (party->partial == NULL) abort();
+    }
+    memcpy(party->partial + party->partial_len, bytes, len);
+    party->partial_len += len;
+    size_t at = 0;
+    while (at < party->partial_len && !party->town->failed) {
+        struct mps_scan scan = {0};
+        enum mps_scan_result result = mps_scan(&scan, party->partial + at, party->partial_len - at, &wide);
+        if (result == MPS_SCAN_MORE) break;
+        if (result != MPS_SCAN_FRAME) {
+            town_fail(party->town, "the broker's stream breaks: %s", scan.error);
+            break;
+        }
+        on_frame(party, (mps_view){party->partial + at, scan.pos});
+        at += scan.pos;
+    }
+    party->partial_len -= at;
+    memmove(party->partial, party->partial + at, party->partial_len);
+}
+
+static void on_read(struct link *link, size_t len)
+{
+    struct party *party = link->owner;
+    party->read += len;
+    while (party->landmarks_at < party->landmarks_count && party->landmarks[party->landmarks_at].at <= party->read) {
+        uint32_t index = party->landmarks[party->landmarks_at++].message;
+        party->ledger->messages[index].accepted = party->town->event;
+        if (party->town->trace)
+            town_tell(party->town, "b%u reads message %u of c%u to %s", party->node, index, party->number,
+                      party->ledger->messages[index].topic);
+    }
+}
+
+static void on_closed(struct link *link)
+{
+    struct party *party = link->owner;
+    party->link = NULL;
+    for (uint32_t i = 0; i < PARTY_SUBS_MAX; i++)
+        if (party->subs[i] != NULL) party->subs[i]->alive = false;
+}
+
+/* ---- life --------------------------------------------------------------------------------------------------- */
+
+struct party *party_come(struct ledger *ledger, struct node *node, uint32_t number, bool asks)
+{
+    struct party *party = calloc(1, sizeof *party);
+    if (party == NULL) abort();
+    struct town *town = node->town;
+    town->on_bytes = on_bytes;
+    town->on_read = on_read;
+    town->on_closed = on_closed;
+    *party = (struct party){
+        .town = town, .ledger = ledger, .number = number, .node = node->number, .asks = asks};
+    party->link = town_connect(node, party);
+    if (party->link == NULL) {
+        free(party);
+        return NULL;
+    }
+    ledger->connected[number] = town->event;
+    town_tell(town, "c%u comes to b%u%s", number, node->number, asks ? ", and wants answers" : "");
+    hello(party);
+    return party;
+}
+
+void party_free(struct party *party)
+{
+    free(party->landmarks);
+    free(party->pids);
+    free(party->partial);
+    free(party->shown);
+    free(party);
+}

@@ -44,7 +44,8 @@ const CLIENTS_ONLY = new Set([Op.HELLO, Op.PUB, Op.ACK, Op.CREDIT, Op.SUB, Op.UN
 const MALFORMED = 101, UNKNOWN_OP = 103, LIMIT = 104, STATE = 105, AUTH_FAILED = 108, TAKEN_OVER = 109;
 const FOR_GOOD = new Set([101, 102, 103, 104, 105, 106, 107, 108, 109, 117]); // a broker would say it again
 const REASONS = ["connection_lost", "drop_old", "drop_new", "superseded", "expired", "retention", "offline_limit", "too_large",
-  "max_tries", "broker_restarted", "blocked_too_long", "memory_budget", "damaged", "not_allowed_any_more"];
+  "max_tries", "broker_restarted", "blocked_too_long", "memory_budget", "damaged", "not_allowed_any_more",
+  "between_brokers"];
 
 // ---- errors ------------------------------------------------------------------------------------------------------
 
@@ -959,7 +960,7 @@ export class Client extends EventEmitter {
     const options = { policy: given.policy, max_msgs: given.maxMsgs, max_bytes: given.maxBytes, block_ms: given.blockMs,
       then: given.then, filter: given.filter, group: given.group, from: given.from, ack: given.ack, ack_ms: given.ackMs,
       max_tries: given.maxTries, inflight: given.inflight, durable: given.durable || undefined, retained,
-      no_local: given.noLocal || undefined };
+      no_local: given.noLocal || undefined, scope: given.scope };
     for (const key of Object.keys(options)) { if (options[key] === undefined) delete options[key]; }
     if (sid === undefined) {
       while (this.#lastSid === 0 || this.#subs.has(this.#lastSid)) this.#lastSid++;

@@ -161,7 +161,7 @@ class Gap:
     REASONS = {
         0: "connection_lost", 1: "drop_old", 2: "drop_new", 3: "superseded", 4: "expired", 5: "retention", 6: "offline_limit",
         7: "too_large", 8: "max_tries", 9: "broker_restarted", 10: "blocked_too_long", 11: "memory_budget", 12: "damaged",
-        13: "not_allowed_any_more",
+        13: "not_allowed_any_more", 14: "between_brokers",
     }
 
     def __str__(self) -> str:
@@ -1030,8 +1030,9 @@ class Client:
                         group: str | None = None, from_: From | None = None,
                         ack: Literal["none", "upto", "each"] | None = None, ack_ms: int | None = None,
                         max_tries: int | None = None, inflight: int | None = None, durable: bool = False,
-                        retained: bool | Literal["new"] = True, no_local: bool = False, window: int = 256,
-                        marks: bool = False, sid: int | None = None) -> Subscription:
+                        retained: bool | Literal["new"] = True, no_local: bool = False,
+                        scope: Literal["local", "cluster"] | None = None, window: int = 256, marks: bool = False,
+                        sid: int | None = None) -> Subscription:
         """Subscribes to a topic or a pattern ('+' is one level, '#' at the end all the rest), and returns when the broker
         has granted it. Refused: it did not.
 
@@ -1043,6 +1044,7 @@ class Client:
         ack        "upto" or "each": messages of streams come again until Message.ack() or the like is called
         durable    the place in streams outlives this program (needs client_id and session_s)
         retained   whether the topics' last values come first; "new": only if the session has no such subscription
+        scope      "cluster": returns when all brokers of the cluster know of it; where that can't be had, `granted` has "local"
         window     the most messages that wait here to be read; the broker keeps the others
         marks      Mark items, too
         sid        its number; give one where a session goes on after the program's restart
@@ -1056,7 +1058,8 @@ class Client:
         given = {"policy": policy, "max_msgs": max_msgs, "max_bytes": max_bytes, "block_ms": block_ms, "then": then,
                  "filter": filter, "group": group, "from": list(from_) if from_ and not isinstance(from_, str) else from_,
                  "ack": ack, "ack_ms": ack_ms, "max_tries": max_tries, "inflight": inflight, "durable": durable or None,
-                 "retained": {True: None, "new": 1, False: 2}[retained], "no_local": no_local or None}
+                 "retained": {True: None, "new": 1, False: 2}[retained], "no_local": no_local or None,
+                 "scope": scope}
         if sid is None:
             while self._last_sid == 0 or self._last_sid in self._subs:
                 self._last_sid += 1

@@ -187,6 +187,16 @@ static void on_mark(pubsub *client, uint32_t sid, enum pubsub_mark mark, void *u
     }
 }
 
+/* Only where more was asked for. */
+static void on_granted(pubsub *client, uint32_t sid, void *user)
+{
+    struct receiver *receiver = receiver_of(user);
+    if (receiver->done || pubsub_granted_scope(client, sid) == PUBSUB_SCOPE_CLUSTER) return;
+    complain("'%s': only this broker is known to have the subscription: it is alone, or others of its cluster did not "
+             "answer",
+             receiver->terms->patterns[place_of(receiver, sid)]);
+}
+
 static void on_refusal(pubsub *client, const struct pubsub_refusal *refusal, void *user)
 {
     (void)client;
@@ -233,11 +243,13 @@ static int subscribe(struct receiver *receiver)
         .block_ms = terms->block_ms,
         .group = terms->group,
         .filter = terms->filter,
+        .scope = terms->scope,
         .by_credit = is_by_credit(terms),
         .credit = is_by_credit(terms) ? first_credit(terms) : 0,
         .on_message = on_message,
         .on_gap = on_gap,
         .on_mark = on_mark,
+        .on_granted = terms->scope == PUBSUB_SCOPE_CLUSTER ? on_granted : NULL,
         .user = &receiver->link,
     };
     add_history(terms, &options);

@@ -14,6 +14,7 @@ struct receiver_terms {
     uint64_t max_msgs, max_bytes; /* of each subscription's queue at the broker */
     enum pubsub_policy policy, then;
     uint32_t block_ms;
+    enum pubsub_scope scope; /* CLUSTER: it is told where that can't be had */
     const char *group;   /* NULL: none */
     const char *filter;  /* NULL: none */
     const char *command; /* gets each message on its standard input; NULL: they are printed */

@@ -86,6 +86,14 @@ static bool set_group(void *into, const char *value)
     return true;
 }
 
+static bool set_scope(void *into, const char *value)
+{
+    static const char *const names[] = {"local", "cluster", NULL};
+    int choice = option_choice("--scope", value, names);
+    if (choice >= 0) terms_of(into)->scope = (enum pubsub_scope)(PUBSUB_SCOPE_LOCAL + choice);
+    return choice >= 0;
+}
+
 static bool set_exec(void *into, const char *value)
 {
     terms_of(into)->command = value;
@@ -160,6 +168,9 @@ static const struct option_row what_rows[] = {
     {0, "retained", "WHICH", set_retained,
      "no: none of the topics' last values; only: these, then end;\n"
      "default: these, then what is published"},
+    {0, "scope", "SCOPE", set_scope,
+     "local: it begins when this broker knows of it; cluster: when all brokers\n"
+     "of its cluster do, which is told if it can't be had; default local"},
     {0, NULL, NULL, NULL, NULL},
 };
 

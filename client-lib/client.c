@@ -344,6 +344,12 @@ uint32_t pubsub_session_s(const pubsub *client)
     return client->session_s;
 }
 
+enum pubsub_scope pubsub_granted_scope(const pubsub *client, uint32_t sid)
+{
+    const struct mps_sub_entry *sub = mps_subs_find(&client->subs, sid);
+    return sub != NULL && sub->is_cluster_wide ? PUBSUB_SCOPE_CLUSTER : PUBSUB_SCOPE_LOCAL;
+}
+
 bool pubsub_resumed(const pubsub *client)
 {
     return client->resumed;

@@ -29,7 +29,7 @@ static const char reasons[] =
 
 static const char *reason_name(uint32_t reason)
 {
-    const char *name = reason > 0 && reason <= MPS_GAP_FORBIDDEN ? mps_core_nth(reasons, (unsigned)reason - 1) : "";
+    const char *name = reason > 0 && reason <= MPS_GAP_BETWEEN ? mps_core_nth(reasons, (unsigned)reason - 1) : "";
     return *name != '\0' ? name : "unknown";
 }
 #endif
@@ -133,13 +133,24 @@ static bool take_terms(struct pubsub_core *core, unsigned given)
     return (given & 12) == 0 || (given & 12) == 12;
 }
 
-/* What was granted is no news: it is as asked, or what the operator allows of it. */
+/* What was granted is no news: it is as asked, or what the operator allows of it. But for the scope, which is said
+ * where it is less. */
 static bool take_verdict(struct pubsub_suback *suback, struct pubsub_bytes raw)
 {
     struct reader in = {raw.ptr, (const uint8_t *)raw.ptr + raw.len};
+    struct item item;
     suback->text = "";
-    return suback->code == MPS_OK ? mps_core_is_map((struct view){raw.ptr, (uint32_t)raw.len})
-                                  : mps_core_take_field(&in, 't', &suback->text);
+    if (suback->code != MPS_OK) return mps_core_take_field(&in, 't', &suback->text);
+    if (!mps_core_is_map((struct view){raw.ptr, (uint32_t)raw.len})) return false;
+    mps_core_take(&in, &item);
+    for (uint32_t pairs = item.len; pairs > 0; pairs--) {
+        struct view key = mps_core_take_any(&in);
+        mps_core_item(key.ptr, key.len, &item);
+        if (item.type == ITEM_STR && item.len == 5 && memcmp(key.ptr + item.head, "scope", 5) == 0)
+            suback->local = true;
+        mps_core_take_any(&in);
+    }
+    return true;
 }
 #endif
 

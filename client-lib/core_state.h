@@ -179,6 +179,7 @@ enum option_kind {
     OPTION_ACKS,
     OPTION_FROM,
     OPTION_CREDIT,
+    OPTION_SCOPE,
 };
 #define OPTION_NAME(name, member, kind) name "\0"
 #define OPTION_ROW(name, member, kind) \

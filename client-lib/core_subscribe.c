@@ -29,12 +29,13 @@
 #else
 #define FILTER_OPTIONS(X)
 #endif
-#define SUB_OPTIONS(X)                                                                                      \
-    X("policy", policy, POLICY)                                                                             \
-    X("max_msgs", max_msgs, LIMIT)                                                                          \
-    X("max_bytes", max_bytes, LIMIT) X("block_ms", block_ms, NUMBER) X("then", then, POLICY) ACK_OPTIONS(X) \
-        CREDIT_OPTION(X) FILTER_OPTIONS(X) FROM_OPTION(X) X("retained", retained, NUMBER)                   \
-            X("no_local", no_local, TRUE) DURABLE_OPTION(X)
+#define SUB_OPTIONS(X)                                                                                        \
+    X("policy", policy, POLICY)                                                                               \
+    X("max_msgs", max_msgs, LIMIT)                                                                            \
+    X("max_bytes", max_bytes, LIMIT)                                                                          \
+    X("block_ms", block_ms, NUMBER) X("then", then, POLICY) ACK_OPTIONS(X) CREDIT_OPTION(X) FILTER_OPTIONS(X) \
+        FROM_OPTION(X) X("retained", retained, NUMBER) X("no_local", no_local, TRUE) DURABLE_OPTION(X)        \
+            X("scope", scope, SCOPE)
 static const char sub_names[] = SUB_OPTIONS(OPTION_NAME);
 static const struct option sub_rows[] = {SUB_OPTIONS(OPTION_ROW)};
 
@@ -46,7 +47,8 @@ static bool is_sid(uint32_t sid)
 static bool are_queue_options(const struct pubsub_subscribe_options *o)
 {
     enum pubsub_policy then = o->then;
-    if ((unsigned)o->policy > PUBSUB_SPILL || (unsigned)o->retained > 2) return false;
+    if ((unsigned)o->policy > PUBSUB_SPILL || (unsigned)o->retained > 2 || (unsigned)o->scope > PUBSUB_SCOPE_CLUSTER)
+        return false;
     if (!PUBSUB_CORE_CREDIT ? o->by_credit || o->credit > 0 : o->credit > (o->by_credit ? MPS_NUMBER_MAX : 0))
         return false;
     return then == PUBSUB_POLICY_DEFAULT || then == PUBSUB_DROP_OLD || then == PUBSUB_DROP_NEW || then == PUBSUB_CLOSE;

@@ -162,6 +162,7 @@ static void put_option(struct writer *out, const struct option *row, uint64_t nu
     case OPTION_LIMIT:
     case OPTION_POLICY: break;
 #endif
+    case OPTION_SCOPE: mps_core_put_text(out, "cluster"); break;
 #if PUBSUB_CORE_CREDIT
     case OPTION_CREDIT: mps_core_put_uint(out, ((const struct pubsub_subscribe_options *)from)->credit); break;
 #else

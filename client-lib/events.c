@@ -154,6 +154,7 @@ static void suback(struct pubsub *client, const struct pubsub_suback *ack)
     if (sub == NULL) return;
     if (ack->code == MPS_OK) {
         sub->moving = false;
+        sub->is_cluster_wide = sub->options.scope == PUBSUB_SCOPE_CLUSTER && !ack->local;
         if (sub->options.on_granted == NULL) return;
         mps_client_enter(client);
         sub->options.on_granted(client, ack->sid, sub->options.user);

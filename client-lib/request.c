@@ -7,10 +7,11 @@
 
 /* What is said in the library's terms and in the protocol's has the same numbers. */
 enum {
-    SAME_NUMBERS = 1 / ((int)PUBSUB_FROM_SEQ == (int)MPS_FROM_SEQ && (int)PUBSUB_FROM_TIME == (int)MPS_FROM_TIME &&
-                        (int)PUBSUB_FROM_LAST_PER_TOPIC == (int)MPS_FROM_LAST_PER_TOPIC &&
-                        (int)PUBSUB_ACKS_UPTO == (int)MPS_ACK_UPTO && (int)PUBSUB_ACKS_EACH == (int)MPS_ACK_EACH &&
-                        (int)PUBSUB_ACKED_NEVER == (int)MPS_ACKED_NEVER)
+    SAME_NUMBERS =
+        1 / ((int)PUBSUB_FROM_SEQ == (int)MPS_FROM_SEQ && (int)PUBSUB_FROM_TIME == (int)MPS_FROM_TIME &&
+             (int)PUBSUB_FROM_LAST_PER_TOPIC == (int)MPS_FROM_LAST_PER_TOPIC &&
+             (int)PUBSUB_ACKS_UPTO == (int)MPS_ACK_UPTO && (int)PUBSUB_ACKS_EACH == (int)MPS_ACK_EACH &&
+             (int)PUBSUB_ACKED_NEVER == (int)MPS_ACKED_NEVER && (int)PUBSUB_SCOPE_CLUSTER == (int)MPS_SCOPE_CLUSTER)
 };
 
 static const struct pubsub_publish_options no_options = {.ack = PUBSUB_ACK_NONE};
@@ -160,6 +161,7 @@ static const char *options_error(const struct pubsub_subscribe_options *options)
     if (why == NULL) why = reader_error(options);
     if (why != NULL) return why;
     if (options->retained < 0 || options->retained > 2) return "the option retained is not 0, 1 or 2";
+    if ((unsigned)options->scope > PUBSUB_SCOPE_CLUSTER) return "the option scope is none of enum pubsub_scope";
     if (options->credit > 0 && !options->by_credit) return "the option credit is given without by_credit";
     if (options->credit > MPS_NUMBER_MAX) return "the option credit is over 9007199254740991 messages";
     if (options->filter == NULL) return NULL;
@@ -212,9 +214,11 @@ static void put_options(struct mps_sub_options *out, const struct pubsub_subscri
     out->filter = mps_text(options->filter);
     out->retained = (uint32_t)options->retained;
     out->no_local = options->no_local;
+    out->scope = (enum mps_scope)options->scope;
     out->given |= (options->by_credit ? MPS_SUB_CREDIT : 0u) | (options->group != NULL ? MPS_SUB_GROUP : 0u) |
                   (options->filter != NULL ? MPS_SUB_FILTER : 0u) | (options->retained != 0 ? MPS_SUB_RETAINED : 0u) |
-                  (options->no_local ? MPS_SUB_NO_LOCAL : 0u);
+                  (options->no_local ? MPS_SUB_NO_LOCAL : 0u) |
+                  (options->scope != PUBSUB_SCOPE_LOCAL ? MPS_SUB_SCOPE : 0u);
 }
 
 int mps_request_subscription(struct mps_sub *sub, uint32_t sid, const char *pattern,

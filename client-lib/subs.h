@@ -14,6 +14,7 @@ struct mps_sub_entry {
     bool drain_asked;  /* likewise */
     bool caught_up;    /* the broker has said so at least once */
     bool moving;       /* asked to go on elsewhere than the session stands: what comes before SUBACK comes again */
+    bool is_cluster_wide; /* the last SUBACK said so */
     bool recount;      /* the next STAT tells what the broker has counted on earlier connections of the session */
     uint64_t began_ms; /* monotonic */
     uint64_t received; /* messages, in all its life */

@@ -270,6 +270,16 @@ static enum mps_ack_mode read_ack_mode(struct mps_reader *r, const char *what)
     return MPS_ACK_NONE;
 }
 
+static enum mps_scope read_scope(struct mps_reader *r, const char *what)
+{
+    mps_view name = mps_read_text(r, what);
+#define SCOPE(number, NAME, text) \
+    if (is(name, text)) return MPS_SCOPE_##NAME;
+#include "codes.def"
+    if (r->bad == NULL) r->bad = what;
+    return MPS_SCOPE_LOCAL;
+}
+
 /* A limit: 0 is never "unlimited", so it isn't a value either. */
 static uint64_t read_limit(struct mps_reader *r, const char *what)
 {
@@ -303,6 +313,7 @@ static uint32_t read_sub_option(struct mps_reader *r, mps_view k, struct mps_sub
     if (is(k, "retained")) return o->retained = (uint32_t)mps_read_uint(r, 2, "retained"), MPS_SUB_RETAINED;
     if (is(k, "no_local")) return o->no_local = mps_read_bool(r, "no_local"), MPS_SUB_NO_LOCAL;
     if (is(k, "durable")) return o->durable = mps_read_bool(r, "durable"), MPS_SUB_DURABLE;
+    if (is(k, "scope")) return o->scope = read_scope(r, "scope"), MPS_SUB_SCOPE;
     mps_read_any(r, "value");
     return 0;
 }

@@ -377,6 +377,7 @@ static void put_sub_options(struct mps_out *out, const struct mps_sub_options *o
     put_given_uint(out, o->given & MPS_SUB_RETAINED, "retained", o->retained);
     put_given_bool(out, o->given & MPS_SUB_NO_LOCAL, "no_local", o->no_local);
     put_given_bool(out, o->given & MPS_SUB_DURABLE, "durable", o->durable);
+    put_given_text(out, o->given & MPS_SUB_SCOPE, "scope", mps_text(mps_scope_name(o->scope)));
 }
 
 bool mps_encode_sub(struct mps_out *out, const struct mps_sub *in)

@@ -77,3 +77,12 @@ const char *mps_from_name(unsigned kind)
     }
     return "unknown";
 }
+
+const char *mps_scope_name(unsigned scope)
+{
+    switch (scope) {
+#define SCOPE(number, NAME, text) case number: return text;
+#include "codes.def"
+    }
+    return "unknown";
+}

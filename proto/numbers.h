@@ -54,6 +54,10 @@ enum mps_from_kind {
 #define FROM(number, NAME, text) MPS_FROM_##NAME = number,
 #include "codes.def"
 };
+enum mps_scope {
+#define SCOPE(number, NAME, text) MPS_SCOPE_##NAME = number,
+#include "codes.def"
+};
 
 enum { /* flags of PUB */
     MPS_PUB_RETAIN = 1,

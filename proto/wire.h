@@ -29,6 +29,7 @@ const char *mps_mark_name(unsigned kind);
 const char *mps_policy_name(unsigned policy);
 const char *mps_ack_mode_name(unsigned mode);
 const char *mps_from_name(unsigned kind);
+const char *mps_scope_name(unsigned scope);
 
 /* ---- one msgpack value's head (head.c) ------------------------------------------------------------------- */
 
@@ -186,11 +187,13 @@ enum {
     MPS_SUB_THEN = 1 << 4,      MPS_SUB_ACK = 1 << 5,       MPS_SUB_ACK_MS = 1 << 6,    MPS_SUB_MAX_TRIES = 1 << 7,
     MPS_SUB_INFLIGHT = 1 << 8,  MPS_SUB_CREDIT = 1 << 9,    MPS_SUB_GROUP = 1 << 10,    MPS_SUB_FILTER = 1 << 11,
     MPS_SUB_FROM = 1 << 12,     MPS_SUB_RETAINED = 1 << 13, MPS_SUB_NO_LOCAL = 1 << 14, MPS_SUB_DURABLE = 1 << 15,
+    MPS_SUB_SCOPE = 1 << 16,
 };
 struct mps_sub_options {
     uint32_t given;             /* MPS_SUB_* */
     enum mps_policy policy, then;
     enum mps_ack_mode ack;
+    enum mps_scope scope;
     uint64_t max_msgs, max_bytes, block_ms, ack_ms, max_tries, inflight, credit;
     mps_view group, filter;
     struct mps_from from;       /* left out: MPS_FROM_NEW */

@@ -391,6 +391,10 @@ static struct subscription *subscribe(struct session *session, const struct mps_
     else change(sub, in, &terms);
     session->filters_count += is_filtered - sub->is_filtered;
     sub->is_filtered = is_filtered;
+    if (in->options.scope == MPS_SCOPE_CLUSTER) { /* there is no other broker */
+        suback.granted.given |= MPS_SUB_SCOPE;
+        suback.granted.scope = MPS_SCOPE_LOCAL;
+    }
     reply_suback(session, &suback);
     return sub;
 }

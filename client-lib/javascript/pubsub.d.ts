@@ -144,6 +144,8 @@ export interface SubscribeOptions {
   /** Whether the topics' last values come first; "new": only if the session has no such subscription. Left out: true. */
   retained?: boolean | "new";
   noLocal?: boolean;
+  /** cluster: it is there when all brokers of the cluster know of it; where that can't be had, `granted` has "local". */
+  scope?: "local" | "cluster";
   /** The most messages that wait here to be read; the broker keeps the others. Left out: 256. */
   window?: number;
   /** Mark items, too. */

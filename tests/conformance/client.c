@@ -80,6 +80,14 @@ static void put_gap(struct mps_out *out, const struct pubsub_gap *gap)
     mps_put_uint(out, gap->last);
 }
 
+static void put_suback(struct mps_out *out, const struct pubsub_suback *ack)
+{
+    put_name(out, ack->local ? 3 : 2, "suback");
+    mps_put_uint(out, ack->sid);
+    mps_put_uint(out, ack->code);
+    if (ack->local) mps_put_text(out, mps_text("local"));
+}
+
 static void put_puback(struct mps_out *out, const struct pubsub_puback *ack)
 {
     const uint64_t numbers[] = {ack->first_pid, ack->last_pid, ack->code, ack->matched,
@@ -110,7 +118,7 @@ static void put_event(struct mps_out *out, const struct pubsub_event *event)
     case PUBSUB_EVENT_MESSAGE: put_message(out, &event->as.message); break;
     case PUBSUB_EVENT_GAP: put_gap(out, &event->as.gap); break;
     case PUBSUB_EVENT_PUBACK: put_puback(out, &event->as.puback); break;
-    case PUBSUB_EVENT_SUBACK: NUMBERS("suback", event->as.suback.sid, event->as.suback.code); break;
+    case PUBSUB_EVENT_SUBACK: put_suback(out, &event->as.suback); break;
     case PUBSUB_EVENT_MARK: NUMBERS("mark", event->as.mark.sid, event->as.mark.mark); break;
     case PUBSUB_EVENT_STAT:
         NUMBERS("stat", event->as.stat.sid, event->as.stat.matched, event->as.stat.sent, event->as.stat.lost,

@@ -153,6 +153,8 @@ static bool do_subscribe(struct pubsub_core *core, struct words *words)
         .inflight = (uint32_t)number(words, 3, "inflight"),
         .durable = flag(words, 3, "durable"),
     };
+    const char *scope = option(words, 3, "scope");
+    if (scope != NULL && strcmp(scope, "cluster") == 0) options.scope = PUBSUB_SCOPE_CLUSTER;
     if (!take_from(words, &options, pairs)) return false;
     uint32_t sid = (uint32_t)strtoul(words->at[1], NULL, 10);
     return all_crossed_out(words, 3) && pubsub_core_subscribe(core, sid, words->at[2], &options) == 0;

@@ -78,7 +78,7 @@ SHAPES = [b"\xc4\x00", b"\xc4\x01x", b"\xd9\x01a", b"\xda\x00\x01a", b"\xdb\x00\
           b"\xdc\x00\x02", b"\xdd\x00\x00\x00\x02", b"\xde\x00\x01", b"\xdf\x00\x00\x00\x01", b"\xd4\x01x", b"\xc7\x01\x01x"]
 OPTIONS = """mps id auth data ka sess clean rx_max boot will half vmin max_msgs max_bytes policy drop_old drop_new latest close block spill retained group filter credit no_local
 block_ms from new all last last_per_topic time ago acked seq then ack none each upto durable inflight ack_ms max_tries retry_ms key epoch resumed last_pid inbox max_payload max_topic max_subs pub_window
-sent lost after lame_duck none""".split()
+sent lost after lame_duck none scope local cluster""".split()
 TEXTS = ["a", "a/b", "#", "+", "a/#", "+/b", "d/#", "$SYS/#", "$dead/#", "$inbox/0123456789abcdef01234567"]
 
 

@@ -212,6 +212,7 @@ class Candidates(CliTest):
     def test_what_takes_one_of_several_words_offers_them(self):
         self.assertEqual(self.complete("sub", "--policy", "d"), ["drop_old", "drop_new"])
         self.assertEqual(self.complete("sub", "--policy", "block", "--then", ""), ["drop_old", "drop_new", "close"])
+        self.assertEqual(self.complete("sub", "--scope", ""), ["local", "cluster"])
         self.assertEqual(self.complete("sub", "-o", "j"), ["json"])
         self.assertEqual(self.complete("bench", ""), ["pub", "sub", "fan", "latency"])
 

@@ -28,6 +28,7 @@ static void options_are_sent_again(void **state)
     some.policy = PUBSUB_CLOSE;
     some.then = PUBSUB_CLOSE;
     some.no_local = true;
+    some.scope = PUBSUB_SCOPE_CLUSTER;
     stage_open(stage, stage_options(stage), 10);
     assert_int_equal(pubsub_subscribe(stage->client, "a", &all, NULL), PUBSUB_OK);
     assert_int_equal(pubsub_subscribe(stage->client, "b", &some, NULL), PUBSUB_OK);
@@ -39,13 +40,39 @@ static void options_are_sent_again(void **state)
     static const char expected[] =
         "SUB 1 a policy=block max_msgs=5 max_bytes=9007199254740991 block_ms=7 then=drop_old group=workers filter=t > "
         "3 "
-        "retained=2, SUB 2 b policy=close then=close no_local=1, SUB 3 c policy=latest no_local=1, ";
+        "retained=2, SUB 2 b policy=close then=close no_local=1 scope=cluster, SUB 3 c policy=latest no_local=1 "
+        "scope=cluster, ";
     stage_expect_frames(stage, expected);
     stage_hang_up(stage);
     stage_wait_for_log(stage, "lost\n");
     stage_accept(stage);
     stage_say_welcome(stage, 10, 1000);
     stage_expect_frames(stage, expected);
+}
+
+static void the_scope_is_what_was_granted_last(void **state)
+{
+    struct stage *stage = *state;
+    uint8_t buf[128];
+    struct mps_out out = mps_out_open(buf, sizeof buf);
+    stage_open(stage, stage_options(stage), 10);
+    struct pubsub_subscribe_options options = stage_callbacks(stage);
+    assert_int_equal(pubsub_subscribe(stage->client, "a", &options, NULL), PUBSUB_OK);
+    options.scope = PUBSUB_SCOPE_CLUSTER;
+    assert_int_equal(pubsub_subscribe(stage->client, "b", &options, NULL), PUBSUB_OK);
+    stage_expect_frames(stage, "SUB 1 a, SUB 2 b scope=cluster, ");
+    assert_int_equal(pubsub_granted_scope(stage->client, 2), PUBSUB_SCOPE_LOCAL); /* not answered yet */
+    mps_encode_suback(&out, &(struct mps_suback){.sid = 1});
+    mps_encode_suback(&out, &(struct mps_suback){.sid = 2});
+    stage_say(stage, &out);
+    stage_wait_for_log(stage, "granted 1\ngranted 2\n");
+    assert_int_equal(pubsub_granted_scope(stage->client, 1), PUBSUB_SCOPE_LOCAL);
+    assert_int_equal(pubsub_granted_scope(stage->client, 2), PUBSUB_SCOPE_CLUSTER);
+    assert_int_equal(pubsub_granted_scope(stage->client, 3), PUBSUB_SCOPE_LOCAL);
+    mps_encode_suback(&out, &(struct mps_suback){.sid = 2, .granted = {.given = MPS_SUB_SCOPE}});
+    stage_say(stage, &out);
+    stage_wait_for_log(stage, "granted 2\n");
+    assert_int_equal(pubsub_granted_scope(stage->client, 2), PUBSUB_SCOPE_LOCAL);
 }
 
 static void what_is_not_allowed_is_refused(void **state)
@@ -75,6 +102,7 @@ static void what_is_not_allowed_is_refused(void **state)
         {{.filter = filter1025}, "1..1024 bytes"},
         {{.filter = "\xff"}, "UTF-8"},
         {{.credit = 1}, "without by_credit"},
+        {{.scope = (enum pubsub_scope)2}, "scope"},
         {{.by_credit = true, .credit = UINT64_C(1) << 53}, "9007199254740991"},
     };
     stage_open(stage, stage_options(stage), 10);
@@ -358,6 +386,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, stage_set_up, stage_tear_down)
     const struct CMUnitTest tests[] = {
         TEST(options_are_sent_again),
+        TEST(the_scope_is_what_was_granted_last),
         TEST(what_is_not_allowed_is_refused),
         TEST(credit_counts_over_reconnects),
         TEST(properties_are_made_of_options),

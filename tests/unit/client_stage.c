@@ -209,6 +209,7 @@ static void describe_sub(struct mps_out *text, const struct mps_sub *sub)
     if (o->given & MPS_SUB_RETAINED) add(text, " retained=%u", o->retained);
     if (o->given & MPS_SUB_NO_LOCAL) add(text, " no_local=%d", o->no_local);
     if (o->given & MPS_SUB_DURABLE) add(text, " durable=%d", o->durable);
+    if (o->given & MPS_SUB_SCOPE) add(text, " scope=%s", mps_scope_name(o->scope));
 }
 
 static void remember_hello(struct stage *stage, mps_view frame)

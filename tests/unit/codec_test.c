@@ -437,7 +437,7 @@ static void subscribe(void **state)
     (void)state;
     struct mps_sub got, in = {.sid = 1,
                               .pattern = mps_text("site/+/temp"),
-                              .options = {.given = UINT16_MAX,
+                              .options = {.given = (MPS_SUB_SCOPE << 1) - 1,
                                           .policy = MPS_POLICY_BLOCK,
                                           .then = MPS_POLICY_CLOSE,
                                           .ack = MPS_ACK_EACH,
@@ -453,11 +453,12 @@ static void subscribe(void **state)
                                           .from = {.kind = MPS_FROM_LAST, .number = 5},
                                           .retained = 2,
                                           .no_local = true,
-                                          .durable = false}};
+                                          .durable = false,
+                                          .scope = MPS_SCOPE_CLUSTER}};
     judge_begin(3, MPS_OP_SUB);
     judge_uint(1);
     judge_text("site/+/temp");
-    msgpack_pack_map(&judge, 16);
+    msgpack_pack_map(&judge, 17);
     judge_key_text("policy", "block");
     judge_key_uint("max_msgs", 100);
     judge_key_uint("max_bytes", 70000);
@@ -478,14 +479,16 @@ static void subscribe(void **state)
     judge_key_true("no_local");
     judge_text("durable");
     msgpack_pack_false(&judge);
+    judge_key_text("scope", "cluster");
     SAME(mps_encode_sub, &in);
     DECODED(mps_decode_sub, &got);
     text_is(got.pattern, "site/+/temp");
-    assert_true(got.sid == 1 && got.options.given == UINT16_MAX && got.options.policy == MPS_POLICY_BLOCK);
+    assert_true(got.sid == 1 && got.options.given == in.options.given && got.options.policy == MPS_POLICY_BLOCK);
     assert_true(got.options.then == MPS_POLICY_CLOSE && got.options.ack == MPS_ACK_EACH && got.options.max_msgs == 100);
     assert_true(got.options.max_bytes == 70000 && got.options.block_ms == 500 && got.options.ack_ms == 30000);
     assert_true(got.options.max_tries == 5 && got.options.inflight == 6 && got.options.credit == 0);
     assert_true(got.options.retained == 2 && got.options.no_local && !got.options.durable);
+    assert_int_equal(got.options.scope, MPS_SCOPE_CLUSTER);
     assert_true(got.options.from.kind == MPS_FROM_LAST && got.options.from.number == 5);
 
     struct mps_suback back, back_in = {.sid = 1, .granted = {.given = MPS_SUB_MAX_MSGS, .max_msgs = 50}};

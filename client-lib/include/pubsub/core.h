@@ -67,7 +67,11 @@ struct pubsub_welcome {
     uint32_t best_ack;         /* enum pubsub_ack */
     bool resumed;              /* the session goes on: its subscriptions are there, what is queued comes at once */
 };
-struct pubsub_suback { uint32_t sid, code; const char *text; }; /* code 0: granted; text NUL-terminated */
+struct pubsub_suback {
+    uint32_t sid, code;        /* code 0: granted */
+    const char *text;          /* NUL-terminated */
+    bool local;                /* PUBSUB_SCOPE_CLUSTER was asked for and could not be had */
+};
 struct pubsub_mark_event { uint32_t sid, mark; };               /* mark: enum pubsub_mark; ignore others */
 struct pubsub_bytes { const void *ptr; size_t len; };
 struct pubsub_too_large { uint32_t sid, payload_len; uint64_t stream, seq; };

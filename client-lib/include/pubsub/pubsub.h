@@ -104,6 +104,13 @@ enum pubsub_ack_kind {
     PUBSUB_ACKED_NEVER = 3,    /* can't be done: never again. The broker publishes it under $dead/ */
 };
 
+/* Which brokers know of a subscription when on_granted is called, where several are joined to a cluster. */
+enum pubsub_scope {
+    PUBSUB_SCOPE_LOCAL = 0,    /* this one; the others soon after */
+    PUBSUB_SCOPE_CLUSTER,      /* all: what is published at any of them from then on is received. It takes a round trip to
+                                  each, and up to 10 s where one does not answer */
+};
+
 enum pubsub_state {
     PUBSUB_CONNECTED = 1,      /* the first connection is up */
     PUBSUB_LOST,               /* the connection broke; trying again unless reconnecting is off */
@@ -305,6 +312,7 @@ struct pubsub_subscribe_options {
                                   ends with pubsub_unsubscribe() */
     bool by_credit;            /* the broker may send only `credit` messages until pubsub_credit() allows more */
     uint64_t credit;           /* 0: none before pubsub_credit(). Retained values count too */
+    enum pubsub_scope scope;   /* when on_granted is called; pubsub_granted_scope() says whether it could be had */
     void (*on_message)(pubsub *client, const struct pubsub_message *message, void *user);
     void (*on_gap)(pubsub *client, const struct pubsub_gap *gap, void *user);
     void (*on_mark)(pubsub *client, uint32_t sid, enum pubsub_mark mark, void *user);
@@ -488,6 +496,10 @@ int pubsub_process(pubsub *client); /* as pubsub_wait(client, 0) */
 /* Bytes that wait in the outbox, and publishes not yet acknowledged. */
 size_t pubsub_outbox_bytes(const pubsub *client);
 uint64_t pubsub_unacked(const pubsub *client);
+
+/* How far the subscription reached when on_granted was called last: CLUSTER if that was asked for and all brokers knew of
+ * it; LOCAL else, as where the broker is alone or another one did not answer in time, and before the first call. */
+enum pubsub_scope pubsub_granted_scope(const pubsub *client, uint32_t sid);
 
 /* What the broker said in WELCOME. Texts are borrowed until the next call on the client. */
 const char *pubsub_client_id(const pubsub *client);

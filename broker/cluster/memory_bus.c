@@ -38,7 +38,7 @@ bool bus_happens(struct memory_bus *bus, uint32_t per_mille)
 
 /* ---- datagrams ---------------------------------------------------------------------------------------------- */
 
-struct datagram *datagram_new(const char *to, const uint8_t *bytes, size_t len)
+struct datagram *bus_datagram_new(const char *to, const uint8_t *bytes, size_t len)
 {
     struct datagram *datagram = memory_zeroed(sizeof *datagram);
     datagram->bytes = memory_zeroed(len);
@@ -55,7 +55,7 @@ static void datagram_free(struct datagram *datagram)
     free(datagram);
 }
 
-void datagrams_add(struct datagrams *list, struct datagram *datagram)
+void bus_datagrams_add(struct datagrams *list, struct datagram *datagram)
 {
     datagram->next = NULL;
     if (list->last != NULL) list->last->next = datagram;
@@ -64,7 +64,7 @@ void datagrams_add(struct datagrams *list, struct datagram *datagram)
     list->count++;
 }
 
-struct datagram *datagrams_take(struct datagrams *list)
+struct datagram *bus_datagrams_take(struct datagrams *list)
 {
     struct datagram *datagram = list->first;
     if (datagram == NULL) return NULL;
@@ -74,9 +74,9 @@ struct datagram *datagrams_take(struct datagrams *list)
     return datagram;
 }
 
-void datagrams_free(struct datagrams *list)
+void bus_datagrams_free(struct datagrams *list)
 {
-    for (struct datagram *datagram; (datagram = datagrams_take(list)) != NULL;) datagram_free(datagram);
+    for (struct datagram *datagram; (datagram = bus_datagrams_take(list)) != NULL;) datagram_free(datagram);
 }
 
 /* ---- links -------------------------------------------------------------------------------------------------- */
@@ -110,7 +110,7 @@ static void queue(struct memory_bus *bus, struct bus_link *link, struct datagram
     datagram->due_ms = bus->now_ms + bus->faults.delay_ms + more_ms;
     if (datagram->due_ms < link->last_due_ms) datagram->due_ms = link->last_due_ms;
     link->last_due_ms = datagram->due_ms;
-    datagrams_add(&link->queue, datagram);
+    bus_datagrams_add(&link->queue, datagram);
 }
 
 static void post_on(struct memory_bus *bus, struct endpoint *from, struct endpoint *to, const struct datagram *datagram)
@@ -122,11 +122,11 @@ static void post_on(struct memory_bus *bus, struct endpoint *from, struct endpoi
         return;
     }
     if (link->queue.count >= FROZEN_DATAGRAMS) return;
-    queue(bus, link, datagram_new(datagram->to, datagram->bytes, datagram->len));
+    queue(bus, link, bus_datagram_new(datagram->to, datagram->bytes, datagram->len));
     if (link->again != NULL) queue(bus, link, link->again);
     link->again = NULL;
     if (!bus_happens(bus, bus->faults.twice)) return;
-    struct datagram *again = datagram_new(datagram->to, datagram->bytes, datagram->len);
+    struct datagram *again = bus_datagram_new(datagram->to, datagram->bytes, datagram->len);
     if (bus_random(bus) % 2 == 0) queue(bus, link, again);
     else link->again = again;
 }
@@ -149,13 +149,13 @@ static void receive(struct memory_engine *engine, const uint8_t *bytes, size_t l
     engine->figures.datagrams_in++;
     engine->figures.bytes_in += len;
     engine->events.datagrams++;
-    engine_event_bytes(engine, RECEIVED, (mps_view){bytes, (uint32_t)len}, (mps_view){0});
+    bus_event_bytes(engine, RECEIVED, (mps_view){bytes, (uint32_t)len}, (mps_view){0});
 }
 
 static void arrive(struct memory_bus *bus, struct memory_engine *engine, void *with)
 {
     struct bus_link *link = with;
-    struct datagram *datagram = datagrams_take(&link->queue);
+    struct datagram *datagram = bus_datagrams_take(&link->queue);
     (void)bus;
     if (engine != NULL) receive(engine, datagram->bytes, datagram->len);
     datagram_free(datagram);
@@ -167,13 +167,13 @@ static void look_links(struct memory_bus *bus, struct endpoint *to, struct choic
     for (uint32_t i = 0; i < bus->endpoints_count; i++) {
         struct bus_link *link = &bus->endpoints[i].links[to - bus->endpoints];
         if (link->queue.first == NULL) continue;
-        choice_add(choice, link->queue.first->due_ms, (struct candidate){arrive, to->engine, link});
+        bus_choice_add(choice, link->queue.first->due_ms, (struct candidate){arrive, to->engine, link});
     }
 }
 
 /* ---- steps -------------------------------------------------------------------------------------------------- */
 
-void choice_add(struct choice *choice, uint64_t due_ms, struct candidate candidate)
+void bus_choice_add(struct choice *choice, uint64_t due_ms, struct candidate candidate)
 {
     struct memory_bus *bus = choice->bus;
     if (due_ms > bus->now_ms) {
@@ -191,10 +191,10 @@ static void connect_engine(struct memory_bus *bus, struct memory_engine *engine,
     (void)with;
     const struct endpoint *at = engine->at;
     bool is_storing = bus_stores(at), was_storing = engine->told_storing;
-    struct event *event = engine_event(engine, CONNECTED);
+    struct event *event = bus_event(engine, CONNECTED);
     event->is_live = engine->told_live = !at->live_away;
     event->is_storing = engine->told_storing = is_storing;
-    if (is_storing != was_storing) records_watch(engine, is_storing);
+    if (is_storing != was_storing) bus_records_watch(engine, is_storing);
     if (at->live_away || !is_storing) strcpy(event->text, "the cluster is away: the test says so");
     memcpy(engine->figures.text, event->text, sizeof event->text);
 }
@@ -204,7 +204,7 @@ static void look_connection(struct memory_bus *bus, struct endpoint *at, struct 
     struct memory_engine *engine = at->engine;
     if (engine == NULL || at->is_frozen) return;
     if (engine->told_live == !at->live_away && engine->told_storing == bus_stores(at)) return;
-    choice_add(choice, bus->now_ms, (struct candidate){connect_engine, engine, NULL});
+    bus_choice_add(choice, bus->now_ms, (struct candidate){connect_engine, engine, NULL});
 }
 
 static void look(struct memory_bus *bus, struct choice *choice)
@@ -214,17 +214,17 @@ static void look(struct memory_bus *bus, struct choice *choice)
     uint32_t count = bus->endpoints_count;
     for (uint32_t i = 0; i < count; i++) look_connection(bus, &all[i], choice);
     for (uint32_t i = 0; i < count; i++)
-        if (all[i].engine != NULL) streams_look_states(bus, all[i].engine, choice);
+        if (all[i].engine != NULL) bus_streams_look_states(bus, all[i].engine, choice);
     for (uint32_t i = 0; i < count; i++) look_links(bus, &all[i], choice);
-    streams_look_ghosts(bus, choice);
+    bus_streams_look_ghosts(bus, choice);
     for (uint32_t i = 0; i < count; i++)
-        if (all[i].engine != NULL && !all[i].is_frozen) streams_look(bus, all[i].engine, choice);
+        if (all[i].engine != NULL && !all[i].is_frozen) bus_streams_look(bus, all[i].engine, choice);
     for (uint32_t i = 0; i < count; i++)
-        if (bus_stores(&all[i])) records_look(bus, all[i].engine, choice);
+        if (bus_stores(&all[i])) bus_records_look(bus, all[i].engine, choice);
     for (uint32_t i = 0; i < count; i++)
-        if (bus_stores(&all[i])) streams_look_tails(bus, all[i].engine, choice);
+        if (bus_stores(&all[i])) bus_streams_look_tails(bus, all[i].engine, choice);
     for (uint32_t i = 0; i < count; i++)
-        if (bus_stores(&all[i])) records_look_watch(bus, all[i].engine, choice);
+        if (bus_stores(&all[i])) bus_records_look_watch(bus, all[i].engine, choice);
 }
 
 bool memory_bus_step(struct memory_bus *bus)
@@ -258,7 +258,7 @@ void memory_bus_time(struct memory_bus *bus, uint64_t now_ms, uint64_t wall_ms)
     assert(now_ms >= bus->now_ms);
     bus->now_ms = now_ms;
     bus->wall_ms = wall_ms;
-    streams_age(bus);
+    bus_streams_age(bus);
 }
 
 /* ---- the test's side ---------------------------------------------------------------------------------------- */
@@ -277,12 +277,12 @@ void memory_bus_free(struct memory_bus *bus)
     for (uint32_t i = 0; i < bus->endpoints_count; i++) {
         assert(bus->endpoints[i].engine == NULL);
         for (uint32_t k = 0; k < MEMORY_ENGINES_MAX; k++) {
-            datagrams_free(&bus->endpoints[i].links[k].queue);
+            bus_datagrams_free(&bus->endpoints[i].links[k].queue);
             datagram_free(bus->endpoints[i].links[k].again);
         }
     }
-    streams_free(bus);
-    records_free(bus);
+    bus_streams_free(bus);
+    bus_records_free(bus);
     free(bus);
 }
 
@@ -298,7 +298,7 @@ struct memory_faults *memory_bus_faults(struct memory_bus *bus)
 
 static void empty(struct bus_link *link)
 {
-    datagrams_free(&link->queue);
+    bus_datagrams_free(&link->queue);
     datagram_free(link->again);
     link->again = NULL;
 }

@@ -166,44 +166,44 @@ struct choice {
     uint32_t due_count;
     uint64_t next_ms; /* of those that are not due yet */
 };
-void choice_add(struct choice *choice, uint64_t due_ms, struct candidate candidate);
+void bus_choice_add(struct choice *choice, uint64_t due_ms, struct candidate candidate);
 
 /* ---- memory_bus.c */
 uint64_t bus_random(struct memory_bus *bus);
 bool bus_happens(struct memory_bus *bus, uint32_t per_mille);
 struct endpoint *bus_endpoint(struct memory_bus *bus, const char *name); /* made if it is new */
-struct datagram *datagram_new(const char *to, const uint8_t *bytes, size_t len);
-void datagrams_add(struct datagrams *list, struct datagram *datagram);
-struct datagram *datagrams_take(struct datagrams *list); /* NULL: it is empty */
-void datagrams_free(struct datagrams *list);
+struct datagram *bus_datagram_new(const char *to, const uint8_t *bytes, size_t len);
+void bus_datagrams_add(struct datagrams *list, struct datagram *datagram);
+struct datagram *bus_datagrams_take(struct datagrams *list); /* NULL: it is empty */
+void bus_datagrams_free(struct datagrams *list);
 void bus_post(struct memory_bus *bus, struct endpoint *from, const struct datagram *datagram);
 bool bus_stores(const struct endpoint *at); /* its streams and records can be reached */
 void *memory_zeroed(size_t size);           /* never NULL */
 mps_view memory_copy(mps_view bytes);       /* never NULL but for NULL */
 
 /* ---- memory_engine.c */
-struct event *engine_event(struct memory_engine *engine, enum event_kind kind); /* behind all others */
-struct event *engine_event_bytes(struct memory_engine *engine, enum event_kind kind, mps_view first, mps_view second);
+struct event *bus_event(struct memory_engine *engine, enum event_kind kind); /* behind all others */
+struct event *bus_event_bytes(struct memory_engine *engine, enum event_kind kind, mps_view first, mps_view second);
 
 /* ---- memory_streams.c */
-void streams_look(struct memory_bus *bus, struct memory_engine *engine, struct choice *choice);
-void streams_look_states(struct memory_bus *bus, struct memory_engine *engine, struct choice *choice);
-void streams_look_tails(struct memory_bus *bus, struct memory_engine *engine, struct choice *choice);
-void streams_look_ghosts(struct memory_bus *bus, struct choice *choice);
-void streams_age(struct memory_bus *bus);
-bool streams_take(struct memory_engine *engine, const struct engine_append *append, char text[STORE_TEXT_MAX]);
-void streams_flush(struct memory_engine *engine);
-void streams_open(struct memory_engine *engine, const struct engine_stream *stream);
-void streams_read(struct memory_engine *engine, struct store_read *read);
-void streams_end(struct memory_engine *engine, bool kept); /* what waits is stored, if it may be; all is freed */
-void streams_free(struct memory_bus *bus);
+void bus_streams_look(struct memory_bus *bus, struct memory_engine *engine, struct choice *choice);
+void bus_streams_look_states(struct memory_bus *bus, struct memory_engine *engine, struct choice *choice);
+void bus_streams_look_tails(struct memory_bus *bus, struct memory_engine *engine, struct choice *choice);
+void bus_streams_look_ghosts(struct memory_bus *bus, struct choice *choice);
+void bus_streams_age(struct memory_bus *bus);
+bool bus_streams_take(struct memory_engine *engine, const struct engine_append *append, char text[STORE_TEXT_MAX]);
+void bus_streams_flush(struct memory_engine *engine);
+void bus_streams_open(struct memory_engine *engine, const struct engine_stream *stream);
+void bus_streams_read(struct memory_engine *engine, struct store_read *read);
+void bus_streams_end(struct memory_engine *engine, bool kept); /* what waits is stored, if it may be; all is freed */
+void bus_streams_free(struct memory_bus *bus);
 
 /* ---- memory_records.c */
-void records_look(struct memory_bus *bus, struct memory_engine *engine, struct choice *choice);
-void records_look_watch(struct memory_bus *bus, struct memory_engine *engine, struct choice *choice);
-bool records_take(struct memory_engine *engine, const struct engine_put *put);
-void records_watch(struct memory_engine *engine, bool is_storing);
-void records_end(struct memory_engine *engine, bool kept);
-void records_free(struct memory_bus *bus);
+void bus_records_look(struct memory_bus *bus, struct memory_engine *engine, struct choice *choice);
+void bus_records_look_watch(struct memory_bus *bus, struct memory_engine *engine, struct choice *choice);
+bool bus_records_take(struct memory_engine *engine, const struct engine_put *put);
+void bus_records_watch(struct memory_engine *engine, bool is_storing);
+void bus_records_end(struct memory_engine *engine, bool kept);
+void bus_records_free(struct memory_bus *bus);
 
 #endif

@@ -11,7 +11,7 @@ static struct memory_engine *of(struct engine *engine)
 
 /* ---- events ------------------------------------------------------------------------------------------------- */
 
-struct event *engine_event(struct memory_engine *engine, enum event_kind kind)
+struct event *bus_event(struct memory_engine *engine, enum event_kind kind)
 {
     struct event *event = memory_zeroed(sizeof *event);
     event->kind = kind;
@@ -22,9 +22,9 @@ struct event *engine_event(struct memory_engine *engine, enum event_kind kind)
     return event;
 }
 
-struct event *engine_event_bytes(struct memory_engine *engine, enum event_kind kind, mps_view first, mps_view second)
+struct event *bus_event_bytes(struct memory_engine *engine, enum event_kind kind, mps_view first, mps_view second)
 {
-    struct event *event = engine_event(engine, kind);
+    struct event *event = bus_event(engine, kind);
     event->len = (size_t)first.len + second.len;
     event->bytes = memory_zeroed(event->len);
     if (first.len > 0) memcpy(event->bytes, first.ptr, first.len);
@@ -105,7 +105,7 @@ static bool send_datagram(struct engine *engine, const char *to, const uint8_t *
         return false;
     }
     assert(to == NULL || (to[0] != '\0' && strlen(to) <= ENGINE_NAME_MAX));
-    datagrams_add(&memory->out, datagram_new(to, bytes, len));
+    bus_datagrams_add(&memory->out, bus_datagram_new(to, bytes, len));
     return true;
 }
 
@@ -117,30 +117,30 @@ static void flush(struct engine *engine)
         memory->figures.bytes_out += datagram->len;
         bus_post(memory->bus, memory->at, datagram);
     }
-    datagrams_free(&memory->out);
-    streams_flush(memory);
+    bus_datagrams_free(&memory->out);
+    bus_streams_flush(memory);
 }
 
 /* ---- the rest of the table ---------------------------------------------------------------------------------- */
 
 static void open_stream(struct engine *engine, const struct engine_stream *stream)
 {
-    streams_open(of(engine), stream);
+    bus_streams_open(of(engine), stream);
 }
 
 static bool append(struct engine *engine, const struct engine_append *append, char text[STORE_TEXT_MAX])
 {
-    return streams_take(of(engine), append, text);
+    return bus_streams_take(of(engine), append, text);
 }
 
 static void begin_read(struct engine *engine, struct store_read *read)
 {
-    streams_read(of(engine), read);
+    bus_streams_read(of(engine), read);
 }
 
 static bool put(struct engine *engine, const struct engine_put *put)
 {
-    return records_take(of(engine), put);
+    return bus_records_take(of(engine), put);
 }
 
 static void tell_figures(struct engine *engine, struct engine_figures *figures)
@@ -158,9 +158,9 @@ static void tell_figures(struct engine *engine, struct engine_figures *figures)
 /* Nothing of it is left but itself. */
 static void end(struct memory_engine *engine, bool kept)
 {
-    streams_end(engine, kept);
-    records_end(engine, kept);
-    datagrams_free(&engine->out);
+    bus_streams_end(engine, kept);
+    bus_records_end(engine, kept);
+    bus_datagrams_free(&engine->out);
     for (struct event *event; (event = take_event(&engine->events)) != NULL;) free_event(event);
     engine->at->engine = NULL;
 }

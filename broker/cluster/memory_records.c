@@ -52,7 +52,7 @@ static void free_put(struct pending_put *pending)
     free(pending);
 }
 
-bool records_take(struct memory_engine *engine, const struct engine_put *put)
+bool bus_records_take(struct memory_engine *engine, const struct engine_put *put)
 {
     assert(put->kind >= 1 && put->kind <= 255 && put->key.len >= 1);
     if (put->key.len > STORE_KEY_MAX || put->value.len > VALUE_MAX || engine->puts_count >= PUTS_MAX) return false;
@@ -84,7 +84,7 @@ static void do_put(struct memory_bus *bus, struct memory_engine *engine, void *w
     bool is_done = put->expected == ENGINE_PUT_ANYHOW || put->expected == revision;
     if (is_done) log_record(bus, put, engine->serial);
     if (put->mark != 0) {
-        struct event *event = engine_event(engine, PUT_DONE);
+        struct event *event = bus_event(engine, PUT_DONE);
         event->number = put->mark;
         event->is_done = is_done;
         event->last = is_done ? bus->revision : revision;
@@ -94,14 +94,14 @@ static void do_put(struct memory_bus *bus, struct memory_engine *engine, void *w
     free_put(pending);
 }
 
-void records_look(struct memory_bus *bus, struct memory_engine *engine, struct choice *choice)
+void bus_records_look(struct memory_bus *bus, struct memory_engine *engine, struct choice *choice)
 {
-    if (engine->puts != NULL) choice_add(choice, bus->now_ms, (struct candidate){do_put, engine, engine->puts});
+    if (engine->puts != NULL) bus_choice_add(choice, bus->now_ms, (struct candidate){do_put, engine, engine->puts});
 }
 
 /* ---- what is told ------------------------------------------------------------------------------------------- */
 
-void records_watch(struct memory_engine *engine, bool is_storing)
+void bus_records_watch(struct memory_engine *engine, bool is_storing)
 {
     struct memory_bus *bus = engine->bus;
     engine->is_watching = engine->is_loading = is_storing;
@@ -110,7 +110,7 @@ void records_watch(struct memory_engine *engine, bool is_storing)
     engine->bucket = bus->bucket;
     engine->tells_all = true;
     engine->watch_next = 0;
-    engine_event(engine, BEGIN);
+    bus_event(engine, BEGIN);
 }
 
 static void tell_record(struct memory_bus *bus, struct memory_engine *engine, void *with)
@@ -118,14 +118,14 @@ static void tell_record(struct memory_bus *bus, struct memory_engine *engine, vo
     (void)with;
     if (engine->is_loading && engine->watch_next >= engine->load_end) {
         engine->is_loading = engine->tells_all = false;
-        engine_event(engine, LOADED);
+        bus_event(engine, LOADED);
         return;
     }
     const struct logged_record *record = &bus->log[engine->watch_next++];
     /* Only the last one of a key is kept, for those who were away; who begins needs not hear of what isn't there. */
     if (record->is_replaced && (engine->is_loading || bus_happens(bus, bus->faults.coalesced))) return;
     if (record->value.ptr == NULL && engine->tells_all) return;
-    struct event *event = engine_event_bytes(engine, RECORD, record->key, record->value);
+    struct event *event = bus_event_bytes(engine, RECORD, record->key, record->value);
     event->record = (struct engine_record){.kind = record->kind,
                                            .key = {event->bytes, record->key.len},
                                            .revision = record->revision,
@@ -137,25 +137,25 @@ static void watch_again(struct memory_bus *bus, struct memory_engine *engine, vo
 {
     (void)bus;
     (void)with;
-    records_watch(engine, true);
+    bus_records_watch(engine, true);
 }
 
-void records_look_watch(struct memory_bus *bus, struct memory_engine *engine, struct choice *choice)
+void bus_records_look_watch(struct memory_bus *bus, struct memory_engine *engine, struct choice *choice)
 {
     if (!engine->is_watching) return;
     uint64_t due_ms = bus->now_ms;
     if (engine->bucket != bus->bucket) {
-        choice_add(choice, due_ms, (struct candidate){watch_again, engine, NULL});
+        bus_choice_add(choice, due_ms, (struct candidate){watch_again, engine, NULL});
         return;
     }
     if (!engine->is_loading && engine->watch_next >= bus->log_count) return;
     if (engine->watch_next < bus->log_count && !engine->is_loading) due_ms = bus->log[engine->watch_next].due_ms;
-    choice_add(choice, due_ms, (struct candidate){tell_record, engine, NULL});
+    bus_choice_add(choice, due_ms, (struct candidate){tell_record, engine, NULL});
 }
 
 /* ---- the end ------------------------------------------------------------------------------------------------ */
 
-void records_end(struct memory_engine *engine, bool kept)
+void bus_records_end(struct memory_engine *engine, bool kept)
 {
     while (engine->puts != NULL) {
         struct pending_put *pending = engine->puts;
@@ -177,7 +177,7 @@ static void forget_records(struct memory_bus *bus)
     bus->log_count = 0;
 }
 
-void records_free(struct memory_bus *bus)
+void bus_records_free(struct memory_bus *bus)
 {
     forget_records(bus);
     free(bus->log);

@@ -66,7 +66,7 @@ static void age(const struct memory_bus *bus, struct shared_stream *shared)
     drop_holes(shared);
 }
 
-void streams_age(struct memory_bus *bus)
+void bus_streams_age(struct memory_bus *bus)
 {
     for (uint32_t i = 0; i < bus->streams_count; i++) age(bus, &bus->streams[i]);
 }
@@ -166,7 +166,7 @@ static void free_append(struct pending_append *pending)
 
 /* ---- appends ------------------------------------------------------------------------------------------------ */
 
-bool streams_take(struct memory_engine *engine, const struct engine_append *append, char text[STORE_TEXT_MAX])
+bool bus_streams_take(struct memory_engine *engine, const struct engine_append *append, char text[STORE_TEXT_MAX])
 {
     const uint8_t *p = append->bytes, *end = append->bytes + append->len;
     assert(append->count > 0);
@@ -198,7 +198,7 @@ bool streams_take(struct memory_engine *engine, const struct engine_append *appe
     return true;
 }
 
-void streams_flush(struct memory_engine *engine)
+void bus_streams_flush(struct memory_engine *engine)
 {
     for (struct pending_append *pending = engine->appends; pending != NULL; pending = pending->next)
         if (pending->state == TAKEN) pending->state = WAITING;
@@ -219,7 +219,7 @@ static void try_append(struct memory_bus *bus, struct memory_engine *engine, voi
 
 static void settle(struct memory_engine *engine, const struct pending_append *pending)
 {
-    struct event *event = engine_event(engine, SETTLED);
+    struct event *event = bus_event(engine, SETTLED);
     event->number = pending->append.token;
     event->code = pending->code;
     event->last = pending->code == STORE_OK ? pending->last : 0;
@@ -272,14 +272,14 @@ static void store_ghost(struct memory_bus *bus, struct memory_engine *engine, vo
     free_append(ghost);
 }
 
-void streams_look_ghosts(struct memory_bus *bus, struct choice *choice)
+void bus_streams_look_ghosts(struct memory_bus *bus, struct choice *choice)
 {
     bool can_store = false;
     for (uint32_t i = 0; i < bus->endpoints_count; i++) can_store |= bus_stores(&bus->endpoints[i]);
     for (struct pending_append *ghost = bus->ghosts; can_store && ghost != NULL; ghost = ghost->next) {
         const struct shared_stream *shared = stream_of(bus, ghost->append.stream);
         if (shared != NULL && shared->is_there)
-            choice_add(choice, bus->now_ms, (struct candidate){store_ghost, NULL, ghost});
+            bus_choice_add(choice, bus->now_ms, (struct candidate){store_ghost, NULL, ghost});
     }
 }
 
@@ -293,13 +293,13 @@ static void look_appends(struct memory_bus *bus, struct memory_engine *engine, s
         const struct shared_stream *shared = stream_of(bus, pending->append.stream);
         if (settled_first[waited]) {
             if (pending->state == STORED)
-                choice_add(choice, pending->settle_ms, (struct candidate){settle_append, engine, pending});
-            if (waited) choice_add(choice, pending->give_up_ms, (struct candidate){give_up, engine, pending});
+                bus_choice_add(choice, pending->settle_ms, (struct candidate){settle_append, engine, pending});
+            if (waited) bus_choice_add(choice, pending->give_up_ms, (struct candidate){give_up, engine, pending});
         }
         settled_first[waited] = false;
         if (pending->state != WAITING || !stored_first) continue;
         if (!bus_stores(engine->at) || shared == NULL || !shared->is_there) continue;
-        choice_add(choice, pending->again_ms, (struct candidate){try_append, engine, pending});
+        bus_choice_add(choice, pending->again_ms, (struct candidate){try_append, engine, pending});
         stored_first = false;
     }
 }
@@ -359,7 +359,7 @@ static struct store_block gathered(const struct shared_stream *shared, uint64_t 
     return block;
 }
 
-void streams_read(struct memory_engine *engine, struct store_read *read)
+void bus_streams_read(struct memory_engine *engine, struct store_read *read)
 {
     read->code = STORE_OK;
     read->block = (struct store_block){0};
@@ -388,18 +388,19 @@ static void finish_read(struct memory_bus *bus, struct memory_engine *engine, vo
             read->bytes = (uint8_t *)block.bytes;
         }
     }
-    engine_event(engine, READ_DONE)->read = read;
+    bus_event(engine, READ_DONE)->read = read;
 }
 
-void streams_look(struct memory_bus *bus, struct memory_engine *engine, struct choice *choice)
+void bus_streams_look(struct memory_bus *bus, struct memory_engine *engine, struct choice *choice)
 {
     look_appends(bus, engine, choice);
-    if (engine->reads != NULL) choice_add(choice, bus->now_ms, (struct candidate){finish_read, engine, engine->reads});
+    if (engine->reads != NULL)
+        bus_choice_add(choice, bus->now_ms, (struct candidate){finish_read, engine, engine->reads});
 }
 
 /* ---- states and tails --------------------------------------------------------------------------------------- */
 
-void streams_open(struct memory_engine *engine, const struct engine_stream *stream)
+void bus_streams_open(struct memory_engine *engine, const struct engine_stream *stream)
 {
     assert(engine->opened_count < MEMORY_STREAMS_MAX);
     struct opened *opened = &engine->opened[engine->opened_count++];
@@ -414,7 +415,7 @@ static void tell_state(struct memory_bus *bus, struct memory_engine *engine, voi
     bool stores = bus_stores(engine->at);
     if (stores) made(bus, &opened->stream);
     const struct shared_stream *shared = stream_of(bus, opened->stream.number);
-    struct event *event = engine_event(engine, STATE);
+    struct event *event = bus_event(engine, STATE);
     opened->was_told = true;
     opened->told_ms = bus->now_ms;
     opened->is_there = stores && shared->is_there;
@@ -439,15 +440,15 @@ static void look_state(struct memory_bus *bus, struct memory_engine *engine, str
     struct candidate candidate = {tell_state, engine, opened};
     const struct shared_stream *shared = stream_of(bus, opened->stream.number);
     bool is_there = bus_stores(engine->at) && (shared == NULL || shared->is_there);
-    if (!opened->was_told || opened->is_there != is_there) choice_add(choice, bus->now_ms, candidate);
+    if (!opened->was_told || opened->is_there != is_there) bus_choice_add(choice, bus->now_ms, candidate);
     else if (!is_there) return;
     else if (opened->identity != shared->identity || opened->first != shared->first)
-        choice_add(choice, bus->now_ms, candidate);
+        bus_choice_add(choice, bus->now_ms, candidate);
     else if (opened->next != shared->next || opened->msgs != shared->msgs)
-        choice_add(choice, opened->told_ms + TELL_MS, candidate);
+        bus_choice_add(choice, opened->told_ms + TELL_MS, candidate);
 }
 
-void streams_look_states(struct memory_bus *bus, struct memory_engine *engine, struct choice *choice)
+void bus_streams_look_states(struct memory_bus *bus, struct memory_engine *engine, struct choice *choice)
 {
     if (engine->at->is_frozen) return;
     for (uint32_t i = 0; i < engine->opened_count; i++) look_state(bus, engine, &engine->opened[i], choice);
@@ -461,12 +462,12 @@ static void tell_tail(struct memory_bus *bus, struct memory_engine *engine, void
     struct store_block block = gathered(shared, opened->tail_next, shared->next, most, UINT32_MAX);
     opened->tail_next = block.first + block.count;
     if (block.count == 0) return;
-    struct event *event = engine_event(engine, TAIL);
+    struct event *event = bus_event(engine, TAIL);
     event->bytes = (uint8_t *)block.bytes;
     event->block = block;
 }
 
-void streams_look_tails(struct memory_bus *bus, struct memory_engine *engine, struct choice *choice)
+void bus_streams_look_tails(struct memory_bus *bus, struct memory_engine *engine, struct choice *choice)
 {
     for (uint32_t i = 0; i < engine->opened_count; i++) {
         struct opened *opened = &engine->opened[i];
@@ -478,13 +479,13 @@ void streams_look_tails(struct memory_bus *bus, struct memory_engine *engine, st
         uint64_t since_ms = message != NULL && message->time_ms < bus->wall_ms ? bus->wall_ms - message->time_ms : 0;
         uint64_t tail_ms = message != NULL ? bus->faults.tail_ms : 0;
         uint64_t left_ms = since_ms < tail_ms ? tail_ms - since_ms : 0;
-        choice_add(choice, bus->now_ms + left_ms, (struct candidate){tell_tail, engine, opened});
+        bus_choice_add(choice, bus->now_ms + left_ms, (struct candidate){tell_tail, engine, opened});
     }
 }
 
 /* ---- the end ------------------------------------------------------------------------------------------------ */
 
-void streams_end(struct memory_engine *engine, bool kept)
+void bus_streams_end(struct memory_engine *engine, bool kept)
 {
     for (struct pending_append *pending; (pending = engine->appends) != NULL;) {
         struct shared_stream *shared = stream_of(engine->bus, pending->append.stream);
@@ -507,7 +508,7 @@ static void forget_messages(struct shared_stream *shared)
     shared->seen_count = 0;
 }
 
-void streams_free(struct memory_bus *bus)
+void bus_streams_free(struct memory_bus *bus)
 {
     for (uint32_t i = 0; i < bus->streams_count; i++) {
         struct shared_stream *shared = &bus->streams[i];

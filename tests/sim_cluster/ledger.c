@@ -104,8 +104,8 @@ static void add_item(struct ledger *ledger, struct sub *sub, uint32_t message)
     sub->items[sub->items_count++] = (struct item){ledger->town->event, message};
 }
 
-/* Where a GAP for this may stand: behind the last message of its publisher; if none of it came, behind the last one of its
- * broker that came before the publisher was there. An index of items. */
+/* Where a GAP for this may stand: behind the last message of its publisher; if none of it came, behind the last one of
+ * its broker that came before the publisher was there. An index of items. */
 static uint32_t hole_of(const struct ledger *ledger, const struct sub *sub, const struct message *missing)
 {
     if (sub->last[missing->publisher] > 0) return sub->last[missing->publisher];
@@ -124,8 +124,8 @@ static void judge_missing(struct ledger *ledger, const struct sub *sub, uint32_t
     for (uint32_t i = hole_of(ledger, sub, missing); i < sub->items_count; i++)
         if (sub->items[i].message == 0) return;
     town_fail(ledger->town,
-              "message %u of publisher %u at b%u to %s is missing without a GAP at client %u, sid %u (%s) at b%u", index,
-              missing->publisher, missing->node, missing->topic, sub->party, sub->sid, sub->pattern, sub->node);
+              "message %u of publisher %u at b%u to %s is missing without a GAP at client %u, sid %u (%s) at b%u",
+              index, missing->publisher, missing->node, missing->topic, sub->party, sub->sid, sub->pattern, sub->node);
 }
 
 /* Those of the publisher between the last one that came and this. */
@@ -148,8 +148,8 @@ static void got_by_member(struct ledger *ledger, struct sub *sub, uint32_t index
         group->room = room;
     }
     if (group->seen[index]++ > 0)
-        town_fail(ledger->town, "message %u came to group %s (%s) twice, the second time to client %u", index, group->name,
-                  group->pattern, sub->party);
+        town_fail(ledger->town, "message %u came to group %s (%s) twice, the second time to client %u", index,
+                  group->name, group->pattern, sub->party);
 }
 
 void ledger_got(struct ledger *ledger, struct sub *sub, uint32_t index, mps_view topic)
@@ -161,11 +161,11 @@ void ledger_got(struct ledger *ledger, struct sub *sub, uint32_t index, mps_view
     const struct message *message = &ledger->messages[index];
     bool is_far = message->node != sub->node;
     if (!mps_view_equal(topic, mps_text(message->topic)) || !matches(sub, message))
-        town_fail(ledger->town, "client %u, sid %u (%s) got message %u, which was published to %s", sub->party, sub->sid,
-                  sub->pattern, index, message->topic);
+        town_fail(ledger->town, "client %u, sid %u (%s) got message %u, which was published to %s", sub->party,
+                  sub->sid, sub->pattern, index, message->topic);
     if (is_far && !ledger_goes_far(ledger, message->topic))
-        town_fail(ledger->town, "message %u to %s went to b%u although it is none of the cluster's", index, message->topic,
-                  sub->node);
+        town_fail(ledger->town, "message %u to %s went to b%u although it is none of the cluster's", index,
+                  message->topic, sub->node);
     if (message->accepted == 0)
         town_fail(ledger->town, "message %u came to client %u before its broker had read it", index, sub->party);
     ledger->copies++;
@@ -189,11 +189,10 @@ void ledger_gap(struct ledger *ledger, struct sub *sub, const struct mps_gap *ga
     if (gap->reason != MPS_GAP_BETWEEN && gap->reason != MPS_GAP_RESTARTED)
         town_fail(ledger->town, "client %u, sid %u (%s) got a GAP for reason %u", sub->party, sub->sid, sub->pattern,
                   gap->reason);
-    if (gap->has_count)
-        town_fail(ledger->town, "a GAP for reason %u has a count, which nobody can know", gap->reason);
+    if (gap->has_count) town_fail(ledger->town, "a GAP for reason %u has a count, which nobody can know", gap->reason);
     if (ledger->calm)
-        town_fail(ledger->town, "client %u, sid %u (%s) at b%u got a GAP although nothing was lost", sub->party, sub->sid,
-                  sub->pattern, sub->node);
+        town_fail(ledger->town, "client %u, sid %u (%s) at b%u got a GAP although nothing was lost", sub->party,
+                  sub->sid, sub->pattern, sub->node);
     add_item(ledger, sub, 0);
 }
 
@@ -226,8 +225,9 @@ static void judge_group(struct ledger *ledger, const struct group_log *group)
         for (uint32_t k = 0; k < ledger->subs_count; k++) {
             const struct sub *sub = ledger->subs[k];
             if (sub->group != group || !sub->alive || !is_for(ledger, sub, message)) continue;
-            town_fail(ledger->town, "message %u at b%u to %s came to no member of group %s (%s), although client %u was there",
-                      i, message->node, message->topic, group->name, group->pattern, sub->party);
+            town_fail(ledger->town,
+                      "message %u at b%u to %s came to no member of group %s (%s), although client %u was there", i,
+                      message->node, message->topic, group->name, group->pattern, sub->party);
             return;
         }
     }

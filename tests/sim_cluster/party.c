@@ -36,8 +36,7 @@ static void hello(struct party *party)
     struct mps_out out = mps_out_open(buf, sizeof buf);
     snprintf(id, sizeof id, "c%" PRIu32, party->number);
     mps_encode_hello(&out, &(struct mps_hello){.magic = mps_text("mps"), .version = 1, .id = mps_text(id)});
-    if (party->asks)
-        mps_encode_pub(&out, &(struct mps_pub){.pid = 1, .flags = 1 << MPS_PUB_LEVEL_SHIFT});
+    if (party->asks) mps_encode_pub(&out, &(struct mps_pub){.pid = 1, .flags = 1 << MPS_PUB_LEVEL_SHIFT});
     write_out(party, &out);
 }
 
@@ -76,6 +75,13 @@ void party_unsubscribe(struct party *party, uint32_t which)
     town_tell(party->town, "c%u ends sid %u", party->number, sub->sid);
 }
 
+/* Of the next message. */
+static void put_terms(const struct party *party, struct mps_out *out, uint32_t flags)
+{
+    if (party->asks) flags |= 1 << MPS_PUB_LEVEL_SHIFT;
+    mps_encode_pub(out, &(struct mps_pub){.pid = party->asks ? party->last_pid + 1 : 0, .flags = flags});
+}
+
 void party_publish(struct party *party, const char *topic, uint32_t pad, bool retain)
 {
     static uint8_t buf[PAD_MAX + 512];
@@ -85,22 +91,16 @@ void party_publish(struct party *party, const char *topic, uint32_t pad, bool re
     int len = snprintf(payload, sizeof payload, "%" PRIu32 " ", index);
     memset(payload + len, '.', pad);
     struct mps_out out = mps_out_open(buf, sizeof buf);
-    if (retain) {
-        uint32_t level = party->asks ? 1 << MPS_PUB_LEVEL_SHIFT : 0;
-        mps_encode_pub(&out, &(struct mps_pub){.pid = party->last_pid + 1, .flags = level | MPS_PUB_RETAIN});
-    }
-    mps_encode_msg(&out, &(struct mps_msg){.topic = mps_text(topic),
-                                           .payload = {(const uint8_t *)payload, (uint32_t)len + pad}});
+    if (retain) put_terms(party, &out, MPS_PUB_RETAIN);
+    if (party->asks) party->last_pid++;
+    mps_encode_msg(
+        &out, &(struct mps_msg){.topic = mps_text(topic), .payload = {(const uint8_t *)payload, (uint32_t)len + pad}});
     party->landmarks =
         room_for(party->landmarks, party->landmarks_count, &party->landmarks_room, sizeof *party->landmarks);
     party->landmarks[party->landmarks_count++] = (struct landmark){party->written + out.len, index};
-    if (party->asks || retain) party->last_pid++;
     party->pids = room_for(party->pids, party->pids_count, &party->pids_room, sizeof *party->pids);
     party->pids[party->pids_count++] = (struct pid_of){party->last_pid, index};
-    if (retain) { /* back to what holds for the others */
-        uint32_t level = party->asks ? 1 << MPS_PUB_LEVEL_SHIFT : 0;
-        mps_encode_pub(&out, &(struct mps_pub){.pid = party->last_pid + 1, .flags = level});
-    }
+    if (retain) put_terms(party, &out, 0); /* as for the others */
     write_out(party, &out);
 }
 
@@ -177,7 +177,8 @@ static void on_pong(struct party *party, mps_view token)
     for (int i = 0; i < 4; i++) end |= (uint32_t)token.ptr[i] << (8 * i);
     for (uint32_t i = party->pids_at; i < party->pids_count && party->pids[i].message < end; i++)
         party->ledger->messages[party->pids[i].message].sure = true;
-    while (!party->asks && party->pids_at < party->pids_count && party->pids[party->pids_at].message < end) party->pids_at++;
+    while (!party->asks && party->pids_at < party->pids_count && party->pids[party->pids_at].message < end)
+        party->pids_at++;
 }
 
 static void show(struct party *party, mps_view topic, uint32_t index)
@@ -200,7 +201,8 @@ static void on_msg(struct party *party, const struct mps_msg *msg)
     while (digits < msg->payload.len && msg->payload.ptr[digits] >= '0' && msg->payload.ptr[digits] <= '9')
         index = index * 10 + (uint32_t)(msg->payload.ptr[digits++] - '0');
     if (sub == NULL) {
-        town_fail(party->town, "client %u got a message for sid %u, which it does not have", party->number, party->for_sid);
+        town_fail(party->town, "client %u got a message for sid %u, which it does not have", party->number,
+                  party->for_sid);
         return;
     }
     if (party->town->trace)
@@ -330,8 +332,7 @@ struct party *party_come(struct ledger *ledger, struct node *node, uint32_t numb
     town->on_bytes = on_bytes;
     town->on_read = on_read;
     town->on_closed = on_closed;
-    *party = (struct party){
-        .town = town, .ledger = ledger, .number = number, .node = node->number, .asks = asks};
+    *party = (struct party){.town = town, .ledger = ledger, .number = number, .node = node->number, .asks = asks};
     party->link = town_connect(node, party);
     if (party->link == NULL) {
         free(party);

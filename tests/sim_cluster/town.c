@@ -53,6 +53,12 @@ static void env_random(struct env *env, void *bytes, size_t len)
     for (size_t i = 0; i < len; i++) ((uint8_t *)bytes)[i] = (uint8_t)(rng_next(&node_of(env)->rng) >> 32);
 }
 
+static uint64_t digest(uint64_t sum, const uint8_t *bytes, size_t len)
+{
+    for (size_t i = 0; i < len; i++) sum = (sum ^ bytes[i]) * UINT64_C(0x100000001b3);
+    return sum;
+}
+
 static ssize_t env_send(struct env *env, struct link *link, const struct iovec *pieces, int count)
 {
     struct town *town = node_of(env)->town;
@@ -64,6 +70,7 @@ static ssize_t env_send(struct env *env, struct link *link, const struct iovec *
     for (int i = 0; i < count; i++) {
         taken += pieces[i].iov_len;
         town->event++;
+        town->digest = digest(town->digest ^ town->now_ms, pieces[i].iov_base, pieces[i].iov_len);
         if (link->owner != NULL) town->on_bytes(link, pieces[i].iov_base, pieces[i].iov_len);
     }
     return (ssize_t)taken;

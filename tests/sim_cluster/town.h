@@ -59,6 +59,7 @@ struct town {
     void (*on_bytes)(struct link *link, const uint8_t *bytes, size_t len); /* the broker sent these */
     void (*on_read)(struct link *link, size_t len);  /* the broker has read so many more */
     void (*on_closed)(struct link *link);            /* the broker has closed it, or is gone */
+    uint64_t digest;         /* of all bytes that brokers sent to clients, and when */
     bool trace, failed;
     char failure[512];
 };

@@ -57,6 +57,11 @@ static void on_record(void *arg, const struct engine_record *record)
     records_on_record(arg, record);
 }
 
+static void on_records_begin(void *arg)
+{
+    records_on_begin(arg);
+}
+
 static void on_records_loaded(void *arg)
 {
     records_on_loaded(arg);
@@ -116,6 +121,7 @@ static struct cluster *cluster_new(struct broker *broker, struct engine *engine,
                                             .tail = on_tail,
                                             .read_done = on_read_done,
                                             .record = on_record,
+                                            .records_begin = on_records_begin,
                                             .records_loaded = on_records_loaded,
                                             .put_done = on_put_done,
                                             .arg = cluster};

@@ -25,6 +25,11 @@ void records_on_connected(struct cluster *cluster, const char *text)
     (void)text;
 }
 
+void records_on_begin(struct cluster *cluster)
+{
+    (void)cluster;
+}
+
 void records_on_record(struct cluster *cluster, const struct engine_record *record)
 {
     (void)cluster;

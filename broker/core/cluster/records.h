@@ -8,6 +8,7 @@ int records_join(struct cluster *cluster, char *text, size_t cap); /* 0, or -1 a
 void records_leave(struct cluster *cluster);
 uint64_t records_turn(struct cluster *cluster); /* returns when to call again; UINT64_MAX: not until something happens */
 void records_on_connected(struct cluster *cluster, const char *text); /* cluster->is_storing has changed */
+void records_on_begin(struct cluster *cluster);
 void records_on_record(struct cluster *cluster, const struct engine_record *record);
 void records_on_loaded(struct cluster *cluster);
 void records_on_put_done(struct cluster *cluster, uint64_t mark, bool is_done, uint64_t revision);

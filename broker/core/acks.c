@@ -2,15 +2,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cluster/shared.h"
 #include "pids.h"
 #include "sure.h"
 
-/* Answers that are closed and wait: for a commit, or for those before them. In the order of their pids. */
+/* Answers that are closed and wait: for a commit, for the engine, or for those before them. In the order of their pids. */
 struct ack {
     struct ack_pending ok;
     uint32_t code;  /* 0: ok; else the error of each of them */
     char *text;     /* of an error; own memory */
     bool is_silent; /* its connection is gone: only what is settled is noted */
+    bool is_alone;  /* it is answered by itself */
+    bool is_second; /* it came a second time, and waits for what the first one waits for at the engine */
 };
 
 struct ack_queue {
@@ -19,6 +22,8 @@ struct ack_queue {
     struct ack *ring;
     uint32_t cap, head, count; /* cap: a power of two */
     uint64_t unanswered;       /* publishes in it, silent ones not counted */
+    uint64_t popped;           /* answers that ever left it: an answer's place is counted from there */
+    uint32_t seconds;          /* answers of which .is_second */
 };
 
 static struct ack *at(const struct ack_queue *queue, uint32_t i)
@@ -43,6 +48,16 @@ static struct ack_queue *new_queue(struct session *session)
     return session->ack_queue = queue;
 }
 
+static bool is_of_engine(const struct ack *ack)
+{
+    return (ack->ok.batch & ACK_TOKEN) != 0;
+}
+
+static uint64_t token_of(const struct ack *ack)
+{
+    return ack->ok.batch & ~ACK_TOKEN;
+}
+
 static void push(struct session *session, struct ack ack)
 {
     struct ack_queue *queue = session->ack_queue;
@@ -57,8 +72,12 @@ static void push(struct session *session, struct ack ack)
         queue->head = 0;
     }
     if (queue->count == 0) list_append(&session->broker->commit.awaiting, &queue->in_awaiting);
+    ack.is_second = is_of_engine(&ack) && ack.ok.accepted_before;
+    if (is_of_engine(&ack) && !ack.is_second)
+        shared_append_waits(session, token_of(&ack), queue->popped + queue->count);
     queue->count++;
     queue->unanswered += unanswered(&ack);
+    queue->seconds += ack.is_second;
     *at(queue, queue->count - 1) = ack;
 }
 
@@ -67,8 +86,11 @@ static void pop(struct session *session)
     struct ack_queue *queue = session->ack_queue;
     struct ack *first = at(queue, 0);
     queue->unanswered -= unanswered(first);
+    queue->seconds -= first->is_second;
+    if (is_of_engine(first) && !first->is_second) shared_append_forget(session->broker, token_of(first));
     free(first->text);
     queue->head++;
+    queue->popped++;
     if (--queue->count == 0) list_remove(&session->broker->commit.awaiting, &queue->in_awaiting);
 }
 
@@ -110,13 +132,15 @@ static void answer(struct session *session, const struct ack *ack)
 
 static bool waits(const struct session *session, uint64_t batch)
 {
+    if (batch & ACK_TOKEN) return shared_append_is_waiting(session->broker, batch & ~ACK_TOKEN);
     return batch > 0 && batch >= session->broker->commit.unsettled;
 }
 
 void acks_close(struct session *session)
 {
     struct ack_pending *acks = &session->acks;
-    if (acks_are_waiting(session) || waits(session, acks->batch)) push(session, (struct ack){.ok = *acks});
+    bool is_alone = session->terms.flags & MPS_PUB_EACH;
+    if (acks_are_waiting(session) || waits(session, acks->batch)) push(session, (struct ack){.ok = *acks, .is_alone = is_alone});
     else answer_ok(session, acks);
     acks->count = 0; /* the rest is set with the next one */
 }
@@ -162,9 +186,42 @@ uint64_t acks_unanswered(const struct session *session)
 /* Those that were to be stored, and weren't. */
 static void fail(struct session *session, struct ack *ack, uint32_t code, const char *text)
 {
+    if (ack->code != 0) return;
     ack->code = code;
     ack->text = sure_text(text);
     pids_note_refused(session, ack->ok.last_pid - ack->ok.count + 1, ack->ok.last_pid);
+}
+
+/* Whether one PUBACK can say both: of what came one behind the other, and waited for answers of the engine. */
+static bool can_join(const struct ack *ack, const struct ack *next)
+{
+    return is_of_engine(ack) && is_of_engine(next) && ack->code == 0 && next->code == 0 && !ack->is_alone &&
+           !next->is_alone && !ack->is_silent && !next->is_silent &&
+           ack->ok.accepted_before == next->ok.accepted_before;
+}
+
+static void join(struct ack_queue *queue, struct ack *ack, struct ack *next)
+{
+    next->ok.count += ack->ok.count;
+    next->ok.dropped += ack->ok.dropped;
+    if (ack->ok.matched_least < next->ok.matched_least) next->ok.matched_least = ack->ok.matched_least;
+    queue->unanswered += ack->ok.count; /* of the one that leaves, which discounts it */
+}
+
+static bool first_is_settled(const struct session *session)
+{
+    return acks_are_waiting(session) && !waits(session, at(session->ack_queue, 0)->ok.batch);
+}
+
+static void answer_settled(struct session *session)
+{
+    struct ack_queue *queue = session->ack_queue;
+    while (first_is_settled(session)) {
+        struct ack *first = at(queue, 0), *next = queue->count > 1 ? at(queue, 1) : NULL;
+        if (next != NULL && can_join(first, next) && !waits(session, next->ok.batch)) join(queue, first, next);
+        else answer(session, first);
+        pop(session);
+    }
 }
 
 /* What came a second time may wait for a batch behind others that wait for a later one. */
@@ -172,10 +229,50 @@ static void settle(struct session *session, uint64_t batch, uint32_t code, const
 {
     for (uint32_t i = 0; code != 0 && i < session->ack_queue->count; i++)
         if (at(session->ack_queue, i)->ok.batch == batch) fail(session, at(session->ack_queue, i), code, text);
-    while (acks_are_waiting(session) && at(session->ack_queue, 0)->ok.batch <= batch) {
-        answer(session, at(session->ack_queue, 0));
-        pop(session);
+    answer_settled(session);
+}
+
+/* It is not answered yet: several are at once. */
+void acks_settle_shared(struct session *session, uint64_t place, const struct shared_outcome *outcome)
+{
+    struct ack_queue *queue = session->ack_queue;
+    struct ack *ack = at(queue, (uint32_t)(place - queue->popped));
+    char why[STORE_TEXT_MAX + 60];
+    if (outcome->code == STORE_OK) {
+        ack->ok.seq = outcome->last;
+        ack->ok.accepted_before = outcome->was_there;
+        return;
     }
+    bool is_full = outcome->code == STORE_FULL;
+    snprintf(why, sizeof why, "%s: %s",
+             is_full ? "the message could not be stored" : "the message is not known to be stored", outcome->text);
+    for (uint32_t i = 0; queue->seconds > 0 && i < queue->count; i++)
+        if (at(queue, i)->is_second && token_of(at(queue, i)) == outcome->token)
+            fail(session, at(queue, i), is_full ? MPS_STREAM_FULL : MPS_ACK_LEVEL, why);
+    fail(session, ack, is_full ? MPS_STREAM_FULL : MPS_ACK_LEVEL, why);
+}
+
+void acks_answer_all(struct broker *broker)
+{
+    for (struct list_node *node = broker->commit.awaiting.first, *next; node != NULL; node = next) {
+        next = node->next;
+        struct session *session = container_of(node, struct ack_queue, in_awaiting)->session;
+        if (!first_is_settled(session)) continue;
+        answer_settled(session);
+        session_dirty(session); /* one that ends may have waited for this */
+    }
+}
+
+bool acks_next_shared(const struct session *session, uint32_t *i, uint64_t *first, uint64_t *last)
+{
+    while (acks_are_waiting(session) && *i < session->ack_queue->count) {
+        const struct ack *ack = at(session->ack_queue, (*i)++);
+        if (!is_of_engine(ack) || ack->is_second || !waits(session, ack->ok.batch)) continue;
+        *first = ack->ok.last_pid - ack->ok.count + 1;
+        *last = ack->ok.last_pid;
+        return true;
+    }
+    return false;
 }
 
 void acks_settle(struct broker *broker, uint64_t batch, enum store_code code, const char *text)

@@ -85,6 +85,7 @@ struct broker *broker_new(struct env *env, const struct broker_limits *limits)
     timer_init(&broker->rate_box.expiry);
     broker->commit.gathering.number = broker->commit.unsettled = 1;
     broker->commit.lazy_ms = UINT64_MAX;
+    broker->ack_level = 1;
     return broker;
 }
 
@@ -234,7 +235,7 @@ static uint64_t store_turn(struct broker *broker)
 
 uint64_t broker_turn(struct broker *broker)
 {
-    bool keeps = broker->commit.store != NULL; /* else there are neither streams nor cursors */
+    bool keeps = broker->commit.store != NULL || broker->streams_count > 0; /* else there are no cursors either */
     uint64_t kept_ms = UINT64_MAX;
     broker->now_ms = broker->env->now_ms(broker->env);
     broker->turn_bytes = 0;

@@ -77,9 +77,12 @@ struct stream_config {
     uint64_t max_msgs;             /* 0: no limit */
     uint64_t max_age_ms;           /* 0: no limit */
     bool refuses;                  /* when it is full; else the oldest messages go */
+    bool is_shared;                /* the engine of the cluster keeps it (broker_join()), for all brokers, */
+    uint32_t replicas;             /* in so many copies: 1, 3 or 5 */
 };
 /* Before the first session: loads what the store holds, and keeps what belongs to these streams from now on. The store is
- * the caller's, and must stay until broker_free(). Returns 0, or -1 and a sentence in text. */
+ * the caller's, and must stay until broker_free(); NULL: all of the streams are shared. Returns 0, or -1 and a sentence in
+ * text. */
 int broker_open_store(struct broker *broker, struct store *store, const struct stream_config *streams, size_t count,
                       char *text, size_t text_cap);
 /* The store has something to say; broker_turn() is due afterwards. */

@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model.h"
+#include "cluster/shared.h"
 #include "sure.h"
 
 /* One read fetches about so much. */
@@ -90,6 +90,11 @@ static void add(struct stream *stream, const struct store_block *block, uint8_t 
     make_room(broker);
 }
 
+void chunk_of_bytes(struct stream *stream, const struct store_block *block, uint8_t *take_bytes)
+{
+    add(stream, block, take_bytes);
+}
+
 void chunk_of_block(struct block *block)
 {
     struct store_block stored = {.first = block->first,
@@ -101,6 +106,13 @@ void chunk_of_block(struct block *block)
     add(block->stream, &stored, bytes != NULL ? bytes : block->bytes);
 }
 
+void chunks_forget(struct stream *stream)
+{
+    while (stream->chunks_count > 0) free_at(stream, 0);
+    memset(stream->holes, 0, sizeof stream->holes);
+    memset(stream->loads, 0, sizeof stream->loads);
+}
+
 void chunks_forget_below(struct stream *stream, uint64_t below)
 {
     while (stream->chunks_count > 0 && stream->chunks[0]->first + stream->chunks[0]->count <= below) free_at(stream, 0);
@@ -108,7 +120,7 @@ void chunks_forget_below(struct stream *stream, uint64_t below)
 
 /* ---- reading ------------------------------------------------------------------------------------------------ */
 
-static void note_hole(struct stream *stream, uint64_t from, uint64_t to)
+void chunk_note_hole(struct stream *stream, uint64_t from, uint64_t to)
 {
     stream->holes[stream->next_hole++ % STREAM_HOLES] = (struct hole){from, to};
 }
@@ -129,6 +141,10 @@ static void load(struct stream *stream, uint64_t position)
         if (stream->loads[i] == 0) place = i;
     }
     if (place < 0) return; /* who waits is woken when any of these is done, and asks again */
+    if (stream->is_shared) {
+        if (shared_read(stream, position, READ_BYTES)) stream->loads[place] = position;
+        return;
+    }
     struct store_read *read = sure_zeroed(sizeof *read);
     *read = (struct store_read){
         .stream = stream->number, .from = position, .end = stream->stored, .bytes_most = READ_BYTES, .user = stream};
@@ -159,6 +175,7 @@ static void log_damage(struct stream *stream, const struct store_read *read)
 {
     char name[128];
     snprintf(name, sizeof name, "%s", printable(mps_text(stream->name)));
+    if (stream->is_shared && read->code != STORE_OK && !stream->is_there) return; /* that was said */
     if (read->code != STORE_OK) {
         log_say(stream->broker, EVENT_STREAM_UNREADABLE,
                 LOG_FIELDS(log_value("stream", mps_text(stream->name)), log_number("from", read->from)),
@@ -188,10 +205,15 @@ void chunk_read_done(void *arg, struct store_read *read)
     if (read->code != STORE_OK) {
         chunk_retry_later(stream);
     } else if (read->bytes == NULL) {
-        note_hole(stream, read->from, read->end);
+        chunk_note_hole(stream, read->from, read->end);
     } else {
-        if (read->block.first > read->from) note_hole(stream, read->from, read->block.first);
-        add(stream, &read->block, read->bytes);
+        if (read->block.first > read->from) chunk_note_hole(stream, read->from, read->block.first);
+        if (!stream->is_shared) {
+            add(stream, &read->block, read->bytes);
+        } else {
+            shared_take_block(stream, &read->block, read->bytes);
+            free(read->bytes);
+        }
     }
     if (read->code == STORE_OK) cursors_wake(&stream->loading);
     free(read);

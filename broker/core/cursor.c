@@ -42,6 +42,21 @@ static void look_first(struct reading *reading, const struct mps_from *from)
 
 static void begin(struct reading *reading, const struct mps_from *from);
 
+static void put_off(struct reading *reading, enum mps_from_kind kind, uint64_t number)
+{
+    reading->begins_later = true;
+    reading->later_kind = kind;
+    reading->later_number = number;
+}
+
+/* What isn't given yet is the next one. */
+static void begin_at(struct reading *reading, uint64_t seq)
+{
+    const struct stream *stream = reading->stream;
+    if (stream->is_shared && !stream->is_known) put_off(reading, MPS_FROM_SEQ, seq);
+    else reading->next = least(seq > 0 ? seq : 1, stream->next);
+}
+
 /* At the place that is named for the stream, or as those begin that are not named. */
 static void begin_at_position(struct reading *reading, const struct mps_from *from)
 {
@@ -49,7 +64,7 @@ static void begin_at_position(struct reading *reading, const struct mps_from *fr
     uint64_t number, seq;
     while (mps_from_next(&pairs, &number, &seq)) {
         if (number != reading->stream->number) continue;
-        reading->next = least(seq > 0 ? seq : 1, reading->stream->next);
+        begin_at(reading, seq);
         return;
     }
     begin(reading, &(struct mps_from){.kind = from->rest, .number = from->number});
@@ -59,6 +74,10 @@ static void begin(struct reading *reading, const struct mps_from *from)
 {
     const struct stream *stream = reading->stream;
     reading->next = stream->first;
+    if (stream->is_shared && !stream->is_known && from->kind != MPS_FROM_SEQ) {
+        put_off(reading, from->kind, from->number);
+        return;
+    }
     switch (from->kind) {
     case MPS_FROM_NEW: reading->next = stream->next; break;
     case MPS_FROM_ALL:
@@ -131,13 +150,91 @@ void cursor_move(struct cursor *cursor, const struct mps_from *from)
         struct reading *reading = cursor_reading(cursor, number);
         if (reading == NULL) continue;
         reading_stop_waiting(reading);
-        reading->next = reading->sent = least(seq > 0 ? seq : 1, reading->stream->next);
+        begin_at(reading, seq);
+        reading->sent = reading->next;
         reading->since_ms = 0;
         survey_free(reading->survey);
         reading->survey = NULL;
     }
     cursor_changed(cursor);
     cursor_dirty(cursor);
+}
+
+static void begin_late(struct reading *reading)
+{
+    reading->begins_later = false;
+    if (reading->later_kind == MPS_FROM_SEQ) begin_at(reading, reading->later_number);
+    else begin(reading, &(struct mps_from){.kind = reading->later_kind, .number = reading->later_number});
+    reading->sent = reading->next;
+    reading->live = reading->later_kind != MPS_FROM_NEW ? stream_accepted(reading->stream) : 0;
+    cursor_changed(reading->cursor);
+}
+
+/* A record may know of more than there is. */
+static void cut_to_known(struct reading *reading)
+{
+    const struct stream *stream = reading->stream;
+    if (reading->next > stream->next) {
+        pending_cut(reading, stream->next);
+        reading->next = stream->next;
+    }
+    reading->sent = least(reading->sent, stream->next);
+    reading->live = least(reading->live, stream->next);
+}
+
+void cursors_begin_late(struct stream *stream)
+{
+    for (struct list_node *node = stream->readings.first; node != NULL; node = node->next) {
+        struct reading *reading = container_of(node, struct reading, in_readings);
+        if (reading->begins_later) begin_late(reading);
+        else cut_to_known(reading);
+        reading->mark_at = least(reading->mark_at, stream_accepted(stream));
+        reading_stop_waiting(reading);
+        cursor_dirty(reading->cursor);
+    }
+}
+
+static void take_back(struct subscription *sub, void *arg)
+{
+    (void)arg;
+    cursor_take_back(sub);
+}
+
+static void take_all_back(struct cursor *cursor)
+{
+    if (cursor->box->session != NULL) cursor_take_back(container_of(cursor->box, struct subscription, box));
+    else group_each(container_of(cursor->box, struct group, box), take_back, NULL);
+}
+
+static void restart(struct reading *reading)
+{
+    const struct stream *stream = reading->stream;
+    reading_stop_waiting(reading);
+    pending_cut(reading, 0);
+    survey_free(reading->survey);
+    reading->survey = NULL;
+    reading->since_ms = 0;
+    reading->begins_later = false;
+    reading->next = reading->sent = stream->first;
+    reading->live = reading->mark_at = stream_accepted(stream);
+}
+
+void cursors_restart(struct stream *stream)
+{
+    for (struct list_node *node = stream->readings.first; node != NULL; node = node->next) {
+        struct reading *reading = container_of(node, struct reading, in_readings);
+        struct cursor *cursor = reading->cursor;
+        take_all_back(cursor);
+        restart(reading);
+        if (cursor->returned == NULL) cursor->returned = outlet_new();
+        outlet_push(cursor->returned, &(struct outlet_entry){.kind = OUTLET_GAP,
+                                                             .reason = MPS_GAP_RESTARTED,
+                                                             .seq = stream->first,
+                                                             .last = stream->first - 1,
+                                                             .reading = reading});
+        cursor_changed(cursor);
+        cursor_dirty(cursor);
+    }
 }
 
 /* Among those that go, it isn't known any more which are left: as few as can be are taken to be before this one, so

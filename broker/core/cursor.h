@@ -52,6 +52,9 @@ struct reading {
     uint64_t mark_at;          /* MARK 2 is due, to who wants it, when everything below was delivered */
     uint64_t since_ms;         /* what came before this Unix time is passed over; 0: nothing is, */
     uint64_t since_end;        /* nor from this position on */
+    bool begins_later;         /* its stream, a shared one, isn't known yet: then it begins there, */
+    enum mps_from_kind later_kind;
+    uint64_t later_number;     /* of SEQ the position */
     bool takes_all;            /* every message of the stream matches, whatever it holds */
     struct survey *survey;     /* NULL: everything from .next on */
     struct pending *pending;   /* by position; .first .. .first + .count */
@@ -149,6 +152,10 @@ uint64_t cursors_turn(struct broker *broker);           /* fills outlets; return
 /* Of so many positions from this one on, which could not be stored, only so few are left, as holes: by the others all
  * behind went down. */
 void cursors_renumber(struct stream *stream, uint64_t from, uint64_t count, uint64_t left);
+/* A shared stream is known now: who waited for that begins. */
+void cursors_begin_late(struct stream *stream);
+/* It is another one than before, where positions mean something else: all begin again with its first message, and are told. */
+void cursors_restart(struct stream *stream);
 struct reading *cursor_reading(const struct cursor *cursor, uint64_t stream);
 mps_view cursor_pattern(const struct cursor *cursor);
 /* The subscription is to be told when it has been given all that there is now. */
@@ -176,6 +183,7 @@ int64_t reading_expiry_ms(const struct chunk *chunk, uint64_t seq, mps_view prop
 uint8_t reading_replay_flag(const struct reading *reading, uint64_t seq); /* of FOR: it was there when it began */
 /* Whether what it delivers is noted as pending: it is acknowledged, or several share it. */
 bool reading_has_pending(const struct reading *reading);
+enum mps_gap_reason reading_hole_reason(const struct stream *stream, uint64_t position); /* nothing is there: why */
 
 /* redelivery.c: queues one message that is due again, or buries one that never is. WAITS: it is being read. */
 enum reading_result redelivery_take(struct reading *reading, struct subscription *sub);

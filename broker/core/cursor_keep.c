@@ -179,10 +179,19 @@ static mps_view write(const struct cursor *cursor)
     return mps_out_view(&out);
 }
 
+/* Where it begins somewhere isn't known yet: that will change it. */
+static bool has_not_begun(const struct cursor *cursor)
+{
+    for (uint32_t i = 0; i < cursor->readings_count; i++)
+        if (cursor->readings[i].begins_later) return true;
+    return false;
+}
+
 void cursor_keep(struct cursor *cursor)
 {
     uint8_t room[STORE_KEY_MAX];
     cursor_stop_keeping(cursor);
+    if (has_not_begun(cursor)) return;
     mps_view value = write(cursor);
     uint64_t rest_ms = value.len / KEEP_BYTES_A_MS;
     cursor->keep_ms = cursor->broker->now_ms + (rest_ms < KEEP_REST_MS ? rest_ms : KEEP_REST_MS);
@@ -304,12 +313,19 @@ void cursor_retire(struct cursor *cursor)
     }
     for (uint32_t i = 0; i < cursor->readings_count; i++) {
         struct reading *reading = &cursor->readings[i];
-        if (reading->next > reading->stream->stored) reading->next = reading->stream->stored;
+        if (!reading->stream->is_shared && reading->next > reading->stream->stored)
+            reading->next = reading->stream->stored;
     }
     mps_view key = owner_key(cursor, room), value = write(cursor);
     keep_put_lazily(cursor->broker, RECORD_CURSOR, key, value);
     record_add(cursor->broker, key, value);
     free((uint8_t *)value.ptr);
+}
+
+/* Whatever a record says of it may be so. */
+static bool is_unknown(const struct stream *stream)
+{
+    return stream->is_shared && !stream->is_known;
 }
 
 static void load_request(struct reading *reading, struct mps_reader *r, uint64_t position)
@@ -321,7 +337,7 @@ static void load_request(struct reading *reading, struct mps_reader *r, uint64_t
     if (r->bad != NULL || reading == NULL) return;
     const struct stream *stream = reading->stream;
     request.kind = (enum mps_from_kind)kind;
-    if (request.end > stream->stored) request.end = stream->stored;
+    if (request.end > stream->stored && !is_unknown(stream)) request.end = stream->stored;
     if (position < stream->first) position = stream->first;
     reading->since_ms = since_ms;
     if ((kind == MPS_FROM_LAST || kind == MPS_FROM_LAST_PER_TOPIC) && position < request.end)
@@ -333,7 +349,7 @@ static void load_live(struct reading *reading, struct mps_reader *r)
 {
     uint64_t live = mps_read_uint(r, MPS_NUMBER_MAX, "live");
     if (r->bad != NULL || reading == NULL) return;
-    reading->live = live < reading->stream->stored ? live : reading->stream->stored;
+    reading->live = is_unknown(reading->stream) ? live : least(live, stream_accepted(reading->stream));
 }
 
 static bool cursor_restore(struct cursor *cursor, mps_view value)
@@ -351,6 +367,7 @@ static bool cursor_restore(struct cursor *cursor, mps_view value)
             survey_free(reading->survey);
             reading->survey = NULL;
             reading->since_ms = reading->live = 0;
+            reading->begins_later = false;
             pending_cut(reading, 0);
             reading->next = reading->sent = position;
         }
@@ -415,6 +432,10 @@ void cursors_loaded(struct broker *broker)
         struct stream *stream = broker->streams[i];
         for (struct list_node *node = stream->readings.first; node != NULL; node = node->next) {
             struct reading *reading = container_of(node, struct reading, in_readings);
+            if (is_unknown(stream)) {
+                if (reading->cursor->is_fresh) reading->later_kind = MPS_FROM_NEW;
+                continue;
+            }
             if (reading->cursor->is_fresh || reading->next > stream->next) reading->next = stream->next;
             if (reading->cursor->is_fresh || reading->sent > stream->next) reading->sent = stream->next;
         }

@@ -43,6 +43,12 @@ static void replace(struct stream *stream, uint32_t at, uint32_t count, struct d
     stream->damages_count = stream->damages_count - count + 1;
 }
 
+bool damage_is_known(const struct stream *stream, uint64_t position)
+{
+    uint32_t at = place_of(stream, position);
+    return at < stream->damages_count && stream->damages[at].first <= position;
+}
+
 uint64_t damage_note(struct stream *stream, uint64_t first, uint64_t last)
 {
     if (stream->damages == NULL) stream->damages = sure_alloc((DAMAGES_MAX + 1) * sizeof stream->damages[0]);

@@ -57,7 +57,7 @@ static void reply_welcome(struct session *session, const struct mps_hello *hello
                                                    .max_topic = MPS_TOPIC_MAX,
                                                    .max_subs = broker->limits.max_subs_count,
                                                    .pub_window = broker->limits.pub_window_count,
-                                                   .ack = broker->streams_count > 0 ? 2 : 1,
+                                                   .ack = broker->ack_level,
                                                    .sw = mps_text(SOFTWARE)});
     reply_frame(session, &out);
 }

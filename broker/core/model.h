@@ -184,7 +184,7 @@ enum session_state {
 struct ack_pending {
     uint64_t count, last_pid;
     uint64_t matched_least, dropped;
-    uint64_t batch;                   /* they are settled when this one is stored; 0: they are */
+    uint64_t batch;                   /* they are settled when this one is stored; 0: they are. Or ACK_TOKEN and a token */
     const struct stream *stream;      /* where the last one is kept, and its position; NULL: it isn't, or that isn't told */
     uint64_t seq;
     bool accepted_before;             /* they came a second time */
@@ -417,6 +417,7 @@ struct broker {
     uint64_t work;                    /* steps of routing so far; what a session may cost a turn is counted so */
     struct stream **streams;          /* in the order in which they are asked for a topic */
     uint32_t streams_count;
+    uint32_t ack_level;               /* the best that any topic gives */
     struct commit commit;
     struct chunks chunks;
     struct list dirty_cursors;        /* may have something to deliver */

@@ -19,6 +19,23 @@ void stream_keep(struct stream *stream)
     keep_put_lazily(stream->broker, RECORD_STREAM, mps_text(stream->name), mps_out_view(&out));
 }
 
+#define IDENTITY_KEY "stream " /* and the stream's name */
+
+static mps_view identity_key(const struct stream *stream, char room[STORE_KEY_MAX])
+{
+    snprintf(room, STORE_KEY_MAX, IDENTITY_KEY "%s", stream->name);
+    return mps_text(room);
+}
+
+void stream_keep_identity(struct stream *stream)
+{
+    char key[STORE_KEY_MAX];
+    uint8_t room[16];
+    struct mps_out out = mps_out_open(room, sizeof room);
+    mps_put_uint(&out, stream->identity);
+    keep_put_lazily(stream->broker, RECORD_META, identity_key(stream, key), mps_out_view(&out));
+}
+
 struct kept *retained_record(struct broker *broker, mps_view topic, mps_view frame, uint64_t expires_ms,
                              const struct origin *origin)
 {
@@ -45,12 +62,42 @@ void retained_forget(struct broker *broker, mps_view topic)
     if (retained_clear(&broker->retained, topic)) keep_remove(broker, RECORD_RETAINED, topic);
 }
 
-static bool load_epoch(struct broker *broker, mps_view value)
+static struct stream *stream_by_name(const struct broker *broker, const char *name, bool is_shared)
+{
+    for (uint32_t i = 0; i < broker->streams_count; i++)
+        if (broker->streams[i]->is_shared == is_shared && strcmp(broker->streams[i]->name, name) == 0)
+            return broker->streams[i];
+    return NULL;
+}
+
+static struct stream *new_shared(struct broker *broker, const char *name)
+{
+    struct stream *stream = stream_new(broker, stream_shared_number(name), mps_text(name));
+    stream->is_shared = true;
+    return stream;
+}
+
+/* The stream that its readers' places are of. */
+static bool load_identity(struct broker *broker, mps_view name, uint64_t identity)
+{
+    char text[STORE_KEY_MAX + 1];
+    if (name.len == 0 || name.len > STORE_KEY_MAX || memchr(name.ptr, '\0', name.len) != NULL) return false;
+    snprintf(text, sizeof text, "%.*s", (int)name.len, (const char *)name.ptr);
+    if (stream_by_number(broker, stream_shared_number(text)) != NULL) return false;
+    new_shared(broker, text)->identity = identity;
+    return true;
+}
+
+static bool load_meta(struct broker *broker, mps_view key, mps_view value)
 {
     struct mps_reader r = mps_reader_open(value);
-    uint64_t epoch = mps_read_uint(&r, MPS_NUMBER_MAX, "epoch");
-    if (r.bad == NULL) broker->epoch = epoch;
-    return r.bad == NULL;
+    uint32_t prefix_len = (uint32_t)strlen(IDENTITY_KEY);
+    bool is_identity = key.len > prefix_len && memcmp(key.ptr, IDENTITY_KEY, prefix_len) == 0;
+    uint64_t number = mps_read_uint(&r, is_identity ? UINT64_MAX : MPS_NUMBER_MAX, "number");
+    if (r.bad != NULL) return false;
+    if (is_identity) return load_identity(broker, (mps_view){key.ptr + prefix_len, key.len - prefix_len}, number);
+    broker->epoch = number;
+    return true;
 }
 
 static bool load_stream(struct broker *broker, mps_view name, mps_view value)
@@ -88,7 +135,7 @@ static bool load_retained(struct broker *broker, mps_view topic, mps_view value)
 static bool load_record(struct broker *broker, uint32_t kind, mps_view key, mps_view value)
 {
     switch ((enum record_kind)kind) {
-    case RECORD_META: return load_epoch(broker, value);
+    case RECORD_META: return load_meta(broker, key, value);
     case RECORD_STREAM: return load_stream(broker, key, value);
     case RECORD_SESSION: return session_load(broker, key, value);
     case RECORD_SUBSCRIPTION: return subscription_load(broker, key, value);
@@ -190,15 +237,9 @@ static uint32_t free_number(const struct broker *broker)
 {
     uint32_t number = STORE_STREAM_FIRST;
     for (uint32_t i = 0; i < broker->streams_count; i++)
-        if (broker->streams[i]->number >= number) number = broker->streams[i]->number + 1;
+        if (!broker->streams[i]->is_shared && broker->streams[i]->number >= number)
+            number = broker->streams[i]->number + 1;
     return number;
-}
-
-static struct stream *stream_by_name(const struct broker *broker, const char *name)
-{
-    for (uint32_t i = 0; i < broker->streams_count; i++)
-        if (strcmp(broker->streams[i]->name, name) == 0) return broker->streams[i];
-    return NULL;
 }
 
 static mps_view copy_text(const char *text)
@@ -219,6 +260,7 @@ static void configure(struct stream *stream, const struct stream_config *config)
     stream->max_msgs = limit_of(config->max_msgs);
     stream->max_age_ms = limit_of(config->max_age_ms);
     stream->refuses = config->refuses;
+    stream->replicas = config->replicas;
     stream->patterns = sure_zeroed(config->patterns_count * sizeof stream->patterns[0]); /* at the start, small */
     for (size_t i = 0; i < config->patterns_count; i++) stream->patterns[i] = copy_text(config->patterns[i]);
     stream->patterns_count = (uint32_t)config->patterns_count;
@@ -233,27 +275,68 @@ static void put_in_place(struct broker *broker, struct stream *stream, uint32_t 
     broker->streams[place] = stream;
 }
 
+/* NULL: it can't be, and text says why. */
+static struct stream *own_stream(struct broker *broker, const char *name, char *text, size_t text_cap)
+{
+    struct stream *stream = stream_by_name(broker, name, false);
+    uint32_t number = free_number(broker);
+    if (broker->commit.store == NULL) {
+        snprintf(text, text_cap, "there is no store for stream '%s'", name);
+    } else if (stream == NULL && number >= STORE_STREAM_FIRST + STORE_STREAMS_MAX) {
+        snprintf(text, text_cap, "there is no number left for stream '%s': the store knows %u streams", name,
+                 STORE_STREAMS_MAX);
+    } else {
+        return stream != NULL ? stream : stream_new(broker, number, mps_text(name));
+    }
+    return NULL;
+}
+
+static struct stream *shared_stream(struct broker *broker, const char *name, char *text, size_t text_cap)
+{
+    struct stream *stream = stream_by_number(broker, stream_shared_number(name));
+    if (stream == NULL) return new_shared(broker, name);
+    if (strcmp(stream->name, name) == 0) return stream;
+    snprintf(text, text_cap, "the shared streams '%s' and '%s' would both have the number %u: rename one of them",
+             stream->name, name, stream->number);
+    return NULL;
+}
+
+/* What an earlier configuration shared is the others' business. */
+static void forget_shared(struct broker *broker)
+{
+    char key[STORE_KEY_MAX];
+    for (uint32_t i = broker->streams_count; i > 0; i--) {
+        struct stream *stream = broker->streams[i - 1];
+        if (!stream->is_shared || stream->is_configured) continue;
+        keep_remove(broker, RECORD_META, identity_key(stream, key));
+        stream_delete(stream);
+    }
+}
+
+static void note_ack_level(struct broker *broker)
+{
+    if (broker->streams_count > 0) broker->ack_level = 2;
+    for (uint32_t i = 0; i < broker->streams_count; i++)
+        if (broker->streams[i]->is_shared && broker->streams[i]->replicas > 1) broker->ack_level = 3;
+}
+
 static int configure_all(struct broker *broker, const struct stream_config *streams, size_t count, char *text,
                          size_t text_cap)
 {
     for (size_t i = 0; i < count; i++) {
         for (size_t p = 0; p < streams[i].patterns_count; p++)
             if (pattern_error(&streams[i], streams[i].patterns[p], text, text_cap) != 0) return -1;
-        struct stream *stream = stream_by_name(broker, streams[i].name);
-        if (stream == NULL) {
-            uint32_t number = free_number(broker);
-            if (number >= STORE_STREAM_FIRST + STORE_STREAMS_MAX) {
-                snprintf(text, text_cap, "there is no number left for stream '%s': the store knows %u streams",
-                         streams[i].name, STORE_STREAMS_MAX);
-                return -1;
-            }
-            stream = stream_new(broker, number, mps_text(streams[i].name));
-        }
+        struct stream *stream = streams[i].is_shared ? shared_stream(broker, streams[i].name, text, text_cap)
+                                                     : own_stream(broker, streams[i].name, text, text_cap);
+        if (stream == NULL) return -1;
         configure(stream, &streams[i]);
         put_in_place(broker, stream, (uint32_t)i);
+        if (stream->is_shared) continue;
         stream_keep(stream);
         stream_retain(stream);
     }
+    forget_shared(broker);
+    note_ack_level(broker);
     return 0;
 }
 
@@ -265,12 +348,23 @@ static void keep_epoch(struct broker *broker)
     keep_put(broker, RECORD_META, mps_text("epoch"), mps_out_view(&out));
 }
 
+void epoch_renew(struct broker *broker)
+{
+    uint64_t before = broker->epoch;
+    while (broker->epoch == before) {
+        broker->env->random(broker->env, &broker->epoch, sizeof broker->epoch);
+        broker->epoch &= MPS_NUMBER_MAX;
+    }
+    keep_epoch(broker);
+}
+
 int broker_open_store(struct broker *broker, struct store *store, const struct stream_config *streams, size_t count,
                       char *text, size_t text_cap)
 {
     char why[STORE_TEXT_MAX];
     struct loading loading = {.broker = broker};
     struct store_visitor visitor = {.record = on_record, .block = on_block, .damaged = on_damaged, .arg = &loading};
+    if (store == NULL) return configure_all(broker, streams, count, text, text_cap);
     broker->commit.store = store;
     store->events = (struct store_events){.committed = commit_done, .read_done = chunk_read_done, .arg = broker};
     int result = store->load(store, &visitor, why);

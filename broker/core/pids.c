@@ -229,7 +229,12 @@ void pids_note_stored(struct session *session)
     list_append(&session->broker->commit.publishing, &pids->in_publishing);
 }
 
-static void keep(const struct pids *pids)
+uint64_t pids_boot(const struct session *session)
+{
+    return session->pids != NULL ? session->pids->boot : 0;
+}
+
+static void write(const struct pids *pids)
 {
     const struct session *session = pids->session;
     uint8_t room[64 + REFUSED_MAX * 18];
@@ -248,6 +253,26 @@ static void keep(const struct pids *pids)
         mps_put_uint(&out, 0);
     }
     keep_put(session->broker, RECORD_PUBLISHER, session->id, mps_out_view(&out));
+}
+
+/* What waits for the engine of the cluster is not stored because this record is: if the broker dies, it is as if it had
+ * never come, and the engine knows what it has stored already. */
+static void keep(const struct pids *pids)
+{
+    struct pids copy = *pids;
+    struct range range;
+    uint32_t at = 0;
+    bool is_own = false;
+    while (acks_next_shared(pids->session, &at, &range.first, &range.last)) {
+        if (!is_own && pids->refused != NULL) {
+            copy.refused = sure_alloc((REFUSED_MAX + 1) * sizeof copy.refused[0]);
+            memcpy(copy.refused, pids->refused, pids->refused_count * sizeof copy.refused[0]);
+        }
+        is_own = true;
+        add_refused(&copy, range);
+    }
+    write(&copy);
+    if (is_own) free(copy.refused);
 }
 
 void pids_keep_all(struct broker *broker)

@@ -19,6 +19,7 @@ bool pids_are_known(const struct session *session, uint64_t pid, uint32_t *count
 /* Whether it isn't known any more if it was accepted: then it can't be published, and can't be said to have been. */
 bool pids_are_unsure(const struct session *session, uint64_t pid, uint32_t *count);
 bool pids_may_be_known(const struct session *session); /* the next pid was used before */
+uint64_t pids_boot(const struct session *session); /* of the run of the client's program; 0: nothing is remembered */
 void pids_keep_all(struct broker *broker);       /* a commit begins: those that changed are put into it */
 void pids_adopt(struct session *session, struct session *from);
 void pids_free(struct session *session);

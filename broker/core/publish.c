@@ -4,7 +4,7 @@
 
 #include "account.h"
 #include "audit.h"
-#include "cluster/cluster.h"
+#include "cluster/shared.h"
 #include "identity.h"
 #include "pids.h"
 #include "trace.h"
@@ -107,6 +107,23 @@ static void refuse_run(struct session *session, const struct publish *publish, u
         refuse_one(session, pid ? pid + i : 0, publish->topic, code, text);
 }
 
+static bool is_shared(const struct route *route)
+{
+    return route->stream != NULL && route->stream->is_shared;
+}
+
+/* The engine was given these just now: from here on they stand in the queue, so that it finds them there. */
+static void count_shared(struct session *session, struct ack_pending *acks)
+{
+    if (ack_level(session) <= 1) {
+        count_waiting(session, acks);
+        return;
+    }
+    acks->batch = ACK_TOKEN | shared_append_token(session->broker);
+    count_waiting(session, acks);
+    acks_flush(session);
+}
+
 /* Messages of one topic that were taken, from first_pid on. last_seq: the position of the last one in the route's
  * stream. */
 static void count_acks(struct session *session, const struct route *route, uint64_t first_pid, uint32_t count,
@@ -119,20 +136,24 @@ static void count_acks(struct session *session, const struct route *route, uint6
         acks.stream = route->stream;
         acks.seq = last_seq;
     }
-    if (route->stream != NULL) pids_note_stored(session);
     bool is_far = matched == 0 && relay_is_wanted(session->broker, route);
     if (is_far) { /* answered by themselves: nobody matched here, but somebody elsewhere may */
         acks_flush(session);
         acks.matched_least = MATCHED_FAR;
     }
-    count_waiting(session, &acks);
+    if (is_shared(route)) {
+        count_shared(session, &acks);
+    } else {
+        if (route->stream != NULL) pids_note_stored(session);
+        count_waiting(session, &acks);
+    }
     if (is_far) acks_flush(session);
 }
 
-/* Frames of a run are kept, if their topic is. Returns the position of the last one. */
+/* Frames of a run are kept, if their topic is. Returns the position of the last one, if it is known already. */
 static uint64_t store(struct session *session, const struct route *route, struct run *run, struct part part)
 {
-    if (route->stream == NULL) return 0;
+    if (route->stream == NULL || is_shared(route)) return 0;
     uint64_t last_seq = stream_append(route->stream, run, part, ack_level(session) > 1);
     if (run->is_traced) trace_kept(route->stream, run, part, last_seq);
     return last_seq;
@@ -167,6 +188,12 @@ static void say_ack_level(unsigned asked, mps_view topic, unsigned best, char *t
              names[best], names[asked]);
 }
 
+static unsigned best_level(const struct route *route)
+{
+    if (route->stream == NULL) return 1;
+    return route->stream->is_shared && route->stream->replicas > 1 ? 3 : 2;
+}
+
 /* 0, or the code for why no MSG of this run can be published, with a sentence. */
 static uint32_t judge(struct session *session, const struct publish *publish, const struct route **route, char *text,
                       size_t text_cap)
@@ -189,8 +216,8 @@ static uint32_t judge(struct session *session, const struct publish *publish, co
         snprintf(text, text_cap, "may not publish to '%s': %s", printable(publish->topic), wrong);
         return MPS_NOT_AUTHORISED;
     }
-    unsigned best = (*route)->stream != NULL ? 2 : 1;
-    if (ack_level(session) > best) {
+    if (ack_level(session) > 1 && ack_level(session) > best_level(*route)) {
+        unsigned best = best_level(*route);
         say_ack_level(ack_level(session), publish->topic, best, text, text_cap);
         return MPS_ACK_LEVEL;
     }
@@ -240,7 +267,8 @@ static bool retain(struct broker *broker, const struct route *route, mps_view fr
     struct retained *retained = &broker->retained;
     bool too_many = retained->topics.count >= broker->limits.max_retained_count && !retained_has(retained, msg.topic);
     struct kept *kept = NULL;
-    if (!too_many && route->stream != NULL &&
+    bool is_recorded = route->stream != NULL && !is_shared(route);
+    if (!too_many && is_recorded &&
         (kept = retained_record(broker, msg.topic, frame, expires_ms, origin)) == NULL) {
         snprintf(text, NO_ROOM_TEXT_MAX, "there is no memory to keep the value of %u bytes", frame.len);
         return false;
@@ -256,8 +284,35 @@ static bool retain(struct broker *broker, const struct route *route, mps_view fr
     value->origin = origin_ref(origin);
     if (kept != NULL) keep_prepared(broker, kept);
     else if (value->is_kept) keep_remove(broker, RECORD_RETAINED, msg.topic); /* the topic was durable once */
-    value->is_kept = route->stream != NULL;
+    value->is_kept = is_recorded;
     return true;
+}
+
+/* Whether the message would be kept so: what is given to the engine can't be taken back. */
+static bool may_retain(struct broker *broker, mps_view frame, char text[NO_ROOM_TEXT_MAX])
+{
+    struct mps_msg msg;
+    const char *what;
+    mps_decode_msg(frame, &msg, &what); /* accepted when it came */
+    const struct retained *retained = &broker->retained;
+    if (msg.payload.len == 0) return true;
+    bool too_many = retained->topics.count >= broker->limits.max_retained_count && !retained_has(retained, msg.topic);
+    if (!too_many && retained_fits(retained, msg.topic, frame.len, broker->limits.retained_bytes)) return true;
+    note_no_room(broker, too_many, text);
+    return false;
+}
+
+/* Gives the engine what all brokers are to have. last: the frame that is retained, if that is asked for. Returns 0, or the
+ * code for why it isn't taken, with a sentence; then nothing of it is. */
+static uint32_t share(struct session *session, const struct route *route, struct run *run, struct part part,
+                      mps_view last, char text[STORE_TEXT_MAX])
+{
+    char no_room[NO_ROOM_TEXT_MAX];
+    if ((session->terms.flags & MPS_PUB_RETAIN) && !may_retain(session->broker, last, no_room)) {
+        snprintf(text, STORE_TEXT_MAX, "%s", no_room);
+        return MPS_QUOTA;
+    }
+    return shared_append(route->stream, session, run, part, text) ? 0 : MPS_ACK_LEVEL;
 }
 
 static const char no_memory[] = "there is no memory for stream '%s' to take a message of up to %u bytes";
@@ -280,15 +335,21 @@ static void publish_plain(struct session *session, const struct publish *publish
         refuse_run(session, publish, MPS_QUOTA, text);
         return;
     }
+    struct part whole = {0, run->len, run->count};
+    uint32_t code = is_shared(route) ? share(session, route, run, whole, last, text) : 0;
+    if (code != 0) {
+        refuse_run(session, publish, code, text);
+        return;
+    }
     if ((session->terms.flags & MPS_PUB_RETAIN) &&
-        !retain(broker, route, last, run->expires_ms, session->origin, text)) {
+        !retain(broker, route, last, run->expires_ms, session->origin, text) && !is_shared(route)) {
         refuse_run(session, publish, MPS_QUOTA, text);
         return;
     }
     if (!take_pids(session, run->count, &pid)) return;
     broker->work += route->count;
-    uint64_t last_seq = store(session, route, run, (struct part){0, run->len, run->count});
-    if (route->wanted_by != 0) relay_run(broker, route, run, (struct part){0, run->len, run->count});
+    uint64_t last_seq = store(session, route, run, whole);
+    if (route->wanted_by != 0) relay_run(broker, route, run, whole);
     uint64_t dropped = fanout_run(route, run);
     if (pid > 0) count_acks(session, route, pid, run->count, matched, dropped, last_seq);
 }
@@ -319,6 +380,30 @@ static uint64_t accepted_count(const struct delivery *delivery)
     return delivery->route->count > 0 ? delivery->route->boxes[0]->broker->router.accepted_count : 0;
 }
 
+/* The messages that are chosen can't be taken after all. */
+static void refuse_stretch(struct session *session, struct delivery *delivery, uint32_t code, const char *text)
+{
+    struct part part = delivery->stretch;
+    uint64_t pid;
+    delivery->stretch = (struct part){0};
+    if (delivery->run->is_traced) trace_refused(session->broker, delivery->run, part, code, text);
+    for (uint32_t i = 0; i < part.count && session->state == SESSION_READY && take_pids(session, 1, &pid); i++)
+        refuse_one(session, pid, delivery->topic, code, text);
+}
+
+/* Of one whose value is retained there is but this message. False: it is refused. */
+static bool share_stretch(struct session *session, struct delivery *delivery)
+{
+    char text[STORE_TEXT_MAX];
+    struct part part = delivery->stretch;
+    mps_view frame = {delivery->run->bytes + part.off, part.len};
+    uint32_t code = share(session, delivery->route, delivery->run, part, frame, text);
+    if (code != 0) refuse_stretch(session, delivery, code, text);
+    else if (session->terms.flags & MPS_PUB_RETAIN)
+        retain(session->broker, delivery->route, frame, delivery->run->expires_ms, session->origin, text);
+    return code == 0;
+}
+
 /* Queues the messages that are chosen, and answers them. False: the session ends, and with its subscriptions the route
  * may have gone. */
 static bool publish_stretch(struct session *session, struct delivery *delivery)
@@ -326,6 +411,7 @@ static bool publish_stretch(struct session *session, struct delivery *delivery)
     uint32_t count = delivery->stretch.count;
     uint64_t pid;
     if (count == 0) return true;
+    if (is_shared(delivery->route) && !share_stretch(session, delivery)) return session->state == SESSION_READY;
     if (!take_pids(session, count, &pid)) return false;
     const struct route *route = delivery->route;
     uint64_t matched = accepted_count(delivery) + route->readers;
@@ -359,7 +445,7 @@ static uint32_t judge_frame(struct session *session, const struct delivery *deli
         snprintf(text, text_cap, no_memory, stream->name, frame.len);
         return MPS_QUOTA;
     }
-    if (!(flags & MPS_PUB_RETAIN)) return 0;
+    if (!(flags & MPS_PUB_RETAIN) || is_shared(delivery->route)) return 0;
     char no_room[NO_ROOM_TEXT_MAX];
     if (retain(broker, delivery->route, frame, delivery->run->expires_ms, session->origin, no_room)) return 0;
     snprintf(text, text_cap, "%s", no_room);
@@ -374,6 +460,7 @@ static uint32_t publish_each(struct session *session, const struct publish *publ
     struct run *run = publish->run;
     struct delivery delivery = {
         .route = route, .run = run, .topic = publish->topic, .props = publish->props, .from = session};
+    bool by_itself = is_shared(route) && (session->terms.flags & MPS_PUB_RETAIN);
     uint32_t taken = 0;
     char text[400];
     for (uint32_t at = 0, end, one; at < run->len && session->state == SESSION_READY; at = end, taken++) {
@@ -392,6 +479,7 @@ static uint32_t publish_each(struct session *session, const struct publish *publ
         if (code != 0 && run->is_traced) trace_refused(broker, run, (struct part){at, frame.len, 1}, code, text);
         if (code != 0) publish_refuse(session, publish->topic, code, text);
         else fanout_add(&delivery, frame);
+        if (by_itself && !publish_stretch(session, &delivery)) return run->count;
     }
     publish_stretch(session, &delivery);
     return session->state == SESSION_READY ? taken : run->count;
@@ -401,7 +489,7 @@ static uint32_t publish_each(struct session *session, const struct publish *publ
 static bool waits_for_store(struct session *session, const struct route *route, const struct run *run)
 {
     struct broker *broker = session->broker;
-    if (route->stream == NULL || !commit_is_full(broker)) return false;
+    if (route->stream == NULL || is_shared(route) || !commit_is_full(broker)) return false;
     if (session->held_since_ms == UINT64_MAX) session->held_since_ms = broker->now_ms;
     hold_begin(session, &broker->store_box, run->longest, 0, UINT64_MAX - 1);
     return true;
@@ -591,15 +679,23 @@ uint32_t publish_run(struct session *session, const struct publish *publish, uin
     return publish_new(session, publish, work_end);
 }
 
-/* Nobody waits for an answer to it, who could be told. */
-static void note_unstored(struct stream *stream, mps_view topic)
+/* Nobody waits for an answer to it, who could be told. why: a clause. */
+static void note_unstored(struct stream *stream, mps_view topic, const char *why)
 {
     char name[128];
     stream->unstored++;
     snprintf(name, sizeof name, "%s", printable(mps_text(stream->name)));
     log_say(stream->broker, EVENT_MESSAGE_UNSTORED,
             LOG_FIELDS(log_value("stream", mps_text(stream->name)), log_value("topic", topic)),
-            "a dead letter or will to '%s' is not stored: stream '%s' is full", printable(topic), name);
+            "a dead letter or will to '%s' is not stored: stream '%s' %s", printable(topic), name, why);
+}
+
+static void share_own(struct stream *stream, struct run *run, struct part part, mps_view topic)
+{
+    char why[STORE_TEXT_MAX], clause[STORE_TEXT_MAX + 30];
+    if (shared_append(stream, NULL, run, part, why)) return;
+    snprintf(clause, sizeof clause, "does not take it: %s", why);
+    note_unstored(stream, topic, clause);
 }
 
 void publish_own(struct broker *broker, struct run *take_run, bool retain_it, struct origin *origin)
@@ -616,11 +712,13 @@ void publish_own(struct broker *broker, struct run *take_run, bool retain_it, st
     char no_room[NO_ROOM_TEXT_MAX]; /* there is nobody to be told */
     if (retain_it) retain(broker, delivery.route, frame, take_run->expires_ms, origin, no_room);
     struct part whole = {0, frame.len, 1};
-    if (stream != NULL && stream_takes(stream, 1, frame.len)) {
+    if (stream != NULL && stream->is_shared) {
+        share_own(stream, take_run, whole, msg.topic);
+    } else if (stream != NULL && stream_takes(stream, 1, frame.len)) {
         uint64_t seq = stream_append(stream, take_run, whole, false);
         if (take_run->is_traced) trace_kept(stream, take_run, whole, seq);
     } else if (stream != NULL) {
-        note_unstored(stream, msg.topic);
+        note_unstored(stream, msg.topic, "is full");
     }
     broker->work += 1 + delivery.route->count;
     if (delivery.route->wanted_by != 0) relay_run(broker, delivery.route, take_run, whole);

@@ -92,6 +92,15 @@ static bool matches(struct reading *reading, const struct frame *frame)
     return filter_judge(broker, cursor->box->filter, frame->msg.topic, frame->msg.props, frame->msg.payload);
 }
 
+/* Of a shared stream only the Unix clock knows. */
+static uint64_t age_ms(const struct chunk *chunk, uint64_t seq)
+{
+    struct env *env = chunk->stream->broker->env;
+    if (!chunk->stream->is_shared) return stream_age_ms(chunk->stream, seq);
+    uint64_t now_ms = env->wall_ms(env);
+    return now_ms > chunk->time_ms ? least(now_ms - chunk->time_ms, MPS_NUMBER_MAX) : 0;
+}
+
 int64_t reading_expiry_ms(const struct chunk *chunk, uint64_t seq, mps_view props)
 {
     if (chunk->expires_ms == 0 || props.ptr == NULL) return INT64_MAX;
@@ -99,7 +108,7 @@ int64_t reading_expiry_ms(const struct chunk *chunk, uint64_t seq, mps_view prop
     if (raw.ptr == NULL) return INT64_MAX;
     struct mps_reader r = mps_reader_open(raw);
     int64_t ttl_ms = (int64_t)mps_read_uint(&r, MPS_NUMBER_MAX, "ttl");
-    return (int64_t)chunk->stream->broker->now_ms - (int64_t)stream_age_ms(chunk->stream, seq) + ttl_ms;
+    return (int64_t)chunk->stream->broker->now_ms - (int64_t)age_ms(chunk, seq) + ttl_ms;
 }
 
 uint8_t reading_replay_flag(const struct reading *reading, uint64_t seq)
@@ -251,6 +260,12 @@ static void drop_survey(struct reading *reading, const struct subscription *sub)
 
 /* ---- all together ------------------------------------------------------------------------------------------- */
 
+/* Of a shared stream, others remove what they like. */
+enum mps_gap_reason reading_hole_reason(const struct stream *stream, uint64_t position)
+{
+    return stream->is_shared && !damage_is_known(stream, position) ? MPS_GAP_RETENTION : MPS_GAP_DAMAGED;
+}
+
 /* The chunk at a position that is stored. NULL: nothing is there, which was passed over or told, or it is being read.
  */
 static struct chunk *chunk_for(struct reading *reading, struct subscription *sub, uint64_t position, bool looking)
@@ -260,7 +275,7 @@ static struct chunk *chunk_for(struct reading *reading, struct subscription *sub
     struct chunk *chunk = chunk_at(stream, position, &hole_end);
     if (chunk == NULL && hole_end == 0) reading_wait(reading, &stream->loading);
     else if (chunk == NULL && looking) survey_pass(reading->survey, hole_end);
-    else if (chunk == NULL) push_gap(reading, sub, hole_end, MPS_GAP_DAMAGED, takes_all(reading));
+    else if (chunk == NULL) push_gap(reading, sub, hole_end, reading_hole_reason(stream, position), takes_all(reading));
     return chunk;
 }
 

@@ -155,7 +155,7 @@ enum reading_result redelivery_take(struct reading *reading, struct subscription
     }
     if (chunk == NULL) {
         bool is_removed = pending->seq < reading->stream->first;
-        give_up(reading, pending, sub, is_removed ? MPS_GAP_RETENTION : MPS_GAP_DAMAGED);
+        give_up(reading, pending, sub, is_removed ? MPS_GAP_RETENTION : reading_hole_reason(reading->stream, pending->seq));
         return READING_SOME;
     }
     uint32_t off = run_skip(chunk->run, 0, (uint32_t)(pending->seq - chunk->first));

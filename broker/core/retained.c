@@ -91,13 +91,24 @@ void retained_free(struct retained *retained)
     heap_free(&retained->expiries);
 }
 
+static uint64_t bytes_with(const struct retained *retained, const struct retained_value *before, mps_view topic,
+                           uint32_t frame_len)
+{
+    return retained->bytes - (before ? cost(topic.len, before->run->len) : 0) + cost(topic.len, frame_len);
+}
+
+bool retained_fits(const struct retained *retained, mps_view topic, uint32_t frame_len, uint64_t bytes_max)
+{
+    return bytes_with(retained, find(retained, topic), topic, frame_len) <= bytes_max;
+}
+
 struct retained_value *retained_set(struct retained *retained, mps_view topic, mps_view frame, uint64_t expires_ms,
                                     uint64_t bytes_max)
 {
     struct retained_value *value = find(retained, topic);
     struct run *run = NULL;
-    uint64_t before = value ? cost(topic.len, value->run->len) : 0, after = cost(topic.len, frame.len);
-    if (retained->bytes - before + after > bytes_max) return NULL;
+    uint64_t bytes = bytes_with(retained, value, topic, frame.len);
+    if (bytes > bytes_max) return NULL;
     if ((run = run_copy(retained->runs, frame.ptr, frame.len)) == NULL) return NULL;
     if (value != NULL) {
         leave_order(retained, value);
@@ -115,7 +126,7 @@ struct retained_value *retained_set(struct retained *retained, mps_view topic, m
     if (expires_ms == UINT64_MAX) timer_cancel(&retained->expiries, &value->expiry);
     else timer_set(&retained->expiries, &value->expiry, expires_ms);
     retained->frame_bytes += frame.len;
-    retained->bytes += after - before;
+    retained->bytes = bytes;
     return value;
 }
 

@@ -50,6 +50,7 @@ void retained_free(struct retained *retained);
  * is_kept and the origin stay. */
 struct retained_value *retained_set(struct retained *retained, mps_view topic, mps_view frame, uint64_t expires_ms, uint64_t bytes_max);
 bool retained_has(const struct retained *retained, mps_view topic);
+bool retained_fits(const struct retained *retained, mps_view topic, uint32_t frame_len, uint64_t bytes_max);
 bool retained_clear(struct retained *retained, mps_view topic); /* returns whether the value was a record, too */
 struct retained_value *retained_due(struct retained *retained, uint64_t now_ms); /* one that is to go; NULL: none is */
 

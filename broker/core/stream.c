@@ -55,13 +55,14 @@ bool stream_matches_any(const struct broker *broker, mps_view pattern)
 
 bool stream_takes(const struct stream *stream, uint64_t msgs, uint64_t bytes)
 {
-    if (stream == NULL || !stream->refuses) return true;
+    if (stream == NULL || !stream->refuses || stream->is_shared) return true; /* of a shared one, others know */
     return stream->stored_msgs + stream->waiting_msgs + msgs <= stream->max_msgs &&
            stream->stored_bytes + stream->waiting_bytes + bytes <= stream->max_bytes;
 }
 
 uint64_t stream_accepted(const struct stream *stream)
 {
+    if (stream->is_shared) return stream->is_known ? stream->next : UINT64_MAX;
     return stream->waiting_msgs > 0 ? stream->next : stream->stored; /* between them may be what could not be stored */
 }
 
@@ -91,7 +92,7 @@ bool stream_reserve(struct stream *stream, uint32_t len, uint32_t longest)
 {
     struct block *open = stream->open;
     struct commit *commit = &stream->broker->commit;
-    if (longest <= SURE_BYTES_MAX) return !sure_is_short();
+    if (longest <= SURE_BYTES_MAX || stream->is_shared) return !sure_is_short();
     bool goes_on = open_room(stream, wall_ms(stream)) > 0;
     if (goes_on && open->cap - open->len >= len) return true;
     if (!goes_on && commit->spare != NULL && commit->spare_cap >= len) return true;
@@ -309,6 +310,7 @@ static const struct block *first_block_since(const struct stream *stream, bool b
 /* Times go forward with the positions, unless somebody sets the clock: so they are looked at one by one. */
 struct stream_place stream_at_time(const struct stream *stream, uint64_t time_ms)
 {
+    if (stream->is_shared) return (struct stream_place){stream->first, time_ms, stream->next}; /* to be looked for */
     for (uint32_t i = 0; i < stream->extents_count; i++) {
         const struct extent *e = &stream->extents[i];
         if (e->latest_ms + STREAM_TIME_SLACK_MS > time_ms) return (struct stream_place){e->first, time_ms, e->last + 1};
@@ -321,6 +323,8 @@ struct stream_place stream_at_time(const struct stream *stream, uint64_t time_ms
 struct stream_place stream_at_age(const struct stream *stream, uint64_t age_ms)
 {
     int64_t limit_ms = (int64_t)stream->broker->now_ms - (int64_t)age_ms;
+    uint64_t now_ms = wall_ms(stream);
+    if (stream->is_shared) return stream_at_time(stream, now_ms > age_ms ? now_ms - age_ms : 0);
     for (uint32_t i = 0; i < stream->extents_count; i++) {
         const struct extent *e = &stream->extents[i];
         if (e->came_ms + STREAM_TIME_SLACK_MS <= limit_ms) continue;
@@ -362,6 +366,14 @@ struct stream *stream_new(struct broker *broker, uint32_t number, mps_view name)
     return stream;
 }
 
+/* FNV-1a: what number a name has must never change, nor differ between machines. */
+uint32_t stream_shared_number(const char *name)
+{
+    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+    for (const char *p = name; *p != '\0'; p++) hash = (hash ^ (uint8_t)*p) * UINT64_C(0x100000001b3);
+    return STREAM_SHARED_FIRST + (uint32_t)((hash ^ hash >> 32) & (STREAM_SHARED_FIRST - 1));
+}
+
 static void stream_free(struct stream *stream)
 {
     for (uint32_t i = 0; i < stream->patterns_count; i++) free((uint8_t *)stream->patterns[i].ptr);
@@ -371,6 +383,16 @@ static void stream_free(struct stream *stream)
     free(stream->damages);
     free(stream->name);
     free(stream);
+}
+
+void stream_delete(struct stream *stream)
+{
+    struct broker *broker = stream->broker;
+    uint32_t at = 0;
+    while (broker->streams[at] != stream) at++;
+    broker->streams_count--;
+    memmove(broker->streams + at, broker->streams + at + 1, (broker->streams_count - at) * sizeof broker->streams[0]);
+    stream_free(stream);
 }
 
 void streams_free(struct broker *broker)

@@ -22,7 +22,7 @@ struct part;
 
 /* Kinds of records in the store. Values are msgpack. */
 enum record_kind {
-    RECORD_META = 1,      /* "epoch" -> uint */
+    RECORD_META = 1,      /* "epoch" -> uint; "stream " and a shared stream's name -> its identity */
     RECORD_STREAM = 2,    /* name -> [number, next position] */
     RECORD_SESSION = 3,   /* client id -> [sess_s, rx_max] */
     RECORD_SUBSCRIPTION = 4, /* client id, NUL, sid in decimal -> the SUB frame */
@@ -61,13 +61,19 @@ struct stream {
     struct broker *broker;
     uint32_t number;
     bool is_configured;        /* else it is only what an earlier configuration left */
+    bool is_shared;            /* it is all brokers' (cluster/shared.h): the engine of the cluster keeps it, not the store, and */
+                               /* .first, .next, .stored_msgs and .stored_bytes are what was heard of it lately */
+    bool is_known;             /* shared: that was heard at all */
+    bool is_there, is_away;    /* shared: it answers; it doesn't, and that was logged */
+    uint32_t replicas, current;/* shared: copies that there are to be, and that are up to date */
+    uint64_t identity;         /* shared: another one means that it was made anew; 0: not known */
     char *name;
     mps_view *patterns;        /* own memory */
     uint32_t patterns_count;
     uint64_t max_bytes, max_msgs, max_age_ms; /* UINT64_MAX: no limit */
     bool refuses;              /* when it is full; else the oldest go */
 
-    uint64_t first, stored, next;
+    uint64_t first, stored, next; /* shared: below .stored it can be read here; below .next there was something at least */
     uint64_t stored_msgs, stored_bytes;   /* on disk */
     uint64_t waiting_msgs, waiting_bytes; /* not yet */
     uint64_t damaged;          /* messages that were found damaged, each counted once */
@@ -154,7 +160,7 @@ bool stream_is_covered(const struct stream *stream, mps_view pattern);
 bool stream_matches_any(const struct broker *broker, mps_view pattern); /* some stream overlaps */
 /* Whether so much more is not too much; also of NULL, and of a stream of which the oldest go. */
 bool stream_takes(const struct stream *stream, uint64_t msgs, uint64_t bytes);
-/* What was accepted by now and is stored, or still may be, lies below this position. */
+/* What was accepted by now and is stored, or still may be, lies below this position; UINT64_MAX: that isn't known yet. */
 uint64_t stream_accepted(const struct stream *stream);
 /* Sees to it that stream_append() finds memory for a run of so many bytes, whose longest frame is this long. False: there is
  * none, and nothing is to be appended. */
@@ -180,6 +186,10 @@ struct stream_place stream_at_age(const struct stream *stream, uint64_t age_ms);
 /* Unix time at which the first message that is there came, by what the clock says now; UINT64_MAX: there is none. */
 uint64_t stream_oldest_ms(const struct stream *stream);
 struct stream *stream_new(struct broker *broker, uint32_t number, mps_view name);
+void stream_delete(struct stream *stream);               /* nobody has ever read it */
+/* The number of a shared stream, which follows from its name, so that it is the same at every broker. */
+#define STREAM_SHARED_FIRST (UINT32_C(1) << 30)
+uint32_t stream_shared_number(const char *name);
 void streams_free(struct broker *broker);
 
 /* commit.c */
@@ -210,6 +220,9 @@ void keep_remove(struct broker *broker, enum record_kind kind, mps_view key);
 struct chunk *chunk_at(struct stream *stream, uint64_t position, uint64_t *hole_end);
 void chunk_prefetch(struct stream *stream, uint64_t position); /* it will be asked for soon */
 void chunk_of_block(struct block *block);                /* takes its bytes */
+void chunk_of_bytes(struct stream *stream, const struct store_block *block, uint8_t *take_bytes); /* of malloc() */
+void chunk_note_hole(struct stream *stream, uint64_t from, uint64_t to); /* nothing is there, not .to */
+void chunks_forget(struct stream *stream);               /* and holes, and what is being read */
 void chunks_forget_below(struct stream *stream, uint64_t below);
 void chunk_read_done(void *broker, struct store_read *read);
 void chunks_free(struct broker *broker);
@@ -218,8 +231,10 @@ void chunks_free(struct broker *broker);
 /* Positions that were read and are damaged, not below the stream's first one: counts and remembers those that were not
  * known to be. Returns how many. Memory: 16 KiB at most; with more places, some are counted again. */
 uint64_t damage_note(struct stream *stream, uint64_t first, uint64_t last);
+bool damage_is_known(const struct stream *stream, uint64_t position);
 
-/* acks.c: PUBACKs in the order of their pids, however long a commit takes */
+/* acks.c: PUBACKs in the order of their pids, however long a commit takes, or the engine of the cluster */
+#define ACK_TOKEN (UINT64_C(1) << 63) /* in ack_pending.batch: the rest is a token of the engine's */
 struct ack_pending;
 void acks_count(struct session *session, const struct ack_pending *more); /* these are settled, once .batch is */
 void acks_error(struct session *session, uint64_t pid, uint32_t code, const char *text);
@@ -231,6 +246,18 @@ uint64_t acks_lowest_pid(const struct session *session); /* that waits; UINT64_M
  * one on which wait for the same. */
 uint64_t acks_batch_of(const struct session *session, uint64_t pid, uint32_t *count);
 void acks_settle(struct broker *broker, uint64_t batch, enum store_code code, const char *text);
+/* What a publish was told of by the engine: it waits at this place of the session's queue. */
+struct shared_outcome {
+    uint64_t token;
+    enum store_code code;
+    uint64_t last;             /* position of its last message */
+    bool was_there;            /* it had been stored before */
+    const char *text;          /* of a failure: a sentence */
+};
+void acks_settle_shared(struct session *session, uint64_t place, const struct shared_outcome *outcome);
+void acks_answer_all(struct broker *broker); /* whatever is settled by now, several with one PUBACK where that may be */
+/* pids that wait for the engine, one stretch after the other: *at is 0 at first. False: there are no more. */
+bool acks_next_shared(const struct session *session, uint32_t *at, uint64_t *first, uint64_t *last);
 /* Positions of a stream that were given out in this batch or later went down by so many. */
 void acks_renumber(struct broker *broker, const struct stream *stream, uint64_t batch, uint64_t by);
 /* What waits of the other one's connection, which is gone: it is not answered any more, only noted. */
@@ -239,5 +266,7 @@ void acks_free(struct session *session);
 
 /* open.c: what the store holds at the start */
 void stream_keep(struct stream *stream);                 /* its record */
+void stream_keep_identity(struct stream *stream);        /* likewise of one that is shared */
+void epoch_renew(struct broker *broker);                 /* whoever comes back is to know that positions mean something else */
 
 #endif

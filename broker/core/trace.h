@@ -36,6 +36,10 @@ TRACE_COLD void trace_came(struct session *session, const struct publish *publis
 TRACE_COLD void trace_came_from_broker(struct broker *broker, struct run *run, struct origin *origin, bool retain);
 TRACE_COLD void trace_refused(struct broker *broker, const struct run *run, struct part part, uint32_t code, const char *text);
 TRACE_COLD void trace_kept(struct stream *stream, struct run *run, struct part part, uint64_t last_seq);
+/* The engine was given these for a shared stream, by this token. Their positions are known when they come from there. */
+TRACE_COLD void trace_shared(struct stream *stream, const struct run *run, struct part part, uint64_t token);
+TRACE_COLD void trace_shared_came(struct stream *stream, const uint8_t *bytes, const struct store_block *block);
+TRACE_COLD void trace_unshared(struct broker *broker, uint64_t token); /* it could not store them */
 /* The first `taken` bytes of the run are published or refused, the rest will come again. from: as delivery.from. */
 TRACE_COLD void trace_taken(struct broker *broker, struct session *from, struct run *run, uint32_t taken);
 

@@ -291,6 +291,12 @@ static void not_stored(struct traced *message)
     }
 }
 
+void trace_unshared(struct broker *broker, uint64_t token)
+{
+    EACH_TRACE(broker->tracing, trace)
+    EACH_TRACED(trace, message) if (message->token == token && message->waits_for_store) not_stored(message);
+}
+
 void trace_renumber(const struct stream *stream, uint64_t from, uint64_t count, uint64_t left)
 {
     EACH_TRACE(stream->broker->tracing, trace)

@@ -115,6 +115,56 @@ void trace_kept(struct stream *stream, struct run *run, struct part part, uint64
     }
 }
 
+static uint64_t hash_of(const struct broker *broker, const uint8_t *frame, uint32_t len)
+{
+    return hash_bytes(broker->seed, frame, len);
+}
+
+void trace_shared(struct stream *stream, const struct run *run, struct part part, uint64_t token)
+{
+    if (stream->broker->tracing == NULL) return;
+    EACH_TRACE(stream->broker->tracing, trace)
+    EACH_TRACED(trace, message)
+    {
+        if (message->is_taken || !traced_is_in(message, run, part.off, part.len)) continue;
+        message->stream = stream;
+        message->seq = UINT64_MAX;
+        message->token = token;
+        message->frame_hash = hash_of(stream->broker, run->bytes + (message->place - run->place), message->len);
+        message->waits_for_store = true;
+    }
+}
+
+static bool is_expected(const struct traced *message, const struct stream *stream)
+{
+    return message->waits_for_store && message->stream == stream && message->seq == UINT64_MAX;
+}
+
+static bool any_is_expected(const struct stream *stream)
+{
+    EACH_TRACE(stream->broker->tracing, trace)
+    EACH_TRACED(trace, message) if (is_expected(message, stream)) return true;
+    return false;
+}
+
+void trace_shared_came(struct stream *stream, const uint8_t *bytes, const struct store_block *block)
+{
+    if (!any_is_expected(stream)) return;
+    uint32_t off = 0;
+    for (uint32_t i = 0; i < block->count; i++) {
+        uint32_t len = mps_msg_frame_len(bytes + off);
+        uint64_t hash = hash_of(stream->broker, bytes + off, len);
+        off += len;
+        EACH_TRACE(stream->broker->tracing, trace)
+        EACH_TRACED(trace, message)
+        {
+            if (!is_expected(message, stream) || message->len != len || message->frame_hash != hash) continue;
+            message->seq = block->first + i;
+            break;
+        }
+    }
+}
+
 /* Its connection ended before it came to this one. */
 static bool was_thrown_away(const struct traced *message, const struct session *from)
 {

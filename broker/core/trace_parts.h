@@ -24,6 +24,7 @@ struct traced {
     struct stream *stream;            /* where it is kept, and its position; NULL: nowhere */
     uint64_t seq;
     bool waits_for_store;
+    uint64_t token, frame_hash;       /* of a shared stream: of the engine's; by which it is known when it comes from there */
     uint8_t topic_len;
     uint8_t topic[MPS_TOPIC_MAX];
 

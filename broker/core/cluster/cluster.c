@@ -150,6 +150,7 @@ void broker_poll_cluster(struct broker *broker)
     if (broker->cluster == NULL) return;
     broker->now_ms = broker->env->now_ms(broker->env);
     broker->cluster->engine->poll(broker->cluster->engine);
+    shared_polled(broker->cluster);
 }
 
 void broker_leave(struct broker *broker)

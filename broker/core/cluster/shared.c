@@ -1,16 +1,423 @@
 #include "shared.h"
 
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pids.h"
+#include "sure.h"
+#include "trace.h"
+
+/* Of a message: the most that any configuration allows. */
+#define PAYLOAD_MAX (256u * 1024 * 1024)
+
+/* Frames that the engine was given, and has not settled. */
+struct shared_append {
+    struct hash_node in_appends; /* by token */
+    uint64_t token;
+    struct stream *stream;
+    struct session *session; /* whose answer waits for it; NULL: nobody's */
+    uint64_t place;          /* of the answer in its queue */
+};
+
+struct shared {
+    struct hash appends;
+    uint64_t token;   /* of the last one */
+    bool has_settled; /* something, in this poll */
+};
+
+/* ---- appends ------------------------------------------------------------------------------------------------ */
+
+static bool has_token(const struct hash_node *node, const void *key)
+{
+    return container_of(node, struct shared_append, in_appends)->token == *(const uint64_t *)key;
+}
+
+static struct shared_append *find(const struct broker *broker, uint64_t token)
+{
+    if (broker->cluster == NULL || broker->cluster->shared == NULL) return NULL;
+    struct hash_node *node =
+        hash_find(&broker->cluster->shared->appends, hash_number(broker->seed, token), has_token, &token);
+    return node != NULL ? container_of(node, struct shared_append, in_appends) : NULL;
+}
+
+static void add(struct broker *broker, struct stream *stream, uint64_t token)
+{
+    struct shared_append *append = sure_zeroed(sizeof *append);
+    append->token = token;
+    append->stream = stream;
+    hash_add(&broker->cluster->shared->appends, &append->in_appends, hash_number(broker->seed, token));
+}
+
+static void name_it(struct engine_append *append, const struct session *session)
+{
+    append->is_waited_for = (session->terms.flags & MPS_PUB_LEVEL_MASK) >> MPS_PUB_LEVEL_SHIFT > 1;
+    if (session->terms.pid == 0 || pids_boot(session) == 0) return;
+    append->id = session->id;
+    append->boot = pids_boot(session);
+    append->first_pid = session->terms.pid;
+}
+
+bool shared_append(struct stream *stream, struct session *session, const struct run *run, struct part part,
+                   char text[STORE_TEXT_MAX])
+{
+    struct cluster *cluster = stream->broker->cluster;
+    if (cluster == NULL) {
+        snprintf(text, STORE_TEXT_MAX, "the broker has left the cluster that keeps stream '%s'", stream->name);
+        return false;
+    }
+    struct engine_append append = {.stream = stream->number,
+                                   .count = part.count,
+                                   .len = part.len,
+                                   .bytes = run->bytes + part.off,
+                                   .token = cluster->shared->token + 1};
+    if (session != NULL) name_it(&append, session);
+    if (!cluster->engine->append(cluster->engine, &append, text)) return false;
+    cluster->shared->token++;
+    add(stream->broker, stream, append.token);
+    if (run->is_traced) trace_shared(stream, run, part, append.token);
+    return true;
+}
+
+uint64_t shared_append_token(const struct broker *broker)
+{
+    return broker->cluster->shared->token;
+}
+
+void shared_append_waits(struct session *session, uint64_t token, uint64_t place)
+{
+    struct shared_append *append = find(session->broker, token);
+    if (append == NULL) return;
+    append->session = session;
+    append->place = place;
+}
+
+void shared_append_forget(struct broker *broker, uint64_t token)
+{
+    struct shared_append *append = find(broker, token);
+    if (append != NULL) append->session = NULL;
+}
+
+bool shared_append_is_waiting(const struct broker *broker, uint64_t token)
+{
+    return find(broker, token) != NULL;
+}
+
+/* Nobody waits for an answer to it, who could be told. */
+static void note_unstored(struct stream *stream, const char *text)
+{
+    stream->unstored++;
+    log_say(stream->broker, EVENT_MESSAGE_UNSTORED, LOG_FIELDS(log_value("stream", mps_text(stream->name))),
+            "what was published without asking whether it is stored is not known to be in stream '%s': %s",
+            printable(mps_text(stream->name)), text);
+}
+
+static void settle(struct cluster *cluster, struct shared_append *append, const struct shared_outcome *outcome)
+{
+    struct broker *broker = cluster->broker;
+    struct stream *stream = append->stream;
+    if (outcome->code == STORE_OK && outcome->last >= stream->next && outcome->last < MPS_NUMBER_MAX)
+        stream->next = outcome->last + 1;
+    if (append->session != NULL) acks_settle_shared(append->session, append->place, outcome);
+    else if (outcome->code != STORE_OK) note_unstored(stream, outcome->text);
+    if (broker->tracing != NULL && outcome->code != STORE_OK) trace_unshared(broker, append->token);
+    hash_remove(&cluster->shared->appends, &append->in_appends);
+    free(append);
+    cluster->shared->has_settled = true;
+}
+
+void shared_on_settled(struct cluster *cluster, uint64_t token, enum store_code code, uint64_t last, bool was_there,
+                       const char *text)
+{
+    struct shared_append *append = find(cluster->broker, token);
+    struct shared_outcome outcome = {token, code, last, was_there, text};
+    if (append != NULL) settle(cluster, append, &outcome);
+}
+
+void shared_polled(struct cluster *cluster)
+{
+    if (!cluster->shared->has_settled) return;
+    cluster->shared->has_settled = false;
+    acks_answer_all(cluster->broker);
+}
+
+/* ---- what comes --------------------------------------------------------------------------------------------- */
+
+/* The length of the frame, 0: that can't be known. is_message: somebody may have published it. */
+static uint32_t judge(const uint8_t *p, uint32_t len, bool *is_message, uint64_t *ttl_ms)
+{
+    struct mps_scan scan = {0};
+    struct mps_limits limits = {MPS_HEAD_MAX, MPS_VALUES_MAX, PAYLOAD_MAX};
+    struct mps_msg msg;
+    const char *what;
+    *is_message = false;
+    if (mps_scan(&scan, p, len, &limits) != MPS_SCAN_FRAME) return 0;
+    if (scan.op != MPS_OP_MSG || mps_decode_msg((mps_view){p, scan.pos}, &msg, &what) != MPS_OK) return scan.pos;
+    if (mps_topic_error(msg.topic) != NULL) return scan.pos;
+    if (msg.props.ptr == NULL) {
+        *is_message = true;
+        return scan.pos;
+    }
+    if (mps_props_check(msg.props, &what) != MPS_OK) return scan.pos;
+    *is_message = true;
+    mps_view raw = mps_props_find(msg.props, MPS_PROP_TTL_MS);
+    if (raw.ptr == NULL) return scan.pos;
+    struct mps_reader r = mps_reader_open(raw);
+    uint64_t value = mps_read_uint(&r, MPS_NUMBER_MAX, "ttl");
+    if (r.bad == NULL && value < *ttl_ms) *ttl_ms = value;
+    return scan.pos;
+}
+
+/* Messages of a block that stand one behind the other. */
+struct stretch {
+    uint64_t first;
+    uint32_t off, len, count;
+    uint64_t ttl_ms; /* the shortest */
+};
+
+static void take_stretch(struct stream *stream, const struct store_block *block, const uint8_t *bytes,
+                         const struct stretch *stretch)
+{
+    uint8_t *own = stretch->count > 0 ? malloc(stretch->len) : NULL;
+    if (own == NULL) return; /* without memory: who wants it reads it later */
+    memcpy(own, bytes + stretch->off, stretch->len);
+    struct store_block part = {.stream = stream->number,
+                               .count = stretch->count,
+                               .first = stretch->first,
+                               .time_ms = least(block->time_ms, MPS_NUMBER_MAX),
+                               .len = stretch->len};
+    if (stretch->ttl_ms != UINT64_MAX) part.expires_ms = part.time_ms + stretch->ttl_ms + 1;
+    if (stream->broker->tracing != NULL) trace_shared_came(stream, own, &part);
+    chunk_of_bytes(stream, &part, own);
+}
+
+static void note_rubbish(struct stream *stream, uint64_t first, uint64_t last)
+{
+    chunk_note_hole(stream, first, last + 1);
+    if (damage_note(stream, first, last) == 0) return;
+    log_say(stream->broker, EVENT_STREAM_DAMAGED,
+            LOG_FIELDS(log_value("stream", mps_text(stream->name)), log_number("first", first), log_number("last", last)),
+            "stream '%s' holds what is no message: positions %llu to %llu", printable(mps_text(stream->name)),
+            (unsigned long long)first, (unsigned long long)last);
+}
+
+void shared_take_block(struct stream *stream, const struct store_block *block, const uint8_t *bytes)
+{
+    struct stretch stretch = {.first = block->first, .ttl_ms = UINT64_MAX};
+    uint64_t end = block->first + block->count;
+    uint32_t off = 0;
+    for (uint64_t at = block->first; at < end; at++) {
+        bool is_message;
+        uint32_t len = judge(bytes + off, block->len - off, &is_message, &stretch.ttl_ms);
+        if (is_message) {
+            stretch.len += len;
+            stretch.count++;
+            off += len;
+            continue;
+        }
+        take_stretch(stream, block, bytes, &stretch);
+        note_rubbish(stream, at, len > 0 ? at : end - 1);
+        if (len == 0) return;
+        off += len;
+        stretch = (struct stretch){.first = at + 1, .off = off, .ttl_ms = UINT64_MAX};
+    }
+    take_stretch(stream, block, bytes, &stretch);
+}
+
+static struct stream *stream_of(const struct cluster *cluster, uint32_t number)
+{
+    struct stream *stream = stream_by_number(cluster->broker, number);
+    return stream != NULL && stream->is_shared ? stream : NULL;
+}
+
+void shared_on_tail(struct cluster *cluster, const struct store_block *block)
+{
+    struct stream *stream = stream_of(cluster, block->stream);
+    if (stream == NULL || block->first == 0 || block->first > MPS_NUMBER_MAX - block->count) return;
+    uint64_t end = block->first + block->count;
+    shared_take_block(stream, block, block->bytes);
+    if (end <= stream->stored) return;
+    stream->stored = end;
+    if (stream->next < end) stream->next = end;
+    stream->stored_msgs += block->count; /* until it is heard anew */
+    stream->stored_bytes += block->len;
+    cursors_wake_tail(stream);
+}
+
+/* ---- reading ------------------------------------------------------------------------------------------------ */
+
+/* As the engine has it, and which stream was meant. */
+struct shared_read {
+    struct store_read read;
+    uint64_t identity;
+};
+
+bool shared_read(struct stream *stream, uint64_t position, uint32_t bytes_most)
+{
+    struct cluster *cluster = stream->broker->cluster;
+    if (cluster == NULL) return false;
+    struct shared_read *shared = sure_zeroed(sizeof *shared);
+    shared->read = (struct store_read){.stream = stream->number,
+                                       .from = position,
+                                       .end = stream->stored,
+                                       .bytes_most = bytes_most,
+                                       .user = stream};
+    shared->identity = stream->identity;
+    cluster->engine->read(cluster->engine, &shared->read);
+    return true;
+}
+
+void shared_on_read_done(struct cluster *cluster, struct store_read *read)
+{
+    const struct shared_read *shared = (const struct shared_read *)read;
+    const struct stream *stream = read->user;
+    if (shared->identity != stream->identity) { /* it speaks of the one before */
+        free(read->bytes);
+        free(read);
+        return;
+    }
+    chunk_read_done(cluster->broker, read);
+}
+
+/* ---- how far it is ------------------------------------------------------------------------------------------ */
+
+static void note_away(struct stream *stream, const char *text)
+{
+    if (!stream->is_away)
+        log_say(stream->broker, EVENT_STREAM_AWAY, LOG_FIELDS(log_value("stream", mps_text(stream->name))),
+                "stream '%s' is away: %s", printable(mps_text(stream->name)), text);
+    stream->is_there = false;
+    stream->is_away = true;
+}
+
+static void note_there(struct stream *stream)
+{
+    if (stream->is_away)
+        log_say(stream->broker, EVENT_STREAM_BACK, LOG_FIELDS(log_value("stream", mps_text(stream->name))),
+                "stream '%s' is there again", printable(mps_text(stream->name)));
+    stream->is_there = true;
+    stream->is_away = false;
+}
+
+/* Everything that was known of its messages is void. */
+static void forget_messages(struct stream *stream, const struct engine_stream_state *state)
+{
+    chunks_forget(stream);
+    stream->damages_count = 0;
+    stream->identity = state->identity;
+    stream->first = state->first;
+    stream->stored = stream->next = state->next;
+}
+
+static bool is_another(const struct stream *stream, const struct engine_stream_state *state)
+{
+    return stream->identity != 0 && (state->identity != stream->identity || (stream->is_known && state->next < stream->next));
+}
+
+/* Somebody has deleted it, or it has lost its end. Positions that clients remember mean something else from now on, and they
+ * see that by the epoch. */
+static void begin_anew(struct stream *stream, const struct engine_stream_state *state)
+{
+    char name[128];
+    snprintf(name, sizeof name, "%s", printable(mps_text(stream->name)));
+    log_say(stream->broker, EVENT_STREAM_REPLACED,
+            LOG_FIELDS(log_value("stream", mps_text(stream->name)), log_number("before", stream->next),
+                       log_number("next", state->next)),
+            "stream '%s' is not the one that it was: its next position was %llu or more, and is %llu now; its readers "
+            "begin again, and what was acknowledged in between may be lost",
+            name, (unsigned long long)stream->next, (unsigned long long)state->next);
+    forget_messages(stream, state);
+    stream->is_known = true;
+    epoch_renew(stream->broker);
+    cursors_restart(stream);
+}
+
+static void get_to_know(struct stream *stream, const struct engine_stream_state *state)
+{
+    forget_messages(stream, state);
+    stream->is_known = true;
+    cursors_begin_late(stream);
+}
+
+/* Retention goes on, and others publish. */
+static void move_on(struct stream *stream, const struct engine_stream_state *state)
+{
+    if (state->next > stream->next) stream->next = state->next;
+    if (state->first <= stream->first) return;
+    stream->first = state->first;
+    chunks_forget_below(stream, stream->first);
+    if (stream->first <= stream->stored) return;
+    stream->stored = stream->first; /* nothing is left of what the tail has not shown yet */
+    cursors_wake_tail(stream);
+    cursors_wake(&stream->loading);
+}
+
+static bool is_sane(const struct engine_stream_state *state)
+{
+    return state->identity != 0 && state->first > 0 && state->first <= state->next && state->next <= MPS_NUMBER_MAX;
+}
+
+void shared_on_stream_state(struct cluster *cluster, const struct engine_stream_state *state)
+{
+    struct stream *stream = stream_of(cluster, state->number);
+    if (stream == NULL) return;
+    if (!state->is_there || !is_sane(state)) {
+        note_away(stream, state->text != NULL ? state->text : "it says nothing of itself");
+        return;
+    }
+    bool keeps_identity = state->identity == stream->identity;
+    if (is_another(stream, state)) begin_anew(stream, state);
+    else if (!stream->is_known) get_to_know(stream, state);
+    else move_on(stream, state);
+    if (!keeps_identity) stream_keep_identity(stream);
+    stream->stored_msgs = state->msgs;
+    stream->stored_bytes = state->bytes;
+    stream->replicas = state->replicas;
+    stream->current = state->current;
+    note_there(stream);
+}
+
+/* ---- life --------------------------------------------------------------------------------------------------- */
+
+static void open_stream(struct cluster *cluster, const struct stream *stream)
+{
+    cluster->engine->open_stream(cluster->engine, &(struct engine_stream){.number = stream->number,
+                                                                          .name = stream->name,
+                                                                          .replicas = stream->replicas,
+                                                                          .max_bytes = stream->max_bytes,
+                                                                          .max_msgs = stream->max_msgs,
+                                                                          .max_age_ms = stream->max_age_ms,
+                                                                          .refuses = stream->refuses});
+}
+
 int shared_join(struct cluster *cluster, char *text, size_t cap)
 {
-    (void)cluster;
-    (void)text;
-    (void)cap;
+    struct broker *broker = cluster->broker;
+    (void)text, (void)cap;
+    cluster->shared = sure_zeroed(sizeof *cluster->shared);
+    for (uint32_t i = 0; i < broker->streams_count; i++)
+        if (broker->streams[i]->is_shared) open_stream(cluster, broker->streams[i]);
     return 0;
 }
 
+/* What is not settled will not be: nobody is told that it is stored. */
 void shared_leave(struct cluster *cluster)
 {
-    (void)cluster;
+    struct shared *shared = cluster->shared;
+    if (shared == NULL) return;
+    for (struct hash_node *node; (node = hash_any(&shared->appends)) != NULL;) {
+        struct shared_append *append = container_of(node, struct shared_append, in_appends);
+        struct shared_outcome outcome = {append->token, STORE_FAILED, 0, false, "the broker leaves the cluster"};
+        settle(cluster, append, &outcome);
+    }
+    shared_polled(cluster);
+    for (uint32_t i = 0; i < cluster->broker->streams_count; i++) {
+        struct stream *stream = cluster->broker->streams[i];
+        if (stream->is_shared) memset(stream->loads, 0, sizeof stream->loads);
+    }
+    hash_free(&shared->appends);
+    free(shared);
+    cluster->shared = NULL;
 }
 
 uint64_t shared_turn(struct cluster *cluster)
@@ -19,37 +426,9 @@ uint64_t shared_turn(struct cluster *cluster)
     return UINT64_MAX;
 }
 
+/* Of each stream it is told by itself. */
 void shared_on_connected(struct cluster *cluster, const char *text)
 {
     (void)cluster;
     (void)text;
-}
-
-void shared_on_settled(struct cluster *cluster, uint64_t token, enum store_code code, uint64_t last, bool was_there,
-                       const char *text)
-{
-    (void)cluster;
-    (void)token;
-    (void)code;
-    (void)last;
-    (void)was_there;
-    (void)text;
-}
-
-void shared_on_stream_state(struct cluster *cluster, const struct engine_stream_state *state)
-{
-    (void)cluster;
-    (void)state;
-}
-
-void shared_on_tail(struct cluster *cluster, const struct store_block *block)
-{
-    (void)cluster;
-    (void)block;
-}
-
-void shared_on_read_done(struct cluster *cluster, struct store_read *read)
-{
-    (void)cluster;
-    (void)read;
 }

@@ -55,18 +55,28 @@ static void note(void *arg, const char *text)
     log_line(EVENT_SALVAGE, NULL, "%s", text);
 }
 
-/* What is kept, in this directory. Without a stream nothing is. */
+static struct store *open_sqlite(struct server *server, const struct options *options, const char *directory, char *text,
+                                 size_t text_cap)
+{
+    struct sqlite_store_options how = {
+        .directory = directory, .salvage = options->salvage, .wake = server_wake, .note = note, .arg = server};
+    struct store *store = sqlite_store_open(&how, text, text_cap);
+    if (store != NULL) area_set_directory(server, directory);
+    return store;
+}
+
+/* What is kept, in this directory. Without a stream nothing is; and what all brokers share is kept elsewhere. */
 static int open_store(struct server *server, const struct options *options, const char *directory, char *text,
                       size_t text_cap)
 {
     struct stream_config streams[STREAMS_MAX];
     const struct config *config = &options->config;
+    struct store *store = NULL;
     if (config->streams_count == 0) return 0;
-    struct sqlite_store_options how = {
-        .directory = directory, .salvage = options->salvage, .wake = server_wake, .note = note, .arg = server};
-    struct store *store = sqlite_store_open(&how, text, text_cap);
-    if (store == NULL) return -1;
-    area_set_directory(server, directory);
+    if (config_own_streams(config) > 0) {
+        store = open_sqlite(server, options, directory, text, text_cap);
+        if (store == NULL) return -1;
+    }
     for (int i = 0; i < config->streams_count; i++) streams[i] = config->streams[i]->terms;
     return server_keep(server, store, streams, (size_t)config->streams_count, text, text_cap);
 }
@@ -77,7 +87,7 @@ static int open_kept(struct server *server, const struct options *options, const
 {
     char directory[PATH_MAX];
     const struct config *config = &options->config;
-    if (config->streams_count > 0) { /* else no directory is touched */
+    if (config_own_streams(config) > 0) { /* else no directory is touched */
         if (config_data_directory(config, directory, sizeof directory, text, text_cap) != 0) return -1;
         privileges_make_directory(user, directory);
     }

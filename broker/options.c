@@ -115,7 +115,7 @@ static int configure_streams(const struct options *options, struct config *confi
         snprintf(text, text_cap, "--data: %s", why);
         return -1;
     }
-    if (options->salvage && config->streams_count == 0) {
+    if (options->salvage && config_own_streams(config) == 0) {
         snprintf(text, text_cap, "--salvage is of no use without a stream, from --durable or the configuration");
         return -1;
     }

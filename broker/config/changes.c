@@ -106,7 +106,8 @@ static bool same_stream(const struct stream_section *a, const struct stream_sect
     for (size_t i = 0; i < a->terms.patterns_count; i++)
         if (strcmp(a->patterns[i], b->patterns[i]) != 0) return false;
     return a->terms.max_bytes == b->terms.max_bytes && a->terms.max_msgs == b->terms.max_msgs &&
-           a->terms.max_age_ms == b->terms.max_age_ms && a->terms.refuses == b->terms.refuses;
+           a->terms.max_age_ms == b->terms.max_age_ms && a->terms.refuses == b->terms.refuses &&
+           a->terms.is_shared == b->terms.is_shared && a->terms.replicas == b->terms.replicas;
 }
 
 static bool same_streams(const struct config *running, const struct config *fresh)

@@ -91,6 +91,9 @@ int config_add_topics(struct config *config, struct stream_section *stream, cons
 /* One more stream with these topics, and a name that is free: durable, durable-2, ... Returns as config_add_topics(). */
 int config_add_durable(struct config *config, const char *patterns, char *text, size_t text_cap);
 
+/* Streams that are kept by this broker itself; the others are all brokers'. */
+int config_own_streams(const struct config *config);
+
 /* Where to keep what is kept. Returns 0, or -1 and one sentence in text. */
 int config_set_data(struct config *config, const char *path, char *text, size_t text_cap);
 

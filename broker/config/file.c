@@ -366,6 +366,35 @@ static bool check_together(struct parser *parser)
     return true;
 }
 
+static bool has_section(const struct parser *parser, const char *section)
+{
+    for (size_t i = 0; section_names[i] != NULL; i++)
+        if (strcmp(section_names[i], section) == 0) return parser->section_lines[i] > 0;
+    return false;
+}
+
+/* The streams that all brokers share. */
+static bool check_shared(struct parser *parser)
+{
+    const struct config *config = &parser->config;
+    for (int i = 0; i < config->streams_count; i++) {
+        const struct stream_section *stream = config->streams[i];
+        if (!stream->terms.is_shared) continue;
+        if (!has_section(parser, "cluster"))
+            return fail_at(parser, parser->stream_lines[i],
+                           "store = jetstream of [stream %s] needs a [cluster], whose brokers share it", stream->name);
+        for (int k = 0; k < i; k++) {
+            const struct stream_section *other = config->streams[k];
+            if (!other->terms.is_shared || stream_shared_number(other->name) != stream_shared_number(stream->name))
+                continue;
+            return fail_at(parser, parser->stream_lines[i],
+                           "[stream %s] and [stream %s] would both have the number %u at all brokers: rename one",
+                           stream->name, other->name, stream_shared_number(stream->name));
+        }
+    }
+    return true;
+}
+
 static bool check_groups(struct parser *parser)
 {
     char text[200];
@@ -385,7 +414,7 @@ static int read_file(struct parser *parser)
         snprintf(parser->text, parser->text_cap, "%s: the file is empty", parser->path);
     } else if (result != 0) {
         snprintf(parser->text, parser->text_cap, "%s: cannot be parsed (inih says %d)", parser->path, result);
-    } else if (section_end(parser) && check_together(parser) && check_groups(parser)) {
+    } else if (section_end(parser) && check_together(parser) && check_groups(parser) && check_shared(parser)) {
         return 0;
     }
     return -1;

@@ -128,6 +128,10 @@ const struct setting settings[SETTINGS_COUNT] = {
     {STREAM, "on_full", KIND_CHOICE, TERM(refuses), 0, 1, NULL, NULL,
      "At max_bytes or max_messages the oldest messages go, or new ones are refused",
      {"drop_oldest", "refuse"}},
+    {STREAM, "store", KIND_CHOICE, TERM(is_shared), 0, 1, NULL, NULL,
+     "What keeps it: a database of this broker's own, or NATS JetStream, for all brokers of [cluster]", {"sqlite", "jetstream"}},
+    {STREAM, "replicas", KIND_COPIES, TERM(replicas), 1, 5, NULL, NULL,
+     "Copies of a stream in jetstream, each on another of the cluster's servers", NO_CHOICES},
     {LISTENER, "certificate", KIND_PATH, TLS(certificate), 1, CONFIG_TEXT_MAX, NULL, NULL,
      "PEM file of a tls:// address: the certificate, and behind it those that lead to a root", NO_CHOICES},
     {LISTENER, "key", KIND_PATH, TLS(key), 1, CONFIG_TEXT_MAX, NULL, NULL,
@@ -141,7 +145,7 @@ const struct setting settings[SETTINGS_COUNT] = {
 
 void stream_defaults(struct stream_config *terms)
 {
-    *terms = (struct stream_config){.max_bytes = GIB};
+    *terms = (struct stream_config){.max_bytes = GIB, .replicas = 3};
 }
 
 const struct setting *setting_find(const char *section, const char *name)
@@ -218,6 +222,7 @@ static bool number_parse(const struct setting *setting, const char *text, uint64
 {
     switch (setting->kind) {
     case KIND_COUNT: return count_parse(text, value);
+    case KIND_COPIES: return count_parse(text, value) && *value % 2 == 1;
     case KIND_SIZE: return size_parse(text, value) || (count_parse(text, value) && *value == 0);
     case KIND_MS: return time_parse(text, value);
     case KIND_S:
@@ -276,6 +281,7 @@ static void number_write(char text[QUANTITY_TEXT_MAX], const struct setting *set
     case KIND_PATH: /* a number of bytes, only in its range */
     case KIND_NAME:
     case KIND_HTTP:
+    case KIND_COPIES:
     case KIND_COUNT: snprintf(text, QUANTITY_TEXT_MAX, "%" PRIu64, value); break;
     case KIND_SIZE: size_write(text, value); break;
     case KIND_MS: time_write(text, value); break;
@@ -309,6 +315,7 @@ void setting_range(char text[SETTING_TEXT_MAX], const struct setting *setting)
     case KIND_MS: before = "a time from "; break;
     case KIND_S: before = "a time in whole seconds from "; break;
     case KIND_CHOICE: choices_range(text, setting); return;
+    case KIND_COPIES: snprintf(text, SETTING_TEXT_MAX, "one of 1, 3 and 5"); return;
     case KIND_PATH: before = "a path of ", behind = " bytes"; break;
     case KIND_NAME: before = "a name of ", behind = " bytes"; break;
     case KIND_HTTP: before = "an address, http://host:port or unix:/path, of ", behind = " bytes"; break;

@@ -30,6 +30,13 @@ struct stream_section *config_add_stream(struct config *config, const char *name
     return stream;
 }
 
+int config_own_streams(const struct config *config)
+{
+    int count = 0;
+    for (int i = 0; i < config->streams_count; i++) count += !config->streams[i]->terms.is_shared;
+    return count;
+}
+
 void config_free(struct config *config)
 {
     for (int i = 0; i < config->streams_count; i++) {

@@ -80,6 +80,8 @@ struct stream_config {
     bool is_shared;                /* the engine of the cluster keeps it (broker_join()), for all brokers, */
     uint32_t replicas;             /* in so many copies: 1, 3 or 5 */
 };
+/* The number of a shared stream, which follows from its name, so that it is the same at every broker. */
+uint32_t stream_shared_number(const char *name);
 /* Before the first session: loads what the store holds, and keeps what belongs to these streams from now on. The store is
  * the caller's, and must stay until broker_free(); NULL: all of the streams are shared. Returns 0, or -1 and a sentence in
  * text. */

@@ -187,9 +187,7 @@ struct stream_place stream_at_age(const struct stream *stream, uint64_t age_ms);
 uint64_t stream_oldest_ms(const struct stream *stream);
 struct stream *stream_new(struct broker *broker, uint32_t number, mps_view name);
 void stream_delete(struct stream *stream);               /* nobody has ever read it */
-/* The number of a shared stream, which follows from its name, so that it is the same at every broker. */
-#define STREAM_SHARED_FIRST (UINT32_C(1) << 30)
-uint32_t stream_shared_number(const char *name);
+#define STREAM_SHARED_FIRST (UINT32_C(1) << 30)          /* of the numbers of shared ones */
 void streams_free(struct broker *broker);
 
 /* commit.c */

@@ -111,7 +111,7 @@ class Printing(ConfigTest):
         self.write("[stream durable]\ntopics = a/#, b\nmax_age = 7d\n[broker]\ndata = /its/own\n")
         printed = self.ok("-c", self.file, "--durable", "c,d/+", "--durable", "#", "--data", "/another one", "--print-config")
         streams = printed[printed.index("\n[stream durable]\n"):printed.index("\n# Where it is served")]
-        defaults = "max_bytes = 1g\nmax_age = 0\nmax_messages = 0\non_full = drop_oldest\n"
+        defaults = "max_bytes = 1g\nmax_age = 0\nmax_messages = 0\non_full = drop_oldest\nstore = sqlite\nreplicas = 3\n"
         self.assertEqual(streams, "\n[stream durable]\ntopics = a/#\ntopics = b\n" + defaults.replace("age = 0", "age = 7d") +
                          "\n[stream durable-2]\ntopics = c\ntopics = d/+\n" + defaults +
                          "\n[stream durable-3]\ntopics = #\n" + defaults)

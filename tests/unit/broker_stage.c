@@ -177,14 +177,19 @@ void stage_start(struct stage *stage)
     stage->access = NULL;
 }
 
-void stage_start_stored(struct stage *stage, const char *pattern)
+void stage_open_gate(struct stage *stage)
 {
-    char text[STORE_TEXT_MAX];
     if (stage->disk == NULL) stage->disk = memory_disk_new();
-    stage_start(stage);
     stage->gate =
         (struct gate){.store = {.load = gate_load, .commit = gate_commit, .read = gate_read, .poll = gate_poll},
                       .inner = memory_store_open(stage->disk)};
+}
+
+void stage_start_stored(struct stage *stage, const char *pattern)
+{
+    char text[STORE_TEXT_MAX];
+    stage_start(stage);
+    stage_open_gate(stage);
     stage->pattern = pattern;
     stage->stream = (struct stream_config){.name = "kept", .patterns = &stage->pattern, .patterns_count = 1};
     assert_int_equal(broker_open_store(stage->broker, &stage->gate.store, &stage->stream, 1, text, sizeof text), 0);

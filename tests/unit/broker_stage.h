@@ -68,6 +68,8 @@ int stage_tear_down(void **state); /* nothing may be left in the broker but sess
 
 void stage_start(struct stage *stage);                      /* a broker without a store */
 void stage_start_stored(struct stage *stage, const char *pattern); /* with one, and a stream of this pattern */
+/* The store for a broker that is about to be given one: &stage->gate.store. */
+void stage_open_gate(struct stage *stage);
 void stage_stop(struct stage *stage);                       /* gracefully; the disk stays */
 /* The power goes. kept: a commit that is held is on the disk. */
 void stage_crash(struct stage *stage, bool kept);

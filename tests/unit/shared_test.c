@@ -1,0 +1,563 @@
+/* Streams that all brokers share: two brokers on a bus in memory, which keeps them. In what is read of the brokers' frames
+ * S stands for the number of the shared stream. */
+#include "broker_stage.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "memory_engine.h"
+
+/* The core's own data, to see what it knows. */
+#include "../../broker/core/model.h"
+
+#define BROKERS 2
+#define DEFER_MS 10000u
+#define DEFER_BYTES 4096u
+
+struct sea {
+    struct memory_bus *bus;
+    struct stage *at[BROKERS];
+    struct engine *engines[BROKERS]; /* NULL: the broker is not there */
+    struct stream_config streams[2]; /* the second one is the brokers' own */
+    const char *patterns[2];
+    char words[64 * 1024];
+};
+
+static const struct mps_sub_options from_all = {.given = MPS_SUB_FROM, .from = {.kind = MPS_FROM_ALL}};
+static const struct mps_sub_options acked __attribute__((unused)) = {
+    .given = MPS_SUB_FROM | MPS_SUB_ACK, .ack = MPS_ACK_EACH, .from = {.kind = MPS_FROM_ALL}};
+
+/* ---- the world ---------------------------------------------------------------------------------------------- */
+
+static const char *name_of(int which)
+{
+    return which == 0 ? "one" : "two";
+}
+
+/* Until nothing is on its way. */
+static void flow(struct sea *sea)
+{
+    for (bool more = true; more;) {
+        memory_bus_time(sea->bus, sea->at[0]->now_ms, sea->at[0]->wall_ms);
+        for (int i = 0; i < BROKERS; i++)
+            if (sea->engines[i] != NULL) stage_settle(sea->at[i]);
+        more = memory_bus_run(sea->bus) > 0;
+        for (int i = 0; i < BROKERS; i++) {
+            if (sea->engines[i] == NULL || !memory_engine_ready(sea->engines[i])) continue;
+            broker_poll_cluster(sea->at[i]->broker);
+            more = true;
+        }
+    }
+}
+
+static void pass(struct sea *sea, uint64_t ms)
+{
+    for (uint64_t left = ms, step; left > 0; left -= step) {
+        step = left < 250 ? left : 250;
+        for (int i = 0; i < BROKERS; i++) {
+            if (sea->engines[i] != NULL) {
+                stage_pass(sea->at[i], step);
+                continue;
+            }
+            sea->at[i]->now_ms += step;
+            sea->at[i]->wall_ms += step;
+        }
+        flow(sea);
+    }
+}
+
+static void start(struct sea *sea, int which, bool has_store)
+{
+    static const char *const topics[] = {"#"};
+    char text[STORE_TEXT_MAX];
+    struct stage *stage = sea->at[which];
+    stage_start(stage);
+    if (has_store) stage_open_gate(stage);
+    assert_int_equal(broker_open_store(stage->broker, has_store ? &stage->gate.store : NULL, sea->streams,
+                                       has_store ? 2 : 1, text, sizeof text),
+                     0);
+    sea->engines[which] = memory_engine_open(sea->bus, &(struct engine_options){.name = name_of(which),
+                                                                                .defer_ms = DEFER_MS,
+                                                                                .defer_bytes = DEFER_BYTES});
+    assert_int_equal(broker_join(stage->broker, sea->engines[which],
+                                 &(struct cluster_config){.name = name_of(which), .topics = topics, .topics_count = 1},
+                                 text, sizeof text),
+                     0);
+}
+
+static void stop(struct sea *sea, int which)
+{
+    struct engine *engine = sea->engines[which];
+    if (engine == NULL) return;
+    stage_stop(sea->at[which]);
+    sea->engines[which] = NULL;
+    engine->close(engine);
+}
+
+static int set_up(void **state)
+{
+    struct sea *sea = calloc(1, sizeof *sea);
+    if (sea == NULL) return -1;
+    sea->bus = memory_bus_new(1);
+    sea->patterns[0] = "o/#";
+    sea->patterns[1] = "own/#";
+    sea->streams[0] = (struct stream_config){
+        .name = "orders", .patterns = &sea->patterns[0], .patterns_count = 1, .is_shared = true, .replicas = 3};
+    sea->streams[1] = (struct stream_config){.name = "own", .patterns = &sea->patterns[1], .patterns_count = 1};
+    for (int i = 0; i < BROKERS; i++) {
+        void *stage;
+        if (stage_set_up(&stage) != 0) return -1;
+        sea->at[i] = stage;
+        sea->at[i]->random += (uint64_t)i;
+    }
+    *state = sea;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct sea *sea = *state;
+    for (int i = 0; i < BROKERS; i++) {
+        void *stage = sea->at[i];
+        stop(sea, i);
+        stage_tear_down(&stage);
+    }
+    memory_bus_free(sea->bus);
+    free(sea);
+    return 0;
+}
+
+static uint32_t number(void)
+{
+    return stream_shared_number("orders");
+}
+
+static struct stream *stream_at(const struct sea *sea, int which)
+{
+    return stream_by_number(sea->at[which]->broker, number());
+}
+
+/* ---- clients ------------------------------------------------------------------------------------------------ */
+
+static void hello(struct sea *sea, int which, char link, struct mps_hello with)
+{
+    char id[2] = {link, '\0'};
+    if (with.id.ptr == NULL) with.id = mps_text(id);
+    stage_hello(sea->at[which], link, with);
+    flow(sea);
+    stage_words(sea->at[which], link);
+}
+
+static void subscribe(struct sea *sea, int which, char link, const char *pattern, struct mps_sub_options options)
+{
+    stage_sub(sea->at[which], link, 1, pattern, options);
+    flow(sea);
+}
+
+static void publish(struct sea *sea, int which, char link, const char *topic, const char *text)
+{
+    stage_msg(sea->at[which], link, topic, text);
+    flow(sea);
+}
+
+static void write_msg(struct sea *sea, int which, char link, const char *topic, const char *text)
+{
+    uint8_t room[512];
+    struct mps_out out = mps_out_open(room, sizeof room);
+    mps_encode_msg(&out, &(struct mps_msg){.topic = mps_text(topic), .payload = mps_text(text)});
+    stage_write(sea->at[which], link, &out);
+}
+
+static const char *words(struct sea *sea, int which, char link)
+{
+    char digits[16];
+    size_t len = (size_t)snprintf(digits, sizeof digits, "%u", number()), used = 0;
+    const char *p = stage_words(sea->at[which], link);
+    while (*p != '\0') {
+        bool is_number = strncmp(p, digits, len) == 0;
+        sea->words[used++] = is_number ? 'S' : *p;
+        p += is_number ? len : 1;
+    }
+    sea->words[used] = '\0';
+    return sea->words;
+}
+
+#define expect(sea, which, link, expected) assert_string_equal(words(sea, which, link), expected)
+
+/* One is the publisher at the first broker, and another one reads at the second. */
+static struct sea *two_brokers(void **state)
+{
+    struct sea *sea = *state;
+    start(sea, 0, false);
+    start(sea, 1, false);
+    flow(sea);
+    hello(sea, 0, 'p', (struct mps_hello){0});
+    hello(sea, 1, 'r', (struct mps_hello){0});
+    return sea;
+}
+
+/* ---- publishing and reading --------------------------------------------------------------------------------- */
+
+static void what_is_published_at_any_broker_is_read_at_all_in_one_order(void **state)
+{
+    struct sea *sea = two_brokers(state);
+    hello(sea, 0, 'q', (struct mps_hello){0});
+    subscribe(sea, 0, 'q', "o/#", from_all);
+    subscribe(sea, 1, 'r', "o/#", from_all);
+    words(sea, 0, 'q');
+    expect(sea, 1, 'r', "suback 1 | mark 1 1 | mark 1 2");
+    for (int i = 0; i < 3; i++) {
+        publish(sea, 0, 'p', "o/1", "x");
+        publish(sea, 1, 'r', "o/2", "y");
+    }
+    char at_one[1024];
+    snprintf(at_one, sizeof at_one, "%s", words(sea, 0, 'q'));
+    expect(sea, 1, 'r', "for 1 at S-1 | o/1=x | o/2=y | o/1=x | o/2=y | o/1=x | o/2=y");
+    assert_string_equal(at_one, "for 1 at S-1 | o/1=x | o/2=y | o/1=x | o/2=y | o/1=x | o/2=y");
+}
+
+static void it_is_acknowledged_once_it_is_settled(void **state)
+{
+    struct sea *sea = two_brokers(state);
+    memory_bus_faults(sea->bus)->settle_ms = 100;
+    stage_pub(sea->at[0], 'p', 1, 3);
+    publish(sea, 0, 'p', "o/1", "x");
+    expect(sea, 0, 'p', "");
+    pass(sea, 99);
+    expect(sea, 0, 'p', "");
+    pass(sea, 1);
+    expect(sea, 0, 'p', "ok 1 nobody at S-1");
+}
+
+static void pipelined_publishes_are_answered_together(void **state)
+{
+    struct sea *sea = two_brokers(state);
+    stage_pub(sea->at[0], 'p', 1, 2);
+    for (int i = 0; i < 50; i++) write_msg(sea, 0, 'p', i % 2 ? "o/1" : "o/2", "x");
+    flow(sea);
+    expect(sea, 0, 'p', "ok 50 nobody at S-50");
+    uint8_t room[32];
+    struct mps_out out = mps_out_open(room, sizeof room);
+    mps_encode_pub(&out, &(struct mps_pub){51, 2u << MPS_PUB_LEVEL_SHIFT | MPS_PUB_EACH});
+    stage_write(sea->at[0], 'p', &out);
+    for (int i = 0; i < 3; i++) write_msg(sea, 0, 'p', "o/1", "x");
+    flow(sea);
+    expect(sea, 0, 'p', "ok 51 nobody at S-51 | ok 52 nobody at S-52 | ok 53 nobody at S-53");
+}
+
+/* Answers keep the order of pids, whatever each of them waits for. */
+static void answers_come_in_order_whatever_they_wait_for(void **state)
+{
+    struct sea *sea = *state;
+    start(sea, 0, true);
+    flow(sea);
+    hello(sea, 0, 'p', (struct mps_hello){0});
+    memory_bus_faults(sea->bus)->settle_ms = 500;
+    stage_pub(sea->at[0], 'p', 1, 2);
+    publish(sea, 0, 'p', "o/1", "x");
+    publish(sea, 0, 'p', "own/1", "x");
+    stage_pub(sea->at[0], 'p', 3, 1);
+    publish(sea, 0, 'p', "else", "x");
+    publish(sea, 0, 'p', "bad/+", "x");
+    expect(sea, 0, 'p', "");
+    pass(sea, 500);
+    expect(sea, 0, 'p', "ok 1 nobody at S-1 | ok 2 nobody at 64-1 | ok 3 nobody | refused 4 210");
+    memory_store_hold(sea->at[0]->gate.inner, true, false);
+    memory_bus_faults(sea->bus)->settle_ms = 0;
+    stage_pub(sea->at[0], 'p', 5, 2);
+    publish(sea, 0, 'p', "own/1", "x");
+    publish(sea, 0, 'p', "o/1", "x");
+    publish(sea, 0, 'p', "o/1", "x");
+    expect(sea, 0, 'p', "");
+    memory_store_hold(sea->at[0]->gate.inner, false, false);
+    memory_store_finish_commit(sea->at[0]->gate.inner);
+    flow(sea);
+    expect(sea, 0, 'p', "ok 5 nobody at 64-2 | ok 7 nobody at S-3");
+}
+
+static void levels_are_what_the_stream_can_give(void **state)
+{
+    struct sea *sea = *state;
+    sea->streams[0].replicas = 1;
+    start(sea, 0, false);
+    flow(sea);
+    stage_hello(sea->at[0], 'p', (struct mps_hello){0});
+    assert_int_equal(sea->at[0]->broker->ack_level, 2);
+    words(sea, 0, 'p');
+    stage_pub(sea->at[0], 'p', 1, 3);
+    publish(sea, 0, 'p', "o/1", "x");
+    expect(sea, 0, 'p', "refused 1 216");
+    stop(sea, 0);
+    sea->streams[0].replicas = 5;
+    start(sea, 0, false);
+    flow(sea);
+    hello(sea, 0, 'p', (struct mps_hello){0});
+    assert_int_equal(sea->at[0]->broker->ack_level, 3);
+    stage_pub(sea->at[0], 'p', 1, 3);
+    publish(sea, 0, 'p', "o/1", "x");
+    publish(sea, 0, 'p', "else", "x");
+    expect(sea, 0, 'p', "ok 1 nobody at S-1 | refused 2 216");
+}
+
+static void a_subscriber_gets_it_at_once_and_not_from_the_stream(void **state)
+{
+    struct sea *sea = two_brokers(state);
+    memory_bus_away(sea->bus, NULL, false, true);
+    flow(sea);
+    hello(sea, 0, 's', (struct mps_hello){0});
+    stage_sub(sea->at[0], 's', 1, "o/#", (struct mps_sub_options){0});
+    flow(sea);
+    words(sea, 0, 's');
+    publish(sea, 0, 'p', "o/1", "x");
+    expect(sea, 0, 's', "for 1 | o/1=x");
+    memory_bus_away(sea->bus, NULL, false, false);
+    pass(sea, 2000);
+    expect(sea, 0, 's', "");
+    assert_int_equal(memory_bus_next_position(sea->bus, number()), 2);
+}
+
+/* ---- away --------------------------------------------------------------------------------------------------- */
+
+static void while_it_is_away_answers_wait_and_other_topics_go_on(void **state)
+{
+    struct sea *sea = two_brokers(state);
+    memory_bus_away(sea->bus, NULL, false, true);
+    flow(sea);
+    assert_non_null(strstr(sea->at[0]->logged, "stream 'orders' is away: "));
+    hello(sea, 0, 'o', (struct mps_hello){0});
+    stage_pub(sea->at[0], 'p', 1, 3);
+    publish(sea, 0, 'p', "o/1", "x");
+    stage_pub(sea->at[0], 'o', 1, 1);
+    publish(sea, 0, 'o', "else", "x");
+    expect(sea, 0, 'o', "ok 1 nobody");
+    publish(sea, 0, 'o', "o/2", "routed is enough");
+    expect(sea, 0, 'o', "ok 2 nobody");
+    pass(sea, DEFER_MS - 1000);
+    expect(sea, 0, 'p', "");
+    memory_bus_away(sea->bus, NULL, false, false);
+    flow(sea);
+    expect(sea, 0, 'p', "ok 1 nobody at S-1");
+    subscribe(sea, 1, 'r', "o/#", from_all);
+    expect(sea, 1, 'r', "suback 1 | mark 1 1 | for 1 flags 2 at S-1 | o/1=x | o/2=routed is enough | mark 1 2");
+}
+
+static void what_waits_for_too_long_is_refused_and_never_acknowledged(void **state)
+{
+    struct sea *sea = two_brokers(state);
+    memory_bus_away(sea->bus, NULL, false, true);
+    flow(sea);
+    stage_pub(sea->at[0], 'p', 1, 2);
+    publish(sea, 0, 'p', "o/1", "x");
+    publish(sea, 0, 'p', "o/2", "y");
+    pass(sea, DEFER_MS + 1000);
+    expect(sea, 0, 'p', "refused 1 216 | refused 2 216");
+    memory_bus_away(sea->bus, NULL, false, false);
+    flow(sea);
+    publish(sea, 0, 'p', "o/3", "z");
+    expect(sea, 0, 'p', "ok 3 nobody at S-1");
+}
+
+static void more_than_may_wait_is_refused_at_any_level(void **state)
+{
+    struct sea *sea = two_brokers(state);
+    char text[1000];
+    memset(text, 'x', sizeof text - 1);
+    text[sizeof text - 1] = '\0';
+    memory_bus_away(sea->bus, NULL, false, true);
+    flow(sea);
+    stage_sub(sea->at[0], 'p', 1, "o/#", (struct mps_sub_options){0});
+    words(sea, 0, 'p');
+    for (int i = 0; i < 4; i++) publish(sea, 0, 'p', "o/1", text);
+    words(sea, 0, 'p');
+    publish(sea, 0, 'p', "o/1", text); /* nobody gets what is refused */
+    expect(sea, 0, 'p', "err 216");
+    stage_pub(sea->at[0], 'p', 1, 1);
+    publish(sea, 0, 'p', "o/1", text);
+    expect(sea, 0, 'p', "refused 1 216");
+    stage_pub(sea->at[0], 'p', 2, 3);
+    publish(sea, 0, 'p', "o/1", text);
+    expect(sea, 0, 'p', "refused 2 216");
+    memory_bus_away(sea->bus, NULL, false, false);
+    flow(sea);
+    publish(sea, 0, 'p', "o/1", "y");
+    expect(sea, 0, 'p', "ok 3 at S-5 | for 1 | o/1=y");
+    assert_int_equal(memory_bus_next_position(sea->bus, number()), 6);
+}
+
+static void a_stream_that_refuses_says_that_it_is_full(void **state)
+{
+    struct sea *sea = *state;
+    sea->streams[0].refuses = true;
+    sea->streams[0].max_msgs = 2;
+    two_brokers(state);
+    stage_pub(sea->at[0], 'p', 1, 2);
+    for (int i = 0; i < 3; i++) publish(sea, 0, 'p', "o/1", "x");
+    expect(sea, 0, 'p', "ok 1 nobody at S-1 | ok 2 nobody at S-2 | refused 3 225");
+    stage_pub(sea->at[0], 'p', 4, 1);
+    publish(sea, 0, 'p', "o/1", "x"); /* nobody asked */
+    expect(sea, 0, 'p', "ok 4 nobody");
+    assert_int_equal(stream_at(sea, 0)->unstored, 1);
+}
+
+/* ---- resending ---------------------------------------------------------------------------------------------- */
+
+static void a_resend_to_another_broker_is_stored_once(void **state)
+{
+    struct sea *sea = *state;
+    const struct mps_hello session = {.id = mps_text("dev"), .sess_s = 60, .boot = 7};
+    start(sea, 0, false);
+    start(sea, 1, false);
+    flow(sea);
+    hello(sea, 0, 'p', session);
+    memory_bus_faults(sea->bus)->settle_ms = 1000;
+    stage_pub(sea->at[0], 'p', 1, 3);
+    publish(sea, 0, 'p', "o/1", "a");
+    publish(sea, 0, 'p', "o/1", "b");
+    stage_cut(sea->at[0], 'p');
+    hello(sea, 1, 'p', session);
+    stage_pub(sea->at[1], 'p', 1, 3);
+    publish(sea, 1, 'p', "o/1", "a");
+    publish(sea, 1, 'p', "o/1", "b");
+    publish(sea, 1, 'p', "o/1", "c");
+    expect(sea, 1, 'p', "");
+    pass(sea, 1000);
+    expect(sea, 1, 'p', "ok 2 again | ok 3 nobody at S-3");
+    assert_int_equal(memory_bus_next_position(sea->bus, number()), 4);
+}
+
+static void a_resend_to_the_same_broker_waits_for_the_first_one(void **state)
+{
+    struct sea *sea = *state;
+    const struct mps_hello session = {.id = mps_text("dev"), .sess_s = 60, .boot = 7};
+    start(sea, 0, false);
+    flow(sea);
+    hello(sea, 0, 'p', session);
+    memory_bus_faults(sea->bus)->settle_ms = 1000;
+    stage_pub(sea->at[0], 'p', 1, 3);
+    publish(sea, 0, 'p', "o/1", "a");
+    stage_cut(sea->at[0], 'p');
+    hello(sea, 0, 'p', session);
+    stage_pub(sea->at[0], 'p', 1, 3);
+    publish(sea, 0, 'p', "o/1", "a");
+    expect(sea, 0, 'p', "");
+    pass(sea, 1000);
+    expect(sea, 0, 'p', "ok 1 again");
+    assert_int_equal(memory_bus_next_position(sea->bus, number()), 2);
+}
+
+static void a_resend_of_what_fails_is_refused_and_may_come_again(void **state)
+{
+    struct sea *sea = *state;
+    const struct mps_hello session = {.id = mps_text("dev"), .sess_s = 60, .boot = 7};
+    start(sea, 0, false);
+    flow(sea);
+    hello(sea, 0, 'p', session);
+    memory_bus_away(sea->bus, NULL, false, true);
+    flow(sea);
+    stage_pub(sea->at[0], 'p', 1, 3);
+    publish(sea, 0, 'p', "o/1", "a");
+    stage_cut(sea->at[0], 'p');
+    hello(sea, 0, 'p', session);
+    stage_pub(sea->at[0], 'p', 1, 3);
+    publish(sea, 0, 'p', "o/1", "a");
+    pass(sea, DEFER_MS + 1000);
+    expect(sea, 0, 'p', "refused 1 216");
+    memory_bus_away(sea->bus, NULL, false, false);
+    stage_cut(sea->at[0], 'p');
+    hello(sea, 0, 'p', session);
+    stage_pub(sea->at[0], 'p', 1, 3);
+    publish(sea, 0, 'p', "o/1", "a");
+    expect(sea, 0, 'p', "ok 1 nobody at S-1");
+}
+
+/* A broker that dies has stored what it knows of a publisher, and the engine has what it was given, or not. */
+static void after_a_crash_of_the_broker_nothing_is_taken_for_stored(void **state)
+{
+    struct sea *sea = *state;
+    const struct mps_hello session = {.id = mps_text("dev"), .sess_s = 60, .boot = 7};
+    start(sea, 0, true);
+    flow(sea);
+    hello(sea, 0, 'p', session);
+    memory_bus_away(sea->bus, NULL, false, true);
+    flow(sea);
+    stage_pub(sea->at[0], 'p', 1, 2);
+    publish(sea, 0, 'p', "own/1", "a");
+    publish(sea, 0, 'p', "o/1", "b");
+    publish(sea, 0, 'p', "own/1", "c");
+    pass(sea, 200);
+    expect(sea, 0, 'p', "ok 1 nobody at 64-1");
+    struct engine *engine = sea->engines[0];
+    sea->engines[0] = NULL;
+    stage_crash(sea->at[0], true);
+    memory_engine_crash(engine, false);
+    memory_bus_away(sea->bus, NULL, false, false);
+    start(sea, 0, true);
+    flow(sea);
+    hello(sea, 0, 'p', session);
+    stage_pub(sea->at[0], 'p', 2, 2);
+    publish(sea, 0, 'p', "o/1", "b");
+    publish(sea, 0, 'p', "own/1", "c");
+    expect(sea, 0, 'p', "ok 2 nobody at S-1 | ok 3 again");
+    assert_int_equal(stream_by_number(sea->at[0]->broker, 64)->next, 3);
+}
+
+/* ---- replay ------------------------------------------------------------------------------------------------- */
+
+static void publish_ten(struct sea *sea)
+{
+    char text[8], topic[8];
+    for (int i = 1; i <= 10; i++) {
+        snprintf(text, sizeof text, "%d", i);
+        snprintf(topic, sizeof topic, "o/%d", i % 2);
+        publish(sea, 0, 'p', topic, text);
+        pass(sea, 1000);
+    }
+}
+
+static void a_replay_begins_where_it_is_asked_to(void **state)
+{
+    struct sea *sea = two_brokers(state);
+    publish_ten(sea);
+    uint64_t since_ms = sea->at[0]->wall_ms - 3000; /* when 8 came */
+    const uint64_t positions[] = {number(), 8};
+    const struct mps_from froms[] = {
+        {.kind = MPS_FROM_LAST, .number = 3},        {.kind = MPS_FROM_SEQ, .count = 1, .positions = positions},
+        {.kind = MPS_FROM_TIME, .number = since_ms}, {.kind = MPS_FROM_AGO, .number = 3000},
+        {.kind = MPS_FROM_LAST_PER_TOPIC},           {.kind = MPS_FROM_NEW}};
+    static const char *const told[] = {
+        "suback 1 | mark 1 1 | for 1 flags 2 at S-8 | o/0=8 | o/1=9 | o/0=10 | mark 1 2",
+        "suback 1 | mark 1 1 | for 1 flags 2 at S-8 | o/0=8 | for 1 flags 2 at S-9 | o/1=9 | for 1 flags 2 at S-10 | o/0=10 | mark 1 2",
+    };
+    (void)told;
+    for (size_t i = 0; i < sizeof froms / sizeof *froms; i++) {
+        stage_sub(sea->at[1], 'r', (uint32_t)i + 1, "o/#",
+                  (struct mps_sub_options){.given = MPS_SUB_FROM | MPS_SUB_ACK, .ack = MPS_ACK_UPTO, .from = froms[i]});
+        flow(sea);
+        printf("%zu: %s\n", i, words(sea, 1, 'r'));
+    }
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        TEST(what_is_published_at_any_broker_is_read_at_all_in_one_order),
+        TEST(it_is_acknowledged_once_it_is_settled),
+        TEST(pipelined_publishes_are_answered_together),
+        TEST(answers_come_in_order_whatever_they_wait_for),
+        TEST(levels_are_what_the_stream_can_give),
+        TEST(a_subscriber_gets_it_at_once_and_not_from_the_stream),
+        TEST(while_it_is_away_answers_wait_and_other_topics_go_on),
+        TEST(what_waits_for_too_long_is_refused_and_never_acknowledged),
+        TEST(more_than_may_wait_is_refused_at_any_level),
+        TEST(a_stream_that_refuses_says_that_it_is_full),
+        TEST(a_resend_to_another_broker_is_stored_once),
+        TEST(a_resend_to_the_same_broker_waits_for_the_first_one),
+        TEST(a_resend_of_what_fails_is_refused_and_may_come_again),
+        TEST(after_a_crash_of_the_broker_nothing_is_taken_for_stored),
+        TEST(a_replay_begins_where_it_is_asked_to),
+    };
+#undef TEST
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

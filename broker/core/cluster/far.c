@@ -149,22 +149,25 @@ static bool follows(const struct neighbour *from, const struct between_interest 
     return false;
 }
 
+static bool all_are_good(struct between_interest interest)
+{
+    struct between_item item;
+    for (uint32_t i = 0; i < interest.count + interest.groups_count; i++)
+        if (!between_next_item(&interest, i, &item)) return false;
+    return true;
+}
+
 bool far_on_interest(struct neighbour *from, mps_view frame)
 {
     struct between_interest interest;
     struct between_item item;
-    if (!between_decode_interest(frame, &interest)) return false;
+    if (!between_decode_interest(frame, &interest) || !all_are_good(interest)) return false;
     if (!follows(from, &interest)) return true; /* far_check() asks for all */
     bool is_all = interest.kind == INTEREST_ALL || interest.kind == INTEREST_MORE;
     if (interest.kind == INTEREST_ALL) begin_all(from, interest.version);
     for (uint32_t i = 0; i < interest.count + interest.groups_count; i++) {
-        if (between_next_item(&interest, i, &item)) {
-            take(from, interest.kind, &item);
-            continue;
-        }
-        far_missed(from);
-        from->version = 0; /* what the frame says is not known */
-        return false;
+        between_next_item(&interest, i, &item);
+        take(from, interest.kind, &item);
     }
     from->cluster->broker->work += interest.count + interest.groups_count;
     if (is_all && interest.is_last) end_all(from);

@@ -195,10 +195,11 @@ static void note_rubbish(struct stream *stream, uint64_t first, uint64_t last)
 {
     chunk_note_hole(stream, first, last + 1);
     if (damage_note(stream, first, last) == 0) return;
-    log_say(stream->broker, EVENT_STREAM_DAMAGED,
-            LOG_FIELDS(log_value("stream", mps_text(stream->name)), log_number("first", first), log_number("last", last)),
-            "stream '%s' holds what is no message: positions %llu to %llu", printable(mps_text(stream->name)),
-            (unsigned long long)first, (unsigned long long)last);
+    log_say(
+        stream->broker, EVENT_STREAM_DAMAGED,
+        LOG_FIELDS(log_value("stream", mps_text(stream->name)), log_number("first", first), log_number("last", last)),
+        "stream '%s' holds what is no message: positions %llu to %llu", printable(mps_text(stream->name)),
+        (unsigned long long)first, (unsigned long long)last);
 }
 
 void shared_take_block(struct stream *stream, const struct store_block *block, const uint8_t *bytes)
@@ -257,11 +258,8 @@ bool shared_read(struct stream *stream, uint64_t position, uint32_t bytes_most)
     struct cluster *cluster = stream->broker->cluster;
     if (cluster == NULL) return false;
     struct shared_read *shared = sure_zeroed(sizeof *shared);
-    shared->read = (struct store_read){.stream = stream->number,
-                                       .from = position,
-                                       .end = stream->stored,
-                                       .bytes_most = bytes_most,
-                                       .user = stream};
+    shared->read = (struct store_read){
+        .stream = stream->number, .from = position, .end = stream->stored, .bytes_most = bytes_most, .user = stream};
     shared->identity = stream->identity;
     cluster->engine->read(cluster->engine, &shared->read);
     return true;
@@ -311,11 +309,12 @@ static void forget_messages(struct stream *stream, const struct engine_stream_st
 
 static bool is_another(const struct stream *stream, const struct engine_stream_state *state)
 {
-    return stream->identity != 0 && (state->identity != stream->identity || (stream->is_known && state->next < stream->next));
+    return stream->identity != 0 &&
+           (state->identity != stream->identity || (stream->is_known && state->next < stream->next));
 }
 
-/* Somebody has deleted it, or it has lost its end. Positions that clients remember mean something else from now on, and they
- * see that by the epoch. */
+/* Somebody has deleted it, or it has lost its end. Positions that clients remember mean something else from now on, and
+ * they see that by the epoch. */
 static void begin_anew(struct stream *stream, const struct engine_stream_state *state)
 {
     char name[128];

@@ -1,0 +1,873 @@
+/* Several brokers: what is published at one comes to subscribers of another, once, in order, or they are told that
+ * something is missing; and what others may send that must not harm. */
+#include "cluster_rig.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The core's own data, to see what it keeps. */
+#include "../../broker/core/cluster/cluster.h"
+
+#define HOLE "gap 1 x? reason 14"
+
+static struct neighbour *at(struct rig *rig, int here, int there)
+{
+    struct neighbour *neighbour = cluster_find(rig->at[here]->broker->cluster, mps_text(rig_name(there)));
+    assert_non_null(neighbour);
+    return neighbour;
+}
+
+/* Two brokers, with a publisher `p` at the first, and a subscriber `s` at the second. */
+static struct rig *two(void **state)
+{
+    struct rig *rig = *state;
+    rig_start_all(rig, 2);
+    rig_client(rig, 0, 'p');
+    rig_client(rig, 1, 's');
+    return rig;
+}
+
+/* ---- delivery ----------------------------------------------------------------------------------------------- */
+
+static void test_delivers(void **state)
+{
+    struct rig *rig = two(state);
+    rig_sub(rig, 1, 's', 1, "a/b");
+    rig_msg(rig, 0, 'p', "a/b", "x");
+    rig_expect(rig, 1, 's', "for 1 | a/b=x");
+    rig_msg(rig, 0, 'p', "a/c", "y");
+    rig_expect(rig, 1, 's', "");
+    assert_int_equal(at(rig, 0, 1)->messages_out, 1); /* what nobody wants does not leave */
+}
+
+static void test_delivers_both_ways_and_to_all(void **state)
+{
+    struct rig *rig = *state;
+    rig_start_all(rig, 3);
+    for (int i = 0; i < 3; i++) {
+        rig_client(rig, i, 's');
+        rig_sub(rig, i, 's', 1, "a/#");
+    }
+    for (int i = 0; i < 3; i++) rig_msg(rig, i, 's', "a/b", rig_name(i));
+    for (int i = 0; i < 3; i++) rig_expect(rig, i, 's', "for 1 | a/b=one | a/b=two | a/b=three");
+}
+
+static void test_goes_no_further(void **state)
+{
+    struct rig *rig = *state;
+    rig_start_all(rig, 3);
+    rig_client(rig, 0, 'p');
+    rig_client(rig, 1, 's');
+    rig_client(rig, 2, 's');
+    rig_sub(rig, 1, 's', 1, "#");
+    rig_sub(rig, 2, 's', 1, "#");
+    rig_msg(rig, 0, 'p', "a", "x");
+    rig_expect(rig, 1, 's', "for 1 | a=x");
+    rig_expect(rig, 2, 's', "for 1 | a=x");
+    assert_int_equal(at(rig, 1, 2)->messages_out, 0);
+}
+
+static void test_wildcards(void **state)
+{
+    struct rig *rig = two(state);
+    rig_sub(rig, 1, 's', 1, "+/b");
+    rig_sub(rig, 1, 's', 2, "c/#");
+    rig_msg(rig, 0, 'p', "a/b", "1");
+    rig_msg(rig, 0, 'p', "c", "2");
+    rig_msg(rig, 0, 'p', "c/d/e", "3");
+    rig_msg(rig, 0, 'p', "a/c", "4");
+    rig_expect(rig, 1, 's', "for 1 | a/b=1 | for 2 | c=2 | c/d/e=3");
+}
+
+static void test_overlapping_patterns_bring_it_once_each(void **state)
+{
+    struct rig *rig = two(state);
+    rig_sub(rig, 1, 's', 1, "a/#");
+    rig_sub(rig, 1, 's', 2, "a/b");
+    rig_msg(rig, 0, 'p', "a/b", "x");
+    rig_expect(rig, 1, 's', "for 2 | a/b=x | for 1 | a/b=x");
+    assert_int_equal(at(rig, 0, 1)->messages_out, 1);
+}
+
+static void test_interest_is_counted(void **state)
+{
+    struct rig *rig = two(state);
+    rig_client(rig, 1, 't');
+    rig_sub(rig, 1, 's', 1, "a/b");
+    rig_sub(rig, 1, 't', 1, "a/b");
+    stage_unsub(rig->at[1], 't', 1);
+    rig_run(rig);
+    rig_msg(rig, 0, 'p', "a/b", "x");
+    rig_expect(rig, 1, 's', "for 1 | a/b=x");
+    stage_cut(rig->at[1], 's');
+    rig_run(rig);
+    rig_msg(rig, 0, 'p', "a/b", "y");
+    assert_int_equal(at(rig, 0, 1)->messages_out, 1);
+    assert_int_equal(rig->at[0]->broker->cluster->far_patterns.count, 0);
+}
+
+static void test_subscribed_before_joining(void **state)
+{
+    struct rig *rig = *state;
+    rig_start(rig, 0);
+    rig_client(rig, 0, 'p');
+    stage_start(rig->at[1]);
+    rig_client(rig, 1, 's');
+    rig_sub(rig, 1, 's', 1, "a/b");
+    rig_start(rig, 1);
+    rig_pass(rig, 2000);
+    rig_msg(rig, 0, 'p', "a/b", "x");
+    rig_expect(rig, 1, 's', "for 1 | a/b=x");
+}
+
+static void write_msg(struct stage *stage, char link, const char *topic, const char *text)
+{
+    uint8_t room[512];
+    struct mps_out out = mps_out_open(room, sizeof room);
+    mps_encode_msg(&out, &(struct mps_msg){.topic = mps_text(topic), .payload = mps_text(text)});
+    stage_write(stage, link, &out);
+}
+
+static void test_a_turn_is_one_datagram(void **state)
+{
+    struct rig *rig = two(state);
+    rig_sub(rig, 1, 's', 1, "#");
+    uint64_t before = at(rig, 0, 1)->datagrams_out;
+    for (int i = 0; i < 100; i++) write_msg(rig->at[0], 'p', i % 2 ? "a" : "b", "x");
+    rig_run(rig);
+    assert_int_equal(at(rig, 0, 1)->datagrams_out, before + 1);
+    assert_int_equal(at(rig, 1, 0)->messages_in, 100);
+}
+
+static void test_order(void **state)
+{
+    struct rig *rig = two(state);
+    char text[16], expected[40 * 300] = "for 1";
+    rig_sub(rig, 1, 's', 1, "#");
+    for (int i = 0; i < 300; i++) {
+        snprintf(text, sizeof text, "%d", i);
+        write_msg(rig->at[0], 'p', i % 3 ? "a" : "b/c", text);
+        snprintf(expected + strlen(expected), sizeof expected - strlen(expected), " | %s=%d", i % 3 ? "a" : "b/c", i);
+        if (i % 70 == 0) rig_run(rig);
+    }
+    rig_run(rig);
+    rig_expect(rig, 1, 's', expected);
+}
+
+static void test_more_than_a_datagram(void **state)
+{
+    struct rig *rig = two(state);
+    static char text[300];
+    rig_sub(rig, 1, 's', 1, "a");
+    memory_bus_datagram_max(rig->bus, "one", 4096);
+    rig_pass(rig, 1000); /* it polls */
+    memset(text, 'x', sizeof text - 1);
+    for (int i = 0; i < 100; i++) write_msg(rig->at[0], 'p', "a", text);
+    rig_run(rig);
+    assert_int_equal(at(rig, 1, 0)->messages_in, 100);
+    assert_int_equal(at(rig, 1, 0)->holes, 0);
+    assert_true(at(rig, 0, 1)->datagrams_out > 7);
+}
+
+/* ---- what is asked of each message -------------------------------------------------------------------------- */
+
+static void test_filter_no_local_and_props(void **state)
+{
+    struct rig *rig = two(state);
+    uint8_t props_room[32], room[128];
+    stage_sub(rig->at[1], 's', 1, "a",
+              (struct mps_sub_options){.given = MPS_SUB_FILTER, .filter = mps_text("bytes > 1")});
+    stage_sub(rig->at[1], 's', 2, "a", (struct mps_sub_options){.given = MPS_SUB_NO_LOCAL, .no_local = true});
+    rig_run(rig);
+    stage_words(rig->at[1], 's');
+    struct mps_out props = mps_out_open(props_room, sizeof props_room), out = mps_out_open(room, sizeof room);
+    mps_put_map(&props, 1);
+    mps_put_uint(&props, MPS_PROP_TTL_MS);
+    mps_put_uint(&props, 1000);
+    mps_encode_msg(
+        &out, &(struct mps_msg){.topic = mps_text("a"), .props = mps_out_view(&props), .payload = mps_text("long")});
+    mps_encode_msg(&out,
+                   &(struct mps_msg){.topic = mps_text("a"), .props = mps_out_view(&props), .payload = mps_text("s")});
+    stage_send(rig->at[0], 'p', &out);
+    rig_run(rig);
+    rig_expect(rig, 1, 's', "for 2 | a=long | a=s");
+}
+
+static void test_expires(void **state)
+{
+    struct rig *rig = two(state);
+    uint8_t props_room[32], room[128];
+    rig_sub(rig, 1, 's', 1, "a");
+    stage_room(rig->at[1], 's', 0);
+    struct mps_out props = mps_out_open(props_room, sizeof props_room), out = mps_out_open(room, sizeof room);
+    mps_put_map(&props, 1);
+    mps_put_uint(&props, MPS_PROP_TTL_MS);
+    mps_put_uint(&props, 1000);
+    mps_encode_msg(&out,
+                   &(struct mps_msg){.topic = mps_text("a"), .props = mps_out_view(&props), .payload = mps_text("x")});
+    stage_send(rig->at[0], 'p', &out);
+    rig_pass(rig, 2000);
+    stage_room(rig->at[1], 's', STAGE_ROOM);
+    rig_expect(rig, 1, 's', "gap 1 x1 reason 4");
+}
+
+/* ---- acknowledgements --------------------------------------------------------------------------------------- */
+
+static void pub(struct rig *rig, uint64_t pid, uint32_t flags)
+{
+    uint8_t room[32];
+    struct mps_out out = mps_out_open(room, sizeof room);
+    mps_encode_pub(&out, &(struct mps_pub){pid, flags | 1u << MPS_PUB_LEVEL_SHIFT});
+    stage_send(rig->at[0], 'p', &out);
+}
+
+static void test_must_route(void **state)
+{
+    struct rig *rig = two(state);
+    pub(rig, 1, MPS_PUB_MUST_ROUTE);
+    rig_msg(rig, 0, 'p', "a", "x");
+    rig_expect(rig, 0, 'p', "refused 1 217");
+    rig_sub(rig, 1, 's', 1, "a");
+    rig_msg(rig, 0, 'p', "a", "x");
+    rig_expect(rig, 0, 'p', "ok 2");
+    rig_expect(rig, 1, 's', "for 1 | a=x");
+    rig_msg(rig, 0, 'p', "b", "x");
+    rig_expect(rig, 0, 'p', "refused 3 217");
+}
+
+static void test_must_route_where_messages_are_judged(void **state)
+{
+    struct rig *rig = two(state);
+    rig_client(rig, 0, 'f');
+    stage_sub(rig->at[0], 'f', 1, "a", (struct mps_sub_options){.given = MPS_SUB_FILTER, .filter = mps_text("false")});
+    pub(rig, 1, MPS_PUB_MUST_ROUTE);
+    rig_msg(rig, 0, 'p', "a", "x");
+    rig_expect(rig, 0, 'p', "refused 1 217");
+    rig_sub(rig, 1, 's', 1, "a");
+    rig_msg(rig, 0, 'p', "a", "x");
+    rig_expect(rig, 0, 'p', "ok 2");
+    rig_expect(rig, 1, 's', "for 1 | a=x");
+}
+
+static void test_somebody_elsewhere_is_somebody(void **state)
+{
+    struct rig *rig = two(state);
+    pub(rig, 1, 0);
+    rig_msg(rig, 0, 'p', "a", "x");
+    rig_expect(rig, 0, 'p', "ok 1 nobody");
+    rig_sub(rig, 1, 's', 1, "a");
+    rig_msg(rig, 0, 'p', "a", "x");
+    rig_expect(rig, 0, 'p', "ok 2");
+}
+
+/* ---- other publishers --------------------------------------------------------------------------------------- */
+
+static void test_will(void **state)
+{
+    struct rig *rig = two(state);
+    uint8_t room[64];
+    struct mps_out will = mps_out_open(room, sizeof room);
+    mps_put_array(&will, 4);
+    mps_put_text(&will, mps_text("gone"));
+    mps_put_bin(&will, mps_text("w"));
+    mps_put_uint(&will, 0);
+    mps_put_uint(&will, 0);
+    rig_sub(rig, 1, 's', 1, "gone");
+    stage_hello(rig->at[0], 'w', (struct mps_hello){.id = mps_text("w"), .will = mps_out_view(&will)});
+    rig_expect(rig, 0, 'w', "welcome last 0");
+    stage_cut(rig->at[0], 'w');
+    rig_run(rig);
+    rig_expect(rig, 1, 's', "for 1 | gone=w");
+}
+
+static void test_sys_stays(void **state)
+{
+    struct rig *rig = two(state);
+    rig_sub(rig, 1, 's', 1, "$SYS/broker");
+    rig_pass(rig, 11000);
+    assert_int_equal(at(rig, 0, 1)->messages_out, 0);
+    assert_int_equal(rig->at[0]->broker->cluster->far_patterns.count, 0);
+}
+
+static void test_topics(void **state)
+{
+    struct rig *rig = *state;
+    rig->topics[0] = "shared/#";
+    rig->topics[1] = "b";
+    two(state);
+    rig_sub(rig, 1, 's', 1, "#");
+    rig_sub(rig, 1, 's', 2, "own/#");
+    rig_msg(rig, 0, 'p', "own/a", "1");
+    rig_msg(rig, 0, 'p', "shared/a", "2");
+    rig_msg(rig, 0, 'p', "b", "3");
+    rig_expect(rig, 1, 's', "for 1 | shared/a=2 | b=3");
+    assert_int_equal(rig->at[0]->broker->cluster->far_patterns.count, 1); /* own/# concerns nobody else */
+}
+
+static void inbox_of(struct stage *stage, char link, char inbox[64])
+{
+    struct mps_hello hello = {.id = mps_text("asks")};
+    struct mps_welcome welcome;
+    const char *what;
+    mps_view frame;
+    stage_hello(stage, link, hello);
+    assert_int_equal(stage_take(stage, link, &frame), MPS_OP_WELCOME);
+    assert_int_equal(mps_decode_welcome(frame, &welcome, &what), MPS_OK);
+    assert_true(welcome.inbox.len < 64);
+    memcpy(inbox, welcome.inbox.ptr, welcome.inbox.len);
+    inbox[welcome.inbox.len] = '\0';
+}
+
+static void test_inbox(void **state)
+{
+    struct rig *rig = *state;
+    char inbox[64], topic[80], expected[100];
+    rig_start_all(rig, 3);
+    inbox_of(rig->at[0], 'q', inbox);
+    rig_client(rig, 1, 'r');
+    pub(rig, 1, 0); /* nobody: there is no such client at all */
+    snprintf(topic, sizeof topic, "%s/7", inbox);
+    rig_msg(rig, 1, 'r', topic, "answer");
+    snprintf(expected, sizeof expected, "for 0 | %s=answer", topic);
+    rig_expect(rig, 0, 'q', expected);
+    assert_int_equal(at(rig, 1, 2)->messages_out, 0);
+    assert_int_equal(at(rig, 1, 0)->messages_out, 1);
+}
+
+/* ---- holes -------------------------------------------------------------------------------------------------- */
+
+static void test_hole(void **state)
+{
+    struct rig *rig = *state;
+    rig->topics[0] = "a/#";
+    two(state);
+    rig_client(rig, 1, 't');
+    rig_sub(rig, 1, 's', 1, "a/b");
+    rig_sub(rig, 1, 't', 1, "other"); /* is no topic that could be missing */
+    rig_msg(rig, 0, 'p', "a/b", "1");
+    memory_bus_lose(rig->bus, "one", "two", 1);
+    rig_msg(rig, 0, 'p', "a/b", "2");
+    rig_msg(rig, 0, 'p', "a/b", "3");
+    rig_expect(rig, 1, 's', "for 1 | a/b=1 | " HOLE " | a/b=3");
+    rig_expect(rig, 1, 't', "");
+    assert_int_equal(at(rig, 1, 0)->holes, 1);
+    assert_int_equal(at(rig, 1, 0)->lost, 1);
+}
+
+static void test_hole_of_the_last_message(void **state)
+{
+    struct rig *rig = two(state);
+    rig_sub(rig, 1, 's', 1, "a/b");
+    memory_bus_lose(rig->bus, "one", "two", 1);
+    rig_msg(rig, 0, 'p', "a/b", "1");
+    rig_expect(rig, 1, 's', "");
+    rig_pass(rig, 1500);
+    rig_expect(rig, 1, 's', HOLE);
+}
+
+static void test_signs_of_life_that_are_lost_are_no_hole(void **state)
+{
+    struct rig *rig = two(state);
+    rig_sub(rig, 1, 's', 1, "a");
+    rig_msg(rig, 0, 'p', "a", "1");
+    memory_bus_lose(rig->bus, "one", "two", 2);
+    rig_pass(rig, 3500);
+    rig_msg(rig, 0, 'p', "a", "2");
+    rig_expect(rig, 1, 's', "for 1 | a=1 | a=2");
+}
+
+static void test_twice(void **state)
+{
+    struct rig *rig = two(state);
+    rig_sub(rig, 1, 's', 1, "a");
+    memory_bus_faults(rig->bus)->twice = 1000;
+    for (int i = 0; i < 5; i++) rig_msg(rig, 0, 'p', "a", "x");
+    rig_pass(rig, 3000);
+    rig_expect(rig, 1, 's', "for 1 | a=x | a=x | a=x | a=x | a=x");
+}
+
+static void test_too_long(void **state)
+{
+    struct rig *rig = two(state);
+    static char text[1900], expected[2200];
+    uint8_t *room = malloc(8192);
+    struct mps_out out = mps_out_open(room, 8192);
+    rig_sub(rig, 1, 's', 1, "a");
+    memory_bus_datagram_max(rig->bus, "one", 4096);
+    rig_pass(rig, 1000); /* it polls */
+    memset(text, 'x', sizeof text - 1);
+    mps_encode_msg(&out, &(struct mps_msg){.topic = mps_text("a"), .payload = {room + 1000, 5000}});
+    stage_send(rig->at[0], 'p', &out);
+    rig_msg(rig, 0, 'p', "a", text);
+    snprintf(expected, sizeof expected, HOLE " | for 1 | a=%s", text);
+    rig_expect(rig, 1, 's', expected);
+    assert_non_null(strstr(rig->at[0]->logged, "too long"));
+    free(room);
+}
+
+static void test_interest_that_is_lost(void **state)
+{
+    struct rig *rig = two(state);
+    memory_bus_lose(rig->bus, "two", "one", 1);
+    rig_sub(rig, 1, 's', 1, "a");
+    rig_msg(rig, 0, 'p', "a", "1");
+    rig_expect(rig, 1, 's', "");
+    rig_pass(rig, 1500);
+    rig_msg(rig, 0, 'p', "a", "2");
+    rig_expect(rig, 1, 's', "for 1 | a=2");
+}
+
+/* What is lost while all is told anew: it is told until it has come. */
+static void test_much_interest_on_a_bad_link(void **state)
+{
+    struct rig *rig = *state;
+    char pattern[32];
+    rig_start(rig, 0);
+    rig_start(rig, 1);
+    rig_client(rig, 0, 'p');
+    rig_client(rig, 1, 's');
+    for (uint32_t i = 1; i <= 2000; i++) {
+        snprintf(pattern, sizeof pattern, "some/longer/%u", i);
+        stage_sub(rig->at[1], 's', i, pattern, (struct mps_sub_options){0});
+    }
+    memory_bus_faults(rig->bus)->lost = 300;
+    rig_pass(rig, 20000);
+    memory_bus_faults(rig->bus)->lost = 0;
+    rig_pass(rig, 4000);
+    assert_int_equal(rig->at[0]->broker->cluster->far_patterns.count, 2000);
+    stage_words(rig->at[1], 's');
+    rig_msg(rig, 0, 'p', "some/longer/1500", "x");
+    rig_expect(rig, 1, 's', "for 1500 | some/longer/1500=x");
+}
+
+/* ---- coming and going --------------------------------------------------------------------------------------- */
+
+static void test_first_contact_is_no_hole(void **state)
+{
+    struct rig *rig = *state;
+    rig_start(rig, 1);
+    rig_client(rig, 1, 's');
+    rig_sub(rig, 1, 's', 1, "a");
+    rig_pass(rig, 3000);
+    rig_start(rig, 0);
+    rig_pass(rig, 3000);
+    rig_client(rig, 0, 'p');
+    rig_msg(rig, 0, 'p', "a", "x");
+    rig_expect(rig, 1, 's', "for 1 | a=x");
+}
+
+static void test_leaves(void **state)
+{
+    struct rig *rig = two(state);
+    rig_sub(rig, 1, 's', 1, "a");
+    rig_msg(rig, 0, 'p', "a", "x");
+    rig_leave(rig, 0);
+    rig_pass(rig, 10000);
+    rig_expect(rig, 1, 's', "for 1 | a=x");
+    assert_false(at(rig, 1, 0)->is_present);
+    rig_start(rig, 0);
+    rig_pass(rig, 2000);
+    rig_client(rig, 0, 'p');
+    rig_msg(rig, 0, 'p', "a", "y");
+    rig_expect(rig, 1, 's', "a=y");
+}
+
+static void test_leaves_and_the_last_words_are_lost(void **state)
+{
+    struct rig *rig = two(state);
+    rig_sub(rig, 1, 's', 1, "a");
+    memory_bus_lose(rig->bus, "one", "two", 2);
+    rig_msg(rig, 0, 'p', "a", "x");
+    rig_leave(rig, 0);
+    rig_pass(rig, 10000);
+    rig_expect(rig, 1, 's', HOLE);
+}
+
+static void test_restarts(void **state)
+{
+    struct rig *rig = two(state);
+    rig_sub(rig, 1, 's', 1, "a");
+    rig_msg(rig, 0, 'p', "a", "x");
+    rig_crash(rig, 0);
+    rig_start(rig, 0);
+    rig_pass(rig, 2000);
+    rig_expect(rig, 1, 's', "for 1 | a=x | " HOLE);
+    rig_client(rig, 0, 'p');
+    rig_msg(rig, 0, 'p', "a", "y");
+    rig_expect(rig, 1, 's', "a=y");
+}
+
+static void test_crashes_and_comes_much_later(void **state)
+{
+    struct rig *rig = two(state);
+    rig_sub(rig, 1, 's', 1, "a");
+    rig_crash(rig, 0);
+    rig_pass(rig, 10000);
+    rig_expect(rig, 1, 's', HOLE);
+    rig_start(rig, 0);
+    rig_pass(rig, 2000);
+    rig_expect(rig, 1, 's', ""); /* it was told already */
+}
+
+static void test_subscriber_restarts(void **state)
+{
+    struct rig *rig = two(state);
+    rig_sub(rig, 1, 's', 1, "a");
+    rig_msg(rig, 0, 'p', "a", "1");
+    rig_crash(rig, 1);
+    rig_start(rig, 1);
+    rig_pass(rig, 2000);
+    assert_int_equal(rig->at[0]->broker->cluster->far_patterns.count, 0);
+    rig_client(rig, 1, 's');
+    rig_sub(rig, 1, 's', 1, "a");
+    rig_msg(rig, 0, 'p', "a", "2");
+    rig_expect(rig, 1, 's', "for 1 | a=2");
+}
+
+static void test_partition(void **state)
+{
+    struct rig *rig = two(state);
+    rig_client(rig, 0, 's');
+    rig_sub(rig, 0, 's', 1, "a");
+    rig_sub(rig, 1, 's', 1, "a");
+    rig_msg(rig, 0, 'p', "a", "1");
+    memory_bus_side(rig->bus, "two", 1);
+    rig_msg(rig, 0, 'p', "a", "2");
+    rig_pass(rig, 30000);
+    assert_false(at(rig, 0, 1)->is_present);
+    rig_msg(rig, 0, 'p', "a", "3");
+    memory_bus_side(rig->bus, "two", 0);
+    rig_pass(rig, 3000);
+    rig_msg(rig, 0, 'p', "a", "4");
+    rig_expect(rig, 0, 's', "for 1 | a=1 | a=2 | " HOLE " | a=3 | " HOLE " | a=4");
+    rig_expect(rig, 1, 's', "for 1 | a=1 | " HOLE " | " HOLE " | a=4");
+}
+
+/* Long enough for the other to be missed, but not for the others to miss it. */
+static void test_short_silence(void **state)
+{
+    struct rig *rig = two(state);
+    rig_sub(rig, 1, 's', 1, "a");
+    rig_msg(rig, 0, 'p', "a", "1");
+    memory_bus_side(rig->bus, "two", 1);
+    rig_pass(rig, 3000);
+    memory_bus_side(rig->bus, "two", 0);
+    rig_pass(rig, 3000);
+    rig_msg(rig, 0, 'p', "a", "2");
+    rig_expect(rig, 1, 's', "for 1 | a=1 | a=2");
+}
+
+/* ---- what must not harm ------------------------------------------------------------------------------------- */
+
+static void inject(struct rig *rig, const struct mps_out *out)
+{
+    assert_false(out->full);
+    memory_bus_inject(rig->bus, "two", out->buf, out->len);
+    rig_run(rig);
+}
+
+/* A LANE as broker one would send it next. */
+static void put_lane(struct rig *rig, struct mps_out *out, uint64_t messages)
+{
+    const struct cluster *one = rig->at[0]->broker->cluster;
+    struct lane *lane = &at(rig, 0, 1)->lane;
+    between_encode_lane(out, &(struct between_lane){.name = mps_text("one"),
+                                                    .tag = {one->tag, CLUSTER_TAG_BYTES},
+                                                    .boot = one->boot,
+                                                    .to_boot = rig->at[1]->broker->cluster->boot,
+                                                    .seq = ++lane->seq,
+                                                    .messages = messages,
+                                                    .told = lane->told});
+}
+
+static void test_malformed(void **state)
+{
+    static const struct {
+        const char *bytes;
+        size_t len;
+    } frames[] = {
+        {"", 0},
+        {"\xc1", 1},
+        {"\x94", 1},
+        {"\x94\x02\xa1"
+         "a\xc0\xc6\xff\xff\xff\xff",
+         10},                            /* a payload that is not there */
+        {"\xdd\xff\xff\xff\xff\x20", 6}, /* very many fields */
+        {"\x92\x22\xdd\xff\xff\xff\xff", 7},
+        {"\x91\x91\x91\x91\x91\x91\x91\x91", 8}, /* deep */
+        {"\x93\x01\x01\x01", 4},                 /* HELLO */
+        {"\x91\x22", 2},                         /* an INTEREST without anything */
+        {"\x96\x22\x01\x00\xc3\x91\xa2+a\x90", 9},
+        {"\x96\x22\x01\x00\xc3\x91\xa2#a\x90", 9},     /* no pattern */
+        {"\x96\x22\x01\x00\xc3\x91\xa2$a\x90", 9},     /* reserved */
+        {"\x96\x22\x01\x09\xc3\x90\x90", 7},           /* no kind */
+        {"\x96\x22\x01\x02\xc3\x90\x91\x91\xa1g", 10}, /* a group without a pattern */
+        {"\x96\x22\x01\x02\xc3\x90\x91\x92\xa0\xa1g", 11},
+        {"\x94\x02\xa1"
+         "+\xc0\xc4\x00",
+         7}, /* no topic */
+        {"\x94\x02\xa4$SYS\xc0\xc4\x00", 10},
+        {"\x94\x02\xa6$inbox\xc0\xc4\x00", 12},
+        {"\x94\x02\xa1"
+         "a\x81\x04\xa1x\xc4\x00",
+         10},                    /* bad properties */
+        {"\x92\x15\xcc\x80", 4}, /* BYE */
+    };
+    struct rig *rig = two(state);
+    uint8_t room[512];
+    rig_sub(rig, 1, 's', 1, "#");
+    for (size_t i = 0; i < sizeof frames / sizeof frames[0]; i++) {
+        struct mps_out out = mps_out_open(room, sizeof room);
+        mps_put_raw(&out, (mps_view){(const uint8_t *)frames[i].bytes, (uint32_t)frames[i].len});
+        inject(rig, &out); /* instead of a LANE */
+        out.len = 0;
+        put_lane(rig, &out, 0);
+        write_msg(rig->at[0], 'p', "x", ""); /* makes room for the counts below to differ */
+        mps_put_raw(&out, (mps_view){(const uint8_t *)frames[i].bytes, (uint32_t)frames[i].len});
+        rig->at[0]->links['p' - 'a'].out_len = 0;
+        inject(rig, &out); /* behind one */
+    }
+    rig_expect(rig, 1, 's', "");
+    assert_int_equal(at(rig, 1, 0)->malformed,
+                     sizeof frames / sizeof frames[0] - 1); /* nothing behind a LANE is good */
+    assert_true(at(rig, 1, 0)->is_present);
+    rig_pass(rig, 2000);
+    rig_msg(rig, 0, 'p', "a", "fine");
+    rig_expect(rig, 1, 's', "for 1 | a=fine");
+}
+
+/* What stands before the bad frame is delivered, what is behind it is missing, and that is seen. */
+static void test_malformed_in_the_middle(void **state)
+{
+    struct rig *rig = two(state);
+    uint8_t room[512];
+    struct mps_out out = mps_out_open(room, sizeof room);
+    rig_sub(rig, 1, 's', 1, "#");
+    put_lane(rig, &out, 0);
+    mps_encode_msg(&out, &(struct mps_msg){.topic = mps_text("a"), .payload = mps_text("1")});
+    mps_put_raw(&out, (mps_view){(const uint8_t *)"\xc1", 1});
+    mps_encode_msg(&out, &(struct mps_msg){.topic = mps_text("a"), .payload = mps_text("2")});
+    at(rig, 0, 1)->lane.messages = 2;
+    inject(rig, &out);
+    rig_msg(rig, 0, 'p', "a", "3");
+    rig_expect(rig, 1, 's', "for 1 | a=1 | " HOLE " | a=3");
+}
+
+static void test_truncated_anywhere(void **state)
+{
+    struct rig *rig = two(state);
+    uint8_t room[1024];
+    struct mps_out out = mps_out_open(room, sizeof room);
+    rig_sub(rig, 1, 's', 1, "#");
+    put_lane(rig, &out, 0);
+    between_encode_interest(&out, &(struct between_interest){.version = 2, .kind = INTEREST_ADD, .count = 1},
+                            &(struct between_item){.pattern = mps_text("a/#")});
+    mps_encode_msg(&out, &(struct mps_msg){.topic = mps_text("a"), .payload = mps_text("1")});
+    uint32_t len = out.len;
+    for (out.len = 0; out.len < len; out.len++) inject(rig, &out);
+    rig_pass(rig, 2000);
+    rig_msg(rig, 0, 'p', "a", "2");
+    const char *words = stage_words(rig->at[1], 's');
+    assert_non_null(strstr(words, "a=2"));
+    assert_null(strstr(words, "a=1"));
+}
+
+static void test_bits_that_flip(void **state)
+{
+    struct rig *rig = two(state);
+    uint8_t room[1024], broken[1024];
+    struct mps_out out = mps_out_open(room, sizeof room);
+    rig_sub(rig, 1, 's', 1, "#");
+    put_lane(rig, &out, 0);
+    between_encode_interest(
+        &out, &(struct between_interest){.version = 2, .kind = INTEREST_ADD, .count = 1, .groups_count = 1},
+        (struct between_item[]){{.pattern = mps_text("a/#")}, {.group = mps_text("g"), .pattern = mps_text("b")}});
+    mps_encode_msg(&out, &(struct mps_msg){.topic = mps_text("a"), .payload = mps_text("1")});
+    mps_encode_msg(&out, &(struct mps_msg){.topic = mps_text("a/b/c"), .payload = mps_text("22")});
+    for (uint32_t bit = 0; bit < 8 * out.len; bit++) {
+        struct mps_out flipped = mps_out_open(broken, sizeof broken);
+        memcpy(broken, room, out.len);
+        broken[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        flipped.len = out.len;
+        inject(rig, &flipped); /* whatever it does, it stays within its memory */
+    }
+    assert_non_null(rig->at[1]->broker);
+}
+
+static void test_our_own_name(void **state)
+{
+    struct rig *rig = two(state);
+    uint8_t room[128];
+    struct mps_out out = mps_out_open(room, sizeof room);
+    between_encode_here(
+        &out, &(struct between_here){
+                  .name = mps_text("two"), .tag = {(const uint8_t *)"abc", 3}, .boot = 7, .software = mps_text("x")});
+    inject(rig, &out);
+    assert_non_null(strstr(rig->at[1]->logged, "this one's name"));
+    assert_null(cluster_find(rig->at[1]->broker->cluster, mps_text("two")));
+}
+
+static void test_a_crowd(void **state)
+{
+    struct rig *rig = two(state);
+    char name[16];
+    uint8_t room[128];
+    rig_sub(rig, 1, 's', 1, "a");
+    for (uint32_t i = 0; i < 3 * NEIGHBOURS_MAX; i++) {
+        struct mps_out out = mps_out_open(room, sizeof room);
+        snprintf(name, sizeof name, "x%u", i);
+        between_encode_here(&out, &(struct between_here){.name = mps_text(name),
+                                                         .tag = {(const uint8_t *)"abc", 3},
+                                                         .boot = 7,
+                                                         .software = mps_text("x")});
+        inject(rig, &out);
+    }
+    assert_int_equal(rig->at[1]->broker->cluster->neighbours_count, NEIGHBOURS_MAX);
+    assert_true(at(rig, 1, 0)->is_present); /* who is there keeps its place */
+    rig_msg(rig, 0, 'p', "a", "x");
+    rig_expect(rig, 1, 's', "for 1 | a=x");
+}
+
+static void test_what_is_late_of_a_former_life(void **state)
+{
+    struct rig *rig = two(state);
+    uint8_t room[128];
+    struct mps_out out = mps_out_open(room, sizeof room);
+    rig_sub(rig, 1, 's', 1, "a");
+    put_lane(rig, &out, 0);
+    rig_crash(rig, 0);
+    rig_start(rig, 0);
+    rig_pass(rig, 2000);
+    rig_expect(rig, 1, 's', HOLE);
+    uint64_t boot = at(rig, 1, 0)->boot;
+    inject(rig, &out);
+    assert_int_equal(at(rig, 1, 0)->boot, boot);
+    rig_expect(rig, 1, 's', "");
+}
+
+/* ---- very many patterns ------------------------------------------------------------------------------------- */
+
+static void subscribe_many(struct rig *rig, const char *before, const char *behind, uint32_t from, uint32_t count)
+{
+    char pattern[64];
+    for (uint32_t i = from; i < from + count; i++) {
+        uint8_t room[128];
+        struct mps_out out = mps_out_open(room, sizeof room);
+        snprintf(pattern, sizeof pattern, "%s%u%s", before, i, behind);
+        mps_encode_sub(&out, &(struct mps_sub){i, mps_text(pattern), {.given = 0}});
+        stage_write(rig->at[1], 's', &out);
+        if (i % 500 == 0) stage_settle(rig->at[1]);
+        if (i % 500 == 0) stage_words(rig->at[1], 's');
+    }
+    rig_pass(rig, 3000);
+    stage_words(rig->at[1], 's');
+}
+
+static void test_first_levels(void **state)
+{
+    struct rig *rig = two(state);
+    subscribe_many(rig, "a/", "", 1, 6000);
+    assert_int_equal(rig->at[0]->broker->cluster->far_patterns.count, 6000);
+    subscribe_many(rig, "b/", "", 6001, 6000);
+    assert_int_equal(rig->at[0]->broker->cluster->far_patterns.count, 2);
+    rig_msg(rig, 0, 'p', "a/17", "x");
+    rig_msg(rig, 0, 'p', "c/17", "y");   /* stays */
+    rig_msg(rig, 0, 'p', "b/6000", "z"); /* goes, and nobody is there */
+    rig_expect(rig, 1, 's', "for 17 | a/17=x");
+    assert_int_equal(at(rig, 0, 1)->messages_out, 2);
+    for (uint32_t i = 1; i <= 7500; i++) {
+        uint8_t room[32];
+        struct mps_out out = mps_out_open(room, sizeof room);
+        mps_encode_unsub(&out, &(struct mps_unsub){i});
+        stage_write(rig->at[1], 's', &out);
+        if (i % 500 > 0) continue;
+        stage_settle(rig->at[1]);
+        stage_words(rig->at[1], 's');
+    }
+    rig_pass(rig, 3000);
+    assert_int_equal(rig->at[0]->broker->cluster->far_patterns.count, 4500);
+    rig_msg(rig, 0, 'p', "b/9000", "w");
+    stage_words(rig->at[1], 's');
+    assert_int_equal(at(rig, 0, 1)->messages_out, 3);
+}
+
+static void test_everything(void **state)
+{
+    struct rig *rig = two(state);
+    subscribe_many(rig, "t", "/x", 1, 10001);
+    assert_int_equal(rig->at[0]->broker->cluster->far_patterns.count, 1);
+    rig_msg(rig, 0, 'p', "t9/x", "x");
+    rig_expect(rig, 1, 's', "for 9 | t9/x=x");
+}
+
+/* No message is missing while the neighbours learn of it. */
+static void test_nothing_is_missed_when_levels_are_told_instead(void **state)
+{
+    struct rig *rig = two(state);
+    subscribe_many(rig, "a/", "", 1, 10000);
+    uint8_t room[64];
+    struct mps_out out = mps_out_open(room, sizeof room);
+    mps_encode_sub(&out, &(struct mps_sub){10001, mps_text("b/x"), {.given = 0}});
+    stage_send(rig->at[1], 's', &out);
+    stage_words(rig->at[1], 's');
+    for (int i = 0; i < 50; i++) {
+        memory_bus_step(rig->bus);
+        stage_msg(rig->at[0], 'p', "a/5", "x");
+    }
+    rig_pass(rig, 3000);
+    assert_int_equal(at(rig, 1, 0)->messages_in, 50);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, rig_set_up, rig_tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_delivers),
+        TEST(test_delivers_both_ways_and_to_all),
+        TEST(test_goes_no_further),
+        TEST(test_wildcards),
+        TEST(test_overlapping_patterns_bring_it_once_each),
+        TEST(test_interest_is_counted),
+        TEST(test_subscribed_before_joining),
+        TEST(test_a_turn_is_one_datagram),
+        TEST(test_order),
+        TEST(test_more_than_a_datagram),
+        TEST(test_filter_no_local_and_props),
+        TEST(test_expires),
+        TEST(test_must_route),
+        TEST(test_must_route_where_messages_are_judged),
+        TEST(test_somebody_elsewhere_is_somebody),
+        TEST(test_will),
+        TEST(test_sys_stays),
+        TEST(test_topics),
+        TEST(test_inbox),
+        TEST(test_hole),
+        TEST(test_hole_of_the_last_message),
+        TEST(test_signs_of_life_that_are_lost_are_no_hole),
+        TEST(test_twice),
+        TEST(test_too_long),
+        TEST(test_interest_that_is_lost),
+        TEST(test_much_interest_on_a_bad_link),
+        TEST(test_first_contact_is_no_hole),
+        TEST(test_leaves),
+        TEST(test_leaves_and_the_last_words_are_lost),
+        TEST(test_restarts),
+        TEST(test_crashes_and_comes_much_later),
+        TEST(test_subscriber_restarts),
+        TEST(test_partition),
+        TEST(test_short_silence),
+        TEST(test_malformed),
+        TEST(test_malformed_in_the_middle),
+        TEST(test_truncated_anywhere),
+        TEST(test_bits_that_flip),
+        TEST(test_our_own_name),
+        TEST(test_a_crowd),
+        TEST(test_what_is_late_of_a_former_life),
+        TEST(test_first_levels),
+        TEST(test_everything),
+        TEST(test_nothing_is_missed_when_levels_are_told_instead),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -390,14 +390,15 @@ static void test_twice(void **state)
 static void test_too_long(void **state)
 {
     struct rig *rig = two(state);
-    static char text[1900], expected[2200];
+    static char text[1900], expected[2200], long_one[5000];
     uint8_t *room = malloc(8192);
     struct mps_out out = mps_out_open(room, 8192);
     rig_sub(rig, 1, 's', 1, "a");
     memory_bus_datagram_max(rig->bus, "one", 4096);
     rig_pass(rig, 1000); /* it polls */
     memset(text, 'x', sizeof text - 1);
-    mps_encode_msg(&out, &(struct mps_msg){.topic = mps_text("a"), .payload = {room + 1000, 5000}});
+    mps_encode_msg(&out,
+                   &(struct mps_msg){.topic = mps_text("a"), .payload = {(const uint8_t *)long_one, sizeof long_one}});
     stage_send(rig->at[0], 'p', &out);
     rig_msg(rig, 0, 'p', "a", text);
     snprintf(expected, sizeof expected, HOLE " | for 1 | a=%s", text);

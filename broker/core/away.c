@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "away.h"
+#include "cluster/scope.h"
 #include "identity.h"
 #include "pids.h"
 #include "spill.h"
@@ -63,6 +64,7 @@ static void adopt(struct session *session, struct session *from)
 {
     if (from->inbox != NULL) subscription_free(from->inbox);
     from->inbox = NULL;
+    scope_forget_all(from);
     group_session_blocked(from); /* what members were given and is not written goes back */
     group_session_gone(from);
     group_collect_all(from->broker);

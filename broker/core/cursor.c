@@ -512,7 +512,8 @@ static void fill_subscription(struct cursor *cursor, struct subscription *sub)
     enum reading_result result = take_until(cursor, sub, UINT64_MAX, is_full);
     cursor_mark(cursor, sub);
     if (result == READING_PAUSE) cursor_dirty(cursor);
-    if (sub->outlet->count > 0 && outlet_at(sub->outlet, 0)->kind == OUTLET_CAUGHT_UP) sub->is_starved = false;
+    if (sub->outlet->count > 0 && outlet_at(sub->outlet, 0)->kind == OUTLET_CAUGHT_UP && sub->awaits == NULL)
+        sub->is_starved = false;
     subscription_activate(sub);
 }
 

@@ -1,6 +1,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cluster/group_far.h"
 #include "spill.h"
 #include "sure.h"
 #include "trace.h"
@@ -159,6 +160,7 @@ void group_join(struct subscription *sub, mps_view name, const struct terms *ter
     enlist(group, sub);
     group->members_count++;
     group->away_count += session->state == SESSION_AWAY;
+    if (group->box.broker->cluster != NULL) group_far_update(group);
     group_dirty(group);
 }
 
@@ -241,8 +243,13 @@ void group_leave(struct subscription *sub, bool gently)
     free(sub->member);
     sub->member = NULL;
     group->away_count -= sub->session->state == SESSION_AWAY;
-    if (--group->members_count > 0) return;
+    bool has_cluster = group->box.broker->cluster != NULL;
+    if (--group->members_count > 0) {
+        if (has_cluster) group_far_update(group);
+        return;
+    }
     if (gently && !sub->box.is_guarded) inherit(sub, group);
+    if (has_cluster) group_far_last_left(group);
     group_free(group);
 }
 
@@ -294,11 +301,13 @@ void group_member_away(struct subscription *sub)
 {
     struct group *group = sub->group;
     if (++group->away_count == group->members_count) hold_wake_all(&group->box); /* nobody makes room */
+    if (group->box.broker->cluster != NULL) group_far_update(group);
 }
 
 void group_member_back(struct subscription *sub)
 {
     sub->group->away_count--;
+    if (sub->box.broker->cluster != NULL) group_far_update(sub->group);
 }
 
 void group_session_written(struct session *session)

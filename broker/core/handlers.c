@@ -5,6 +5,7 @@
 
 #include "audit.h"
 #include "away.h"
+#include "cluster/scope.h"
 #include "pids.h"
 #include "spill.h"
 #include "sure.h"
@@ -108,6 +109,7 @@ void handle_UNSUB(struct session *session, mps_view frame)
     struct subscription *sub = subscription_find(session, unsub.sid);
     if (sub != NULL) {
         struct mailbox *box = &sub->box;
+        if (sub->awaits != NULL) scope_answer(sub);
         mark.sent = box->sent;
         mark.lost = box->lost + mailbox_waiting(box);
         session->broker->figures.copies_lost += mailbox_waiting(box);

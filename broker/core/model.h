@@ -58,6 +58,7 @@ struct mailbox {
 
     bool no_local;
     bool is_slow;                     /* as last told under $SYS */
+    bool is_elsewhere;                /* of a group: all members that are there are at other brokers */
     bool is_told;                     /* its pattern is counted in what other brokers are told (cluster/interest.c) */
     uint32_t block_ms;
     struct cursor *cursor;            /* reads streams; then messages of theirs don't come here. NULL: it doesn't */
@@ -101,6 +102,7 @@ struct subscription {
 
     struct hash_node in_subs;         /* of its session, by sid */
     uint64_t credit_then;             /* while its connection ends: credit once the client is back; 0: as it is */
+    struct scope_wait *awaits;        /* its SUBACK waits for other brokers (cluster/scope.c); NULL: it doesn't */
     uint64_t kept_hash;               /* of the SUB frame that is its record; 0: it has none */
     struct member *member;            /* of .group, or NULL */
     uint32_t pattern_bytes;           /* what the trie grew by when it came */
@@ -133,7 +135,8 @@ struct group {
     uint64_t served;                  /* messages given to members */
     struct list_node in_dirty;        /* of the broker, while .is_dirty: it has something, perhaps somebody for it */
     struct list_node in_returning;    /* of the broker, while .returning isn't empty */
-    bool is_dirty;
+    struct list_node in_far;          /* of the cluster, while .is_far: it may have to be handed over */
+    bool is_dirty, is_far;
     bool is_draining;                 /* a member wants to know when nothing is left, */
     bool is_marking;                  /* or when all was sent that was there when it came */
     uint8_t name_len, pattern_len;
@@ -261,6 +264,7 @@ struct session {
     uint32_t ahead_at;                /* up to here it was looked through for control frames, which were executed */
     uint32_t held_len;                /* bytes of the message that is held */
     uint32_t filters_count;           /* of .subs */
+    uint32_t awaiting_count;          /* likewise, those whose SUBACK waits for other brokers */
     uint64_t pattern_bytes;           /* of .subs */
     struct mailbox *waits_for;        /* room for the first message of .stalled; NULL: it is not held */
     struct list_node in_waiting;      /* of the mailbox */

@@ -99,7 +99,7 @@ static void add_match(struct topic_entry *entry, void *arg)
     struct route *route = arg;
     struct mailbox *box = container_of(entry, struct mailbox, entry);
     if (route->stream != NULL && box->cursor != NULL) route->readers++;
-    else add_box(route, box);
+    else if (!box->is_elsewhere) add_box(route, box);
 }
 
 static void fill(struct broker *broker, struct route *route, mps_view topic, uint64_t hash)

@@ -7,6 +7,7 @@
 #include "account.h"
 #include "audit.h"
 #include "away.h"
+#include "cluster/scope.h"
 #include "identity.h"
 #include "pids.h"
 #include "sure.h"
@@ -313,6 +314,7 @@ void session_end_gently(struct session *session, uint32_t code, const char *text
     if (session->state >= SESSION_ENDING) return;
     session->bye_code = code;
     session->bye_text = text ? sure_text(text) : NULL;
+    scope_answer_all(session);
     stop_listening(session);
     inbox_close(session);
     if (session->broker->tracing != NULL) trace_session_gone(session);

@@ -4,6 +4,8 @@
 
 #include "audit.h"
 #include "away.h"
+#include "cluster/group_far.h"
+#include "cluster/scope.h"
 #include "sure.h"
 
 #define BLOCK_MS_DEFAULT 1000u
@@ -322,7 +324,10 @@ static struct subscription *begin(struct session *session, const struct mps_sub 
     if (in->options.group.ptr != NULL) {
         mailbox_set_terms(&sub->box, &(struct terms){.max_msgs = terms->max_msgs, .max_bytes = terms->max_bytes});
         group_join(sub, in->options.group, terms);
-        if (is_reader(session->broker, in)) begin_reading(&sub->group->box, sub, in);
+        if (is_reader(session->broker, in)) {
+            begin_reading(&sub->group->box, sub, in);
+            if (session->broker->cluster != NULL) group_far_update(sub->group); /* what it reads isn't relayed to it */
+        }
     } else {
         mailbox_set_terms(&sub->box, terms);
         if (is_reader(session->broker, in)) begin_reading(&sub->box, sub, in);
@@ -391,7 +396,8 @@ static struct subscription *subscribe(struct session *session, const struct mps_
     else change(sub, in, &terms);
     session->filters_count += is_filtered - sub->is_filtered;
     sub->is_filtered = is_filtered;
-    if (in->options.scope == MPS_SCOPE_CLUSTER) { /* there is no other broker */
+    if (in->options.scope == MPS_SCOPE_CLUSTER) {
+        if (session->link != NULL && scope_defer(sub, &suback)) return sub;
         suback.granted.given |= MPS_SUB_SCOPE;
         suback.granted.scope = MPS_SCOPE_LOCAL;
     }
@@ -405,8 +411,10 @@ void handle_SUB(struct session *session, mps_view frame)
     const char *what;
     enum mps_code code = mps_decode_sub(frame, &in, &what);
     if (code != MPS_BAD_OPTION && !frame_decoded(session, MPS_OP_SUB, code, &what)) return;
-    bool is_new = subscription_find(session, in.sid) == NULL;
-    struct subscription *sub = subscribe(session, &in, code, what);
+    struct subscription *sub = subscription_find(session, in.sid);
+    bool is_new = sub == NULL;
+    if (sub != NULL && sub->awaits != NULL) scope_answer(sub);
+    sub = subscribe(session, &in, code, what);
     if (sub == NULL) return;
     struct cursor *cursor = subscription_cursor(sub);
     if (cursor != NULL && in.options.from.kind != MPS_FROM_NEW) cursor_want_mark(cursor, sub);

@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "away.h"
-#include "cluster/cluster.h"
+#include "cluster/scope.h"
 #include "sure.h"
 
 static bool has_sid(const struct hash_node *node, const void *key)
@@ -65,6 +65,7 @@ void subscription_free(struct subscription *sub)
     struct session *session = sub->session;
     struct broker *broker = session->broker;
     subscription_deactivate(sub);
+    if (sub->awaits != NULL) scope_forget(sub);
     subscription_end_snapshot(sub);
     group_leave(sub, false);
     subscription_detach(sub);
@@ -90,7 +91,7 @@ void subscription_begin_snapshot(struct subscription *sub)
     if (sub->snapshot == NULL) sub->snapshot = sure_zeroed(sizeof *sub->snapshot);
     snapshot_begin(sub->snapshot, &sub->session->broker->retained, subscription_pattern(sub));
     queue_mark(&sub->box.queue);
-    sub->is_starved = false; /* at least the MARK may be written */
+    sub->is_starved = sub->awaits != NULL; /* at least the MARK may be written, but behind the SUBACK */
     subscription_activate(sub);
 }
 
@@ -104,6 +105,10 @@ void subscription_end_snapshot(struct subscription *sub)
 
 void subscription_add_credit(struct subscription *sub, uint64_t total, bool drain)
 {
+    if (sub->awaits != NULL) {
+        scope_add_credit(sub, total, drain);
+        return;
+    }
     if (total > sub->credit) sub->credit = total;
     if (drain) sub->draining = true;
     sub->is_starved = false;

@@ -128,6 +128,8 @@ void interest_comes(struct cluster *cluster, mps_view group, mps_view pattern); 
 void interest_goes(struct cluster *cluster, mps_view group, mps_view pattern);  /* group: it has members that are there */
 void interest_attach(struct mailbox *box, mps_view pattern); /* a subscription's box: something is to match it, */
 void interest_detach(struct mailbox *box, mps_view pattern); /* or nothing any more */
+/* It reads all that it asks for from streams of this broker: nothing that is relayed reaches it. */
+bool interest_only_reads(const struct mailbox *box, mps_view pattern);
 void interest_flush(struct cluster *cluster);      /* what has changed goes into the lanes now, before what follows */
 uint64_t interest_version(const struct cluster *cluster); /* of what stands in the lanes */
 
@@ -157,6 +159,7 @@ struct inbound {
     bool plain;                        /* as the last TERMS said: messages are for subscriptions, */
     uint32_t groups_count;             /* and for these groups */
     struct group *groups[INBOUND_GROUPS_MAX];
+    mps_view moved;                    /* that TERMS, if it names groups that nobody here is a member of; ptr NULL: it doesn't */
 };
 
 static inline mps_view far_group(const struct far *far)

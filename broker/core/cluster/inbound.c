@@ -96,6 +96,7 @@ static void finish_run(struct incoming *in)
     publish_note_times(in->broker, run, in->props);
     if (in->broker->tracing != NULL) deliver_traced(in, in->route, run);
     else deliver_to(in, in->route, run);
+    if (in->in.moved.ptr != NULL) group_far_pass_on(&in->in, run);
 }
 
 /* ---- messages ----------------------------------------------------------------------------------------------- */

@@ -178,8 +178,7 @@ void interest_goes(struct cluster *cluster, mps_view group, mps_view pattern)
     judge_detail(cluster);
 }
 
-/* It reads all that it asks for from streams of this broker: nothing that is relayed reaches it. */
-static bool only_reads(const struct mailbox *box, mps_view pattern)
+bool interest_only_reads(const struct mailbox *box, mps_view pattern)
 {
     const struct broker *broker = box->broker;
     if (box->cursor == NULL) return false;
@@ -192,7 +191,7 @@ static bool only_reads(const struct mailbox *box, mps_view pattern)
 void interest_attach(struct mailbox *box, mps_view pattern)
 {
     struct cluster *cluster = box->broker->cluster;
-    if (box->is_told || !cluster_overlaps(cluster, pattern) || only_reads(box, pattern)) return;
+    if (box->is_told || !cluster_overlaps(cluster, pattern) || interest_only_reads(box, pattern)) return;
     box->is_told = true;
     interest_comes(cluster, (mps_view){NULL, 0}, pattern);
 }

@@ -516,6 +516,7 @@ static void add_suback(struct words *words, mps_view frame)
     assert_int_equal(mps_decode_suback(frame, &in, &what), MPS_OK);
     add(words, "suback %u", in.sid);
     if (in.code > 0) add(words, " refused %u", in.code);
+    else if (in.granted.given & MPS_SUB_SCOPE) add(words, " %s", mps_scope_name(in.granted.scope));
 }
 
 static void add_welcome(struct words *words, mps_view frame)

@@ -1,7 +1,7 @@
 /* A broker's core that a test plays with, in one thread: the test is its clock, its links and its disk. What the broker
  * sends is read as words, a few for each frame:
  *
- *   welcome last 0 | welcome resumed last 7 sess 60 | suback 1 | suback 1 refused 223 | mark 1 1 | for 1 | for 1 flags 4 |
+ *   welcome last 0 | welcome resumed last 7 sess 60 | suback 1 | suback 1 local | suback 1 refused 223 | mark 1 1 | for 1 | for 1 flags 4 |
  *   for 1 at 64-7 | a/b=text | gap 1 x3 reason 6 | gap 1 x? reason 12 at 64-7..9 | ok 5 | ok 5 nobody | ok 5 again |
  *   refused 5 216 | pong | stat 1 3 2 1 0 | err 219 | bye 109 | info | end (of its stream)
  *

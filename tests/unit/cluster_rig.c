@@ -85,13 +85,19 @@ void rig_crash(struct rig *rig, int number)
     stage_stop(rig->at[number]);
 }
 
+void rig_freeze(struct rig *rig, int number, bool is_frozen)
+{
+    memory_bus_freeze(rig->bus, names[number], is_frozen);
+    rig->is_frozen[number] = is_frozen;
+}
+
 void rig_run(struct rig *rig)
 {
     bool more = true;
     for (int rounds = 0; more && rounds < ROUNDS_MAX; rounds++) {
         more = false;
         for (int i = 0; i < RIG_BROKERS; i++) {
-            if (rig->engines[i] == NULL || rig->at[i]->now_ms < rig->now_ms) continue;
+            if (rig->engines[i] == NULL || rig->is_frozen[i]) continue;
             if (memory_engine_ready(rig->engines[i])) {
                 broker_poll_cluster(rig->at[i]->broker);
                 more = true;
@@ -107,7 +113,7 @@ static void step(struct rig *rig, uint64_t ms)
 {
     rig->now_ms += ms;
     for (int i = 0; i < RIG_BROKERS; i++) {
-        rig->at[i]->now_ms = rig->now_ms;
+        rig->at[i]->now_ms = rig->now_ms; /* clocks go on for all */
         rig->at[i]->wall_ms += ms;
     }
     memory_bus_time(rig->bus, rig->now_ms, rig->at[0]->wall_ms);

@@ -13,6 +13,7 @@ struct rig {
     struct stage *at[RIG_BROKERS];        /* of each broker; its .broker is NULL until it starts */
     struct engine *engines[RIG_BROKERS];
     const char *topics[4];                /* [cluster] topics of those that start; topics[0] NULL: # */
+    bool is_frozen[RIG_BROKERS];
     uint64_t now_ms;
 };
 
@@ -24,6 +25,8 @@ void rig_start(struct rig *rig, int number);
 void rig_start_all(struct rig *rig, int count); /* and lets them meet */
 void rig_leave(struct rig *rig, int number);    /* it says good-bye, and stops */
 void rig_crash(struct rig *rig, int number);    /* it is gone, with all its connections */
+/* Stops its process, or lets it go on. */
+void rig_freeze(struct rig *rig, int number, bool is_frozen);
 void rig_run(struct rig *rig);                  /* until there is nothing to do at this moment */
 void rig_pass(struct rig *rig, uint64_t ms);    /* time passes for all that are not frozen */
 /* A client `link` at this broker, welcome. */

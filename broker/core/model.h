@@ -332,6 +332,7 @@ struct route {
     bool has_groups;                  /* some of the mailboxes are groups' */
     struct stream *stream;            /* where its messages are kept; NULL: nowhere */
     uint32_t readers;                 /* subscriptions that match and read that stream, which .boxes lacks */
+    bool is_shared;                   /* with other brokers */
     uint64_t wanted_by;               /* bits of other brokers that want its messages, too (cluster/cluster.h) */
     uint32_t topic_len;
     uint8_t topic[];

@@ -82,6 +82,7 @@ static void empty(struct route *route)
     route->stream = NULL;
     route->readers = 0;
     route->has_groups = false;
+    route->is_shared = false;
     route->wanted_by = 0;
 }
 
@@ -99,13 +100,14 @@ static void add_match(struct topic_entry *entry, void *arg)
     struct route *route = arg;
     struct mailbox *box = container_of(entry, struct mailbox, entry);
     if (route->stream != NULL && box->cursor != NULL) route->readers++;
-    else if (!box->is_elsewhere) add_box(route, box);
+    else if (!box->is_elsewhere || !route->is_shared) add_box(route, box);
 }
 
 static void fill(struct broker *broker, struct route *route, mps_view topic, uint64_t hash)
 {
     empty(route);
     if (broker->streams_count > 0) route->stream = stream_of_topic(broker, topic);
+    if (broker->cluster != NULL) route->is_shared = cluster_relays(broker->cluster, topic);
     broker->work += topics_match(&broker->topics, topic, hash, add_match, route);
     if (broker->cluster != NULL) route->wanted_by = relay_wanted_by(broker->cluster, topic, hash);
     route->wild_generation = broker->topics.wild_generation;

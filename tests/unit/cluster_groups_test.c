@@ -244,6 +244,28 @@ static void test_topics_that_are_not_shared(void **state)
     rig_expect(rig, 0, 'v', "welcome resumed last 0 | for 1 | mine=2");
 }
 
+/* A pattern that takes both. */
+static void test_topics_of_which_some_are_shared(void **state)
+{
+    struct rig *rig = *state;
+    rig->topics[0] = "shared/#";
+    some(state, 2);
+    worker(rig, 0, 'v');
+    join(rig, 0, 'v', 1, "#", "g");
+    stage_cut(rig->at[0], 'v');
+    rig_run(rig);
+    publish(rig, "mine", 0, 1);
+    publish(rig, "shared/a", 1, 1);
+    rig_client(rig, 1, 'w');
+    join(rig, 1, 'w', 1, "#", "g");
+    publish(rig, "mine", 2, 1);
+    publish(rig, "shared/a", 3, 1);
+    rig_expect(rig, 1, 'w', "for 1 | shared/a=3");
+    stage_hello(rig->at[0], 'v', (struct mps_hello){.id = mps_text("v"), .sess_s = 60});
+    rig_run(rig);
+    rig_expect(rig, 0, 'v', "welcome resumed last 0 | for 1 | mine=0 | shared/a=1 | mine=2");
+}
+
 /* ---- coming and going --------------------------------------------------------------------------------------- */
 
 /* Who is away may be back; but somebody else is there. */
@@ -571,6 +593,7 @@ int main(void)
         TEST(test_must_route),
         TEST(test_filter_and_policy_are_each_brokers_own),
         TEST(test_topics_that_are_not_shared),
+        TEST(test_topics_of_which_some_are_shared),
         TEST(test_members_that_are_away),
         TEST(test_what_waited_is_handed_over),
         TEST(test_goes_with_messages_waiting),

@@ -214,3 +214,11 @@ bool cluster_overlaps(const struct cluster *cluster, mps_view pattern)
         if (mps_patterns_overlap(cluster->topics[i], pattern)) return true;
     return false;
 }
+
+bool cluster_covers(const struct cluster *cluster, mps_view pattern)
+{
+    if (pattern.ptr[0] == '$') return false;
+    for (uint32_t i = 0; i < cluster->topics_count; i++)
+        if (mps_pattern_covers(cluster->topics[i], pattern)) return true;
+    return false;
+}

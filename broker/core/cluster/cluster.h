@@ -119,6 +119,7 @@ void cluster_free(struct broker *broker);     /* without a word to anybody; clus
 bool cluster_is_name(mps_view name);          /* it can be a broker's */
 bool cluster_relays(const struct cluster *cluster, mps_view topic); /* it is one of [cluster] topics */
 bool cluster_overlaps(const struct cluster *cluster, mps_view pattern); /* some topic that matches may be */
+bool cluster_covers(const struct cluster *cluster, mps_view pattern);   /* all that match are */
 
 /* members.c */
 struct neighbour *cluster_find(const struct cluster *cluster, mps_view name); /* NULL: never heard of */

@@ -47,11 +47,12 @@ static void set_due(struct cluster *cluster, struct group *group, bool is_due)
     else list_remove(&cluster->groups->due, &group->in_far);
 }
 
-/* Whether what is published here goes to the group here, or to the neighbours that have its members. */
+/* Whether what is published here goes to the group here, or to the neighbours that have its members. Of a pattern that
+ * takes what stays here, too, nobody looks at what waits already. */
 static void place(struct cluster *cluster, struct group *group)
 {
     bool is_elsewhere = !has_present(group) && places(cluster, far_of(cluster, group)) != 0;
-    set_due(cluster, group, is_elsewhere);
+    set_due(cluster, group, is_elsewhere && cluster_covers(cluster, group_pattern(group)));
     if (group->box.is_elsewhere == is_elsewhere) return;
     group->box.is_elsewhere = is_elsewhere;
     router_pattern_changed(cluster->broker, group_pattern(group));
@@ -212,7 +213,7 @@ void group_far_last_left(struct group *group)
 {
     struct cluster *cluster = group->box.broker->cluster;
     group_far_update(group);
-    hand_over(cluster, group, UINT64_MAX);
+    if (group->is_far) hand_over(cluster, group, UINT64_MAX);
     set_due(cluster, group, false);
 }
 

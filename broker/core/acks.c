@@ -109,12 +109,11 @@ static void answer_ok(struct session *session, const struct ack_pending *ok)
 {
     pids_note_answered(session, ok->last_pid);
     if (!can_be_told(session)) return;
-    uint64_t matched = ok->matched_least != MATCHED_FAR ? ok->matched_least : 0;
     uint32_t code = ok->matched_least == 0 ? MPS_NOBODY_OR_WILL : MPS_OK;
     if (ok->accepted_before) code = MPS_ACCEPTED_BEFORE;
     reply_puback(session, &(struct mps_puback){.pid = ok->last_pid,
                                                .code = code,
-                                               .matched = matched,
+                                               .matched = ok->matched_least & ~MATCHED_FAR,
                                                .dropped = ok->dropped,
                                                .stream = ok->stream ? ok->stream->number : 0,
                                                .seq = ok->seq});

@@ -254,7 +254,7 @@ uint64_t broker_turn(struct broker *broker)
     budget_keep(broker);
     cursors_shed(broker);
     hold_wake_due(broker);
-    uint64_t cluster_ms = broker->cluster != NULL ? cluster_turn(broker) : UINT64_MAX;
+    if (broker->cluster != NULL) sys_ms = least(sys_ms, cluster_turn(broker));
     uint64_t intake_ms = broker->intake.waiting.first != NULL ? intake_turn(broker) : UINT64_MAX;
     run_settle_all(&broker->runs);
     free_dead(broker);
@@ -265,8 +265,7 @@ uint64_t broker_turn(struct broker *broker)
         broker->waking.first != NULL || broker->dirty_cursors.first != NULL ||
         (broker->tracing != NULL && trace_is_waiting(broker)))
         return 0;
-    uint64_t others_ms = least(cluster_ms, next_timer_ms(broker));
-    return least(least(sys_ms, kept_ms), least(least(age_ms, intake_ms), others_ms));
+    return least(least(sys_ms, kept_ms), least(least(age_ms, intake_ms), next_timer_ms(broker)));
 }
 
 void broker_note_peer(struct broker *broker, const struct peer *peer, const char *text)

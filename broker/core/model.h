@@ -183,7 +183,7 @@ enum session_state {
 #define SESSION_NO_BYE UINT32_MAX
 
 /* Acknowledged publishes that wait to be answered together. */
-#define MATCHED_FAR UINT64_MAX        /* nobody here, but another broker wants them */
+#define MATCHED_FAR (UINT64_C(1) << 63) /* nobody here, but another broker wants them */
 struct ack_pending {
     uint64_t count, last_pid;
     uint64_t matched_least, dropped;
@@ -328,6 +328,7 @@ struct route {
     struct mailbox *few[2];
     bool is_used;                     /* since somebody last looked who isn't */
     bool is_plain;                    /* nobody looks at single messages: whole runs go to all of them */
+    bool is_usual;                    /* .is_plain, kept nowhere, and no other broker wants it */
     bool has_latest;                  /* somebody looks at keys: a run must have one */
     bool has_groups;                  /* some of the mailboxes are groups' */
     struct stream *stream;            /* where its messages are kept; NULL: nowhere */

@@ -268,8 +268,7 @@ static bool retain(struct broker *broker, const struct route *route, mps_view fr
     bool too_many = retained->topics.count >= broker->limits.max_retained_count && !retained_has(retained, msg.topic);
     struct kept *kept = NULL;
     bool is_recorded = route->stream != NULL && !is_shared(route);
-    if (!too_many && is_recorded &&
-        (kept = retained_record(broker, msg.topic, frame, expires_ms, origin)) == NULL) {
+    if (!too_many && is_recorded && (kept = retained_record(broker, msg.topic, frame, expires_ms, origin)) == NULL) {
         snprintf(text, NO_ROOM_TEXT_MAX, "there is no memory to keep the value of %u bytes", frame.len);
         return false;
     }
@@ -302,8 +301,8 @@ static bool may_retain(struct broker *broker, mps_view frame, char text[NO_ROOM_
     return false;
 }
 
-/* Gives the engine what all brokers are to have. last: the frame that is retained, if that is asked for. Returns 0, or the
- * code for why it isn't taken, with a sentence; then nothing of it is. */
+/* Gives the engine what all brokers are to have. last: the frame that is retained, if that is asked for. Returns 0, or
+ * the code for why it isn't taken, with a sentence; then nothing of it is. */
 static uint32_t share(struct session *session, const struct route *route, struct run *run, struct part part,
                       mps_view last, char text[STORE_TEXT_MAX])
 {
@@ -557,9 +556,8 @@ static bool is_usual(const struct session *session, const struct publish *publis
 {
     const struct route *route = publish->route;
     uint32_t asks = MPS_PUB_RETAIN | MPS_PUB_MUST_ROUTE;
-    return route != NULL && route->is_plain && route->stream == NULL && route->wanted_by == 0 &&
-           publish->props.ptr == NULL && !publish->is_denied && !(session->terms.flags & asks) &&
-           ack_level(session) <= 1;
+    return route != NULL && route->is_usual && publish->props.ptr == NULL && !publish->is_denied &&
+           !(session->terms.flags & asks) && ack_level(session) <= 1;
 }
 
 /* publish_any() of one of those: nothing is left of it to be judged, and it costs 80 instead of 140 instructions. */

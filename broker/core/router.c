@@ -83,6 +83,7 @@ static void empty(struct route *route)
     route->readers = 0;
     route->has_groups = false;
     route->is_shared = false;
+    route->is_usual = false;
     route->wanted_by = 0;
 }
 
@@ -110,6 +111,7 @@ static void fill(struct broker *broker, struct route *route, mps_view topic, uin
     if (broker->cluster != NULL) route->is_shared = cluster_relays(broker->cluster, topic);
     broker->work += topics_match(&broker->topics, topic, hash, add_match, route);
     if (broker->cluster != NULL) route->wanted_by = relay_wanted_by(broker->cluster, topic, hash);
+    route->is_usual = route->is_plain && route->stream == NULL && route->wanted_by == 0;
     route->wild_generation = broker->topics.wild_generation;
     broker->work += route->count;
 }

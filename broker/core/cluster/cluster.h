@@ -24,6 +24,10 @@
 #define INBOUND_GROUPS_MAX 8u          /* of one TERMS */
 #define WANTED_BY_GROUPS (UINT64_C(1) << 63) /* in route.wanted_by: groups of neighbours may want it, ask far_groups */
 
+/* Never to become part of the hot functions around, which would grow too large to be inlined: there mostly is no cluster. */
+#define CLUSTER_ASIDE __attribute__((noinline))
+#define CLUSTER_COLD __attribute__((cold, noinline))
+
 struct shared;
 struct records;
 struct groups_far;
@@ -114,8 +118,8 @@ struct cluster {
 };
 
 /* cluster.c */
-uint64_t cluster_turn(struct broker *broker); /* sends what is due. Returns when to call again */
-void cluster_free(struct broker *broker);     /* without a word to anybody; cluster NULL is allowed */
+CLUSTER_COLD uint64_t cluster_turn(struct broker *broker); /* sends what is due. Returns when to call again */
+CLUSTER_COLD void cluster_free(struct broker *broker);     /* without a word to anybody; cluster NULL is allowed */
 bool cluster_is_name(mps_view name);          /* it can be a broker's */
 bool cluster_relays(const struct cluster *cluster, mps_view topic); /* it is one of [cluster] topics */
 bool cluster_overlaps(const struct cluster *cluster, mps_view pattern); /* some topic that matches may be */
@@ -127,8 +131,8 @@ struct neighbour *cluster_find(const struct cluster *cluster, mps_view name); /*
 /* interest.c: patterns of our own clients, counted. Told with the next flush of the lanes. */
 void interest_comes(struct cluster *cluster, mps_view group, mps_view pattern); /* group.len 0: of a subscription. Of a */
 void interest_goes(struct cluster *cluster, mps_view group, mps_view pattern);  /* group: it has members that are there */
-void interest_attach(struct mailbox *box, mps_view pattern); /* a subscription's box: something is to match it, */
-void interest_detach(struct mailbox *box, mps_view pattern); /* or nothing any more */
+CLUSTER_COLD void interest_attach(struct mailbox *box, mps_view pattern); /* a subscription's box: something is to match it, */
+CLUSTER_COLD void interest_detach(struct mailbox *box, mps_view pattern); /* or nothing any more */
 /* It reads all that it asks for from streams of this broker: nothing that is relayed reaches it. */
 bool interest_only_reads(const struct mailbox *box, mps_view pattern);
 void interest_flush(struct cluster *cluster);      /* what has changed goes into the lanes now, before what follows */
@@ -149,10 +153,10 @@ void lane_flush(struct neighbour *to);
 
 /* relay.c */
 /* Frames of a run go to those neighbours that want them. Only if route->wanted_by isn't 0. */
-void relay_run(struct broker *broker, const struct route *route, struct run *run, struct part part);
-uint64_t relay_wanted_by(struct cluster *cluster, mps_view topic, uint64_t hash); /* for route.wanted_by */
-uint64_t relay_inbox(const struct cluster *cluster, mps_view topic);              /* likewise, of a topic below $inbox */
-bool relay_is_wanted(const struct broker *broker, const struct route *route);     /* some neighbour would get it now */
+CLUSTER_ASIDE void relay_run(struct broker *broker, const struct route *route, struct run *run, struct part part);
+CLUSTER_ASIDE uint64_t relay_wanted_by(struct cluster *cluster, mps_view topic, uint64_t hash); /* for route.wanted_by */
+CLUSTER_ASIDE uint64_t relay_inbox(const struct cluster *cluster, mps_view topic);              /* likewise, of a topic below $inbox */
+CLUSTER_ASIDE bool relay_is_wanted(const struct broker *broker, const struct route *route);     /* some neighbour would get it now */
 
 /* What comes from a neighbour in one datagram. */
 struct inbound {

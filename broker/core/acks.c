@@ -196,7 +196,8 @@ static bool can_join(const struct ack *ack, const struct ack *next)
 {
     return is_of_engine(ack) && is_of_engine(next) && ack->code == 0 && next->code == 0 && !ack->is_alone &&
            !next->is_alone && !ack->is_silent && !next->is_silent &&
-           ack->ok.accepted_before == next->ok.accepted_before;
+           ack->ok.accepted_before == next->ok.accepted_before &&
+           (ack->ok.matched_least == MATCHED_FAR) == (next->ok.matched_least == MATCHED_FAR);
 }
 
 static void join(struct ack_queue *queue, struct ack *ack, struct ack *next)

@@ -227,7 +227,7 @@ static void it_is_acknowledged_once_it_is_settled(void **state)
     pass(sea, 99);
     expect(sea, 0, 'p', "");
     pass(sea, 1);
-    expect(sea, 0, 'p', "ok 1 nobody at S-1");
+    expect(sea, 0, 'p', "ok 1 nobody");
 }
 
 static void pipelined_publishes_are_answered_together(void **state)
@@ -236,14 +236,14 @@ static void pipelined_publishes_are_answered_together(void **state)
     stage_pub(sea->at[0], 'p', 1, 2);
     for (int i = 0; i < 50; i++) write_msg(sea, 0, 'p', i % 2 ? "o/1" : "o/2", "x");
     flow(sea);
-    expect(sea, 0, 'p', "ok 50 nobody at S-50");
+    expect(sea, 0, 'p', "ok 50 nobody");
     uint8_t room[32];
     struct mps_out out = mps_out_open(room, sizeof room);
     mps_encode_pub(&out, &(struct mps_pub){51, 2u << MPS_PUB_LEVEL_SHIFT | MPS_PUB_EACH});
     stage_write(sea->at[0], 'p', &out);
     for (int i = 0; i < 3; i++) write_msg(sea, 0, 'p', "o/1", "x");
     flow(sea);
-    expect(sea, 0, 'p', "ok 51 nobody at S-51 | ok 52 nobody at S-52 | ok 53 nobody at S-53");
+    expect(sea, 0, 'p', "ok 51 nobody | ok 52 nobody | ok 53 nobody");
 }
 
 /* Answers keep the order of pids, whatever each of them waits for. */
@@ -262,7 +262,7 @@ static void answers_come_in_order_whatever_they_wait_for(void **state)
     publish(sea, 0, 'p', "bad/+", "x");
     expect(sea, 0, 'p', "");
     pass(sea, 500);
-    expect(sea, 0, 'p', "ok 1 nobody at S-1 | ok 2 nobody at 64-1 | ok 3 nobody | refused 4 210");
+    expect(sea, 0, 'p', "ok 1 nobody | ok 2 nobody | ok 3 nobody | refused 4 210");
     memory_store_hold(sea->at[0]->gate.inner, true, false);
     memory_bus_faults(sea->bus)->settle_ms = 0;
     stage_pub(sea->at[0], 'p', 5, 2);
@@ -273,7 +273,7 @@ static void answers_come_in_order_whatever_they_wait_for(void **state)
     memory_store_hold(sea->at[0]->gate.inner, false, false);
     memory_store_finish_commit(sea->at[0]->gate.inner);
     flow(sea);
-    expect(sea, 0, 'p', "ok 5 nobody at 64-2 | ok 7 nobody at S-3");
+    expect(sea, 0, 'p', "ok 5 nobody | ok 7 nobody");
 }
 
 static void levels_are_what_the_stream_can_give(void **state)
@@ -282,22 +282,44 @@ static void levels_are_what_the_stream_can_give(void **state)
     sea->streams[0].replicas = 1;
     start(sea, 0, false);
     flow(sea);
-    stage_hello(sea->at[0], 'p', (struct mps_hello){0});
+    hello(sea, 0, 'p', (struct mps_hello){0});
     assert_int_equal(sea->at[0]->broker->ack_level, 2);
-    words(sea, 0, 'p');
     stage_pub(sea->at[0], 'p', 1, 3);
     publish(sea, 0, 'p', "o/1", "x");
     expect(sea, 0, 'p', "refused 1 216");
-    stop(sea, 0);
-    sea->streams[0].replicas = 5;
-    start(sea, 0, false);
-    flow(sea);
-    hello(sea, 0, 'p', (struct mps_hello){0});
+    publish(sea, 0, 'p', "else", "x");
+    expect(sea, 0, 'p', "refused 2 216");
+    stage_pub(sea->at[0], 'p', 3, 2);
+    publish(sea, 0, 'p', "o/1", "x");
+    expect(sea, 0, 'p', "ok 3 nobody");
+}
+
+static void more_copies_give_the_highest_level(void **state)
+{
+    struct sea *sea = two_brokers(state);
     assert_int_equal(sea->at[0]->broker->ack_level, 3);
     stage_pub(sea->at[0], 'p', 1, 3);
     publish(sea, 0, 'p', "o/1", "x");
     publish(sea, 0, 'p', "else", "x");
-    expect(sea, 0, 'p', "ok 1 nobody at S-1 | refused 2 216");
+    expect(sea, 0, 'p', "ok 1 nobody | refused 2 216");
+}
+
+/* A PUBACK tells the position of the last message that it covers. */
+static void an_answer_tells_the_position(void **state)
+{
+    struct sea *sea = two_brokers(state);
+    mps_view frame;
+    struct mps_puback puback;
+    const char *what;
+    publish(sea, 1, 'r', "o/1", "somebody else's");
+    stage_pub(sea->at[0], 'p', 1, 3);
+    for (int i = 0; i < 3; i++) write_msg(sea, 0, 'p', i == 1 ? "o/1" : "o/2", "x");
+    flow(sea);
+    assert_int_equal(stage_take(sea->at[0], 'p', &frame), MPS_OP_PUBACK);
+    assert_int_equal(mps_decode_puback(frame, &puback, &what), MPS_OK);
+    assert_int_equal(puback.pid, 3);
+    assert_int_equal(puback.stream, number());
+    assert_int_equal(puback.seq, 4);
 }
 
 static void a_subscriber_gets_it_at_once_and_not_from_the_stream(void **state)
@@ -337,7 +359,7 @@ static void while_it_is_away_answers_wait_and_other_topics_go_on(void **state)
     expect(sea, 0, 'p', "");
     memory_bus_away(sea->bus, NULL, false, false);
     flow(sea);
-    expect(sea, 0, 'p', "ok 1 nobody at S-1");
+    expect(sea, 0, 'p', "ok 1 nobody");
     subscribe(sea, 1, 'r', "o/#", from_all);
     expect(sea, 1, 'r', "suback 1 | mark 1 1 | for 1 flags 2 at S-1 | o/1=x | o/2=routed is enough | mark 1 2");
 }
@@ -355,7 +377,7 @@ static void what_waits_for_too_long_is_refused_and_never_acknowledged(void **sta
     memory_bus_away(sea->bus, NULL, false, false);
     flow(sea);
     publish(sea, 0, 'p', "o/3", "z");
-    expect(sea, 0, 'p', "ok 3 nobody at S-1");
+    expect(sea, 0, 'p', "ok 3 nobody");
 }
 
 static void more_than_may_wait_is_refused_at_any_level(void **state)
@@ -381,7 +403,7 @@ static void more_than_may_wait_is_refused_at_any_level(void **state)
     memory_bus_away(sea->bus, NULL, false, false);
     flow(sea);
     publish(sea, 0, 'p', "o/1", "y");
-    expect(sea, 0, 'p', "ok 3 at S-5 | for 1 | o/1=y");
+    expect(sea, 0, 'p', "o/1=y | ok 3");
     assert_int_equal(memory_bus_next_position(sea->bus, number()), 6);
 }
 
@@ -393,7 +415,7 @@ static void a_stream_that_refuses_says_that_it_is_full(void **state)
     two_brokers(state);
     stage_pub(sea->at[0], 'p', 1, 2);
     for (int i = 0; i < 3; i++) publish(sea, 0, 'p', "o/1", "x");
-    expect(sea, 0, 'p', "ok 1 nobody at S-1 | ok 2 nobody at S-2 | refused 3 225");
+    expect(sea, 0, 'p', "ok 1 nobody | ok 2 nobody | refused 3 225");
     stage_pub(sea->at[0], 'p', 4, 1);
     publish(sea, 0, 'p', "o/1", "x"); /* nobody asked */
     expect(sea, 0, 'p', "ok 4 nobody");
@@ -422,7 +444,7 @@ static void a_resend_to_another_broker_is_stored_once(void **state)
     publish(sea, 1, 'p', "o/1", "c");
     expect(sea, 1, 'p', "");
     pass(sea, 1000);
-    expect(sea, 1, 'p', "ok 2 again | ok 3 nobody at S-3");
+    expect(sea, 1, 'p', "ok 2 again | ok 3 nobody");
     assert_int_equal(memory_bus_next_position(sea->bus, number()), 4);
 }
 
@@ -468,7 +490,7 @@ static void a_resend_of_what_fails_is_refused_and_may_come_again(void **state)
     hello(sea, 0, 'p', session);
     stage_pub(sea->at[0], 'p', 1, 3);
     publish(sea, 0, 'p', "o/1", "a");
-    expect(sea, 0, 'p', "ok 1 nobody at S-1");
+    expect(sea, 0, 'p', "ok 1 nobody");
 }
 
 /* A broker that dies has stored what it knows of a publisher, and the engine has what it was given, or not. */
@@ -486,7 +508,7 @@ static void after_a_crash_of_the_broker_nothing_is_taken_for_stored(void **state
     publish(sea, 0, 'p', "o/1", "b");
     publish(sea, 0, 'p', "own/1", "c");
     pass(sea, 200);
-    expect(sea, 0, 'p', "ok 1 nobody at 64-1");
+    expect(sea, 0, 'p', "ok 1 nobody");
     struct engine *engine = sea->engines[0];
     sea->engines[0] = NULL;
     stage_crash(sea->at[0], true);
@@ -498,7 +520,7 @@ static void after_a_crash_of_the_broker_nothing_is_taken_for_stored(void **state
     stage_pub(sea->at[0], 'p', 2, 2);
     publish(sea, 0, 'p', "o/1", "b");
     publish(sea, 0, 'p', "own/1", "c");
-    expect(sea, 0, 'p', "ok 2 nobody at S-1 | ok 3 again");
+    expect(sea, 0, 'p', "ok 2 nobody | ok 3 again");
     assert_int_equal(stream_by_number(sea->at[0]->broker, 64)->next, 3);
 }
 
@@ -526,16 +548,92 @@ static void a_replay_begins_where_it_is_asked_to(void **state)
         {.kind = MPS_FROM_TIME, .number = since_ms}, {.kind = MPS_FROM_AGO, .number = 3000},
         {.kind = MPS_FROM_LAST_PER_TOPIC},           {.kind = MPS_FROM_NEW}};
     static const char *const told[] = {
-        "suback 1 | mark 1 1 | for 1 flags 2 at S-8 | o/0=8 | o/1=9 | o/0=10 | mark 1 2",
-        "suback 1 | mark 1 1 | for 1 flags 2 at S-8 | o/0=8 | for 1 flags 2 at S-9 | o/1=9 | for 1 flags 2 at S-10 | o/0=10 | mark 1 2",
+        "suback 1 | mark 1 1 | for 1 flags 2 at S-8 | o/0=8 | o/1=9 | for 1 flags 2 at S-10 | o/0=10 | mark 1 2",
+        "suback 2 | mark 2 1 | for 2 flags 2 at S-8 | o/0=8 | o/1=9 | for 2 flags 2 at S-10 | o/0=10 | mark 2 2",
+        "suback 3 | mark 3 1 | for 3 flags 2 at S-8 | o/0=8 | o/1=9 | for 3 flags 2 at S-10 | o/0=10 | mark 3 2",
+        "suback 4 | mark 4 1 | for 4 flags 2 at S-8 | o/0=8 | o/1=9 | for 4 flags 2 at S-10 | o/0=10 | mark 4 2",
+        "suback 5 | mark 5 1 | for 5 flags 2 at S-9 | o/1=9 | o/0=10 | mark 5 2",
+        "suback 6 | mark 6 1",
     };
-    (void)told;
-    for (size_t i = 0; i < sizeof froms / sizeof *froms; i++) {
-        stage_sub(sea->at[1], 'r', (uint32_t)i + 1, "o/#",
+    for (uint32_t i = 0; i < sizeof froms / sizeof *froms; i++) {
+        stage_sub(sea->at[1], 'r', i + 1, "o/#",
                   (struct mps_sub_options){.given = MPS_SUB_FROM | MPS_SUB_ACK, .ack = MPS_ACK_UPTO, .from = froms[i]});
         flow(sea);
-        printf("%zu: %s\n", i, words(sea, 1, 'r'));
+        expect(sea, 1, 'r', told[i]);
     }
+    publish(sea, 0, 'p', "o/1", "new");
+    assert_non_null(strstr(words(sea, 1, 'r'), "for 6 at S-11 | o/1=new"));
+}
+
+/* Nothing is known of the stream until the cluster is there: then each begins where it asked to. */
+static void who_comes_before_the_stream_is_known_begins_later(void **state)
+{
+    struct sea *sea = two_brokers(state);
+    publish_ten(sea);
+    stop(sea, 1);
+    memory_bus_away(sea->bus, "two", false, true);
+    start(sea, 1, false);
+    flow(sea);
+    hello(sea, 1, 'r', (struct mps_hello){0});
+    const uint64_t positions[] = {number(), 8};
+    const struct mps_from froms[] = {{.kind = MPS_FROM_LAST, .number = 2},
+                                     {.kind = MPS_FROM_SEQ, .count = 1, .positions = positions},
+                                     {.kind = MPS_FROM_AGO, .number = 2000},
+                                     {.kind = MPS_FROM_LAST_PER_TOPIC},
+                                     {.kind = MPS_FROM_NEW}};
+    for (uint32_t i = 0; i < sizeof froms / sizeof *froms; i++)
+        stage_sub(sea->at[1], 'r', i + 1, "o/#",
+                  (struct mps_sub_options){.given = MPS_SUB_FROM | MPS_SUB_ACK, .ack = MPS_ACK_UPTO, .from = froms[i]});
+    flow(sea);
+    assert_null(strstr(words(sea, 1, 'r'), "for"));
+    memory_bus_away(sea->bus, "two", false, false);
+    flow(sea);
+    const char *came = words(sea, 1, 'r');
+    assert_non_null(strstr(came, "for 1 flags 2 at S-9 | o/1=9 | "));
+    assert_non_null(strstr(came, "for 2 flags 2 at S-8 | o/0=8 | "));
+    assert_non_null(strstr(came, "for 3 flags 2 at S-9 | o/1=9 | "));
+    assert_non_null(strstr(came, "for 4 flags 2 at S-9 | o/1=9 | "));
+    assert_null(strstr(came, "for 5"));
+    for (int i = 1; i <= 4; i++) {
+        char mark[16];
+        snprintf(mark, sizeof mark, "mark %d 2", i);
+        assert_non_null(strstr(came, mark));
+    }
+    publish(sea, 0, 'p', "o/1", "new");
+    assert_non_null(strstr(words(sea, 1, 'r'), "for 5 at S-11 | o/1=new"));
+}
+
+/* What was acknowledged to anybody here is shown to who subscribes afterwards and wants to be caught up, however late the
+ * tail is. */
+static void caught_up_is_behind_what_was_acknowledged(void **state)
+{
+    struct sea *sea = two_brokers(state);
+    memory_bus_faults(sea->bus)->tail_ms = 1000;
+    stage_pub(sea->at[0], 'p', 1, 3);
+    publish(sea, 0, 'p', "o/1", "x");
+    expect(sea, 0, 'p', "ok 1 nobody");
+    subscribe(sea, 0, 'p', "o/#", from_all);
+    expect(sea, 0, 'p', "suback 1 | mark 1 1");
+    pass(sea, 1000);
+    expect(sea, 0, 'p', "for 1 flags 2 at S-1 | o/1=x | mark 1 2");
+}
+
+static void what_retention_removed_is_told(void **state)
+{
+    struct sea *sea = *state;
+    sea->streams[0].max_msgs = 4;
+    two_brokers(state);
+    publish_ten(sea);
+    const uint64_t positions[] = {number(), 3};
+    subscribe(sea, 1, 'r', "o/#", (struct mps_sub_options){.given = MPS_SUB_FROM, .from = {.kind = MPS_FROM_SEQ, .count = 1, .positions = positions}});
+    expect(sea, 1, 'r', "suback 1 | mark 1 1 | gap 1 x4 reason 5 at S-3..6 | for 1 flags 2 at S-7 | o/1=7 | o/0=8 | for 1 flags 2 at S-9 | o/1=9 | o/0=10 | mark 1 2");
+    memory_bus_delete_message(sea->bus, number(), 8);
+    stop(sea, 1);
+    start(sea, 1, false);
+    flow(sea);
+    hello(sea, 1, 'r', (struct mps_hello){0});
+    subscribe(sea, 1, 'r', "o/#", from_all);
+    expect(sea, 1, 'r', "");
 }
 
 int main(void)
@@ -547,6 +645,8 @@ int main(void)
         TEST(pipelined_publishes_are_answered_together),
         TEST(answers_come_in_order_whatever_they_wait_for),
         TEST(levels_are_what_the_stream_can_give),
+        TEST(more_copies_give_the_highest_level),
+        TEST(an_answer_tells_the_position),
         TEST(a_subscriber_gets_it_at_once_and_not_from_the_stream),
         TEST(while_it_is_away_answers_wait_and_other_topics_go_on),
         TEST(what_waits_for_too_long_is_refused_and_never_acknowledged),
@@ -557,6 +657,9 @@ int main(void)
         TEST(a_resend_of_what_fails_is_refused_and_may_come_again),
         TEST(after_a_crash_of_the_broker_nothing_is_taken_for_stored),
         TEST(a_replay_begins_where_it_is_asked_to),
+        TEST(who_comes_before_the_stream_is_known_begins_later),
+        TEST(caught_up_is_behind_what_was_acknowledged),
+        TEST(what_retention_removed_is_told),
     };
 #undef TEST
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -31,6 +31,7 @@ static void begin_since(struct reading *reading, struct stream_place place)
     reading->next = place.position;
     reading->since_ms = place.since_ms;
     reading->since_end = place.since_end;
+    if (reading->stream->is_shared && place.since_end != UINT64_MAX) reading->since_high = place.since_end;
 }
 
 static void look_first(struct reading *reading, const struct mps_from *from)

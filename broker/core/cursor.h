@@ -52,6 +52,8 @@ struct reading {
     uint64_t mark_at;          /* MARK 2 is due, to who wants it, when everything below was delivered */
     uint64_t since_ms;         /* what came before this Unix time is passed over; 0: nothing is, */
     uint64_t since_end;        /* nor from this position on */
+    uint64_t since_high;       /* of a shared stream: at this position something stands that came since; what lies before .next
+                                  did not. 0: it isn't being looked for */
     bool begins_later;         /* its stream, a shared one, isn't known yet: then it begins there, */
     enum mps_from_kind later_kind;
     uint64_t later_number;     /* of SEQ the position */

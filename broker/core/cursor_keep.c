@@ -340,6 +340,7 @@ static void load_request(struct reading *reading, struct mps_reader *r, uint64_t
     if (request.end > stream->stored && !is_unknown(stream)) request.end = stream->stored;
     if (position < stream->first) position = stream->first;
     reading->since_ms = since_ms;
+    if (is_unknown(stream)) reading->since_end = UINT64_MAX;
     if ((kind == MPS_FROM_LAST || kind == MPS_FROM_LAST_PER_TOPIC) && position < request.end)
         reading->survey = survey_new(stream->broker, &request, position);
 }

@@ -93,11 +93,15 @@ static bool read_removal(mps_view payload, struct removal *removal)
     return r.bad == NULL && removal->stream.ptr != NULL;
 }
 
+/* One that is shared may have the name of one that was this broker's own, of which the stock is left. */
 static struct stream *find_stream(const struct broker *broker, mps_view name)
 {
-    for (uint32_t i = 0; i < broker->streams_count; i++)
-        if (mps_view_equal(mps_text(broker->streams[i]->name), name)) return broker->streams[i];
-    return NULL;
+    struct stream *found = NULL;
+    for (uint32_t i = 0; i < broker->streams_count; i++) {
+        struct stream *stream = broker->streams[i];
+        if (mps_view_equal(mps_text(stream->name), name) && (found == NULL || found->is_shared)) found = stream;
+    }
+    return found;
 }
 
 static void remove_messages(struct session *session, const struct mps_msg *request)
@@ -113,6 +117,13 @@ static void remove_messages(struct session *session, const struct mps_msg *reque
     struct stream *stream = find_stream(broker, removal.stream);
     if (stream == NULL) {
         snprintf(text, sizeof text, "there is no stream '%s'", printable(removal.stream));
+        operator_answer_error(broker, request, text);
+        return;
+    }
+    if (stream->is_shared) {
+        snprintf(text, sizeof text,
+                 "stream '%s' is kept by NATS JetStream for all brokers: what it holds is removed there, with NATS' tools",
+                 stream->name);
         operator_answer_error(broker, request, text);
         return;
     }

@@ -296,12 +296,43 @@ static enum reading_result look(struct reading *reading, struct subscription *su
     return READING_PAUSE;
 }
 
+/* Of a shared stream nobody remembers what came when: the place is found by halves, before anything is delivered. What stands
+ * this close to it is looked through. */
+#define SEEK_NEAR 256u
+
+static bool seeks(const struct reading *reading)
+{
+    return reading->since_high > 0 && reading->since_ms > 0 && reading->next + SEEK_NEAR < reading->since_high;
+}
+
+/* A step of that. */
+static enum reading_result seek(struct reading *reading)
+{
+    struct stream *stream = reading->stream;
+    if (reading->next < stream->first) reading->next = stream->first; /* retention was faster: that wasn't asked for */
+    if (reading->since_high > stream->stored) reading->since_high = stream->stored;
+    reading_stop_waiting(reading);
+    if (!seeks(reading)) return READING_PAUSE;
+    uint64_t middle = reading->next + (reading->since_high - reading->next) / 2, hole_end;
+    struct chunk *chunk = chunk_at(stream, middle, &hole_end);
+    if (chunk == NULL && hole_end == 0) {
+        reading_wait(reading, &stream->loading);
+        return READING_NOTHING;
+    }
+    reading->cursor->broker->work++;
+    if (chunk != NULL && chunk->time_ms + STREAM_TIME_SLACK_MS <= reading->since_ms)
+        reading->next = least(chunk->first + chunk->count, reading->since_high);
+    else reading->since_high = chunk != NULL && chunk->first > reading->next ? chunk->first : middle;
+    return READING_PAUSE;
+}
+
 enum reading_result reading_take(struct reading *reading, struct subscription *sub, uint32_t bytes_most,
                                  uint64_t msgs_most)
 {
     struct stream *stream = reading->stream;
     drop_survey(reading, sub);
     if (reading->survey != NULL && !survey_is_done(reading->survey)) return look(reading, sub);
+    if (seeks(reading)) return seek(reading);
     pass_removed(reading, sub);
     uint64_t position = reading->next;
     if (position >= stream->stored) {

@@ -310,12 +310,13 @@ static const struct block *first_block_since(const struct stream *stream, bool b
 /* Times go forward with the positions, unless somebody sets the clock: so they are looked at one by one. */
 struct stream_place stream_at_time(const struct stream *stream, uint64_t time_ms)
 {
-    if (stream->is_shared) return (struct stream_place){stream->first, time_ms, stream->next}; /* to be looked for */
+    if (stream->is_shared && time_ms <= wall_ms(stream)) /* to be looked for */
+        return (struct stream_place){stream->first, time_ms, stream->next};
     for (uint32_t i = 0; i < stream->extents_count; i++) {
         const struct extent *e = &stream->extents[i];
         if (e->latest_ms + STREAM_TIME_SLACK_MS > time_ms) return (struct stream_place){e->first, time_ms, e->last + 1};
     }
-    if (time_ms > wall_ms(stream)) return (struct stream_place){stream->stored, time_ms, UINT64_MAX};
+    if (time_ms > wall_ms(stream)) return (struct stream_place){stream->is_shared ? stream->next : stream->stored, time_ms, UINT64_MAX};
     const struct block *block = first_block_since(stream, false, (int64_t)time_ms);
     return (struct stream_place){.position = block != NULL ? block->first : stream->next};
 }

@@ -155,11 +155,11 @@ static uint32_t readers_count(const struct stream *stream)
 
 void sys_put_stream(struct mps_out *out, const struct stream *stream)
 {
-    mps_put_map(out, 16);
+    mps_put_map(out, 16 + (stream->is_shared ? 3 : 0));
     sys_put_number(out, "stream", stream->number);
     sys_put_name(out, "name", mps_text(stream->name));
     sys_put_number(out, "first", stream->first);
-    sys_put_number(out, "next", stream->stored);
+    sys_put_number(out, "next", stream->is_shared ? stream->next : stream->stored);
     sys_put_number(out, "messages", stream->stored_msgs);
     sys_put_number(out, "bytes", stream->stored_bytes);
     sys_put_number(out, "max_bytes", stream->max_bytes);
@@ -171,6 +171,11 @@ void sys_put_stream(struct mps_out *out, const struct stream *stream)
     sys_put_number(out, "damaged", stream->damaged);
     sys_put_number(out, "unstored", stream->unstored);
     sys_put_flag(out, "configured", stream->is_configured);
+    if (stream->is_shared) {
+        sys_put_number(out, "replicas", stream->replicas);
+        sys_put_number(out, "current", stream->current);
+        sys_put_flag(out, "there", stream->is_there);
+    }
     mps_put_text(out, mps_text("patterns"));
     mps_put_array(out, stream->patterns_count);
     for (uint32_t i = 0; i < stream->patterns_count; i++) mps_put_text(out, stream->patterns[i]);

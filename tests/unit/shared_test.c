@@ -25,7 +25,7 @@ struct sea {
 };
 
 static const struct mps_sub_options from_all = {.given = MPS_SUB_FROM, .from = {.kind = MPS_FROM_ALL}};
-static const struct mps_sub_options acked __attribute__((unused)) = {
+static const struct mps_sub_options acked = {
     .given = MPS_SUB_FROM | MPS_SUB_ACK, .ack = MPS_ACK_EACH, .from = {.kind = MPS_FROM_ALL}};
 
 /* ---- the world ---------------------------------------------------------------------------------------------- */
@@ -633,7 +633,267 @@ static void what_retention_removed_is_told(void **state)
     flow(sea);
     hello(sea, 1, 'r', (struct mps_hello){0});
     subscribe(sea, 1, 'r', "o/#", from_all);
-    expect(sea, 1, 'r', "");
+    expect(sea, 1, 'r', "suback 1 | mark 1 1 | for 1 flags 2 at S-7 | o/1=7 | gap 1 x1 reason 5 at S-8..8 | "
+                        "for 1 flags 2 at S-9 | o/1=9 | o/0=10 | mark 1 2");
+}
+
+/* In a long history the place of a moment is found by a few looks. */
+static void a_moment_is_found_in_a_long_history(void **state)
+{
+    struct sea *sea = two_brokers(state);
+    char text[12];
+    for (int i = 1; i <= 3000; i++) {
+        snprintf(text, sizeof text, "%d", i);
+        publish(sea, 0, 'p', "o/1", text);
+        if (i % 10 == 0) pass(sea, 1000);
+    }
+    stop(sea, 1);
+    start(sea, 1, false);
+    flow(sea);
+    hello(sea, 1, 'r', (struct mps_hello){0});
+    subscribe(sea, 1, 'r', "o/#",
+              (struct mps_sub_options){.given = MPS_SUB_FROM, .from = {.kind = MPS_FROM_AGO, .number = 250000}});
+    const char *begin = strstr(words(sea, 1, 'r'), "for 1 flags 2 at S-");
+    assert_non_null(begin);
+    assert_in_range(atoi(begin + strlen("for 1 flags 2 at S-")), 481, 501); /* 501 came so long ago, exact to a second */
+    assert_non_null(strstr(sea->words, "o/1=3000 | mark 1 2"));
+}
+
+/* ---- another stream ----------------------------------------------------------------------------------------- */
+
+static void a_stream_that_is_made_anew_is_told_and_read_again(void **state)
+{
+    struct sea *sea = two_brokers(state);
+    hello(sea, 1, 's', (struct mps_hello){0});
+    hello(sea, 1, 'g', (struct mps_hello){0});
+    publish(sea, 0, 'p', "o/1", "a");
+    publish(sea, 0, 'p', "o/1", "b");
+    subscribe(sea, 1, 'r', "o/#", from_all);
+    subscribe(sea, 1, 's', "o/#", acked);
+    struct mps_sub_options group = acked;
+    group.given |= MPS_SUB_GROUP;
+    group.group = mps_text("g");
+    subscribe(sea, 1, 'g', "o/#", group);
+    for (const char *p = "rsg"; *p != '\0'; p++) words(sea, 1, *p);
+    uint64_t epoch = sea->at[1]->broker->epoch;
+    memory_bus_delete_stream(sea->bus, number());
+    flow(sea);
+    for (const char *p = "rsg"; *p != '\0'; p++) expect(sea, 1, *p, "");
+    memory_bus_remake_stream(sea->bus, number());
+    flow(sea);
+    publish(sea, 0, 'p', "o/1", "c");
+    pass(sea, 1000);
+    assert_int_not_equal(sea->at[1]->broker->epoch, epoch);
+    for (const char *p = "rsg"; *p != '\0'; p++) expect(sea, 1, *p, "gap 1 x? reason 9 | for 1 at S-1 | o/1=c");
+    assert_int_equal(sea->at[1]->broker->pending_count, 2);
+}
+
+/* The engine says so, or not: then it is seen by positions that go back. */
+static void a_stream_that_lost_its_end_is_another_one(void **state)
+{
+    struct sea *sea = two_brokers(state);
+    for (int i = 0; i < 3; i++) publish(sea, 0, 'p', "o/1", "x");
+    subscribe(sea, 1, 'r', "o/#", from_all);
+    words(sea, 1, 'r');
+    const struct stream *stream = stream_at(sea, 1);
+    sea->engines[1]->events.stream_state(
+        sea->engines[1]->events.arg,
+        &(struct engine_stream_state){
+            .number = number(), .is_there = true, .identity = stream->identity, .first = 2, .next = 3});
+    assert_non_null(strstr(sea->at[1]->logged, "is not the one that it was"));
+    flow(sea);
+    expect(sea, 1, 'r', "gap 1 x? reason 9 | for 1 flags 2 at S-2 | o/1=x");
+}
+
+/* A broker that keeps its sessions remembers which stream their places are of. */
+static void places_of_another_stream_are_known_after_a_restart(void **state)
+{
+    struct sea *sea = *state;
+    const struct mps_hello session = {.id = mps_text("dev"), .sess_s = 600};
+    struct mps_sub_options durable = acked;
+    durable.given |= MPS_SUB_DURABLE;
+    durable.durable = true;
+    start(sea, 0, true);
+    flow(sea);
+    hello(sea, 0, 'p', (struct mps_hello){0});
+    hello(sea, 0, 'd', session);
+    subscribe(sea, 0, 'd', "o/#", durable);
+    for (int i = 0; i < 3; i++) publish(sea, 0, 'p', "o/1", "old");
+    assert_non_null(strstr(words(sea, 0, 'd'), "o/1=old"));
+    pass(sea, 2000);
+    uint64_t epoch = sea->at[0]->broker->epoch;
+    stop(sea, 0);
+    start(sea, 0, true); /* the same stream: what is not acknowledged comes again, and nothing is said */
+    flow(sea);
+    assert_int_equal(sea->at[0]->broker->epoch, epoch);
+    hello(sea, 0, 'd', session);
+    flow(sea);
+    pass(sea, 2000);
+    stop(sea, 0);
+    memory_bus_delete_stream(sea->bus, number());
+    memory_bus_remake_stream(sea->bus, number());
+    start(sea, 0, true);
+    flow(sea);
+    hello(sea, 0, 'p', (struct mps_hello){0});
+    publish(sea, 0, 'p', "o/1", "new");
+    assert_int_not_equal(sea->at[0]->broker->epoch, epoch);
+    stage_hello(sea->at[0], 'd', session);
+    flow(sea);
+    assert_non_null(strstr(words(sea, 0, 'd'), "gap 1 x? reason 9 | for 1 at S-1 | o/1=new"));
+}
+
+/* ---- what is no message ------------------------------------------------------------------------------------- */
+
+static void tail(struct sea *sea, const uint8_t *bytes, uint32_t len, uint32_t count)
+{
+    const struct stream *stream = stream_at(sea, 1);
+    sea->engines[1]->events.tail(
+        sea->engines[1]->events.arg,
+        &(struct store_block){
+            .stream = number(), .count = count, .first = stream->stored, .time_ms = 1, .bytes = bytes, .len = len});
+    stage_settle(sea->at[1]);
+}
+
+static void rubbish_is_a_hole_and_ends_nothing(void **state)
+{
+    struct sea *sea = two_brokers(state);
+    uint8_t room[256];
+    struct mps_out out = mps_out_open(room, sizeof room);
+    subscribe(sea, 1, 'r', "o/#", from_all);
+    words(sea, 1, 'r');
+    mps_encode_msg(&out, &(struct mps_msg){.topic = mps_text("o/1"), .payload = mps_text("a")});
+    mps_encode_ping(&out, &(struct mps_token){mps_text("no message")});
+    mps_encode_msg(&out, &(struct mps_msg){.topic = mps_text("o/+"), .payload = mps_text("no topic")});
+    mps_encode_msg(&out, &(struct mps_msg){.topic = mps_text("o/1"), .payload = mps_text("b")});
+    tail(sea, room, out.len, 4);
+    expect(sea, 1, 'r', "for 1 at S-1 | o/1=a | gap 1 x2 reason 12 at S-2..3 | for 1 at S-4 | o/1=b");
+    static const uint8_t claims_much[] = {0x94, 0x02, 0xa1, 'o', 0xc0, 0xc6, 0xff, 0xff, 0xff, 0xff, 1};
+    tail(sea, claims_much, sizeof claims_much, 3);
+    tail(sea, room, mps_msg_frame_len(room), 2); /* one less than it says */
+    expect(sea, 1, 'r', "gap 1 x3 reason 12 at S-5..7 | for 1 at S-8 | o/1=a | gap 1 x1 reason 12 at S-9..9");
+    assert_int_equal(stream_at(sea, 1)->damaged, 6);
+    for (uint32_t len = 0; len < out.len; len++) tail(sea, room, len, 4); /* cut anywhere */
+    for (uint32_t at = 0; at < out.len; at++) {
+        uint8_t before = room[at];
+        for (int bit = 0; bit < 8; bit++) {
+            room[at] = (uint8_t)(before ^ 1 << bit);
+            tail(sea, room, out.len, 4);
+        }
+        room[at] = before;
+    }
+    words(sea, 1, 'r');
+}
+
+/* ---- beside others ------------------------------------------------------------------------------------------ */
+
+static void a_group_shares_it_among_its_members(void **state)
+{
+    struct sea *sea = two_brokers(state);
+    struct mps_sub_options group = acked;
+    group.given |= MPS_SUB_GROUP;
+    group.group = mps_text("g");
+    hello(sea, 1, 's', (struct mps_hello){0});
+    subscribe(sea, 1, 'r', "o/#", group);
+    subscribe(sea, 1, 's', "o/#", group);
+    words(sea, 1, 'r');
+    words(sea, 1, 's');
+    for (int i = 0; i < 4; i++) publish(sea, 0, 'p', "o/1", "x");
+    int at_r = 0, at_s = 0;
+    for (const char *p = words(sea, 1, 'r'); (p = strstr(p, "o/1=x")) != NULL; p++) at_r++;
+    for (const char *p = words(sea, 1, 's'); (p = strstr(p, "o/1=x")) != NULL; p++) at_s++;
+    assert_int_equal(at_r, 2);
+    assert_int_equal(at_s, 2);
+}
+
+static void a_reader_of_two_streams_of_which_one_is_the_brokers_own(void **state)
+{
+    struct sea *sea = *state;
+    start(sea, 0, true);
+    flow(sea);
+    hello(sea, 0, 'p', (struct mps_hello){0});
+    hello(sea, 0, 'r', (struct mps_hello){0});
+    stage_pub(sea->at[0], 'p', 1, 2);
+    publish(sea, 0, 'p', "own/1", "a");
+    publish(sea, 0, 'p', "o/1", "b");
+    publish(sea, 0, 'p', "own/1", "c");
+    expect(sea, 0, 'p', "ok 1 nobody | ok 2 nobody | ok 3 nobody");
+    memory_bus_away(sea->bus, NULL, false, true);
+    flow(sea);
+    subscribe(sea, 0, 'r', "#", from_all);
+    const char *came = words(sea, 0, 'r');
+    assert_non_null(strstr(came, "for 1 flags 2 at 64-1 | own/1=a"));
+    assert_non_null(strstr(came, "own/1=c"));
+    publish(sea, 0, 'p', "own/1", "d"); /* goes on */
+    expect(sea, 0, 'p', "ok 4");
+    memory_bus_away(sea->bus, NULL, false, false);
+    pass(sea, 2000);
+    publish(sea, 0, 'p', "o/1", "e");
+    assert_non_null(strstr(words(sea, 0, 'r'), "o/1=e"));
+}
+
+static void wills_go_there_too(void **state)
+{
+    struct sea *sea = two_brokers(state);
+    uint8_t room[64];
+    struct mps_out will = mps_out_open(room, sizeof room);
+    mps_put_array(&will, 4);
+    mps_put_text(&will, mps_text("o/will"));
+    mps_put_bin(&will, mps_text("gone"));
+    mps_put_uint(&will, 0);
+    mps_put_uint(&will, 0);
+    hello(sea, 0, 'w', (struct mps_hello){.will = mps_out_view(&will)});
+    subscribe(sea, 1, 'r', "o/#", from_all);
+    words(sea, 1, 'r');
+    stage_cut(sea->at[0], 'w');
+    flow(sea);
+    expect(sea, 1, 'r', "for 1 at S-1 | o/will=gone");
+}
+
+static void a_ttl_goes_on_in_the_stream(void **state)
+{
+    struct sea *sea = two_brokers(state);
+    uint8_t room[64], props_room[16];
+    struct mps_out out = mps_out_open(room, sizeof room), props = mps_out_open(props_room, sizeof props_room);
+    mps_put_map(&props, 1);
+    mps_put_uint(&props, MPS_PROP_TTL_MS);
+    mps_put_uint(&props, 5000);
+    mps_encode_msg(&out, &(struct mps_msg){mps_text("o/1"), mps_out_view(&props), mps_text("x")});
+    stage_send(sea->at[0], 'p', &out);
+    flow(sea);
+    pass(sea, 4000);
+    subscribe(sea, 1, 'r', "o/#", from_all);
+    expect(sea, 1, 'r', "suback 1 | mark 1 1 | for 1 flags 2 at S-1 | o/1=x | mark 1 2");
+    pass(sea, 2000);
+    hello(sea, 0, 'r', (struct mps_hello){0});
+    subscribe(sea, 0, 'r', "o/#", from_all);
+    expect(sea, 0, 'r', "suback 1 | mark 1 1 | gap 1 x1 reason 4 at S-1..1 | mark 1 2");
+}
+
+static void what_is_not_settled_when_the_broker_leaves_is_refused(void **state)
+{
+    struct sea *sea = two_brokers(state);
+    memory_bus_away(sea->bus, NULL, false, true);
+    flow(sea);
+    stage_pub(sea->at[0], 'p', 1, 3);
+    publish(sea, 0, 'p', "o/1", "x");
+    broker_leave(sea->at[0]->broker);
+    stage_settle(sea->at[0]);
+    stage_msg(sea->at[0], 'p', "o/1", "x");
+    expect(sea, 0, 'p', "refused 1 216 | refused 2 216");
+}
+
+static void two_names_with_one_number_are_an_error(void **state)
+{
+    struct sea *sea = *state;
+    char text[STORE_TEXT_MAX];
+    sea->streams[0].name = "stream-15512";
+    sea->streams[1] = sea->streams[0];
+    sea->streams[1].name = "stream-33955";
+    assert_int_equal(stream_shared_number("stream-15512"), stream_shared_number("stream-33955"));
+    stage_start(sea->at[0]);
+    assert_int_equal(broker_open_store(sea->at[0]->broker, NULL, sea->streams, 2, text, sizeof text), -1);
+    assert_string_equal(text, "the shared streams 'stream-15512' and 'stream-33955' would both have the number "
+                              "1813018361: rename one of them");
 }
 
 int main(void)
@@ -660,6 +920,17 @@ int main(void)
         TEST(who_comes_before_the_stream_is_known_begins_later),
         TEST(caught_up_is_behind_what_was_acknowledged),
         TEST(what_retention_removed_is_told),
+        TEST(a_moment_is_found_in_a_long_history),
+        TEST(a_stream_that_is_made_anew_is_told_and_read_again),
+        TEST(a_stream_that_lost_its_end_is_another_one),
+        TEST(places_of_another_stream_are_known_after_a_restart),
+        TEST(rubbish_is_a_hole_and_ends_nothing),
+        TEST(a_group_shares_it_among_its_members),
+        TEST(a_reader_of_two_streams_of_which_one_is_the_brokers_own),
+        TEST(wills_go_there_too),
+        TEST(a_ttl_goes_on_in_the_stream),
+        TEST(what_is_not_settled_when_the_broker_leaves_is_refused),
+        TEST(two_names_with_one_number_are_an_error),
     };
 #undef TEST
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -869,6 +869,72 @@ static void a_ttl_goes_on_in_the_stream(void **state)
     expect(sea, 0, 'r', "suback 1 | mark 1 1 | gap 1 x1 reason 4 at S-1..1 | mark 1 2");
 }
 
+/* A route on which messages are looked at one by one. */
+static void it_goes_on_beside_a_filter(void **state)
+{
+    struct sea *sea = two_brokers(state);
+    hello(sea, 0, 'f', (struct mps_hello){0});
+    subscribe(sea, 0, 'f', "o/#", (struct mps_sub_options){.given = MPS_SUB_FILTER, .filter = mps_text("a = 1")});
+    expect(sea, 0, 'f', "suback 1 | mark 1 1");
+    stage_pub(sea->at[0], 'p', 1, 2);
+    for (int i = 0; i < 4; i++) write_msg(sea, 0, 'p', i < 2 ? "o/1" : "o/2", "x");
+    flow(sea);
+    expect(sea, 0, 'p', "ok 4");
+    assert_int_equal(memory_bus_next_position(sea->bus, number()), 5);
+    memory_bus_away(sea->bus, NULL, false, true);
+    flow(sea);
+    char text[1000];
+    memset(text, 'x', sizeof text - 1);
+    text[sizeof text - 1] = '\0';
+    for (int i = 0; i < 5; i++) publish(sea, 0, 'p', "o/1", text);
+    expect(sea, 0, 'p', "");
+    pass(sea, DEFER_MS + 1000);
+    expect(sea, 0, 'p', "refused 5 216 | refused 6 216 | refused 7 216 | refused 8 216 | refused 9 216");
+}
+
+static void publish_retained(struct sea *sea, const char *text)
+{
+    uint8_t room[2048];
+    struct mps_out out = mps_out_open(room, sizeof room);
+    mps_encode_pub(&out, &(struct mps_pub){0, MPS_PUB_RETAIN});
+    mps_encode_msg(&out, &(struct mps_msg){.topic = mps_text("o/1"), .payload = mps_text(text)});
+    stage_send(sea->at[0], 'p', &out);
+    flow(sea);
+}
+
+/* What is refused is not retained, either; and what could not be retained is not stored. */
+static void a_value_is_retained_with_its_message_or_not_at_all(void **state)
+{
+    struct sea *sea = *state;
+    sea->at[0]->limits.max_retained_count = 1;
+    two_brokers(state);
+    char text[1000];
+    memset(text, 'x', sizeof text - 1);
+    text[sizeof text - 1] = '\0';
+    for (int picky = 0; picky < 2; picky++) {
+        hello(sea, 0, 's', (struct mps_hello){0});
+        if (picky) subscribe(sea, 0, 's', "o/#", (struct mps_sub_options){.given = MPS_SUB_NO_LOCAL, .no_local = true});
+        publish_retained(sea, "first");
+        memory_bus_away(sea->bus, NULL, false, true);
+        flow(sea);
+        for (int i = 0; i < 5; i++) publish_retained(sea, text);
+        assert_non_null(strstr(words(sea, 0, 'p'), "err 216"));
+        uint64_t next = memory_bus_next_position(sea->bus, number());
+        memory_bus_away(sea->bus, NULL, false, false);
+        pass(sea, 3000);
+        assert_int_equal(memory_bus_next_position(sea->bus, number()), next + 4);
+        stage_cut(sea->at[0], 's');
+    }
+    uint8_t room[64];
+    uint64_t next = memory_bus_next_position(sea->bus, number());
+    struct mps_out out = mps_out_open(room, sizeof room);
+    mps_encode_msg(&out, &(struct mps_msg){.topic = mps_text("o/2"), .payload = mps_text("one too many")});
+    stage_send(sea->at[0], 'p', &out);
+    flow(sea);
+    expect(sea, 0, 'p', "err 214");
+    assert_int_equal(memory_bus_next_position(sea->bus, number()), next);
+}
+
 static void what_is_not_settled_when_the_broker_leaves_is_refused(void **state)
 {
     struct sea *sea = two_brokers(state);
@@ -929,6 +995,8 @@ int main(void)
         TEST(a_reader_of_two_streams_of_which_one_is_the_brokers_own),
         TEST(wills_go_there_too),
         TEST(a_ttl_goes_on_in_the_stream),
+        TEST(it_goes_on_beside_a_filter),
+        TEST(a_value_is_retained_with_its_message_or_not_at_all),
         TEST(what_is_not_settled_when_the_broker_leaves_is_refused),
         TEST(two_names_with_one_number_are_an_error),
     };

@@ -55,8 +55,8 @@ static void note(void *arg, const char *text)
     log_line(EVENT_SALVAGE, NULL, "%s", text);
 }
 
-static struct store *open_sqlite(struct server *server, const struct options *options, const char *directory, char *text,
-                                 size_t text_cap)
+static struct store *open_sqlite(struct server *server, const struct options *options, const char *directory,
+                                 char *text, size_t text_cap)
 {
     struct sqlite_store_options how = {
         .directory = directory, .salvage = options->salvage, .wake = server_wake, .note = note, .arg = server};

@@ -6,7 +6,8 @@
 #include "pids.h"
 #include "sure.h"
 
-/* Answers that are closed and wait: for a commit, for the engine, or for those before them. In the order of their pids. */
+/* Answers that are closed and wait: for a commit, for the engine, or for those before them. In the order of their pids.
+ */
 struct ack {
     struct ack_pending ok;
     uint32_t code;  /* 0: ok; else the error of each of them */
@@ -131,15 +132,16 @@ static void answer(struct session *session, const struct ack *ack)
 
 static bool waits(const struct session *session, uint64_t batch)
 {
+    if (batch == 0) return false;
     if (batch & ACK_TOKEN) return shared_append_is_waiting(session->broker, batch & ~ACK_TOKEN);
-    return batch > 0 && batch >= session->broker->commit.unsettled;
+    return batch >= session->broker->commit.unsettled;
 }
 
 void acks_close(struct session *session)
 {
     struct ack_pending *acks = &session->acks;
-    bool is_alone = session->terms.flags & MPS_PUB_EACH;
-    if (acks_are_waiting(session) || waits(session, acks->batch)) push(session, (struct ack){.ok = *acks, .is_alone = is_alone});
+    if (acks_are_waiting(session) || waits(session, acks->batch))
+        push(session, (struct ack){.ok = *acks, .is_alone = session->terms.flags & MPS_PUB_EACH});
     else answer_ok(session, acks);
     acks->count = 0; /* the rest is set with the next one */
 }

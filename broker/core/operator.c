@@ -121,9 +121,10 @@ static void remove_messages(struct session *session, const struct mps_msg *reque
         return;
     }
     if (stream->is_shared) {
-        snprintf(text, sizeof text,
-                 "stream '%s' is kept by NATS JetStream for all brokers: what it holds is removed there, with NATS' tools",
-                 stream->name);
+        snprintf(
+            text, sizeof text,
+            "stream '%s' is kept by NATS JetStream for all brokers: what it holds is removed there, with NATS' tools",
+            stream->name);
         operator_answer_error(broker, request, text);
         return;
     }

@@ -296,8 +296,8 @@ static enum reading_result look(struct reading *reading, struct subscription *su
     return READING_PAUSE;
 }
 
-/* Of a shared stream nobody remembers what came when: the place is found by halves, before anything is delivered. What stands
- * this close to it is looked through. */
+/* Of a shared stream nobody remembers what came when: the place is found by halves, before anything is delivered. What
+ * stands this close to it is looked through. */
 #define SEEK_NEAR 256u
 
 static bool seeks(const struct reading *reading)

@@ -155,7 +155,8 @@ enum reading_result redelivery_take(struct reading *reading, struct subscription
     }
     if (chunk == NULL) {
         bool is_removed = pending->seq < reading->stream->first;
-        give_up(reading, pending, sub, is_removed ? MPS_GAP_RETENTION : reading_hole_reason(reading->stream, pending->seq));
+        give_up(reading, pending, sub,
+                is_removed ? MPS_GAP_RETENTION : reading_hole_reason(reading->stream, pending->seq));
         return READING_SOME;
     }
     uint32_t off = run_skip(chunk->run, 0, (uint32_t)(pending->seq - chunk->first));

@@ -316,7 +316,8 @@ struct stream_place stream_at_time(const struct stream *stream, uint64_t time_ms
         const struct extent *e = &stream->extents[i];
         if (e->latest_ms + STREAM_TIME_SLACK_MS > time_ms) return (struct stream_place){e->first, time_ms, e->last + 1};
     }
-    if (time_ms > wall_ms(stream)) return (struct stream_place){stream->is_shared ? stream->next : stream->stored, time_ms, UINT64_MAX};
+    if (time_ms > wall_ms(stream))
+        return (struct stream_place){stream->is_shared ? stream->next : stream->stored, time_ms, UINT64_MAX};
     const struct block *block = first_block_since(stream, false, (int64_t)time_ms);
     return (struct stream_place){.position = block != NULL ? block->first : stream->next};
 }

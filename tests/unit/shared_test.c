@@ -1,5 +1,5 @@
-/* Streams that all brokers share: two brokers on a bus in memory, which keeps them. In what is read of the brokers' frames
- * S stands for the number of the shared stream. */
+/* Streams that all brokers share: two brokers on a bus in memory, which keeps them. In what is read of the brokers'
+ * frames S stands for the number of the shared stream. */
 #include "broker_stage.h"
 
 #include <stdio.h>
@@ -77,9 +77,8 @@ static void start(struct sea *sea, int which, bool has_store)
     assert_int_equal(broker_open_store(stage->broker, has_store ? &stage->gate.store : NULL, sea->streams,
                                        has_store ? 2 : 1, text, sizeof text),
                      0);
-    sea->engines[which] = memory_engine_open(sea->bus, &(struct engine_options){.name = name_of(which),
-                                                                                .defer_ms = DEFER_MS,
-                                                                                .defer_bytes = DEFER_BYTES});
+    sea->engines[which] = memory_engine_open(
+        sea->bus, &(struct engine_options){.name = name_of(which), .defer_ms = DEFER_MS, .defer_bytes = DEFER_BYTES});
     assert_int_equal(broker_join(stage->broker, sea->engines[which],
                                  &(struct cluster_config){.name = name_of(which), .topics = topics, .topics_count = 1},
                                  text, sizeof text),
@@ -603,8 +602,8 @@ static void who_comes_before_the_stream_is_known_begins_later(void **state)
     assert_non_null(strstr(words(sea, 1, 'r'), "for 5 at S-11 | o/1=new"));
 }
 
-/* What was acknowledged to anybody here is shown to who subscribes afterwards and wants to be caught up, however late the
- * tail is. */
+/* What was acknowledged to anybody here is shown to who subscribes afterwards and wants to be caught up, however late
+ * the tail is. */
 static void caught_up_is_behind_what_was_acknowledged(void **state)
 {
     struct sea *sea = two_brokers(state);
@@ -625,16 +624,21 @@ static void what_retention_removed_is_told(void **state)
     two_brokers(state);
     publish_ten(sea);
     const uint64_t positions[] = {number(), 3};
-    subscribe(sea, 1, 'r', "o/#", (struct mps_sub_options){.given = MPS_SUB_FROM, .from = {.kind = MPS_FROM_SEQ, .count = 1, .positions = positions}});
-    expect(sea, 1, 'r', "suback 1 | mark 1 1 | gap 1 x4 reason 5 at S-3..6 | for 1 flags 2 at S-7 | o/1=7 | o/0=8 | for 1 flags 2 at S-9 | o/1=9 | o/0=10 | mark 1 2");
+    subscribe(sea, 1, 'r', "o/#",
+              (struct mps_sub_options){.given = MPS_SUB_FROM,
+                                       .from = {.kind = MPS_FROM_SEQ, .count = 1, .positions = positions}});
+    expect(sea, 1, 'r',
+           "suback 1 | mark 1 1 | gap 1 x4 reason 5 at S-3..6 | for 1 flags 2 at S-7 | o/1=7 | o/0=8 | for 1 flags 2 "
+           "at S-9 | o/1=9 | o/0=10 | mark 1 2");
     memory_bus_delete_message(sea->bus, number(), 8);
     stop(sea, 1);
     start(sea, 1, false);
     flow(sea);
     hello(sea, 1, 'r', (struct mps_hello){0});
     subscribe(sea, 1, 'r', "o/#", from_all);
-    expect(sea, 1, 'r', "suback 1 | mark 1 1 | for 1 flags 2 at S-7 | o/1=7 | gap 1 x1 reason 5 at S-8..8 | "
-                        "for 1 flags 2 at S-9 | o/1=9 | o/0=10 | mark 1 2");
+    expect(sea, 1, 'r',
+           "suback 1 | mark 1 1 | for 1 flags 2 at S-7 | o/1=7 | gap 1 x1 reason 5 at S-8..8 | "
+           "for 1 flags 2 at S-9 | o/1=9 | o/0=10 | mark 1 2");
 }
 
 /* In a long history the place of a moment is found by a few looks. */
@@ -655,7 +659,8 @@ static void a_moment_is_found_in_a_long_history(void **state)
               (struct mps_sub_options){.given = MPS_SUB_FROM, .from = {.kind = MPS_FROM_AGO, .number = 250000}});
     const char *begin = strstr(words(sea, 1, 'r'), "for 1 flags 2 at S-");
     assert_non_null(begin);
-    assert_in_range(atoi(begin + strlen("for 1 flags 2 at S-")), 481, 501); /* 501 came so long ago, exact to a second */
+    assert_in_range(atoi(begin + strlen("for 1 flags 2 at S-")), 481,
+                    501); /* 501 came so long ago, exact to a second */
     assert_non_null(strstr(sea->words, "o/1=3000 | mark 1 2"));
 }
 
@@ -869,17 +874,112 @@ static void a_ttl_goes_on_in_the_stream(void **state)
     expect(sea, 0, 'r', "suback 1 | mark 1 1 | gap 1 x1 reason 4 at S-1..1 | mark 1 2");
 }
 
+/* Asks the broker for something, whose answer goes to 'told'. */
+static void request(struct sea *sea, char link, const char *topic, const struct mps_out *payload)
+{
+    uint8_t room[256], props_room[32];
+    struct mps_out out = mps_out_open(room, sizeof room), props = mps_out_open(props_room, sizeof props_room);
+    mps_put_map(&props, 1);
+    mps_put_uint(&props, MPS_PROP_REPLY_TO);
+    mps_put_text(&props, mps_text("told"));
+    mps_encode_msg(&out, &(struct mps_msg){mps_text(topic), mps_out_view(&props), mps_out_view(payload)});
+    stage_send(sea->at[0], link, &out);
+}
+
+/* An operator, who is told. */
+static void begin_to_ask(struct sea *sea, char link)
+{
+    sea->at[0]->peer.is_own = true;
+    hello(sea, 0, link, (struct mps_hello){0});
+    sea->at[0]->peer.is_own = false;
+    subscribe(sea, 0, link, "told", (struct mps_sub_options){0});
+    words(sea, 0, link);
+}
+
+/* Whether a text stands in what came. It takes all of it. */
+static bool was_told(struct sea *sea, char link, const char *text, size_t len)
+{
+    mps_view frame;
+    bool is_there = false;
+    while (stage_take(sea->at[0], link, &frame) >= 0)
+        if (memmem(frame.ptr, frame.len, text, len) != NULL) is_there = true;
+    return is_there;
+}
+
+static void a_trace_knows_the_position_once_it_is_stored(void **state)
+{
+    struct sea *sea = two_brokers(state);
+    uint8_t room[64];
+    struct mps_out payload = mps_out_open(room, sizeof room);
+    subscribe(sea, 0, 'p', "o/#", from_all);
+    begin_to_ask(sea, 't');
+    mps_put_map(&payload, 1);
+    mps_put_text(&payload, mps_text("pattern"));
+    mps_put_text(&payload, mps_text("o/#"));
+    for (int i = 0; i < 3; i++) publish(sea, 1, 'r', "o/1", "x"); /* the same bytes */
+    request(sea, 't', "$SYS/request/trace", &payload);
+    memory_bus_faults(sea->bus)->tail_ms = 500;
+    publish(sea, 0, 'p', "o/1", "x");
+    static const char unknown[] = "\xa3seq\xc0", stored[] = "\xa6stored", known[] = "\xa3seq\x04";
+    assert_true(was_told(sea, 't', unknown, sizeof unknown - 1));
+    pass(sea, 500);
+    mps_view frame;
+    bool is_stored = false, is_known = false, is_sent = false;
+    while (stage_take(sea->at[0], 't', &frame) >= 0) {
+        is_stored |= memmem(frame.ptr, frame.len, stored, sizeof stored - 1) != NULL;
+        is_known |= memmem(frame.ptr, frame.len, known, sizeof known - 1) != NULL;
+        is_sent |= memmem(frame.ptr, frame.len, "sent", 4) != NULL;
+    }
+    assert_true(is_stored && is_known && is_sent);
+    memory_bus_away(sea->bus, NULL, false, true);
+    flow(sea);
+    request(sea, 't', "$SYS/request/trace", &payload);
+    stage_pub(sea->at[0], 'p', 1, 2);
+    publish(sea, 0, 'p', "o/1", "y");
+    pass(sea, DEFER_MS + 1000);
+    assert_true(was_told(sea, 't', "unstored", 8));
+}
+
+static void operators_see_it_and_cant_remove_what_all_share(void **state)
+{
+    struct sea *sea = two_brokers(state);
+    uint8_t room[64];
+    struct mps_out payload = mps_out_open(room, sizeof room), nothing = mps_out_open(room, 0);
+    begin_to_ask(sea, 'o');
+    publish(sea, 1, 'r', "o/1", "x");
+    pass(sea, 2000);
+    request(sea, 'o', "$SYS/request/report", &nothing);
+    static const char figures[] = "\xa8replicas\x03\xa7"
+                                  "current\x03\xa5there\xc3",
+                      next[] = "\xa4next\x02\xa8messages\x01";
+    stage_settle(sea->at[0]);
+    mps_view frame;
+    bool has_figures = false, has_next = false;
+    while (stage_take(sea->at[0], 'o', &frame) >= 0) {
+        has_figures |= memmem(frame.ptr, frame.len, figures, sizeof figures - 1) != NULL;
+        has_next |= memmem(frame.ptr, frame.len, next, sizeof next - 1) != NULL;
+    }
+    assert_true(has_figures && has_next);
+    mps_put_map(&payload, 1);
+    mps_put_text(&payload, mps_text("stream"));
+    mps_put_text(&payload, mps_text("orders"));
+    request(sea, 'o', "$SYS/request/stream/remove", &payload);
+    static const char refused[] = "is kept by NATS JetStream for all brokers";
+    assert_true(was_told(sea, 'o', refused, sizeof refused - 1));
+    assert_int_equal(memory_bus_first(sea->bus, number()), 1);
+}
+
 /* A route on which messages are looked at one by one. */
 static void it_goes_on_beside_a_filter(void **state)
 {
     struct sea *sea = two_brokers(state);
     hello(sea, 0, 'f', (struct mps_hello){0});
-    subscribe(sea, 0, 'f', "o/#", (struct mps_sub_options){.given = MPS_SUB_FILTER, .filter = mps_text("a = 1")});
+    subscribe(sea, 0, 'f', "o/#", (struct mps_sub_options){.given = MPS_SUB_FILTER, .filter = mps_text("temp > 30")});
     expect(sea, 0, 'f', "suback 1 | mark 1 1");
     stage_pub(sea->at[0], 'p', 1, 2);
     for (int i = 0; i < 4; i++) write_msg(sea, 0, 'p', i < 2 ? "o/1" : "o/2", "x");
     flow(sea);
-    expect(sea, 0, 'p', "ok 4");
+    expect(sea, 0, 'p', "ok 4 nobody");
     assert_int_equal(memory_bus_next_position(sea->bus, number()), 5);
     memory_bus_away(sea->bus, NULL, false, true);
     flow(sea);
@@ -995,6 +1095,8 @@ int main(void)
         TEST(a_reader_of_two_streams_of_which_one_is_the_brokers_own),
         TEST(wills_go_there_too),
         TEST(a_ttl_goes_on_in_the_stream),
+        TEST(a_trace_knows_the_position_once_it_is_stored),
+        TEST(operators_see_it_and_cant_remove_what_all_share),
         TEST(it_goes_on_beside_a_filter),
         TEST(a_value_is_retained_with_its_message_or_not_at_all),
         TEST(what_is_not_settled_when_the_broker_leaves_is_refused),

@@ -331,6 +331,11 @@ void printer_gap_line(const char *pattern, const struct pubsub_gap *gap)
         complain("lost %s of '%s' (%s)", what, pattern, gap->reason_name);
         return;
     }
+    if (gap->last == 0) {
+        complain("stream %" PRIu64 " is not the one that it was, and is read from its beginning (%s)", gap->stream,
+                 gap->reason_name);
+        return;
+    }
     if (gap->first == gap->last) snprintf(what, sizeof what, "message %" PRIu64, gap->first);
     else snprintf(what, sizeof what, "messages %" PRIu64 " to %" PRIu64, gap->first, gap->last);
     /* Not all of these positions need to have been ones that match. */

@@ -53,6 +53,10 @@ static bool has_place(const struct mps_sub_entry *sub)
 static bool pass_gap(struct pubsub *client, struct mps_sub_entry *sub, const struct pubsub_gap *gap)
 {
     if (gap->stream == 0) return true;
+    if (gap->last == 0) { /* it has no position */
+        mps_positions_restart(&sub->positions, gap->stream);
+        return true;
+    }
     if (sub->moving) return false; /* it will be said again */
     if (!has_place(sub) && sub->options.ack == PUBSUB_ACKS_NONE) return true;
     return mps_positions_gone(&sub->positions, gap->stream, gap->first, gap->last) == PUBSUB_OK ||

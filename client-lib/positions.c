@@ -124,6 +124,15 @@ int mps_positions_gone(struct mps_positions *positions, uint64_t stream, uint64_
     return PUBSUB_OK;
 }
 
+void mps_positions_restart(struct mps_positions *positions, uint64_t stream)
+{
+    struct mps_stream_place *place = find(positions, stream);
+    if (place == NULL) return;
+    place->begin = place->end_at = place->settled_count = 0;
+    place->end = place->reached = 1;
+    place->sure = UINT64_MAX;
+}
+
 bool mps_positions_is_unsettled(const struct mps_positions *positions, uint64_t stream, uint64_t seq)
 {
     const struct mps_stream_place *place = find(positions, stream);

@@ -30,6 +30,8 @@ void mps_positions_free(struct mps_positions *positions); /* and forgets all */
 int mps_positions_begin(struct mps_positions *positions, uint64_t stream, uint64_t seq); /* the program asked for it */
 /* The broker will not send first..last (again): nothing of them is to be acknowledged. */
 int mps_positions_gone(struct mps_positions *positions, uint64_t stream, uint64_t first, uint64_t last);
+/* The stream is another one: nothing is known of it any more, and it is read from its beginning. */
+void mps_positions_restart(struct mps_positions *positions, uint64_t stream);
 /* The program is given this one, and nothing is to be acknowledged. */
 int mps_positions_pass(struct mps_positions *positions, uint64_t stream, uint64_t seq);
 /* The program is given this one and has to acknowledge it. */

@@ -57,14 +57,14 @@ static void plan_stored_msgs(struct flush_plan *plan, struct subscription *sub, 
 static void plan_stored_gap(struct flush_plan *plan, struct subscription *sub, const struct outlet_entry *entry)
 {
     struct mps_out out = plan_scratch(plan);
-    bool has_positions = entry->reason != MPS_GAP_RESTARTED; /* else they are of a stream that is no more */
+    bool is_anew = entry->reason == MPS_GAP_RESTARTED; /* then positions mean something else */
     mps_encode_gap(&out, &(struct mps_gap){.sid = sub->sid,
                                            .has_count = entry->count_known,
                                            .count = entry->count,
                                            .reason = entry->reason,
-                                           .stream = has_positions ? entry->reading->stream->number : 0,
-                                           .first = entry->seq,
-                                           .last = entry->last});
+                                           .stream = entry->reading->stream->number,
+                                           .first = is_anew ? 0 : entry->seq,
+                                           .last = is_anew ? 0 : entry->last});
     plan_frame(plan, PIECE_STORED_GAP, sub, &out);
 }
 

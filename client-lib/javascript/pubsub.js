@@ -638,7 +638,10 @@ export class Subscription {
   }
 
   _gap(gap) {
-    if (gap.stream !== null && gap.last !== null) {
+    if (gap.stream !== null && gap.last === 0) { // it is another stream now, which is read from its beginning
+      this.#next.set(gap.stream, 1);
+      this.#unsettled.delete(gap.stream);
+    } else if (gap.stream !== null && gap.last !== null) {
       if (this.#moving) return;
       this.#next.set(gap.stream, Math.max(this.#next.get(gap.stream) ?? 0, gap.last + 1));
       if (gap.reason === 8 && gap.first === gap.last) this.#unsettled.get(gap.stream)?.delete(gap.last);

@@ -155,7 +155,7 @@ class Gap:
     count: int | None     #: exactly so many; None: nobody can know
     reason: int           #: PROTOCOL.md, GAP; 0: they were on their way when the connection broke, or came meanwhile
     stream: int | None = None
-    first: int | None = None  #: of a stream: the positions first..last are gone
+    first: int | None = None  #: of a stream: the positions first..last are gone; 0..0: it is another one now, read from its beginning
     last: int | None = None
 
     REASONS = {
@@ -681,7 +681,11 @@ class Subscription:
         self._put(message)
 
     def _gap(self, gap: Gap) -> None:
-        if gap.stream is not None and gap.last is not None:
+        if gap.stream is not None and gap.last == 0:  # it is another stream now, which is read from its beginning
+            self._next[gap.stream] = 1
+            for place in [place for place in self._unsettled if place[0] == gap.stream]:
+                del self._unsettled[place]
+        elif gap.stream is not None and gap.last is not None:
             if self._moving:
                 return
             self._next[gap.stream] = max(self._next.get(gap.stream, 0), gap.last + 1)

@@ -631,6 +631,29 @@ static void what_was_acknowledged_is_not_given_again(void **state)
     stage_wait_for_log(stage, "message 1 t 1 at 65:100\nmessage 1 t 1 at 65:50 try 3\n");
 }
 
+/* The broker's stream was deleted and made anew: its first messages are none of those that were settled. */
+static void a_stream_that_is_another_one_is_new_to_the_program(void **state)
+{
+    struct stage *stage = *state;
+    stage_open(stage, session_options(stage), 10);
+    uint32_t sid = given(stage, PUBSUB_ACKS_EACH, 4);
+    stage_expect_frames(stage, "SUB 1 t ack=each from=all, ");
+    assert_int_equal(pubsub_ack_one(stage->client, sid, 64, 1), PUBSUB_OK);
+    stage_expect_frames(stage, "ACK 1 64:1 1, ");
+    uint8_t buf[64];
+    struct mps_out out = mps_out_open(buf, sizeof buf);
+    mps_encode_gap(&out, &(struct mps_gap){.sid = sid, .reason = MPS_GAP_RESTARTED, .stream = 64});
+    stage_say(stage, &out);
+    stage_wait_for_log(stage, "gap 1 0 broker_restarted inexact at 64:0..0\n");
+    say_at(stage, 64, 1, 1);
+    stage_wait_for_log(stage, "message 1 t 1 at 64:1\n");
+    assert_int_equal(pubsub_ack_one(stage->client, sid, 64, 1), PUBSUB_OK);
+    stage_expect_frames(stage, "ACK 1 64:1 1, ");
+    lose(stage);
+    connect_again(stage, false);
+    stage_expect_frames(stage, "SUB 1 t ack=each from=seq:64,2,all, ");
+}
+
 static void cumulative_acknowledgements_are_repeated_as_such(void **state)
 {
     struct stage *stage = *state;
@@ -823,6 +846,7 @@ int main(void)
         TEST(acknowledgements_are_sent),
         TEST(what_is_not_acknowledged_comes_again),
         TEST(what_was_acknowledged_is_not_given_again),
+        TEST(a_stream_that_is_another_one_is_new_to_the_program),
         TEST(cumulative_acknowledgements_are_repeated_as_such),
         TEST(what_was_given_up_is_not_waited_for),
         TEST(credit_is_given_back),

@@ -689,8 +689,29 @@ static void a_stream_that_is_made_anew_is_told_and_read_again(void **state)
     publish(sea, 0, 'p', "o/1", "c");
     pass(sea, 1000);
     assert_int_not_equal(sea->at[1]->broker->epoch, epoch);
-    for (const char *p = "rsg"; *p != '\0'; p++) expect(sea, 1, *p, "gap 1 x? reason 9 | for 1 at S-1 | o/1=c");
+    for (const char *p = "rsg"; *p != '\0'; p++)
+        expect(sea, 1, *p, "gap 1 x? reason 9 at S-0..0 | for 1 at S-1 | o/1=c");
     assert_int_equal(sea->at[1]->broker->pending_count, 2);
+}
+
+static void brokers_without_streams_of_their_own_have_one_epoch(void **state)
+{
+    struct sea *sea = two_brokers(state);
+    uint64_t epoch = sea->at[0]->broker->epoch;
+    assert_int_equal(sea->at[1]->broker->epoch, epoch);
+    stop(sea, 1);
+    start(sea, 1, false);
+    flow(sea);
+    assert_int_equal(sea->at[1]->broker->epoch, epoch);
+    memory_bus_delete_stream(sea->bus, number());
+    memory_bus_remake_stream(sea->bus, number());
+    flow(sea);
+    assert_int_not_equal(sea->at[0]->broker->epoch, epoch);
+    assert_int_equal(sea->at[1]->broker->epoch, sea->at[0]->broker->epoch);
+    stop(sea, 1);
+    start(sea, 1, true); /* positions in its own stream mean nothing elsewhere */
+    flow(sea);
+    assert_int_not_equal(sea->at[1]->broker->epoch, sea->at[0]->broker->epoch);
 }
 
 /* The engine says so, or not: then it is seen by positions that go back. */
@@ -707,7 +728,7 @@ static void a_stream_that_lost_its_end_is_another_one(void **state)
             .number = number(), .is_there = true, .identity = stream->identity, .first = 2, .next = 3});
     assert_non_null(strstr(sea->at[1]->logged, "is not the one that it was"));
     flow(sea);
-    expect(sea, 1, 'r', "gap 1 x? reason 9 | for 1 flags 2 at S-2 | o/1=x");
+    expect(sea, 1, 'r', "gap 1 x? reason 9 at S-0..0 | for 1 flags 2 at S-2 | o/1=x");
 }
 
 /* A broker that keeps its sessions remembers which stream their places are of. */
@@ -744,7 +765,7 @@ static void places_of_another_stream_are_known_after_a_restart(void **state)
     assert_int_not_equal(sea->at[0]->broker->epoch, epoch);
     stage_hello(sea->at[0], 'd', session);
     flow(sea);
-    assert_non_null(strstr(words(sea, 0, 'd'), "gap 1 x? reason 9 | for 1 at S-1 | o/1=new"));
+    assert_non_null(strstr(words(sea, 0, 'd'), "gap 1 x? reason 9 at S-0..0 | for 1 at S-1 | o/1=new"));
 }
 
 /* ---- what is no message ------------------------------------------------------------------------------------- */
@@ -1088,6 +1109,7 @@ int main(void)
         TEST(what_retention_removed_is_told),
         TEST(a_moment_is_found_in_a_long_history),
         TEST(a_stream_that_is_made_anew_is_told_and_read_again),
+        TEST(brokers_without_streams_of_their_own_have_one_epoch),
         TEST(a_stream_that_lost_its_end_is_another_one),
         TEST(places_of_another_stream_are_known_after_a_restart),
         TEST(rubbish_is_a_hole_and_ends_nothing),

@@ -307,6 +307,20 @@ static void forget_messages(struct stream *stream, const struct engine_stream_st
     stream->stored = stream->next = state->next;
 }
 
+/* A broker without a store of its own has only what all have: its epoch is that of all of them, so that clients that
+ * come from another one go on. */
+static void take_common_epoch(struct broker *broker)
+{
+    uint64_t epoch = 0;
+    if (broker->commit.store != NULL) return;
+    for (uint32_t i = 0; i < broker->streams_count; i++) {
+        const struct stream *stream = broker->streams[i];
+        uint64_t mixed = (stream->identity ^ stream->number) * UINT64_C(0x9e3779b97f4a7c15);
+        epoch += mixed ^ mixed >> 32; /* whatever their order */
+    }
+    broker->epoch = epoch & MPS_NUMBER_MAX;
+}
+
 static bool is_another(const struct stream *stream, const struct engine_stream_state *state)
 {
     return stream->identity != 0 &&
@@ -368,7 +382,10 @@ void shared_on_stream_state(struct cluster *cluster, const struct engine_stream_
     if (is_another(stream, state)) begin_anew(stream, state);
     else if (!stream->is_known) get_to_know(stream, state);
     else move_on(stream, state);
-    if (!keeps_identity) stream_keep_identity(stream);
+    if (!keeps_identity) {
+        stream_keep_identity(stream);
+        take_common_epoch(cluster->broker);
+    }
     stream->stored_msgs = state->msgs;
     stream->stored_bytes = state->bytes;
     stream->replicas = state->replicas;

@@ -150,7 +150,8 @@ struct pubsub_gap {
     uint32_t reason;           /* PROTOCOL.md, GAP */
     const char *reason_name;   /* static: "drop_old", ... */
     uint64_t stream;           /* 0: not of a durable stream */
-    uint64_t first, last;      /* the positions that are gone, first..last */
+    uint64_t first, last;      /* the positions that are gone, first..last; 0..0: the stream is another one now, and is
+                                  read from its beginning */
 };
 
 /* A message that the broker publishes when a connection of this client ends otherwise than by pubsub_close(); also after

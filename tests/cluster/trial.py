@@ -1,0 +1,210 @@
+"""One trial of a failure: publishers and readers at all brokers, what is done to them, and what became of it."""
+import dataclasses
+import threading
+import time
+
+from cluster import wait_for
+from judge import holes, judge_live, judge_stored
+from parties import LIVE, LivePublisher, Reader, StoredPublisher, StreamReader, read_stream
+
+RESTARTED = 9  # a reason of GAPs
+PATIENCE_S = 120
+CONFIG = """
+[stream orders]
+topics = orders/#
+store = jetstream
+replicas = 3
+max_bytes = 0
+"""
+
+
+@dataclasses.dataclass
+class Result:
+    """What is counted of a trial, or of several together."""
+    times: int = 0
+    live: int = 0              # messages that live readers received
+    gaps: int = 0
+    unsaid: int = 0            # holes that no GAP told
+    doubled_live: int = 0
+    disordered: int = 0
+    acknowledged: int = 0      # at level 3
+    lost: int = 0              # of these
+    doubled: int = 0
+    refused: int = 0
+    resent: int = 0
+    longest_ms: int = 0        # until an acknowledgement
+    wrong: list = dataclasses.field(default_factory=list)   # sentences
+
+    def add(self, other):
+        for field in dataclasses.fields(self):
+            mine, others = getattr(self, field.name), getattr(other, field.name)
+            setattr(self, field.name, max(mine, others) if field.name == "longest_ms" else mine + others)
+
+    def is_good(self):
+        return not (self.wrong or self.unsaid or self.lost or self.doubled or self.disordered or self.doubled_live)
+
+
+class Trial:
+    """options: times in seconds and such, by name, which a failure asks for (see failures.py).
+    begin: where the stream's readers begin, as in SUB."""
+
+    def __init__(self, cluster, number, rng, options, begin):
+        self.cluster, self.number, self.rng, self.options, self.begin = cluster, number, rng, options, begin
+        self.wants_more = True
+        self.hosts = range(len(cluster.brokers))
+        self.publishers = [LivePublisher(self, host, self.broker_of(host)) for host in self.hosts]
+        self.storing = [StoredPublisher(self, host, self.next_broker(host)) for host in self.hosts]
+        self.readers = [Reader(self, f"reader-{host}", self.broker_of(host), f"{LIVE}/#", scope="cluster") for host in self.hosts]
+        self.streams = [StreamReader(self, f"stream-{host}", self.broker_of(host), begin) for host in self.hosts]
+        self.forgives_loss = False   # the stream was removed under them: what it held is gone
+        self.noted = []
+        self.next_begin = begin      # for readers of the next trial with the same cluster
+
+    def broker_of(self, host):
+        return lambda: self.cluster.brokers[host]
+
+    def next_broker(self, host):
+        """Its own host's, or if that does not run the next one."""
+        def choose():
+            for n in range(len(self.hosts)):
+                broker = self.cluster.brokers[(host + n) % len(self.hosts)]
+                if broker.process and broker.process.poll() is None:
+                    return broker
+            return self.cluster.brokers[host]
+        return choose
+
+    def everybody(self):
+        return [*self.readers, *self.streams, *self.publishers, *self.storing]
+
+    def sent_by_now(self):
+        return {life.name: life.sent for publisher in self.publishers for life in publisher.past}
+
+    def lives(self):
+        return {life.name: life for publisher in self.publishers for life in publisher.past}
+
+    def check(self):
+        for party in self.everybody():
+            if party.failure:
+                raise party.failure
+
+    def wait_for(self, condition, what, seconds=PATIENCE_S):
+        def is_so():
+            self.check()
+            return condition()
+        wait_for(is_so, what, seconds)
+
+    # What failures wait for.
+
+    def sleep(self, name):
+        """As long as the option says."""
+        time.sleep(self.options[name])
+
+    def settled(self, host):
+        return sum(life.settled for life in self.publishers[host].past)
+
+    def heard(self, reader, host):
+        """How many messages of a host a host's reader has."""
+        return sum(1 for notes in self.readers[reader].notes for event in notes.events
+                   if event is not None and event[0][1] == host)
+
+    def stream_name(self):
+        """What the servers call the stream."""
+        return next(name for name in self.cluster.streams() if "orders" in name)
+
+    def stored(self):
+        return [len(publisher.account.acknowledged) for publisher in self.storing]
+
+    def refused(self):
+        return [len(publisher.account.refused) for publisher in self.storing]
+
+    def await_flow(self, hosts=None, count=200, stored=True):
+        """So many more messages come, at each of these hosts from each of them, and are stored."""
+        hosts = list(self.hosts if hosts is None else hosts)
+        pairs = [(reader, host) for reader in hosts for host in hosts]
+        before = {pair: self.heard(*pair) for pair in pairs}
+        kept = self.stored()
+        self.wait_for(lambda: all(self.heard(*pair) >= before[pair] + count for pair in pairs)
+                      and (not stored or all(self.stored()[host] > kept[host] for host in hosts)),
+                      lambda: f"messages go between {hosts}; since {before}: { {pair: self.heard(*pair) for pair in pairs} }, "
+                              f"stored {kept}: {self.stored()}")
+
+    # Its course.
+
+    def run(self, failure):
+        """Returns the result."""
+        began = [*self.readers, *self.streams]
+        try:
+            for party in began:
+                party.start()
+            self.wait_for(lambda: all(reader.is_on.is_set() for reader in began), "subscriptions hold")
+            for party in (*self.publishers, *self.storing):
+                party.start()
+            self.await_flow(count=20)
+            failure(self)
+            self.await_flow(count=20)
+            self.wants_more = False
+            self.wait_for(lambda: all(p.is_settled() for p in (*self.publishers, *self.storing)), "all is answered in the end")
+            return self.judge()
+        finally:
+            ends = [threading.Thread(target=self.end_quietly, args=(party,)) for party in self.everybody() if party.is_alive()]
+            for thread in ends:
+                thread.start()
+            for thread in ends:
+                thread.join()
+
+    @staticmethod
+    def end_quietly(party):
+        party.is_over.set()
+        party.join(PATIENCE_S)
+
+    def judge(self):
+        """When all publishers are done: what was owed has come, or does within patience."""
+        result = Result(times=1)
+        live = self.await_right(lambda: [judge_live(notes, self.lives()) for reader in self.readers for notes in reader.notes],
+                                lambda found: not any(one.unsaid for one in found))
+        for one in live:
+            result.live += one.received
+            result.gaps += one.gaps
+            result.unsaid += len(one.unsaid)
+            result.doubled_live += one.doubled
+            result.disordered += one.disordered
+            self.noted += [f"unsaid hole: {hole}" for hole in one.unsaid]
+        self.judge_streams(result)
+        result.resent = sum(publisher.resent for publisher in self.storing)
+        result.longest_ms = int(max(publisher.longest_s for publisher in self.storing) * 1000)
+        result.wrong += self.noted
+        return result
+
+    def await_right(self, look, is_right, seconds=15):
+        """What look() says once that is right, or at last."""
+        deadline = time.monotonic() + seconds
+        while not is_right(found := look()) and time.monotonic() < deadline:
+            self.check()
+            time.sleep(0.1)
+        return found
+
+    def judge_streams(self, result):
+        accounts = {publisher.account.name: publisher.account for publisher in self.storing}
+        begin = "all" if self.forgives_loss else self.begin
+        read = self.await_right(lambda: [read_stream(broker, begin) for broker in self.cluster.brokers],
+                                lambda read: all(one == read[0] for one in read))
+        if any(one != read[0] for one in read):
+            self.noted.append(f"brokers read different things in the stream: {[(one[0], len(one[1])) for one in read]} messages")
+        stream, found = read[0]
+        stored = judge_stored([who for _, who in found], accounts)
+        result.acknowledged, result.refused = stored.acknowledged, stored.refused
+        result.lost, result.doubled = 0 if self.forgives_loss else len(stored.lost), len(stored.doubled)
+        result.disordered += stored.disordered
+        self.noted += [f"acknowledged and lost: {who}" for who in stored.lost[:3] if not self.forgives_loss]
+        self.noted += [f"stored twice: {who}" for who in stored.doubled[:3]]
+        self.noted += [f"stored, and never sent: {who}" for who in stored.unknown[:3]]
+        self.next_begin = ["seq", stream, found[-1][0] + 1] if found else "all"
+        end = found[-1][1] if found else None
+        self.await_right(lambda: [reader.notes[-1].found[-1:] for reader in self.streams if reader.notes],
+                         lambda ends: all(one == [end] for one in ends))
+        for reader in self.streams:
+            for notes in reader.notes:
+                result.unsaid += len(holes(notes.positions))
+                self.noted += [f"{reader.name} has a hole in its positions: {hole}" for hole in holes(notes.positions)[:3]]
+            if reader.notes[-1].found[-1:] != [end]:
+                self.noted.append(f"{reader.name} ends with {reader.notes[-1].found[-1:]}, not with {end}")

@@ -57,7 +57,8 @@ static void start_tls(struct run *run, struct link *link, SSL_SESSION *resumes)
 
 void link_start(struct run *run, struct link *link, const struct terms *terms, SSL_SESSION *resumes)
 {
-    link->fd = socket_connect(run->options->url);
+    const struct options *options = run->options;
+    link->fd = socket_connect(options->to && !terms->publishes ? options->to : options->url);
     link->number = terms->number;
     link->terms = *terms;
     link->ready = 0;

@@ -12,6 +12,7 @@ enum { UNACKED_MAX = 32768 }; /* publishes of one connection: less than any brok
 enum {
     PROTOCOL = 1,
     URL,
+    TO,
     PID,
     MODE,
     PUBLISHERS,
@@ -39,6 +40,7 @@ enum {
 static const struct option long_options[] = {
     {"protocol", required_argument, NULL, PROTOCOL},
     {"url", required_argument, NULL, URL},
+    {"to", required_argument, NULL, TO},
     {"pid", required_argument, NULL, PID},
     {"mode", required_argument, NULL, MODE},
     {"publishers", required_argument, NULL, PUBLISHERS},
@@ -70,10 +72,13 @@ static const char help[] =
     "       bench_load --sink FILE --url URL\n"
     "Measures one scenario against one running broker, and prints one JSON object.\n"
     "\n"
-    "  --protocol P       mps, nats, redis, mqtt, or raw: through the relay, or to the sink\n"
+    "  --protocol P       mps, nats, redis, mqtt, or raw: through the relay, or to the sink; mps-cluster: mps at one "
+    "of\n"
+    "                     several brokers, where subscriptions hold at all of them, and stored means replicated\n"
     "  --url URL          tcp://ADDRESS:PORT, tls://127.0.0.1:PORT or unix:/PATH; disk: file:/PATH, which is "
     "overwritten\n"
     "                     and removed\n"
+    "  --to URL           where subscribers connect, if not there, too: to another broker of a cluster\n"
     "  --mode MODE        flow, acked, wildcards, mixed, pingpong, idle, stall, scale-subs, scale-topics, "
     "scale-conns,\n"
     "                     connects: clients that come, are greeted and go, --subscribers of them at a time;\n"
@@ -131,13 +136,14 @@ static void take(struct options *options, int option, const char *name, const ch
     case PROTOCOL:
         options->protocol = protocol_named(text);
         if (!options->protocol)
-            fail(EXIT_USAGE, "--protocol is '%s', but has to be mps, nats, redis, mqtt or raw", text);
+            fail(EXIT_USAGE, "--protocol is '%s', but has to be mps, mps-cluster, nats, redis, mqtt or raw", text);
         return;
     case MODE:
         options->mode = mode_named(text);
         if (!options->mode) fail(EXIT_USAGE, "--mode is '%s', which is none of those that --help lists", text);
         return;
     case URL: options->url = text; return;
+    case TO: options->to = text; return;
     case PID: options->pid = (pid_t)whole(name, text, 1, INT_MAX); return;
     case PUBLISHERS: options->publishers = (uint32_t)whole(name, text, 1, 1000); return;
     case SUBSCRIBERS: options->subscribers = (uint32_t)whole(name, text, 1, 100000); return;
@@ -176,6 +182,8 @@ static void require_whole(const struct options *options)
     if (!options->mode->serves(options)) {
         fail(EXIT_USAGE, "%s does not support %s", options->protocol->name, options->mode->name);
     }
+    if (options->to && tls_is_wanted(options->to) != tls_is_wanted(options->url))
+        fail(EXIT_USAGE, "only one of --url and --to is a tls:// url");
     if (tls_is_wanted(options->url) && !options->ca) fail(EXIT_USAGE, "--ca is missing, which a tls:// url needs");
     if (tls_is_wanted(options->url)) tls_prepare(options->ca);
 }

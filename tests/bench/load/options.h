@@ -7,6 +7,7 @@ struct options {
     const struct protocol *protocol;
     const struct mode *mode;
     const char *url;
+    const char *to; /* where subscribers connect; NULL: there, too */
     const char *ca; /* of tls:// */
     pid_t pid; /* the broker's; 0: not said, and nothing of its CPU and memory is known */
     uint32_t publishers, subscribers, topics, wildcards, subscriptions, payload_bytes;

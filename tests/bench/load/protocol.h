@@ -77,7 +77,7 @@ struct protocol {
     void (*parse)(const uint8_t *data, size_t len, struct item *item);
 };
 
-extern const struct protocol protocol_mps, protocol_nats, protocol_redis, protocol_mqtt, protocol_raw;
+extern const struct protocol protocol_mps, protocol_mps_cluster, protocol_nats, protocol_redis, protocol_mqtt, protocol_raw;
 
 /* NULL if there is none of that name. */
 const struct protocol *protocol_named(const char *name);

@@ -18,7 +18,15 @@ enum {
     OP_ERR,
     OP_BYE
 };
-enum { LEVEL_SHIFT = 1, FIELDS_MAX = 8, REFUSED = 200, RELAY_READY = 'K', SINK_STORED = 'A', SINK_STORED_LEN = 9 };
+enum {
+    LEVEL_SHIFT = 1,
+    LEVEL_REPLICATED = 3,
+    FIELDS_MAX = 8,
+    REFUSED = 200,
+    RELAY_READY = 'K',
+    SINK_STORED = 'A',
+    SINK_STORED_LEN = 9
+};
 
 static size_t put_text(uint8_t *out, const char *text, size_t len)
 {
@@ -54,14 +62,25 @@ static size_t put_bin_head(uint8_t *out, size_t len)
     return 1 + put_big_endian(out + 1, len, bytes);
 }
 
-static size_t mps_hello(uint8_t *out, const struct terms *terms)
+static size_t hello_with_level(uint8_t *out, const struct terms *terms, unsigned level)
 {
     static const uint8_t hello[] = {0x94, OP_HELLO, 0xa3, 'm', 'p', 's', 1, 0x80};
-    const uint8_t acked[] = {0x93, OP_PUB, 1, (uint8_t)(terms->level << LEVEL_SHIFT)};
+    const uint8_t acked[] = {0x93, OP_PUB, 1, (uint8_t)(level << LEVEL_SHIFT)};
     memcpy(out, hello, sizeof hello);
     if (!terms->publishes || terms->level == LEVEL_NONE) return sizeof hello;
     memcpy(out + sizeof hello, acked, sizeof acked);
     return sizeof hello + sizeof acked;
+}
+
+static size_t mps_hello(uint8_t *out, const struct terms *terms)
+{
+    return hello_with_level(out, terms, terms->level);
+}
+
+/* At one of several brokers: stored means on most of them. */
+static size_t cluster_hello(uint8_t *out, const struct terms *terms)
+{
+    return hello_with_level(out, terms, terms->level == LEVEL_STORED ? LEVEL_REPLICATED : terms->level);
 }
 
 static size_t mps_subscribe(uint8_t *out, uint32_t number, const char *pattern, bool wildcard)
@@ -74,6 +93,15 @@ static size_t mps_subscribe(uint8_t *out, uint32_t number, const char *pattern, 
     at += put_text(out + at, pattern, strlen(pattern));
     out[at++] = 0x80;
     return at;
+}
+
+/* Answered when all of them know it. */
+static size_t cluster_subscribe(uint8_t *out, uint32_t number, const char *pattern, bool wildcard)
+{
+    static const uint8_t everywhere[] = {0x81, 0xa5, 's', 'c', 'o', 'p', 'e', 0xa7, 'c', 'l', 'u', 's', 't', 'e', 'r'};
+    size_t at = mps_subscribe(out, number, pattern, wildcard) - 1; /* without its empty map */
+    memcpy(out + at, everywhere, sizeof everywhere);
+    return at + sizeof everywhere;
 }
 
 static size_t mps_publish_head(uint8_t *out, const char *topic, size_t topic_len, size_t payload_len, enum level level)
@@ -270,6 +298,25 @@ const struct protocol protocol_mps = {
     .tells_loss = true,
     .hello = mps_hello,
     .subscribe = mps_subscribe,
+    .publish_head = mps_publish_head,
+    .read = mps_read,
+    .answer = mps_answer,
+    .parse = mps_parse,
+};
+
+const struct protocol protocol_mps_cluster = {
+    .name = "mps-cluster",
+    .alpn = "mps/1",
+    .separator = '/',
+    .one = "+",
+    .any = "#",
+    .tail = "",
+    .can_ack = true,
+    .can_subscribe = true,
+    .can_store = true,
+    .tells_loss = true,
+    .hello = cluster_hello,
+    .subscribe = cluster_subscribe,
     .publish_head = mps_publish_head,
     .read = mps_read,
     .answer = mps_answer,

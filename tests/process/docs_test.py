@@ -11,7 +11,7 @@ sys.path.insert(0, str(TOP / "tests" / "network"))
 import namespaces  # noqa: E402  of the other directory
 import walkthrough  # noqa: E402
 
-ELSEWHERE = "device.md",  # what device_guide_test follows
+ELSEWHERE = "device.md", "cluster.md"  # what device_guide_test and cluster_guide_test follow
 PAGES = sorted(path for path in (TOP / "docs").glob("*.md") if path.name not in ELSEWHERE)
 RECIPES = sorted((TOP / "docs" / "recipes").glob("*.md"))
 # What changes the system of whoever follows a page, or would build what is built: not run here.

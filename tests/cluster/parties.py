@@ -3,19 +3,13 @@
 Each runs in a thread of its own, and comes back whenever its broker does."""
 import itertools
 import os
-import pathlib
 import select
 import struct
-import sys
 import threading
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "process"))
-os.environ.setdefault("PUBSUBD", str(ROOT / "build/release/bin/pubsubd"))  # when it is not ctest that runs this
-
-import raw  # noqa: E402
-from judge import Account, Life, Notes  # noqa: E402
+import raw
+from judge import Account, Life, Notes
 
 AGAIN_S = 0.05        # so long after it was refused a broker is tried again
 LISTEN_S = 0.02
@@ -98,8 +92,9 @@ class Party(threading.Thread):
 
 
 class LivePublisher(Party):
-    """Bursts of messages of a topic that no stream keeps, so many under way. Each connection is a life of its own."""
-    BURST, IN_FLIGHT = 20, 400
+    """Bursts of messages of a topic that no stream keeps, so many under way, a burst each so many seconds. Each connection is a life
+    of its own."""
+    BURST, IN_FLIGHT, PACE_S = 20, 400, 0.02
 
     def __init__(self, trial, index, broker):
         super().__init__(trial, f"live-{index}", broker)
@@ -115,8 +110,11 @@ class LivePublisher(Party):
         self.past.append(life)
         self.now = life
         connection.tell(raw.PUB, 1, raw.ROUTED)
+        due = 0
         while not self.is_over.is_set():
-            if self.trial.wants_more and life.sent - life.settled < self.IN_FLIGHT:
+            now = time.monotonic()
+            if self.trial.wants_more and life.sent - life.settled < self.IN_FLIGHT and now >= due:
+                due = now + self.PACE_S
                 first = life.sent + 1
                 life.sent += self.BURST  # before they go: what comes is never more than what was sent
                 connection.send(b"".join(raw.frame(raw.MSG, self.topic, None, payload(life.name, n))
@@ -137,7 +135,7 @@ class LivePublisher(Party):
 class StoredPublisher(Party):
     """Publishes to a shared stream at level 3, with so many in flight, and sends again what was not answered, under its old
     ids, if need be at another broker."""
-    IN_FLIGHT = 64
+    IN_FLIGHT, PACE_S = 64, 0.02
 
     def __init__(self, trial, index, broker):
         super().__init__(trial, f"stored-{trial.number}-{index}-{os.urandom(4).hex()}", broker)
@@ -182,8 +180,11 @@ class StoredPublisher(Party):
         self.resent += account.sent - self.answered
         connection.tell(raw.PUB, self.answered + 1, raw.REPLICATED)
         connection.send(self.frames(self.answered + 1, account.sent))
+        due = 0
         while not self.is_over.is_set():
-            if self.trial.wants_more and account.sent - self.answered < self.IN_FLIGHT:
+            now = time.monotonic()
+            if self.trial.wants_more and account.sent - self.answered < self.IN_FLIGHT and now >= due:
+                due = now + self.PACE_S
                 first = account.sent + 1
                 account.sent = self.answered + self.IN_FLIGHT
                 connection.send(self.frames(first, account.sent))
@@ -207,6 +208,7 @@ class Reader(Party):
         self.is_on = threading.Event()   # its subscription holds
         self.granted = None
         self.gaps = {}                   # of a reason: how many
+        self.heard = {}                  # of a publisher: how many messages
 
     def live(self, connection):
         self.welcomed(connection)
@@ -232,7 +234,9 @@ class Reader(Party):
         if notes is None:
             return  # before its subscription holds, nothing is owed
         if frame[0] == raw.MSG:
-            notes.events.append(who_of(frame))
+            who = who_of(frame)
+            self.heard[who[0][1]] = self.heard.get(who[0][1], 0) + 1
+            notes.events.append(who)
         elif frame[0] == raw.GAP:
             notes.events.append(None)
 

@@ -1,5 +1,4 @@
 """Three brokers on three NATS servers: what is published at one comes to those who want it at the others."""
-import itertools
 import unittest
 
 import raw
@@ -137,15 +136,18 @@ class Groups(ClusterTest):
     def receive(self, members, values):
         """Who got what, {host: [document]}, when each of these came to one of them."""
         found, left = {host: [] for host in members}, set(values)
-        for host in itertools.cycle(members):
-            frames = [frame for frame in members[host].ping() if frame[0] == raw.MSG]
-            for frame in frames:
-                value = raw.msgpack.unpackb(frame[3])
-                self.assertIn(value, left, "twice, or never sent")
-                left.remove(value)
-                found[host].append(value)
-            if not left:
-                return found
+
+        def take():
+            for host, member in members.items():
+                for frame in member.ping():
+                    if frame[0] == raw.MSG:
+                        value = raw.msgpack.unpackb(frame[3])
+                        self.assertIn(value, left, "twice, or never sent")
+                        left.remove(value)
+                        found[host].append(value)
+            return not left
+        self.assertTrue(eventually(take), (found, left))
+        return found
 
     def test_local_members_come_first(self):
         topic = fresh_topic()

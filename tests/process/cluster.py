@@ -86,13 +86,7 @@ class Server:
     def configure(self, routes, more=""):
         """routes: URLs of the other servers. No other ways are told to anybody: they all lead through the links."""
         routes = ", ".join(f'"{route}"' for route in routes)
-        (self.dir / "nats-server.conf").write_text(f"""
-server_name: host{self.host}
-listen: {address(self.host)}:{self.port}
-http: {address(self.host)}:{self.http_port}
-max_payload: 8MB
-write_deadline: 2s
-jetstream {{ store_dir: "{self.dir}", max_memory_store: 64MB, max_file_store: 8GB }}
+        several = f"""
 cluster {{
   name: trial
   listen: {address(self.host)}:{self.route_port}
@@ -100,6 +94,15 @@ cluster {{
   no_advertise: true
   routes: [{routes}]
 }}
+""" if routes else ""
+        (self.dir / "nats-server.conf").write_text(f"""
+server_name: host{self.host}
+listen: {address(self.host)}:{self.port}
+http: {address(self.host)}:{self.http_port}
+max_payload: 8MB
+write_deadline: 2s
+jetstream {{ store_dir: "{self.dir}", max_memory_store: 64MB, max_file_store: 8GB }}
+{several}
 {more}
 """)
 

@@ -36,8 +36,11 @@ class Failures(StreamsTest):
         self.cluster.servers[0].start()
         self.cluster.await_servers()
         self.assertTrue(eventually(lambda: self.try_replicated(0, topic, 3)))
-        found = [value for _, value in self.read(2, topic)]
-        self.assertEqual(list(dict.fromkeys(found)), [1, 2, 3])
+        self.assertTrue(eventually(lambda: self.values(2, topic)[-1] == 3))
+        self.assertEqual(list(dict.fromkeys(self.values(2, topic))), [1, 2, 3])
+
+    def values(self, host, topic):
+        return [value for _, value in self.read(host, topic)]
 
     def try_replicated(self, host, topic, value):
         """Whether it was acknowledged, not refused."""
@@ -82,8 +85,8 @@ class Failures(StreamsTest):
             came[host] += self.heard(subscriber, (host + 1) % 3, live)
             self.assertTrue(any(frame[0] == raw.GAP for frame in came[host]), "what others sent meanwhile is told")
         self.assertTrue(eventually(lambda: self.try_replicated(1, topic, "after")))
-        found = [value for _, value in self.read(2, topic)]
-        self.assertEqual((found[0], found[-1]), ("before", "after"))
+        self.assertTrue(eventually(lambda: self.values(2, topic)[-1] == "after"))
+        self.assertEqual(self.values(2, topic)[0], "before")
 
 
 if __name__ == "__main__":

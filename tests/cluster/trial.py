@@ -116,6 +116,14 @@ class Trial:
     def refused(self):
         return [len(publisher.account.refused) for publisher in self.storing]
 
+    def refusals(self):
+        """{(code, text): how often}"""
+        found = {}
+        for publisher in self.storing:
+            for what, count in publisher.texts.items():
+                found[what] = found.get(what, 0) + count
+        return found
+
     def await_flow(self, hosts=None, count=200, stored=True):
         """So many more messages come, at each of these hosts from each of them, and are stored."""
         hosts = list(self.hosts if hosts is None else hosts)

@@ -172,8 +172,9 @@ class NatsClient:
         self.socket = socket.create_connection((address(server.host), server.port), timeout=30)
         self.file = self.socket.makefile("rb")
         self.file.readline()
-        self.socket.sendall(b'CONNECT {"verbose":false,"pedantic":false,"headers":true,"no_responders":true}\r\nSUB answer.* 1\r\n')
-        self.count = 0
+        self.inbox, self.count = os.urandom(8).hex(), 0
+        self.socket.sendall(b'CONNECT {"verbose":false,"pedantic":false,"headers":true,"no_responders":true}\r\n'
+                            b"SUB %s.* 1\r\n" % self.inbox.encode())
 
     def __enter__(self):
         return self
@@ -185,14 +186,15 @@ class NatsClient:
     def request(self, subject, payload=b""):
         """The answer's bytes; None: nobody is there."""
         self.count += 1
-        self.socket.sendall(b"PUB %s answer.%d %d\r\n%s\r\n" % (subject.encode(), self.count, len(payload), payload))
+        answer = f"{self.inbox}.{self.count}"
+        self.socket.sendall(f"PUB {subject} {answer} {len(payload)}\r\n".encode() + payload + b"\r\n")
         while True:
             verb, *fields = self.file.readline().decode().split() or ["end"]
             if verb == "PING":
                 self.socket.sendall(b"PONG\r\n")
             elif verb == "MSG":
                 data = self.file.read(int(fields[-1]) + 2)[:-2]
-                if fields[0] == f"answer.{self.count}":
+                if fields[0] == answer:
                     return data
             elif verb == "HMSG":
                 self.file.read(int(fields[-1]) + 2)

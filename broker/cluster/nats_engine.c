@@ -112,14 +112,22 @@ void nats_wake(struct nats_engine *engine)
     pthread_mutex_unlock(&engine->lock);
 }
 
-void nats_trouble(struct nats_engine *engine, const char *format, ...)
+void nats_trouble(struct nats_engine *engine, const void *who, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
     pthread_mutex_lock(&engine->lock);
     vsnprintf(engine->trouble, sizeof engine->trouble, format, arguments);
+    engine->troubled = who;
     pthread_mutex_unlock(&engine->lock);
     va_end(arguments);
+}
+
+void nats_trouble_over(struct nats_engine *engine, const void *who)
+{
+    pthread_mutex_lock(&engine->lock);
+    if (engine->troubled == who) engine->trouble[0] = '\0';
+    pthread_mutex_unlock(&engine->lock);
 }
 
 static void get_trouble(struct nats_engine *engine, char text[STORE_TEXT_MAX])

@@ -64,12 +64,10 @@ static void on_closed(natsConnection *connection, void *arg)
     (void)connection;
     struct nats_link *link = arg;
     struct nats_engine *engine = link->engine;
-    atomic_store(&link->is_up, false);
     pthread_mutex_lock(&link->lock);
     link->is_alive = false;
     pthread_cond_broadcast(&link->changed);
     pthread_mutex_unlock(&link->lock);
-    nats_wake(engine);
     nats_let_go(engine);
 }
 
@@ -80,7 +78,7 @@ static void on_error(natsConnection *connection, natsSubscription *subscription,
     struct nats_link *link = arg;
     const char *last = NULL;
     natsConnection_GetLastError(connection, &last);
-    nats_trouble(link->engine, "%s: %s", natsStatus_GetText(status), last != NULL ? last : "");
+    nats_trouble(link->engine, link, "%s: %s", natsStatus_GetText(status), last != NULL ? last : "");
 }
 
 static natsStatus set_behaviour(natsOptions *options, struct nats_link *link)
@@ -152,14 +150,14 @@ static natsConnection *try_to_connect(struct nats_link *link)
     natsConnection *connection = NULL;
     natsOptions *options = make_options(link, text);
     if (options == NULL) {
-        nats_trouble(link->engine, "%s", text);
+        nats_trouble(link->engine, link, "%s", text);
         return NULL;
     }
     begin_life(link);
     natsStatus status = natsConnection_Connect(&connection, options);
     if (status != NATS_OK) {
         const char *last = nats_GetLastError(NULL);
-        nats_trouble(link->engine, "no connection to %.150s: %s%s%.80s", link->engine->options.urls,
+        nats_trouble(link->engine, link, "no connection to %.150s: %s%s%.80s", link->engine->options.urls,
                      natsStatus_GetText(status), last != NULL && last[0] != '\0' ? ": " : "", last != NULL ? last : "");
         end_life(link);
     }
@@ -184,7 +182,16 @@ static void measure(struct nats_link *link, natsConnection *connection)
     if (natsConnection_FlushTimeout(connection, RTT_MOST_MS) == NATS_OK)
         atomic_store(&link->rtt_us, (uint64_t)(nats_NowInNanoSeconds() - begun) / 1000);
     else if (!natsConnection_IsClosed(connection))
-        nats_trouble(link->engine, "%.127s does not answer within a second", link->server);
+        nats_trouble(link->engine, link, "%.127s does not answer within a second", link->server);
+}
+
+static void note_break(struct nats_link *link, natsConnection *connection)
+{
+    const char *last = NULL;
+    natsConnection_GetLastError(connection, &last);
+    bool is_said = last != NULL && last[0] != '\0';
+    nats_trouble(link->engine, link, "the connection to %.127s broke%s%.100s", link->server, is_said ? ": " : "",
+                 is_said ? last : "");
 }
 
 /* It serves until it breaks, or is not wanted any more. */
@@ -194,6 +201,7 @@ static void serve(struct nats_link *link, natsConnection *connection)
     note_server(link, connection);
     link->connection = connection;
     atomic_store(&link->max_payload, natsConnection_GetMaxPayload(connection));
+    nats_trouble_over(link->engine, link);
     atomic_store(&link->is_up, true);
     atomic_fetch_add(&link->connects, 1);
     nats_wake(link->engine);
@@ -206,6 +214,7 @@ static void serve(struct nats_link *link, natsConnection *connection)
             ;
     }
     link->connection = NULL;
+    if (!link->is_closing) note_break(link, connection);
     link->server[0] = '\0';
     atomic_store(&link->is_up, false);
     atomic_store(&link->rtt_us, UINT64_MAX);

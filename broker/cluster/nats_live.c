@@ -77,7 +77,7 @@ static bool subscribe(struct nats_live *live, natsConnection *connection, int in
     natsSubscription *subscription;
     natsStatus status = natsConnection_Subscribe(&subscription, connection, subject, on_message, live);
     if (status != NATS_OK) {
-        nats_trouble(live->engine, "it can't subscribe to %s: %s", subject, natsStatus_GetText(status));
+        nats_trouble(live->engine, &live->link, "it can't subscribe to %s: %s", subject, natsStatus_GetText(status));
         return false;
     }
     nats_hold(live->engine); /* until nothing is called back any more */
@@ -97,8 +97,8 @@ static bool on_opened(void *part, natsConnection *connection)
     char own[NATS_SUBJECT_MAX + ENGINE_NAME_MAX];
     int64_t most = natsConnection_GetMaxPayload(connection);
     if (most < ENGINE_DATAGRAM_LEAST) {
-        nats_trouble(live->engine, "the server's max_payload is %lld, and must be %d at least", (long long)most,
-                     ENGINE_DATAGRAM_LEAST);
+        nats_trouble(live->engine, &live->link, "the server's max_payload is %lld, and must be %d at least",
+                     (long long)most, ENGINE_DATAGRAM_LEAST);
         return false;
     }
     snprintf(own, sizeof own, "%s%s", live->subject_prefix, live->engine->options.name);

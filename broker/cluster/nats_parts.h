@@ -36,15 +36,17 @@ struct nats_engine {
     atomic_bool is_woken;          /* and did not poll yet */
     pthread_mutex_t lock;          /* of the following */
     bool is_closed;                /* nobody is woken any more */
-    char trouble[STORE_TEXT_MAX];  /* the last one */
+    char trouble[STORE_TEXT_MAX];  /* the last one; "": none */
+    const void *troubled;          /* who has it */
 };
 
 /* ---- nats_engine.c: any thread ---- */
 
 /* There is something to poll for. Cheap: the program is woken once for each poll. */
 void nats_wake(struct nats_engine *engine);
-/* Keeps a sentence for the operator. */
-__attribute__((format(printf, 2, 3))) void nats_trouble(struct nats_engine *engine, const char *format, ...);
+/* Keeps a sentence for the operator. who: whatever says so, until it says that it is over. */
+__attribute__((format(printf, 3, 4))) void nats_trouble(struct nats_engine *engine, const void *who, const char *format, ...);
+void nats_trouble_over(struct nats_engine *engine, const void *who);
 void nats_hold(struct nats_engine *engine);
 void nats_let_go(struct nats_engine *engine);
 /* Starts a thread that holds the engine, until run() returns, and gets no signals. It is detached. False: it can't be. */

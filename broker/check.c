@@ -1,6 +1,7 @@
 #include "check.h"
 
 #include "access/verifier.h"
+#include "cluster/load.h"
 #include "log.h"
 #include "metrics/metrics.h"
 #include "net/net.h"
@@ -24,6 +25,7 @@ int check_start(const struct config *config, char *text, size_t text_cap)
         return -1;
     int result = log_check(&config->log, text, text_cap);
     if (result == 0) result = verifier_check(config, &somebody_has_a_name, text, text_cap);
+    if (result == 0) result = cluster_check(&config->cluster, text, text_cap);
     privileges_act_as_root(&user);
     if (result != 0 || check_listeners(config, somebody_has_a_name, text, text_cap) != 0) return -1;
     return metrics_check(config, text, text_cap);

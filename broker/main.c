@@ -13,6 +13,7 @@
 
 #include "access/commands.h"
 #include "access/verifier.h"
+#include "cluster/load.h"
 #include "log.h"
 #include "metrics/metrics.h"
 #include "net/net.h"
@@ -81,6 +82,21 @@ static int open_store(struct server *server, const struct options *options, cons
     return server_keep(server, store, streams, (size_t)config->streams_count, text, text_cap);
 }
 
+/* It becomes one of several brokers. Without [cluster] nothing of that is loaded. */
+static int join_others(struct server *server, const struct cluster_section *cluster, char *text, size_t text_cap)
+{
+    static const char *const all[] = {"#"};
+    char name[ENGINE_NAME_MAX + 1];
+    if (cluster->urls_count == 0) return 0;
+    struct engine *engine = cluster_load(cluster, server_wake_of_cluster, server, text, text_cap);
+    if (engine == NULL) return -1;
+    config_cluster_name(cluster, name);
+    struct cluster_config how = {.name = name, .topics = all, .topics_count = 1};
+    if (cluster->topics_count > 0)
+        how.topics = (const char *const *)cluster->topics, how.topics_count = cluster->topics_count;
+    return server_join(server, engine, &how, text, text_cap);
+}
+
 /* What is read and written as the user that it goes on as: the log, who may come in, and what is kept. */
 static int open_kept(struct server *server, const struct options *options, const struct privileges *user, char *text,
                      size_t text_cap)
@@ -95,7 +111,8 @@ static int open_kept(struct server *server, const struct options *options, const
         verifier_prepare(server, config, text, text_cap) != 0)
         return -1;
     verifier_apply(server);
-    return open_store(server, options, directory, text, text_cap);
+    if (open_store(server, options, directory, text, text_cap) != 0) return -1;
+    return join_others(server, &config->cluster, text, text_cap);
 }
 
 /* Addresses may need root, and sockets get what the umask leaves, which is the operator's way to let others in. All
@@ -182,6 +199,7 @@ static int serve(struct options *options)
         log_start_failed(text);
         metrics_close(server);
         listener_close_all(server);
+        server_leave(server);
         server_close_store(server);
         return 1;
     }
@@ -193,6 +211,7 @@ static int serve(struct options *options)
     int code = server_run(server);
     metrics_close(server);
     if (code == 0) server_free(server);
+    else server_leave(server);
     log_close();
     return code;
 }

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cluster_keys.h"
 #include "settings.h"
 
 void changes_add(char list[CHANGES_TEXT_MAX], const char *name)
@@ -126,6 +127,8 @@ void config_compare(const struct config *running, const struct config *fresh, st
     if (fresh->passwords[0] != '\0' || running->passwords[0] != '\0') changes_add(changes->taken, "passwords");
     if (fresh->tokens[0] != '\0' || running->tokens[0] != '\0') changes_add(changes->taken, "tokens");
     if (has_files(running) && has_files(fresh)) changes_add(changes->taken, "certificates");
+    if (!cluster_same_lists(&running->cluster, &fresh->cluster))
+        changes_add(changes->waiting, "[" CLUSTER "] url or topics");
     if (!same_listeners(running, fresh)) changes_add(changes->waiting, "[" LISTENER "]");
     if (!same_streams(running, fresh)) changes_add(changes->waiting, "[" STREAM "]");
 }

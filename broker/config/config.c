@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "access_keys.h"
+#include "cluster_keys.h"
 #include "memory.h"
 #include "settings.h"
 
@@ -25,6 +26,7 @@ void config_defaults(struct config *config)
     *config = (struct config){0};
     broker_defaults(&config->limits);
     config->log.level = LOG_INFO;
+    config_cluster_defaults(&config->cluster);
     config->caps = (struct address_caps){.unwelcomed_per_address = 1024, .per_address = 8192};
     uint64_t memory_bytes = memory_available_bytes("");
     config->limits.queue_total_bytes = share("queue_total_bytes", memory_bytes / 2);
@@ -105,7 +107,9 @@ static void print_limits(const struct config *config, FILE *out)
     for (const struct setting *setting = settings; setting < settings + SETTINGS_COUNT; setting++) {
         char value[SETTING_TEXT_MAX];
         if (setting_is_of_one(setting)) continue;
-        if (strcmp(section, setting->section) != 0) fprintf(out, "\n[%s]", section = setting->section);
+        bool is_first = strcmp(section, setting->section) != 0;
+        if (is_first) fprintf(out, "\n[%s]", section = setting->section);
+        if (is_first && strcmp(section, CLUSTER) == 0) cluster_print_lists(&config->cluster, out);
         print_meaning(setting, "", out);
         if (setting_needs_restart(setting)) fputs("# Another value holds after a restart.\n", out);
         setting_write(value, config, setting);

@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "broker.h"
+#include "engine.h"
 #include "net/address.h"
 #include "net/callers.h"
 
@@ -16,6 +17,8 @@
 #define USER_NAME_MAX 64
 #define STREAMS_MAX 64
 #define PATTERNS_MAX 64     /* of one stream */
+#define CLUSTER_URLS_MAX 64
+#define CLUSTER_PREFIX_MAX 32
 #define CONFIG_TEXT_MAX 180 /* bytes of a stream's pattern and of a directory: each fits into a line of the file */
 
 enum client_certificate { CLIENT_CERTIFICATE_OFF, CLIENT_CERTIFICATE_OPTIONAL, CLIENT_CERTIFICATE_REQUIRED };
@@ -55,6 +58,23 @@ struct metrics_config {
     bool allow_remote;             /* also at an address that other machines reach */
 };
 
+/* How it is one of several brokers. Paths and names: "" is not set. */
+struct cluster_section {
+    char *urls[CLUSTER_URLS_MAX];
+    size_t urls_count;                       /* 0: it is alone */
+    char *topics[PATTERNS_MAX];              /* patterns */
+    size_t topics_count;                     /* 0: all topics */
+    char name[ENGINE_NAME_MAX + 1];          /* "": see config_cluster_name() */
+    char prefix[CLUSTER_PREFIX_MAX + 1];
+    char user[USER_NAME_MAX + 1];
+    char password_file[CONFIG_TEXT_MAX + 1], token_file[CONFIG_TEXT_MAX + 1], credentials[CONFIG_TEXT_MAX + 1];
+    char ca[CONFIG_TEXT_MAX + 1], certificate[CONFIG_TEXT_MAX + 1], key[CONFIG_TEXT_MAX + 1];
+    uint64_t defer_ms, defer_bytes;
+    uint32_t replicas;                       /* enum cluster_replicas */
+};
+
+enum cluster_replicas { REPLICAS_AUTO, REPLICAS_1, REPLICAS_3, REPLICAS_5 };
+
 struct config {
     struct broker_limits limits;
     struct log_config log;
@@ -68,6 +88,7 @@ struct config {
     char passwords[CONFIG_TEXT_MAX + 1]; /* file of users; "": none */
     char tokens[CONFIG_TEXT_MAX + 1];    /* file of tokens; "": none */
     struct metrics_config metrics;
+    struct cluster_section cluster;
     struct access *access;          /* users and groups of the file; NULL: there is no file. The configuration's */
 };
 
@@ -93,6 +114,12 @@ int config_add_durable(struct config *config, const char *patterns, char *text, 
 
 /* Streams that are kept by this broker itself; the others are all brokers'. */
 int config_own_streams(const struct config *config);
+/* What [cluster] says by default. */
+void config_cluster_defaults(struct cluster_section *cluster);
+/* This broker's name among the others: what was set, or else the first part of the host's, with '-' for what a name can't have. */
+void config_cluster_name(const struct cluster_section *cluster, char name[ENGINE_NAME_MAX + 1]);
+/* Copies of the records: 1, 3 or 5. */
+uint32_t config_cluster_replicas(const struct cluster_section *cluster);
 
 /* Where to keep what is kept. Returns 0, or -1 and one sentence in text. */
 int config_set_data(struct config *config, const char *path, char *text, size_t text_cap);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "access_keys.h"
+#include "cluster_keys.h"
 #include "hints.h"
 #include "settings.h"
 
@@ -293,6 +294,16 @@ static bool add_topics(struct parser *parser, const char *patterns)
     return fail_at(parser, parser->line, "topics: %s", text);
 }
 
+static bool set_of_cluster(struct parser *parser, const char *name, const char *value)
+{
+    char text[400];
+    if (!PUBSUB_CLUSTER)
+        return fail_at(parser, parser->line, "%s: this pubsubd was built without [" CLUSTER "] (PUBSUB_CLUSTER=OFF)",
+                       name);
+    if (cluster_add(&parser->config.cluster, name, value, text, sizeof text)) return true;
+    return fail_at(parser, parser->line, "%s: %s", name, text);
+}
+
 static bool set_of_access(struct parser *parser, const char *name, const char *value)
 {
     char text[500];
@@ -316,6 +327,7 @@ static bool set_key(struct parser *parser, const char *name, const char *value)
     if (strcmp(parser->section, LISTENER) == 0 && strcmp(name, "url") == 0) return set_url(parser, value);
     if (strcmp(parser->section, LISTENER) == 0 && strcmp(name, ANONYMOUS) == 0) return set_anonymous(parser, value);
     if (strcmp(parser->section, STREAM) == 0 && strcmp(name, "topics") == 0) return add_topics(parser, value);
+    if (strcmp(parser->section, CLUSTER) == 0 && cluster_has_list(name)) return set_of_cluster(parser, name, value);
     if (is_access_key(parser->section, name)) return set_of_access(parser, name, value);
     const struct setting *setting = setting_find(parser->section, name);
     if (setting == NULL) return unknown_key(parser, name);
@@ -395,6 +407,17 @@ static bool check_shared(struct parser *parser)
     return true;
 }
 
+static bool check_cluster(struct parser *parser)
+{
+    char text[200];
+    int line = 0;
+    const char *key = cluster_problem(&parser->config.cluster, text, sizeof text);
+    if (key == NULL) return true;
+    const struct setting *setting = setting_find(CLUSTER, key);
+    line = parser->lines[setting - settings];
+    return fail_at(parser, line, "%s", text);
+}
+
 static bool check_groups(struct parser *parser)
 {
     char text[200];
@@ -414,7 +437,8 @@ static int read_file(struct parser *parser)
         snprintf(parser->text, parser->text_cap, "%s: the file is empty", parser->path);
     } else if (result != 0) {
         snprintf(parser->text, parser->text_cap, "%s: cannot be parsed (inih says %d)", parser->path, result);
-    } else if (section_end(parser) && check_together(parser) && check_groups(parser) && check_shared(parser)) {
+    } else if (section_end(parser) && check_together(parser) && check_cluster(parser) && check_groups(parser) &&
+               check_shared(parser)) {
         return 0;
     }
     return -1;
@@ -424,6 +448,7 @@ int config_load(struct config *config, const char *path, char *text, size_t text
 {
     struct parser parser = {.config = *config, .path = path, .is_empty = true, .text = text, .text_cap = text_cap};
     parser.config.listeners_count = parser.config.streams_count = 0;
+    config_cluster_defaults(&parser.config.cluster);
     parser.config.passwords[0] = parser.config.tokens[0] = '\0';
     parser.file = fopen(path, "re");
     if (parser.file == NULL) {

@@ -10,8 +10,8 @@
 
 #define KEYS_MAX (SETTINGS_COUNT + 10) /* of one section */
 
-const char *const section_names[SECTIONS_COUNT + 1] = {"broker", "limits", "log",  METRICS, ACCESS,
-                                                       USER,     GROUP,    STREAM, LISTENER};
+const char *const section_names[SECTIONS_COUNT + 1] = {"broker", "limits", "log", METRICS, CLUSTER,
+                                                       ACCESS,   USER,     GROUP, STREAM,  LISTENER};
 
 bool section_has_name(const char *section)
 {
@@ -32,7 +32,8 @@ static void keys_of(const char *section, const char *names[KEYS_MAX + 1])
 {
     size_t count = 0;
     if (strcmp(section, LISTENER) == 0) names[count++] = "url", names[count++] = ANONYMOUS;
-    if (strcmp(section, STREAM) == 0) names[count++] = "topics";
+    if (strcmp(section, CLUSTER) == 0) names[count++] = "url";
+    if (strcmp(section, STREAM) == 0 || strcmp(section, CLUSTER) == 0) names[count++] = "topics";
     for (size_t i = 0; i < SETTINGS_COUNT; i++)
         if (strcmp(settings[i].section, section) == 0) names[count++] = settings[i].name;
     for (const char *const *keys = access_keys(section); keys != NULL && *keys != NULL; keys++) names[count++] = *keys;

@@ -7,7 +7,7 @@
 #include <stddef.h>
 
 /* All sections, in the order in which they are printed, then NULL. */
-#define SECTIONS_COUNT 9
+#define SECTIONS_COUNT 10
 extern const char *const section_names[SECTIONS_COUNT + 1];
 
 bool section_has_name(const char *section); /* [section NAME] */

@@ -20,6 +20,7 @@
 #define LIMIT(name) offsetof(struct config, limits.name), WIDTH(struct config, limits.name)
 #define LOG(name) offsetof(struct config, log.name), WIDTH(struct config, log.name)
 #define TERM(name) offsetof(struct stream_config, name), WIDTH(struct stream_config, name)
+#define CLUSTERED(name) offsetof(struct config, cluster.name), WIDTH(struct config, cluster.name)
 #define TLS(name) offsetof(struct listener_config, tls.name), WIDTH(struct listener_config, tls.name)
 #define NO_CHOICES \
     {              \
@@ -119,6 +120,32 @@ const struct setting settings[SETTINGS_COUNT] = {
      NULL, NULL,
      "Whether that may be an address that other machines reach: whoever does sees the names of clients, and what they subscribe to",
      {"no", "yes"}},
+    {CLUSTER, "name", KIND_WORD, CLUSTERED(name), 1, ENGINE_NAME_MAX, NULL, NULL,
+     "This broker's name, which no other one of the cluster has; by default the first part of the host's name", {"host1"}},
+    {CLUSTER, "prefix", KIND_WORD, CLUSTERED(prefix), 1, CLUSTER_PREFIX_MAX, NULL, NULL,
+     "What all that these brokers have in NATS begins with: brokers with the same one are a cluster", NO_CHOICES},
+    {CLUSTER, "user", KIND_NAME, CLUSTERED(user), 1, USER_NAME_MAX, NULL, NULL,
+     "Who it is to the NATS servers, with a password", {"pubsub"}},
+    {CLUSTER, "password_file", KIND_PATH, CLUSTERED(password_file), 1, CONFIG_TEXT_MAX, NULL, NULL,
+     "File whose only line is that password. It is the broker's user's, and nobody else's to read", {"/etc/pubsub/nats-password"}},
+    {CLUSTER, "token_file", KIND_PATH, CLUSTERED(token_file), 1, CONFIG_TEXT_MAX, NULL, NULL,
+     "File whose only line is a token, instead of a user. It is the broker's user's, and nobody else's to read", {"/etc/pubsub/nats-token"}},
+    {CLUSTER, "credentials", KIND_PATH, CLUSTERED(credentials), 1, CONFIG_TEXT_MAX, NULL, NULL,
+     "File of a user's JWT and key (.creds), instead of a user. Nobody but its owner and group may read it", {"/etc/pubsub/nats.creds"}},
+    {CLUSTER, "ca", KIND_PATH, CLUSTERED(ca), 1, CONFIG_TEXT_MAX, NULL, NULL,
+     "PEM file of the authorities whose certificates the NATS servers must have; with it, and with tls:// URLs, all is encrypted",
+     {"/etc/pubsub/nats-ca.crt"}},
+    {CLUSTER, "certificate", KIND_PATH, CLUSTERED(certificate), 1, CONFIG_TEXT_MAX, NULL, NULL,
+     "PEM file of the certificate that is shown to the NATS servers", {"/etc/pubsub/nats.crt"}},
+    {CLUSTER, "key", KIND_PATH, CLUSTERED(key), 1, CONFIG_TEXT_MAX, NULL, NULL,
+     "PEM file of its private key, which nobody but its owner and group may read", {"/etc/pubsub/nats.key"}},
+    {CLUSTER, "defer_time", KIND_MS, CLUSTERED(defer_ms), SECOND_MS, HOUR_MS, NULL, NULL,
+     "How long an acknowledged message for a shared stream waits for a cluster that is away before it is refused", NO_CHOICES},
+    {CLUSTER, "defer_bytes", KIND_SIZE, CLUSTERED(defer_bytes), MIB, TIB, NULL, NULL,
+     "Memory of messages that wait so; beyond it they are refused at once", NO_CHOICES},
+    {CLUSTER, "replicas", KIND_CHOICE, CLUSTERED(replicas), 0, 3, NULL, NULL,
+     "On how many NATS servers retained values and places of readers are kept; auto: 3 if there are three URLs or more, else 1",
+     {"auto", "1", "3", "5"}},
     {STREAM, "max_bytes", KIND_SIZE, TERM(max_bytes), KIB, 16 * TIB, "no limit", NULL,
      "Bytes of messages that it keeps", NO_CHOICES},
     {STREAM, "max_age", KIND_MS, TERM(max_age_ms), SECOND_MS, 36500 * DAY_MS, "no limit", NULL,
@@ -163,6 +190,7 @@ const struct setting *setting_find(const char *section, const char *name)
 bool setting_needs_restart(const struct setting *setting)
 {
     static const char *const names[] = {"data", "user", "max_payload", "max_subscriptions", "publish_window"};
+    if (strcmp(setting->section, CLUSTER) == 0) return true; /* the others know it by these */
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (strcmp(setting->name, names[i]) == 0) return true;
     return false;
@@ -235,6 +263,7 @@ static bool number_parse(const struct setting *setting, const char *text, uint64
         return false;
     case KIND_PATH:
     case KIND_NAME:
+    case KIND_WORD:
     case KIND_HTTP: break;
     }
     abort();
@@ -254,7 +283,14 @@ const char *setting_text_problem(const char *value)
 
 bool setting_is_text(const struct setting *setting)
 {
-    return setting->kind == KIND_PATH || setting->kind == KIND_NAME || setting->kind == KIND_HTTP;
+    return setting->kind == KIND_PATH || setting->kind == KIND_NAME || setting->kind == KIND_WORD ||
+           setting->kind == KIND_HTTP;
+}
+
+static bool is_word(const char *value)
+{
+    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-";
+    return value[strspn(value, allowed)] == '\0';
 }
 
 bool setting_read(void *fields, const struct setting *setting, const char *value)
@@ -263,6 +299,7 @@ bool setting_read(void *fields, const struct setting *setting, const char *value
         size_t len = strlen(value);
         struct address address;
         if (setting_text_problem(value) != NULL || len >= setting->width) return false;
+        if (setting->kind == KIND_WORD && !is_word(value)) return false;
         if (setting->kind == KIND_HTTP && !address_parse_http(&address, value)) return false;
         memcpy((char *)fields + setting->offset, value, len + 1);
         return true;
@@ -280,6 +317,7 @@ static void number_write(char text[QUANTITY_TEXT_MAX], const struct setting *set
     switch (setting->kind) {
     case KIND_PATH: /* a number of bytes, only in its range */
     case KIND_NAME:
+    case KIND_WORD:
     case KIND_HTTP:
     case KIND_COPIES:
     case KIND_COUNT: snprintf(text, QUANTITY_TEXT_MAX, "%" PRIu64, value); break;
@@ -318,6 +356,7 @@ void setting_range(char text[SETTING_TEXT_MAX], const struct setting *setting)
     case KIND_COPIES: snprintf(text, SETTING_TEXT_MAX, "one of 1, 3 and 5"); return;
     case KIND_PATH: before = "a path of ", behind = " bytes"; break;
     case KIND_NAME: before = "a name of ", behind = " bytes"; break;
+    case KIND_WORD: before = "a name of ", behind = " letters, digits, '-' and '_'"; break;
     case KIND_HTTP: before = "an address, http://host:port or unix:/path, of ", behind = " bytes"; break;
     }
     number_write(least, setting, setting->least);

@@ -9,16 +9,17 @@
 
 #include "config.h"
 
-#define SETTINGS_COUNT 49
+#define SETTINGS_COUNT 61
 #define SETTING_TEXT_MAX 256 /* bytes of a value or a range as it is written, with its NUL */
 #define SETTING_CHOICES_MAX 4
 #define STREAM "stream"
 #define LISTENER "listener"
 #define ANONYMOUS "allow_anonymous" /* a key of it */
 #define METRICS "metrics"
+#define CLUSTER "cluster"
 
 /* COPIES: 1, 3 or 5, of which a majority decides. */
-enum setting_kind { KIND_COUNT, KIND_SIZE, KIND_MS, KIND_S, KIND_CHOICE, KIND_COPIES, KIND_PATH, KIND_NAME, KIND_HTTP };
+enum setting_kind { KIND_COUNT, KIND_SIZE, KIND_MS, KIND_S, KIND_CHOICE, KIND_COPIES, KIND_PATH, KIND_NAME, KIND_WORD, KIND_HTTP };
 
 struct setting {
     const char *section, *name;

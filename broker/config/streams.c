@@ -1,6 +1,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cluster_keys.h"
 #include "settings.h"
 #include "wire.h"
 
@@ -45,6 +46,7 @@ void config_free(struct config *config)
         free(stream);
     }
     config->streams_count = 0;
+    cluster_free_lists(&config->cluster);
     access_unref(config->access);
     config->access = NULL;
 }

@@ -88,6 +88,18 @@ void server_wake(void *arg)
     uv_async_send(&server->stored);
 }
 
+static void on_clustered(uv_async_t *clustered)
+{
+    struct server *server = clustered->data;
+    broker_poll_cluster(server->broker); /* on_turn() follows, as above */
+}
+
+void server_wake_of_cluster(void *arg)
+{
+    struct server *server = arg;
+    uv_async_send(&server->clustered);
+}
+
 static void on_store_late(uv_timer_t *timer)
 {
     struct server *server = timer->data;
@@ -215,9 +227,10 @@ struct server *server_new(const struct broker_limits *limits, const struct addre
     uv_signal_init(&server->loop, &server->sigterm);
     uv_timer_init(&server->loop, &server->store_limit);
     uv_async_init(&server->loop, &server->stored, on_stored);
+    uv_async_init(&server->loop, &server->clustered, on_clustered);
     server->turn.data = server->wake.data = server->accept_again.data = server->sigint.data = server->sigterm.data =
         server;
-    server->store_limit.data = server->stored.data = server->read_more.data = server;
+    server->store_limit.data = server->stored.data = server->clustered.data = server->read_more.data = server;
     uv_check_start(&server->turn, on_turn);
     return server;
 }
@@ -227,6 +240,20 @@ int server_keep(struct server *server, struct store *store, const struct stream_
 {
     server->store = store;
     return broker_open_store(server->broker, store, streams, count, text, text_cap);
+}
+
+int server_join(struct server *server, struct engine *engine, const struct cluster_config *config, char *text,
+                size_t text_cap)
+{
+    server->engine = engine;
+    return broker_join(server->broker, engine, config, text, text_cap);
+}
+
+void server_leave(struct server *server)
+{
+    broker_leave(server->broker);
+    if (server->engine != NULL) server->engine->close(server->engine);
+    server->engine = NULL;
 }
 
 void server_catch_signals(struct server *server)
@@ -284,6 +311,7 @@ void server_free(struct server *server)
 {
     ignore_signals();
     listener_close_all(server);
+    server_leave(server); /* nobody wakes it any more */
     /* Connections are closing already, with callbacks of their own. */
     uv_walk(&server->loop, close_handle, server);
     uv_run(&server->loop, UV_RUN_DEFAULT);

@@ -15,6 +15,7 @@
 #include "broker.h"
 #include "config.h"
 #include "callers.h"
+#include "engine.h"
 #include "inherited.h"
 #include "list.h"
 #include "store.h"
@@ -75,8 +76,10 @@ struct server {
     uv_timer_t wake, accept_again, trim, store_limit;
     uv_signal_t sigint, sigterm;
     uv_async_t stored;       /* the store has something to tell */
+    uv_async_t clustered;    /* the other brokers have */
     struct broker *broker;
     struct store *store;     /* NULL: nothing is kept */
+    struct engine *engine;   /* to the other brokers; NULL: there are none */
     struct listener *listeners;
     struct listener_counts *counts; /* of all listeners that there ever were */
     struct handshakes handshakes;
@@ -108,6 +111,11 @@ struct server *server_new(const struct broker_limits *limits, const struct addre
 int server_keep(struct server *server, struct store *store, const struct stream_config *streams, size_t count, char *text,
                 size_t text_cap);
 void server_wake(void *arg); /* of this server the store has something to tell. Any thread, until the store is closed */
+/* Takes the engine, and the broker is one of several from now on. After server_keep(), at most once. Returns as that. */
+int server_join(struct server *server, struct engine *engine, const struct cluster_config *config, char *text,
+                size_t text_cap);
+void server_wake_of_cluster(void *arg); /* as server_wake(), for the engine */
+void server_leave(struct server *server); /* the others are told, and the engine is closed, if there is one */
 void server_catch_signals(struct server *server); /* from now on SIGINT and SIGTERM let it stop well */
 int server_run(struct server *server); /* until it is told to stop; returns the exit code */
 void server_close_store(struct server *server); /* for one that gives up; what has not been committed is lost */

@@ -87,7 +87,7 @@ class Printing(ConfigTest):
         """Without a listener, a stream or a user nothing of theirs is set."""
         lines = self.ok("--print-config").splitlines()
         sections = [line for line in lines if line.startswith("[")]
-        self.assertEqual(sections, ["[broker]", "[limits]", "[log]", "[metrics]", "[access]"])
+        self.assertEqual(sections, ["[broker]", "[limits]", "[log]", "[metrics]", "[cluster]", "[access]"])
         example = lines.index("# [listener socket]")
         self.assertIn("# allow_anonymous = yes", lines[example:])
         self.assertNotIn("allow_anonymous = yes", lines)

@@ -280,6 +280,79 @@ static void streams_are_read_and_printed(void **state)
 }
 
 /* As many streams, and patterns of one, as there may be, and one more. */
+static void a_cluster_is_read_and_printed(void **state)
+{
+    static const char content[] = "[cluster]\n"
+                                  "url = nats://h1:4222 ,tls://h2.example.com\n"
+                                  "name = here_1-a\n"
+                                  "url = nats://[::1]:65535\n"
+                                  "topics = a/#, b/+\n"
+                                  "topics = c\n"
+                                  "prefix = p\n"
+                                  "user = ann\n"
+                                  "password_file = /p\n"
+                                  "ca = /ca\n"
+                                  "certificate = /c\n"
+                                  "key = /k\n"
+                                  "defer_time = 5s\n"
+                                  "defer_bytes = 2m\n"
+                                  "replicas = 5\n";
+    (void)state;
+    struct config config, again;
+    char name[ENGINE_NAME_MAX + 1], *printed = NULL;
+    size_t printed_len;
+    config_defaults(&config);
+    load_text(&config, content);
+    const struct cluster_section *cluster = &config.cluster;
+    assert_int_equal(cluster->urls_count, 3);
+    assert_string_equal(cluster->urls[0], "nats://h1:4222");
+    assert_string_equal(cluster->urls[1], "tls://h2.example.com");
+    assert_string_equal(cluster->urls[2], "nats://[::1]:65535");
+    assert_int_equal(cluster->topics_count, 3);
+    assert_string_equal(cluster->topics[1], "b/+");
+    assert_string_equal(cluster->prefix, "p");
+    assert_string_equal(cluster->user, "ann");
+    assert_string_equal(cluster->key, "/k");
+    assert_int_equal(cluster->defer_ms, 5000);
+    assert_int_equal(cluster->defer_bytes, 2 * 1024 * 1024);
+    assert_int_equal(config_cluster_replicas(cluster), 5);
+    config_cluster_name(cluster, name);
+    assert_string_equal(name, "here_1-a");
+
+    FILE *out = open_memstream(&printed, &printed_len);
+    config_print(&config, out);
+    fclose(out);
+    config_defaults(&again);
+    load_text(&again, printed);
+    assert_memory_equal(again.cluster.name, cluster->name, sizeof *cluster - offsetof(struct cluster_section, name));
+    assert_int_equal(again.cluster.urls_count, 3);
+    assert_string_equal(again.cluster.urls[2], "nats://[::1]:65535");
+    assert_int_equal(again.cluster.topics_count, 3);
+    assert_string_equal(again.cluster.topics[2], "c");
+    free(printed);
+    config_free(&again);
+    config_free(&config);
+}
+
+static void a_cluster_has_defaults(void **state)
+{
+    (void)state;
+    struct config config;
+    char name[ENGINE_NAME_MAX + 1];
+    config_defaults(&config);
+    load_text(&config, "[cluster]\nurl = nats://a, nats://b\n");
+    assert_int_equal(config_cluster_replicas(&config.cluster), 1);
+    assert_int_equal(config.cluster.topics_count, 0);
+    config_cluster_name(&config.cluster, name);
+    assert_in_range(strlen(name), 1, ENGINE_NAME_MAX);
+    assert_int_equal(strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-"), strlen(name));
+    config_free(&config);
+    config_defaults(&config);
+    load_text(&config, "[cluster]\nurl = nats://a, nats://b, nats://c\n");
+    assert_int_equal(config_cluster_replicas(&config.cluster), 3);
+    config_free(&config);
+}
+
 static void streams_have_a_number(void **state)
 {
     (void)state;
@@ -380,10 +453,10 @@ static void wrong_files_are_refused(void **state)
         {"[Listener a]\n", "file:1: unknown section [Listener a]; did you mean [listener NAME]?"},
         {"[limits a]\n", "file:1: unknown section [limits a]; did you mean [limits]?"},
         {"[nothing]\n",
-         "file:1: unknown section [nothing]; there are [broker], [limits], [log], [metrics], [access], [user NAME], "
-         "[group NAME], [stream NAME], [listener NAME]"},
-        {"[]\n", "file:1: unknown section []; there are [broker], [limits], [log], [metrics], [access], [user NAME], "
-                 "[group NAME], [stream NAME], [listener NAME]"},
+         "file:1: unknown section [nothing]; there are [broker], [limits], [log], [metrics], [cluster], [access], "
+         "[user NAME], [group NAME], [stream NAME], [listener NAME]"},
+        {"[]\n", "file:1: unknown section []; there are [broker], [limits], [log], [metrics], [cluster], [access], "
+                 "[user NAME], [group NAME], [stream NAME], [listener NAME]"},
         {"[limits\n", "file:1: '[limits' is not a [section], with nothing behind it"},
         {"[limits] max_payload = 1m\n",
          "file:1: '[limits] max_payload = 1m' is not a [section], with nothing behind it"},
@@ -392,10 +465,11 @@ static void wrong_files_are_refused(void **state)
         {"[limits]\nfoo = 1\n", "file:2: unknown key 'foo' in [limits]; pubsubd --print-config shows all"},
         {"[broker]\nmax_paylod = 1m\n",
          "file:2: unknown key 'max_paylod' in [broker]; did you mean 'max_payload' in [limits]?"},
-        {"[log]\ntopcis = x\n", "file:2: unknown key 'topcis' in [log]; did you mean 'topics' in [stream NAME]?"},
+        {"[log]\ntopcis = x\n", "file:2: unknown key 'topcis' in [log]; did you mean 'topics' in [cluster]?"},
         {"[log]\nformt = json\n", "file:2: unknown key 'formt' in [log]; did you mean 'format'?"},
         {"[limits]\nformat = json\n", "file:2: 'format' belongs into [log]"},
-        {"[broker]\ncertificate = x\n", "file:2: 'certificate' belongs into [user NAME] or [listener NAME]"},
+        {"[broker]\ncertificate = x\n",
+         "file:2: 'certificate' belongs into [cluster] or [user NAME] or [listener NAME]"},
         {"[log]\nlevel = warn\n", "file:2: level = 'warn' is not one of error, warning, info and debug"},
         {"[log]\nformat = xml\n", "file:2: format = 'xml' is not one of text, logfmt and json"},
         {"[log]\nfile =\n", "file:2: file = '' is not a path of 1 to 180 bytes"},
@@ -410,6 +484,32 @@ static void wrong_files_are_refused(void **state)
         {"[metrics]\nallow_remot = yes\n",
          "file:2: unknown key 'allow_remot' in [metrics]; did you mean 'allow_remote'?"},
         {"[limits]\nallow_remote = yes\n", "file:2: 'allow_remote' belongs into [metrics]"},
+        {"[cluster]\nurl = http://h:1\n",
+         "file:2: url: 'http://h:1' can't be one: it is not nats://host:port or tls://host:port"},
+        {"[cluster]\nurl = nats://h:1, nats://\n",
+         "file:2: url: 'nats://' can't be one: it is not nats://host:port or tls://host:port"},
+        {"[cluster]\nurl = nats://h:66000\n",
+         "file:2: url: 'nats://h:66000' can't be one: it is not nats://host:port or tls://host:port"},
+        {"[cluster]\nurl = nats://h:1\nurl = tls://h:1, nats://h:1\n",
+         "file:3: url: 'nats://h:1' can't be one: it is there already"},
+        {"[cluster]\nurl = nats://me:secret@h:1\n",
+         "file:2: url: 'nats://me:secret@h:1' can't be one: it holds who it is for; user and password_file, or "
+         "token_file, say that"},
+        {"[cluster]\nname = a.b\n", "file:2: name = 'a.b' is not a name of 1 to 64 letters, digits, '-' and '_'"},
+        {"[cluster]\nprefix = >\n", "file:2: prefix = '>' is not a name of 1 to 32 letters, digits, '-' and '_'"},
+        {"[cluster]\ntopics = a/#, b/#/c\n", "file:2: topics: 'b/#/c' can't be one: '#' must be the last level"},
+        {"[cluster]\ntopics = $SYS/#\n",
+         "file:2: topics: '$SYS/#' can't be one: topics that begin with '$' are never other brokers'"},
+        {"[cluster]\nreplicas = 2\n", "file:2: replicas = '2' is not one of auto, 1, 3 and 5"},
+        {"[cluster]\ndefer_time = 1ms\n", "file:2: defer_time = '1ms' is not a time from 1s to 1h"},
+        {"[cluster]\ndefer_bytes = 1k\n", "file:2: defer_bytes = '1k' is not a size from 1m to 1024g"},
+        {"[cluster]\nuser = ann\n", "file:2: user needs a password_file"},
+        {"[cluster]\npassword_file = /p\n", "file:2: password_file needs a user"},
+        {"[cluster]\ntoken_file = /t\nuser = ann\npassword_file = /p\n",
+         "file:2: token_file can't be there beside a user"},
+        {"[cluster]\ncredentials = /c\ntoken_file = /t\n", "file:2: credentials can't be there beside a token_file"},
+        {"[cluster]\ncertificate = /c\n", "file:2: certificate needs a key"},
+        {"[cluster]\n#\nkey = /k\n", "file:3: key needs a certificate"},
         {"[metric]\n", "file:1: unknown section [metric]; did you mean [metrics]?"},
         {"[broker]\n#\nmax_payload = 1m\n", "file:3: 'max_payload' belongs into [limits]"},
         {"[limits]\nmax_payload\n[broker]\n", "file:2: 'max_payload' is neither a [section] nor 'key = value'"},
@@ -439,9 +539,9 @@ static void wrong_files_are_refused(void **state)
         {"[broker]\nlocation = x\n[limits]\n",
          "file:2: unknown key 'location' in [broker]; pubsubd --print-config shows all"},
         {"[limits]\ndata = x\n", "file:2: 'data' belongs into [broker]"},
-        {"[limits]\ntopics = x\n", "file:2: 'topics' belongs into [stream NAME]"},
+        {"[limits]\ntopics = x\n", "file:2: 'topics' belongs into [cluster] or [stream NAME]"},
         {"[limits]\nmax_age = 1d\n", "file:2: 'max_age' belongs into [stream NAME]"},
-        {"[stream a]\nurl = x\n", "file:2: 'url' belongs into [metrics] or [listener NAME]"},
+        {"[stream a]\nurl = x\n", "file:2: 'url' belongs into [metrics] or [cluster] or [listener NAME]"},
         {"[limits]\nsession_max = 1500ms\n",
          "file:2: session_max = '1500ms' is not a time in whole seconds from 1s to 3650d, or 0: none outlives it"},
         {"[limits]\nspill_bytes = 17\n",
@@ -547,7 +647,7 @@ static void wrong_files_are_refused(void **state)
         {"[listener a]\nurl = tls://x:1\ncertificate = c\nkey = k\n[listener b]\nurl = fd:1\nclient_ca = c\n",
          "file:7: client_ca is only for a url that begins with tls://"},
         {"[listener a]\nkey = k\nkey = k\n", "file:3: key is set already, in line 2"},
-        {"[limits]\nkey = k\n", "file:2: 'key' belongs into [listener NAME]"},
+        {"[limits]\nkey = k\n", "file:2: 'key' belongs into [cluster] or [listener NAME]"},
         {"[listener a]\nulr = fd:1\n", "file:2: unknown key 'ulr' in [listener]; did you mean 'url'?"},
         {"[limits]\n\x1b[31m = 1\n", "file:2: the line holds a control character, 0x1b"},
         {"[limits]\na\tb\rc = 1\n", "file:2: unknown key 'a b c' in [limits]; pubsubd --print-config shows all"},
@@ -799,6 +899,8 @@ int main(void)
         cmocka_unit_test(listeners_are_read_and_printed),
         cmocka_unit_test(tls_listeners_are_read_and_printed),
         cmocka_unit_test(streams_are_read_and_printed),
+        cmocka_unit_test(a_cluster_is_read_and_printed),
+        cmocka_unit_test(a_cluster_has_defaults),
         cmocka_unit_test(streams_have_a_number),
         cmocka_unit_test(texts_have_a_length),
         cmocka_unit_test(the_data_directory),

@@ -121,6 +121,7 @@ void nats_trouble(struct nats_engine *engine, const void *who, const char *forma
     engine->troubled = who;
     pthread_mutex_unlock(&engine->lock);
     va_end(arguments);
+    nats_wake(engine);
 }
 
 void nats_trouble_over(struct nats_engine *engine, const void *who)
@@ -186,10 +187,11 @@ static void engine_poll(struct engine *base)
     struct nats_engine *engine = engine_of(base);
     atomic_store(&engine->is_woken, false); /* before all looking: what comes now wakes again */
     bool is_live = nats_live_is_up(engine->live), is_storing = nats_storing_is_up(engine->storing);
-    if (is_live != engine->was_live || is_storing != engine->was_storing) {
+    get_trouble(engine, text);
+    if (is_live != engine->was_live || is_storing != engine->was_storing || (!engine->was_told && text[0] != '\0')) {
         engine->was_live = is_live;
         engine->was_storing = is_storing;
-        get_trouble(engine, text);
+        engine->was_told = true;
         if (base->events.connected != NULL) base->events.connected(base->events.arg, is_live, is_storing, text);
     }
     nats_live_poll(engine->live);

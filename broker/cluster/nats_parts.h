@@ -31,7 +31,8 @@ struct nats_engine {
     struct engine_options options; /* copies, until the engine is freed; .wake not after close() */
     struct nats_live *live;
     struct nats_storing *storing;
-    bool was_live, was_storing;    /* as the core was told */
+    bool was_live, was_storing;    /* as the core was told, */
+    bool was_told;                 /* if it was told anything */
     atomic_uint holders;
     atomic_bool is_woken;          /* and did not poll yet */
     pthread_mutex_t lock;          /* of the following */

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "connection.h"
 #include "far.h"
 #include "group_far.h"
 #include "lanes.h"
@@ -26,6 +27,7 @@ static void on_connected(void *arg, bool is_live, bool is_storing, const char *t
     bool was_live = cluster->is_live, was_storing = cluster->is_storing;
     cluster->is_live = is_live;
     cluster->is_storing = is_storing;
+    connection_tell(cluster, text);
     if (is_live && !was_live) cluster->here_ms = 0; /* at once */
     if (is_storing == was_storing) return;
     shared_on_connected(cluster, text);

@@ -105,6 +105,7 @@ struct cluster {
     uint64_t turn_ms;                  /* of the last turn */
     uint64_t lanes_begun;
     bool is_live, is_storing;          /* as the engine said last */
+    enum told { TOLD_NOTHING, TOLD_THERE, TOLD_AWAY } told_live, told_storing; /* what the log says of them (connection.c) */
     uint64_t malformed;                /* datagrams that were none of a broker's */
 
     struct interest *interest;         /* our own (interest.c) */

@@ -1,0 +1,47 @@
+#include "connection.h"
+
+/* "nats://h1:4222", or nothing: it has gone again already. */
+static const char *server_of(struct cluster *cluster, struct engine_figures *figures)
+{
+    cluster->engine->figures(cluster->engine, figures);
+    return figures->server;
+}
+
+static void tell_live(struct cluster *cluster, const char *text)
+{
+    struct engine_figures figures;
+    if (cluster->is_live)
+        log_say(cluster->broker, EVENT_CLUSTER_CONNECTED,
+                LOG_FIELDS(log_word("part", "messages"), log_value("server", mps_text(server_of(cluster, &figures)))),
+                "connected to the cluster as '%s', through %s", cluster->name, figures.server);
+    else
+        log_say(cluster->broker, EVENT_CLUSTER_AWAY,
+                LOG_FIELDS(log_word("part", "messages"), log_value("text", mps_text(text))),
+                "the cluster is away, and this broker alone meanwhile: %s", text);
+}
+
+static void tell_storing(struct cluster *cluster, const char *text)
+{
+    if (cluster->is_storing)
+        log_say(cluster->broker, EVENT_CLUSTER_CONNECTED, LOG_FIELDS(log_word("part", "store")),
+                "connected to what the cluster stores");
+    else
+        log_say(cluster->broker, EVENT_CLUSTER_AWAY,
+                LOG_FIELDS(log_word("part", "store"), log_value("text", mps_text(text))),
+                "what the cluster stores is away: %s", text);
+}
+
+/* Whether it is to be told. What has not been there yet is not away before there is something to say of that. */
+static bool is_news(enum told *told, bool is_there, const char *text)
+{
+    enum told now = is_there ? TOLD_THERE : TOLD_AWAY;
+    if (*told == now || (*told == TOLD_NOTHING && !is_there && text[0] == '\0')) return false;
+    *told = now;
+    return true;
+}
+
+void connection_tell(struct cluster *cluster, const char *text)
+{
+    if (is_news(&cluster->told_live, cluster->is_live, text)) tell_live(cluster, text);
+    if (is_news(&cluster->told_storing, cluster->is_storing, text)) tell_storing(cluster, text);
+}

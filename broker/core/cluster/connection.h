@@ -1,0 +1,10 @@
+#ifndef CLUSTER_CONNECTION_H
+#define CLUSTER_CONNECTION_H
+
+#include "cluster.h"
+
+/* The engine's connections have changed to what *cluster says now, or it has something to say of their being away: a line of the log
+ * for each that was not told yet. text: what the trouble is, or "". */
+void connection_tell(struct cluster *cluster, const char *text);
+
+#endif

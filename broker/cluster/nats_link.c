@@ -36,7 +36,8 @@ static natsStatus set_servers(natsOptions *options, const struct engine_options 
         }
         at += whole + (at[whole] == ',');
     }
-    return natsOptions_SetServers(options, servers, count);
+    natsStatus status = natsOptions_SetServers(options, servers, count);
+    return status == NATS_OK ? natsOptions_SetNoRandomize(options, true) : status; /* the nearest one comes first */
 }
 
 static natsStatus set_tls(natsOptions *options, const struct engine_options *given)

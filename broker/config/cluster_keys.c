@@ -133,8 +133,8 @@ static void print_list(const char *key, char *const *list, size_t count, const c
 
 void cluster_print_lists(const struct cluster_section *cluster, FILE *out)
 {
-    fputs("\n# Servers of a NATS cluster, nats://host:port or tls://host:port, separated by commas; there may be "
-          "several such lines.\n"
+    fputs("\n# Servers of a NATS cluster, nats://host:port or tls://host:port, separated by commas, the nearest first; "
+          "there may be several such lines.\n"
           "# Brokers that are connected to it are one to their clients; by default this one is alone.\n"
           "# Another value holds after a restart.\n",
           out);

@@ -1,88 +1,295 @@
-/* Streams and records of an engine that has none: they are away. */
+/* Each stream, and the bucket of records: made if it is absent, and asked how far it is. */
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
-#include "nats_parts.h"
+#include "nats_json.h"
+#include "nats_storing.h"
+#include "nats_subjects.h"
 
-struct nats_storing {
-    struct nats_engine *engine;
-    struct store_read *refused; /* requests to be answered in poll() */
-};
+#define JS_NOT_FOUND 10059
+#define JS_NAME_IN_USE 10058
+#define SILENT_MOST 2    /* answers that don't come, until it counts as away */
+#define BACKWARDS_MOST 2 /* in a row: one may have overtaken a tail */
+#define CONFIG_MAX 2048  /* bytes */
 
-bool nats_storing_open(struct nats_engine *engine, char text[STORE_TEXT_MAX])
+static void *sure(void *memory)
 {
-    (void)text;
-    struct nats_storing *storing = calloc(1, sizeof *storing);
-    if (storing == NULL) abort();
-    storing->engine = engine;
-    engine->storing = storing;
-    return true;
+    if (memory == NULL) abort();
+    return memory;
 }
 
-bool nats_storing_is_up(const struct nats_storing *storing)
+/* ---- what JetStream is to make ------------------------------------------------------------------------------ */
+
+static int64_t limit(uint64_t value)
 {
-    (void)storing;
-    return false;
+    return value > INT64_MAX ? -1 : (int64_t)value;
 }
 
-void nats_storing_open_stream(struct nats_storing *storing, const struct engine_stream *stream)
+static int64_t age_ns(const struct nats_stream *stream)
 {
-    (void)storing, (void)stream;
+    uint64_t ms = stream->is_bucket ? UINT64_MAX : stream->config.max_age_ms;
+    if (ms > INT64_MAX / 1000000) return 0;
+    return (int64_t)(ms < 100 ? 100 : ms) * 1000000; /* JetStream's least */
 }
 
-bool nats_storing_append(struct nats_storing *storing, const struct engine_append *append, char text[STORE_TEXT_MAX])
+static int64_t window_ns(const struct nats_stream *stream)
 {
-    (void)storing, (void)append;
-    snprintf(text, STORE_TEXT_MAX, "the shared streams are away");
-    return false;
+    int64_t window = INT64_C(1000000) * DUPLICATES_MS, age = age_ns(stream);
+    return age > 0 && age < window ? age : window; /* JetStream wants it so */
 }
 
-void nats_storing_flush(struct nats_storing *storing)
+static void write_config(const struct nats_stream *stream, char config[CONFIG_MAX])
 {
-    (void)storing;
+    const struct engine_stream *wanted = &stream->config;
+    bool is_bucket = stream->is_bucket;
+    snprintf(config, CONFIG_MAX,
+             "{\"name\":\"%s\",\"subjects\":[\"%s.>\"],\"retention\":\"limits\",\"storage\":\"file\","
+             "\"max_consumers\":-1,\"max_msg_size\":-1,\"max_msgs\":%" PRId64 ",\"max_bytes\":%" PRId64
+             ",\"max_age\":%" PRId64 ",\"max_msgs_per_subject\":%d,\"discard\":\"%s\",\"num_replicas\":%" PRIu32
+             ",\"duplicate_window\":%" PRId64 ",\"allow_direct\":true,\"deny_delete\":%s,\"allow_rollup_hdrs\":%s}",
+             stream->name, stream->subjects, is_bucket ? -1 : limit(wanted->max_msgs),
+             is_bucket ? -1 : limit(wanted->max_bytes), age_ns(stream), is_bucket ? 1 : -1,
+             is_bucket || wanted->refuses ? "new" : "old", wanted->replicas, window_ns(stream),
+             is_bucket ? "true" : "false", is_bucket ? "true" : "false");
 }
 
-void nats_storing_read(struct nats_storing *storing, struct store_read *read)
+/* Whether what is there is what is wanted, in what operators may change. */
+static bool is_as_wanted(const struct nats_stream *stream, mps_view config)
 {
-    read->next = storing->refused;
-    storing->refused = read;
-    nats_wake(storing->engine);
+    static const char *const numbers[] = {"max_msgs", "max_bytes", "max_age", "num_replicas", "duplicate_window"};
+    char text[CONFIG_MAX];
+    write_config(stream, text);
+    mps_view wanted = mps_text(text);
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        if (json_uint(wanted, numbers[i], UINT64_MAX) != json_uint(config, numbers[i], UINT64_MAX)) return false;
+    return json_text_is(config, "discard", stream->is_bucket || stream->config.refuses ? "new" : "old");
 }
 
-bool nats_storing_put(struct nats_storing *storing, const struct engine_put *put)
+/* ---- what the core is told ---------------------------------------------------------------------------------- */
+
+static void tell_state(struct nats_stream *stream, const char *text)
 {
-    (void)storing, (void)put;
-    return false;
+    if (stream->is_bucket) return;
+    struct storing_event *event = storing_tell(stream->storing, EVENT_STATE, strlen(text) + 1);
+    event->state = (struct engine_stream_state){.number = stream->config.number,
+                                                .is_there = stream->is_there,
+                                                .identity = stream->identity,
+                                                .first = stream->first_position,
+                                                .next = stream->known_next,
+                                                .msgs = stream->msgs,
+                                                .bytes = stream->bytes,
+                                                .replicas = stream->replicas,
+                                                .current = stream->current};
+    storing_tell_text(event, text);
 }
 
-void nats_storing_poll(struct nats_storing *storing, bool is_up)
+/* It is not there. Told once: the sentence stays. */
+static void is_away(struct nats_stream *stream, const char *why)
 {
-    (void)is_up;
-    struct engine *base = &storing->engine->base;
-    for (struct store_read *read; (read = storing->refused) != NULL;) {
-        storing->refused = read->next;
-        read->code = STORE_FAILED;
-        read->bytes = NULL;
-        snprintf(read->text, sizeof read->text, "the shared streams are away");
-        base->events.read_done(base->events.arg, read);
+    char text[STORE_TEXT_MAX];
+    const char *what = stream->is_bucket ? "the bucket of shared records" : "the shared stream";
+    snprintf(text, sizeof text, "%s %.80s: %.150s", what, stream->name, why);
+    if (stream->storing->is_connected) nats_trouble(stream->storing->engine, stream, "%s", text);
+    stream->is_there = false;
+    tell_state(stream, text);
+}
+
+void stream_knows(struct nats_stream *stream, uint64_t next)
+{
+    if (next > stream->known_next) stream->known_next = next;
+}
+
+/* ---- what JetStream says ------------------------------------------------------------------------------------ */
+
+static void ask(struct nats_stream *stream, const char *what, const char *body,
+                void (*done)(struct nats_stream *, const struct js_request *, mps_view))
+{
+    char subject[NAME_MAX_BYTES + 64];
+    snprintf(subject, sizeof subject, "$JS.API.STREAM.%s.%s", what, stream->name);
+    struct js_request *request = js_ask(stream, subject, body);
+    request->done = done;
+    request->about = stream->known_next;
+    stream->is_asking = true;
+}
+
+static void came_to_be(struct nats_stream *stream, const struct js_request *request, mps_view answer);
+
+static void make(struct nats_stream *stream, const char *what)
+{
+    char config[CONFIG_MAX];
+    write_config(stream, config);
+    ask(stream, what, config, came_to_be);
+}
+
+static void take_error(struct nats_stream *stream, mps_view answer)
+{
+    char why[160];
+    json_text(answer, "error.description", why, sizeof why);
+    is_away(stream, why[0] != '\0' ? why : "JetStream gave an answer that makes no sense");
+}
+
+/* It was made, or changed, or could not be: asking for its state tells which. */
+static void came_to_be(struct nats_stream *stream, const struct js_request *request, mps_view answer)
+{
+    (void)request;
+    stream->is_asking = false;
+    stream->is_checked = true;
+    bool has_failed = json_find(answer, "error").ptr != NULL;
+    if (has_failed && json_uint(answer, "error.err_code", 0) != JS_NAME_IN_USE) {
+        if (!stream->is_there) {
+            take_error(stream, answer);
+            return;
+        }
+        char why[160];
+        json_text(answer, "error.description", why, sizeof why);
+        nats_trouble(stream->storing->engine, &stream->config, "the stream %.80s stays as it was configured: %s",
+                     stream->name, why);
+        return;
+    }
+    stream->ask_ms = 0;
+}
+
+static uint32_t copies_that_are_current(mps_view answer)
+{
+    mps_view replicas = json_find(answer, "cluster.replicas"), replica;
+    uint32_t count = 1; /* who answers */
+    for (uint32_t at = 0; replicas.ptr != NULL && json_next(replicas, &at, &replica);)
+        if (json_is_true(replica, "current") && !json_is_true(replica, "offline")) count++;
+    return count;
+}
+
+/* Other positions than before: a stream that was made anew, or one that has lost its end. */
+static void begin_at(struct nats_stream *stream, uint64_t identity, uint64_t next)
+{
+    stream->identity = identity;
+    stream->known_next = next;
+    stream->backwards = 0;
+    cursors_forget(stream);
+    stream->tail.next = stream->is_bucket ? 0 : next;
+    tail_restart(stream);
+}
+
+/* An answer may be older than what a tail or an acknowledgement has shown since it was asked for. */
+static bool goes_backwards(struct nats_stream *stream, const struct js_request *request, uint64_t next)
+{
+    if (next >= request->about) {
+        stream->backwards = 0;
+        return false;
+    }
+    return ++stream->backwards >= BACKWARDS_MOST;
+}
+
+static void take_state(struct nats_stream *stream, const struct js_request *request, mps_view answer)
+{
+    uint64_t identity = json_time(answer, "created"), next = json_uint(answer, "state.last_seq", 0) + 1;
+    if (identity != stream->identity || goes_backwards(stream, request, next)) begin_at(stream, identity, next);
+    stream_knows(stream, next);
+    uint64_t first = json_uint(answer, "state.first_seq", 0);
+    stream->first_position = first > 0 ? first : 1;
+    if (stream->first_position > stream->known_next) stream->known_next = stream->first_position;
+    stream->msgs = json_uint(answer, "state.messages", 0);
+    stream->bytes = json_uint(answer, "state.bytes", 0);
+    stream->replicas = (uint32_t)json_uint(answer, "config.num_replicas", 1);
+    stream->current = copies_that_are_current(answer);
+    stream->is_there = true;
+    tell_state(stream, "");
+    nats_trouble_over(stream->storing->engine, stream);
+    if (stream->is_checked) return;
+    stream->is_checked = true;
+    if (!is_as_wanted(stream, json_find(answer, "config"))) make(stream, "UPDATE");
+}
+
+static void silence(struct nats_stream *stream)
+{
+    if (++stream->silent < SILENT_MOST) return;
+    if (stream->silent == SILENT_MOST || stream->is_there)
+        is_away(stream, "JetStream does not answer for it: it may have no leader, or not be enabled");
+}
+
+static void answered(struct nats_stream *stream, const struct js_request *request, mps_view answer)
+{
+    stream->is_asking = false;
+    if (answer.ptr == NULL) {
+        silence(stream);
+        return;
+    }
+    stream->silent = 0;
+    if (json_uint(answer, "error.err_code", 0) == JS_NOT_FOUND) {
+        if (stream->is_there) is_away(stream, "it was deleted");
+        make(stream, "CREATE");
+    } else if (json_find(answer, "error").ptr != NULL || json_time(answer, "created") == 0) {
+        take_error(stream, answer);
+    } else {
+        take_state(stream, request, answer);
     }
 }
 
-void nats_storing_figures(struct nats_storing *storing, struct engine_figures *figures)
+void stream_work(struct nats_stream *stream, struct round *round)
 {
-    (void)storing, (void)figures;
-}
-
-void nats_storing_close(struct nats_storing *storing, uint64_t until_ms)
-{
-    (void)storing, (void)until_ms;
-}
-
-void nats_storing_free(struct nats_storing *storing)
-{
-    for (struct store_read *read; (read = storing->refused) != NULL;) {
-        storing->refused = read->next;
-        free(read);
+    if (!stream->is_asking && stream->ask_ms <= round->now_ms) {
+        /* Until it is there, it is asked for more often. */
+        stream->ask_ms = round->now_ms + (stream->is_there ? ASK_EVERY_MS : ASK_EVERY_MS / 8);
+        ask(stream, "INFO", "", answered);
     }
-    free(storing);
+    if (!stream->is_asking) round_again(round, stream->ask_ms);
+}
+
+void stream_disconnected(struct nats_stream *stream)
+{
+    stream->is_asking = false;
+    stream->silent = 0;
+    stream->ask_ms = 0;
+    stream->tail.state = TAIL_NONE;
+    stream->tail.again_ms = 0;
+    reads_disconnected(stream);
+    appends_disconnected(stream);
+    is_away(stream, "there is no connection to a server");
+}
+
+/* ---- life --------------------------------------------------------------------------------------------------- */
+
+/* JetStream takes no '.' in the name of a stream, and in that of a bucket nothing but letters, digits, '-' and '_'. */
+static bool name_it(struct nats_stream *stream, const char *prefix)
+{
+    char safe[NAME_MAX_BYTES / 2], token[NAME_MAX_BYTES / 2];
+    if (subject_of_token(safe, sizeof safe, mps_text(prefix)) == 0) return false;
+    if (stream->is_bucket) {
+        for (char *p = safe; *p != '\0'; p++)
+            if (*p == '=') *p = '_';
+        snprintf(stream->name, sizeof stream->name, "KV_%s-records", safe);
+        snprintf(stream->subjects, sizeof stream->subjects, "$KV.%s-records", safe);
+        return true;
+    }
+    if (subject_of_token(token, sizeof token, mps_text(stream->config.name)) == 0) return false;
+    int name = snprintf(stream->name, sizeof stream->name, "%s-stream-%s", safe, token);
+    int subjects = snprintf(stream->subjects, sizeof stream->subjects, "%s.stream.%s", prefix, token);
+    return name < (int)sizeof stream->name && subjects < (int)sizeof stream->subjects;
+}
+
+struct nats_stream *stream_new(struct nats_storing *storing, const struct engine_stream *config, bool is_bucket)
+{
+    struct nats_stream *stream = sure(calloc(1, sizeof *stream));
+    *stream = (struct nats_stream){
+        .storing = storing, .config = *config, .is_bucket = is_bucket, .index = storing->streams_count};
+    stream->config.name = sure(strdup(config->name));
+    stream->tail.is_loading = is_bucket;
+    if (!name_it(stream, storing->engine->options.prefix)) {
+        stream_free(stream);
+        return NULL;
+    }
+    struct nats_stream **at = &storing->streams;
+    while (*at != NULL) at = &(*at)->next;
+    *at = stream;
+    storing->streams_count++;
+    return stream;
+}
+
+void stream_free(struct nats_stream *stream)
+{
+    cursors_forget(stream);
+    appends_free(stream);
+    free((char *)stream->config.name);
+    free(stream);
 }

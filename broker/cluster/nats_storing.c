@@ -1,0 +1,656 @@
+#include "nats_storing.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#define PAYLOAD_MAX (1u << 20) /* bytes of a message, as long as no server has said */
+
+static void *sure(void *memory)
+{
+    if (memory == NULL) abort();
+    return memory;
+}
+
+/* ---- names -------------------------------------------------------------------------------------------------- */
+
+void storing_inbox(const struct nats_storing *storing, char kind, const char *rest, char *to, size_t cap)
+{
+    snprintf(to, cap, "%s.%c.%s", storing->inbox, kind, rest);
+}
+
+void consumer_name(const struct nats_storing *storing, char kind, uint32_t index, uint64_t number, char *to, size_t cap)
+{
+    snprintf(to, cap, "%s%c%" PRIu32 "-%" PRIu64, storing->nonce, kind, index, number);
+}
+
+/* Digits up to the end or a mark, and past that. */
+static bool take_number(const char **at, const char *end, char mark, uint64_t *number)
+{
+    const char *p = *at;
+    *number = 0;
+    while (p < end && *p >= '0' && *p <= '9' && *number < UINT64_MAX / 10 - 1)
+        *number = *number * 10 + (uint64_t)(*p++ - '0');
+    if (p == *at || (p < end && *p != mark)) return false;
+    *at = p < end ? p + 1 : p;
+    return true;
+}
+
+bool consumer_is_ours(const struct nats_storing *storing, mps_view name, char kind, uint32_t *index, uint64_t *number)
+{
+    const char *at = (const char *)name.ptr, *end = at + name.len;
+    size_t len = strlen(storing->nonce);
+    uint64_t stream = 0;
+    if (name.len <= len || memcmp(at, storing->nonce, len) != 0 || at[len] != kind) return false;
+    at += len + 1;
+    if (!take_number(&at, end, '-', &stream) || stream > UINT32_MAX || !take_number(&at, end, '\0', number))
+        return false;
+    *index = (uint32_t)stream;
+    return at == end;
+}
+
+/* $JS.ACK.stream.consumer.delivered.position.number.ns.pending, or with domain.account before the stream and something
+ * random at the end. */
+bool delivery_of(const char *reply, struct delivery *delivery)
+{
+    const char *tokens[13];
+    size_t count = 1;
+    if (strncmp(reply, "$JS.ACK.", 8) != 0) return false;
+    tokens[0] = reply;
+    for (const char *p = reply; *p != '\0'; p++) {
+        if (*p != '.') continue;
+        if (count == 12) return false;
+        tokens[count++] = p + 1;
+    }
+    tokens[count] = tokens[0] + strlen(reply) + 1;
+    if (count < 9 || count == 10) return false;
+    const char **t = tokens + (count > 9 ? 4 : 2); /* at the stream */
+    *delivery = (struct delivery){.consumer = {(const uint8_t *)t[1], (uint32_t)(t[2] - t[1] - 1)}};
+    uint64_t *const numbers[] = {&delivery->position, &delivery->number, &delivery->time_ms, &delivery->pending};
+    for (size_t i = 0; i < 4; i++) {
+        const char *at = t[3 + i];
+        if (!take_number(&at, t[4 + i] - 1, '.', numbers[i])) return false;
+    }
+    delivery->time_ms /= 1000000;
+    return delivery->position >= 1 && delivery->position < UINT64_C(1) << 48;
+}
+
+struct nats_stream *storing_stream(const struct nats_storing *storing, uint32_t index)
+{
+    struct nats_stream *stream = storing->streams;
+    while (stream != NULL && stream->index != index) stream = stream->next;
+    return stream;
+}
+
+/* ---- what is asked ------------------------------------------------------------------------------------------ */
+
+struct js_request *js_ask(struct nats_stream *stream, const char *subject, const char *body)
+{
+    struct nats_storing *storing = stream->storing;
+    struct js_request *request = sure(calloc(1, sizeof *request));
+    *request = (struct js_request){.next = storing->requests,
+                                   .subject = sure(strdup(subject)),
+                                   .body = sure(strdup(body)),
+                                   .serial = ++storing->serial,
+                                   .due_ms = nats_now_ms() + ANSWER_MS,
+                                   .stream = stream};
+    storing->requests = request;
+    storing_hurry(storing);
+    return request;
+}
+
+static void request_free(struct js_request *request)
+{
+    free(request->subject);
+    free(request->body);
+    free(request->inbox);
+    free(request);
+}
+
+/* Takes it out: who asked may ask again at once. */
+static void request_done(struct nats_storing *storing, struct js_request **at, mps_view answer)
+{
+    struct js_request *request = *at;
+    *at = request->next;
+    (void)storing;
+    if (request->done != NULL) request->done(request->stream, request, answer);
+    request_free(request);
+}
+
+static void requests_end(struct nats_storing *storing)
+{
+    for (struct js_request *request; (request = storing->requests) != NULL;) {
+        storing->requests = request->next;
+        request_free(request);
+    }
+}
+
+/* Those that are new are sent, those that nobody answers are over. */
+static void requests_work(struct nats_storing *storing, struct round *round)
+{
+    struct js_request *late = NULL;
+    for (struct js_request **at = &storing->requests; *at != NULL;) {
+        struct js_request *request = *at;
+        if (request->due_ms <= round->now_ms) {
+            *at = request->next;
+            request->next = late;
+            late = request;
+            continue;
+        }
+        round_again(round, request->due_ms);
+        struct outgoing *out = request->subject != NULL ? round_add(round) : NULL;
+        if (out != NULL) {
+            char rest[24], reply[128];
+            snprintf(rest, sizeof rest, "%" PRIu64, request->serial);
+            storing_inbox(storing, 'c', rest, reply, sizeof reply);
+            *out = (struct outgoing){.request = request,
+                                     .stream = request->stream,
+                                     .subject = request->subject,
+                                     .reply = sure(strdup(reply)),
+                                     .body = request->body,
+                                     .inbox = request->inbox};
+            request->subject = request->body = request->inbox = NULL;
+            if (request->done == NULL) request->due_ms = round->now_ms; /* nobody waits for it */
+        }
+        at = &request->next;
+    }
+    while (late != NULL) {
+        struct js_request *request = late;
+        late = request->next;
+        request->next = NULL;
+        request_done(storing, &request, (mps_view){NULL, 0});
+    }
+}
+
+struct outgoing *round_add(struct round *round)
+{
+    if (!round->is_connected || round->count == ROUND) return NULL;
+    struct outgoing *out = &round->messages[round->count++];
+    *out = (struct outgoing){0};
+    return out;
+}
+
+void round_again(struct round *round, uint64_t when_ms)
+{
+    if (when_ms < round->next_ms) round->next_ms = when_ms;
+}
+
+/* ---- what comes back: libnats' threads ------------------------------------------------------------------------ */
+
+static const char *rest_of(const struct nats_storing *storing, natsMsg *message)
+{
+    const char *subject = natsMsg_GetSubject(message);
+    size_t len = strlen(storing->inbox);
+    return strncmp(subject, storing->inbox, len) == 0 && strlen(subject) > len + 3 ? subject + len + 3 : "";
+}
+
+/* To ....a.INDEX.NUMBER comes what was appended, to ....a.p.NUMBER what was put. */
+static void on_ack(natsConnection *connection, natsSubscription *subscription, natsMsg *message, void *arg)
+{
+    (void)connection, (void)subscription;
+    struct nats_storing *storing = arg;
+    const char *rest = rest_of(storing, message), *end = rest + strlen(rest);
+    uint64_t index = 0, number = 0;
+    bool is_put = strncmp(rest, "p.", 2) == 0;
+    if (is_put) rest += 2;
+    bool is_known = (is_put || take_number(&rest, end, '.', &index)) && take_number(&rest, end, '\0', &number);
+    pthread_mutex_lock(&storing->lock);
+    struct nats_stream *stream = is_put || index > UINT32_MAX ? NULL : storing_stream(storing, (uint32_t)index);
+    if (is_known && is_put) puts_acked(storing, number, message);
+    else if (is_known && stream != NULL) appends_acked(stream, number, message);
+    pthread_mutex_unlock(&storing->lock);
+    natsMsg_Destroy(message);
+}
+
+static mps_view body_of(natsMsg *message)
+{
+    int len = natsMsg_GetDataLength(message);
+    return (mps_view){(const uint8_t *)natsMsg_GetData(message), len > 0 ? (uint32_t)len : 0};
+}
+
+static void answered(struct nats_storing *storing, natsMsg *message)
+{
+    const char *rest = rest_of(storing, message), *end = rest + strlen(rest);
+    uint64_t serial = 0;
+    if (!take_number(&rest, end, '\0', &serial)) return;
+    for (struct js_request **at = &storing->requests; *at != NULL; at = &(*at)->next) {
+        if ((*at)->serial != serial || (*at)->done == NULL) continue;
+        /* Nobody is there who answers: that is not to be waited for. */
+        mps_view answer = natsMsg_IsNoResponders(message) ? (mps_view){NULL, 0} : body_of(message);
+        request_done(storing, at, answer);
+        return;
+    }
+    cursor_status(storing, serial, message);
+}
+
+/* Answers, and what is read. */
+static void on_answer(natsConnection *connection, natsSubscription *subscription, natsMsg *message, void *arg)
+{
+    (void)connection, (void)subscription;
+    struct nats_storing *storing = arg;
+    const char *reply = natsMsg_GetReply(message);
+    struct delivery delivery;
+    uint32_t index = 0;
+    uint64_t number = 0;
+    pthread_mutex_lock(&storing->lock);
+    if (reply == NULL || !delivery_of(reply, &delivery)) {
+        answered(storing, message);
+    } else if (consumer_is_ours(storing, delivery.consumer, 'r', &index, &number)) {
+        struct nats_stream *stream = storing_stream(storing, index);
+        if (stream != NULL) cursor_message(stream, number, &delivery, body_of(message));
+    }
+    storing_hurry(storing);
+    pthread_mutex_unlock(&storing->lock);
+    natsMsg_Destroy(message);
+}
+
+/* ---- subscriptions ------------------------------------------------------------------------------------------ */
+
+static void on_complete(void *arg)
+{
+    nats_let_go(((struct nats_storing *)arg)->engine);
+}
+
+/* Its thread calls until it is complete, also behind the end of the connection. */
+static natsSubscription *subscribe(struct nats_storing *storing, natsConnection *connection, const char *subject,
+                                   natsMsgHandler handler)
+{
+    natsSubscription *subscription = NULL;
+    nats_hold(storing->engine);
+    natsStatus status = natsConnection_Subscribe(&subscription, connection, subject, handler, storing);
+    if (status == NATS_OK) status = natsSubscription_SetOnCompleteCB(subscription, on_complete, storing);
+    if (status != NATS_OK) {
+        natsSubscription_Destroy(subscription);
+        nats_let_go(storing->engine);
+        return NULL;
+    }
+    /* What is on its way is bounded by what we ask for, and by flow control: nothing is dropped here. */
+    natsSubscription_SetPendingLimits(subscription, -1, -1);
+    return subscription;
+}
+
+/* JetStream wants somebody to be subscribed to exactly where it pushes to, and ends a consumer when nobody is any more.
+ */
+static void follow(struct nats_storing *storing, natsConnection *connection, const struct outgoing *out)
+{
+    struct nats_stream *stream = out->stream;
+    natsSubscription_Destroy(stream->followed);
+    stream->followed = subscribe(storing, connection, out->inbox, tail_message);
+}
+
+/* ---- the thread that sends ---------------------------------------------------------------------------------- */
+
+void storing_hurry(struct nats_storing *storing)
+{
+    storing->is_hurried = true;
+    if (storing->is_idle) pthread_cond_signal(&storing->work);
+}
+
+static void garbage_free(struct nats_storing *storing)
+{
+    for (struct pending_append *append; (append = storing->garbage) != NULL;) {
+        storing->garbage = append->next;
+        free(append->text);
+        free(append);
+    }
+    for (struct pending_put *put; (put = storing->puts.garbage) != NULL;) {
+        storing->puts.garbage = put->next;
+        free(put);
+    }
+}
+
+static void gather(struct nats_storing *storing, struct round *round)
+{
+    round->now_ms = nats_now_ms();
+    round->next_ms = round->now_ms + ASK_EVERY_MS;
+    round->count = 0;
+    round->is_connected = storing->is_connected && atomic_load(&storing->link.is_up);
+    if (storing->is_connected && !round->is_connected) round_again(round, round->now_ms + 1); /* in a moment */
+    garbage_free(storing);
+    requests_work(storing, round);
+    for (struct nats_stream *stream = storing->streams; stream != NULL; stream = stream->next) {
+        if (round->is_connected) stream_work(stream, round);
+        if (round->is_connected) tail_work(stream, round);
+    }
+    reads_work(storing, round);
+    puts_work(storing, round);
+    for (struct nats_stream *stream = storing->streams; stream != NULL; stream = stream->next)
+        appends_work(stream, round);
+}
+
+/* Without the lock, as all that sends. */
+static void send_request(struct nats_storing *storing, natsConnection *connection, const struct outgoing *out)
+{
+    if (out->inbox != NULL) follow(storing, connection, out);
+    natsConnection_PublishRequest(connection, out->subject, out->reply, out->body, (int)strlen(out->body));
+}
+
+static void send_round(struct nats_storing *storing, struct round *round)
+{
+    natsConnection *connection = nats_link_use(&storing->link);
+    for (uint32_t i = 0; i < round->count; i++) {
+        struct outgoing *out = &round->messages[i];
+        if (connection != NULL && out->subject != NULL) send_request(storing, connection, out);
+        else if (connection != NULL && out->put != NULL) put_send(storing, connection, out->put);
+        else if (connection != NULL) append_send(connection, out);
+        free(out->subject);
+        free(out->reply);
+        free(out->body);
+        free(out->inbox);
+    }
+    if (connection != NULL) nats_link_release(&storing->link);
+}
+
+static void send_all(void *arg)
+{
+    struct nats_storing *storing = arg;
+    struct round *round = &storing->round;
+    pthread_mutex_lock(&storing->lock);
+    while (!storing->is_closing) {
+        storing->is_hurried = false;
+        gather(storing, round);
+        if (round->count > 0) {
+            pthread_mutex_unlock(&storing->lock);
+            send_round(storing, round);
+            pthread_mutex_lock(&storing->lock);
+            if (round->count == ROUND) continue;
+        }
+        storing->is_idle = true;
+        while (!storing->is_hurried && !storing->is_closing &&
+               nats_wait_until(&storing->work, &storing->lock, round->next_ms))
+            ;
+        storing->is_idle = false;
+    }
+    pthread_mutex_unlock(&storing->lock);
+    nats_ReleaseThreadMemory();
+}
+
+/* ---- the connection: the link's thread ------------------------------------------------------------------------ */
+
+/* libnats sends what is there when it looks, instead of each message by itself. */
+static natsStatus configure(natsOptions *options)
+{
+    return natsOptions_SetSendAsap(options, false);
+}
+
+static bool opened(void *part, natsConnection *connection)
+{
+    struct nats_storing *storing = part;
+    const natsMsgHandler handlers[] = {on_ack, on_answer};
+    for (uint32_t i = 0; i < 2; i++) {
+        char subject[128];
+        storing_inbox(storing, "ac"[i], ">", subject, sizeof subject);
+        storing->subscriptions[i] = subscribe(storing, connection, subject, handlers[i]);
+        if (storing->subscriptions[i] == NULL) return false;
+    }
+    pthread_mutex_lock(&storing->lock);
+    storing->connection++;
+    storing->is_connected = true;
+    storing_hurry(storing);
+    pthread_mutex_unlock(&storing->lock);
+    return true;
+}
+
+/* Nobody uses the connection any more. */
+static void unsubscribe(struct nats_storing *storing)
+{
+    struct nats_stream *stream = storing->streams; /* the bucket, which is always there; others may be added meanwhile */
+    while (stream != NULL) {
+        natsSubscription_Destroy(stream->followed);
+        stream->followed = NULL;
+        pthread_mutex_lock(&storing->lock);
+        stream = stream->next;
+        pthread_mutex_unlock(&storing->lock);
+    }
+    for (size_t i = 0; i < sizeof storing->subscriptions / sizeof *storing->subscriptions; i++) {
+        natsSubscription_Destroy(storing->subscriptions[i]);
+        storing->subscriptions[i] = NULL;
+    }
+}
+
+static void closing(void *part)
+{
+    struct nats_storing *storing = part;
+    pthread_mutex_lock(&storing->lock);
+    storing->is_connected = false;
+    requests_end(storing);
+    for (struct nats_stream *stream = storing->streams; stream != NULL; stream = stream->next) stream_disconnected(stream);
+    puts_disconnected(storing);
+    storing_hurry(storing);
+    pthread_mutex_unlock(&storing->lock);
+    unsubscribe(storing);
+}
+
+/* ---- the loop's thread ---------------------------------------------------------------------------------------- */
+
+static void name_this_life(struct nats_storing *storing)
+{
+    uint64_t random = 0;
+    if (getrandom(&random, sizeof random, 0) != sizeof random) random = (uint64_t)nats_NowInNanoSeconds();
+    snprintf(storing->nonce, sizeof storing->nonce, "%016" PRIx64, random);
+    snprintf(storing->inbox, sizeof storing->inbox, "_INBOX.%s", storing->nonce);
+}
+
+static bool bucket_open(struct nats_storing *storing)
+{
+    struct engine_stream config = {.name = "records", .replicas = storing->engine->options.replicas};
+    storing->bucket = stream_new(storing, &config, true);
+    return storing->bucket != NULL;
+}
+
+bool nats_storing_open(struct nats_engine *engine, char text[STORE_TEXT_MAX])
+{
+    struct nats_storing *storing = sure(calloc(1, sizeof *storing));
+    const struct nats_link_part part = {.configure = configure, .opened = opened, .closing = closing, .part = storing};
+    engine->storing = storing;
+    storing->engine = engine;
+    name_this_life(storing);
+    pthread_mutex_init(&storing->lock, NULL);
+    nats_condition_init(&storing->work);
+    nats_condition_init(&storing->room);
+    if (!bucket_open(storing)) {
+        snprintf(text, STORE_TEXT_MAX, "the prefix of the cluster is too long");
+        return false;
+    }
+    if (!nats_start_thread(engine, send_all, storing)) {
+        snprintf(text, STORE_TEXT_MAX, "a thread for the shared streams can't be started");
+        return false;
+    }
+    return nats_link_open(&storing->link, engine, "storing", &part, text);
+}
+
+bool nats_storing_is_up(const struct nats_storing *storing)
+{
+    return atomic_load(&storing->link.is_up);
+}
+
+void nats_storing_open_stream(struct nats_storing *storing, const struct engine_stream *config)
+{
+    pthread_mutex_lock(&storing->lock);
+    sure(stream_new(storing, config, false)); /* names are short */
+    storing_hurry(storing);
+    pthread_mutex_unlock(&storing->lock);
+}
+
+static uint64_t message_max(const struct nats_storing *storing)
+{
+    int64_t max = atomic_load(&storing->link.max_payload);
+    return (max > 2 * MESSAGE_ROOM ? (uint64_t)max : PAYLOAD_MAX) - MESSAGE_ROOM;
+}
+
+/* The length of the longest of its frames; 0: that is no whole number of messages. */
+static uint32_t longest(const struct engine_append *append)
+{
+    uint32_t most = 0, count = 0;
+    for (uint32_t at = 0; at < append->len; count++) {
+        struct mps_msg msg;
+        const char *what;
+        uint32_t len = mps_msg_frame_len(append->bytes + at);
+        if (len > append->len - at || mps_decode_msg((mps_view){append->bytes + at, len}, &msg, &what) != MPS_OK)
+            return 0;
+        if (len > most) most = len;
+        at += len;
+    }
+    return count == append->count ? most : 0;
+}
+
+static struct nats_stream *stream_of_number(const struct nats_storing *storing, uint32_t number)
+{
+    struct nats_stream *stream = storing->streams; /* the loop alone adds to them, at the end */
+    while (stream != NULL && (stream->is_bucket || stream->config.number != number)) stream = stream->next;
+    return stream;
+}
+
+bool nats_storing_append(struct nats_storing *storing, const struct engine_append *append, char text[STORE_TEXT_MAX])
+{
+    uint64_t max = message_max(storing), cost = append_cost(append);
+    uint64_t waiting = atomic_load(&storing->waiting_bytes), most = storing->engine->options.defer_bytes;
+    struct nats_stream *stream = stream_of_number(storing, append->stream);
+    uint32_t frame = longest(append);
+    if (stream == NULL) {
+        snprintf(text, STORE_TEXT_MAX, "there is no shared stream %" PRIu32, append->stream);
+        return false;
+    }
+    if (frame == 0) {
+        snprintf(text, STORE_TEXT_MAX, "what is to be appended isn't %" PRIu32 " messages", append->count);
+        return false;
+    }
+    if (frame > max) {
+        snprintf(text, STORE_TEXT_MAX,
+                 "the message has %" PRIu32 " bytes, the cluster's servers take %" PRIu64 " (max_payload)", frame, max);
+        return false;
+    }
+    if (waiting + cost > most && waiting > 0) {
+        snprintf(text, STORE_TEXT_MAX, "%" PRIu64 " bytes wait to be stored in the cluster, the limit is %" PRIu64,
+                 waiting, most);
+        return false;
+    }
+    struct pending_append *mine = sure(calloc(1, sizeof *mine + append->len + append->id.len));
+    *mine = (struct pending_append){.stream = stream,
+                                    .token = append->token,
+                                    .taken_ms = nats_now_ms(),
+                                    .boot = append->boot,
+                                    .first_pid = append->first_pid,
+                                    .cost = cost,
+                                    .is_waited_for = append->is_waited_for,
+                                    .were_there = true,
+                                    .count = append->count,
+                                    .left = append->count,
+                                    .len = append->len,
+                                    .id_len = append->id.len,
+                                    .bytes = (uint8_t *)(mine + 1)};
+    memcpy(mine->bytes, append->bytes, append->len);
+    if (append->id.len > 0) memcpy(mine->bytes + append->len, append->id.ptr, append->id.len);
+    if (storing->last_taken != NULL) storing->last_taken->next = mine;
+    else storing->taken = mine;
+    storing->last_taken = mine;
+    atomic_fetch_add(&storing->waiting_bytes, cost);
+    atomic_fetch_add(&storing->waiting_appends, 1);
+    return true;
+}
+
+void nats_storing_flush(struct nats_storing *storing)
+{
+    if (storing->taken == NULL) return;
+    pthread_mutex_lock(&storing->lock);
+    for (struct pending_append *append = storing->taken; append != NULL;) {
+        struct pending_append *next = append->next;
+        append->next = NULL;
+        appends_add(append->stream, append);
+        append = next;
+    }
+    storing_hurry(storing);
+    pthread_mutex_unlock(&storing->lock);
+    storing->taken = storing->last_taken = NULL;
+}
+
+void nats_storing_read(struct nats_storing *storing, struct store_read *read)
+{
+    read->code = STORE_OK;
+    read->block = (struct store_block){0};
+    read->bytes = NULL;
+    read->damaged_first = read->damaged_last = 0;
+    read->text[0] = '\0';
+    read->next = NULL;
+    pthread_mutex_lock(&storing->lock);
+    struct store_read **at = &storing->reads;
+    while (*at != NULL) at = &(*at)->next;
+    *at = read;
+    storing_hurry(storing);
+    pthread_mutex_unlock(&storing->lock);
+}
+
+bool nats_storing_put(struct nats_storing *storing, const struct engine_put *put)
+{
+    if (put->value.ptr != NULL && put->value.len > message_max(storing)) return false;
+    pthread_mutex_lock(&storing->lock);
+    bool is_taken = puts_add(storing, put);
+    storing_hurry(storing);
+    pthread_mutex_unlock(&storing->lock);
+    return is_taken;
+}
+
+void nats_storing_figures(struct nats_storing *storing, struct engine_figures *figures)
+{
+    uint64_t connects = atomic_load(&storing->link.connects);
+    figures->is_storing = nats_storing_is_up(storing);
+    figures->waiting_appends = atomic_load(&storing->waiting_appends);
+    figures->waiting_bytes = atomic_load(&storing->waiting_bytes);
+    figures->reconnects += connects > 0 ? connects - 1 : 0;
+}
+
+/* ---- the end -------------------------------------------------------------------------------------------------- */
+
+static bool waits(const struct nats_storing *storing)
+{
+    return storing->is_connected && (atomic_load(&storing->waiting_appends) > 0 || storing->puts.first != NULL);
+}
+
+void nats_storing_close(struct nats_storing *storing, uint64_t until_ms)
+{
+    uint64_t now_ms = nats_now_ms(), half_ms = now_ms < until_ms ? now_ms + (until_ms - now_ms) / 2 : now_ms;
+    nats_storing_flush(storing);
+    pthread_mutex_lock(&storing->lock);
+    /* The condition is that of tails, which have nobody to tell any more; acknowledgements signal it, too. */
+    while (waits(storing) && nats_wait_until(&storing->room, &storing->lock, half_ms))
+        ;
+    storing->is_closing = true;
+    pthread_cond_broadcast(&storing->room);
+    pthread_cond_broadcast(&storing->work);
+    pthread_mutex_unlock(&storing->lock);
+    if (storing->link.engine != NULL) nats_link_close(&storing->link, until_ms);
+}
+
+static void appends_list_free(struct pending_append *append)
+{
+    while (append != NULL) {
+        struct pending_append *next = append->next;
+        free(append->text);
+        free(append);
+        append = next;
+    }
+}
+
+void nats_storing_free(struct nats_storing *storing)
+{
+    requests_end(storing);
+    garbage_free(storing);
+    puts_free(storing);
+    appends_list_free(storing->taken);
+    for (struct nats_stream *stream; (stream = storing->streams) != NULL;) {
+        storing->streams = stream->next;
+        stream_free(stream);
+    }
+    for (struct store_read *read; (read = storing->reads) != NULL;) {
+        storing->reads = read->next;
+        free(read);
+    }
+    storing_events_free(storing->events);
+    if (storing->link.engine != NULL) nats_link_free(&storing->link);
+    pthread_cond_destroy(&storing->room);
+    pthread_cond_destroy(&storing->work);
+    pthread_mutex_destroy(&storing->lock);
+    free(storing);
+}

@@ -323,7 +323,7 @@ uint32_t stage_frame(uint8_t *to, size_t cap, const char *topic, const char *pay
 
 uint64_t stage_append(struct end *end, const char *topic, const char *payload, const char *id, uint64_t pid)
 {
-    uint8_t frame[2000];
+    uint8_t frame[40000];
     char text[STORE_TEXT_MAX] = "";
     struct engine_append append = {.stream = STREAM,
                                    .count = 1,

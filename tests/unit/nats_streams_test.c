@@ -299,9 +299,9 @@ static void test_reads_beside_each_other(void **state)
             at[i] += read->block.count;
         }
     }
-    char *payload = malloc(1500);
-    memset(payload, 'x', 1499);
-    payload[1499] = '\0';
+    char *payload = malloc(30000);
+    memset(payload, 'x', 29999);
+    payload[29999] = '\0';
     append_numbers(a, 1001, 1);
     for (int i = 0; i < 10; i++) assert_true(stage_append(a, "long", payload, "me", 2001 + (uint64_t)i) > 0);
     stage_wait(stage, a->settled_count == 511);

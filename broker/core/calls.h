@@ -330,6 +330,8 @@ void report_session_gone(struct session *session); /* it is about to leave broke
 
 /* overview.c */
 void overview_pass_debtor(struct mailbox *box);    /* it is about to leave broker.debtors */
+struct overview;
+void cluster_overview(const struct broker *broker, struct overview *overview); /* cluster/figures.c */
 
 /* subscription.c */
 struct subscription *subscription_find(const struct session *session, uint32_t sid);

@@ -154,6 +154,7 @@ static void complete(struct broker *broker)
     overview->store_failing = broker_store_is_failing(broker);
     list_groups(broker, overview);
     list_streams(broker, overview);
+    cluster_overview(broker, overview);
     broker_overview_stop(broker);
 }
 

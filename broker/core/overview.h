@@ -10,6 +10,7 @@
 #define OVERVIEW_SLOW_MOST 20
 #define OVERVIEW_GROUPS_MOST 100
 #define OVERVIEW_STREAMS_MOST 128
+#define OVERVIEW_NEIGHBOURS_MOST 63
 /* Readers of a stream that are looked at; whoever began before others comes first. */
 #define OVERVIEW_READERS_MOST 1000
 #define OVERVIEW_NAME_MAX 255 /* bytes of a client id, a group's name, a pattern */
@@ -36,6 +37,23 @@ struct overview_stream {
     uint64_t behind;                    /* messages that the one of them that is furthest behind still has to be done with */
 };
 
+/* The broker's way to the others that it is joined with. */
+struct overview_cluster {
+    uint64_t live, storing;             /* 0 or 1: the connection for messages, and that for streams and records, is up */
+    uint64_t rtt_us;                    /* to the server and back; UINT64_MAX: not known */
+    uint64_t reconnects, present;       /* present: other brokers that are there */
+    uint64_t bytes_in, bytes_out, dropped_in, dropped_out; /* dropped: datagrams */
+    uint64_t waiting_appends, waiting_bytes; /* for shared streams, not settled yet */
+};
+
+/* Another broker. */
+struct overview_neighbour {
+    const char *name;                   /* the broker's own */
+    uint64_t present;                   /* 0 or 1 */
+    uint64_t messages_in, messages_out;
+    uint64_t holes, lost;               /* times that something was missing, and how many messages that was at least */
+};
+
 struct overview {
     struct broker_figures figures;
     uint64_t uptime_ms;
@@ -51,6 +69,10 @@ struct overview {
     size_t groups_count;
     struct overview_stream stream[OVERVIEW_STREAMS_MOST];
     size_t streams_count;
+    struct overview_cluster cluster[1]; /* none if the broker is alone */
+    size_t cluster_count;
+    struct overview_neighbour neighbour[OVERVIEW_NEIGHBOURS_MOST];
+    size_t neighbours_count;
 };
 
 /* Begins to fill *overview, which is the broker's until it is complete, or broker_overview_stop(). One at a time. */

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "cluster/figures.h"
 #include "operator.h"
 #include "report_list.h"
 #include "report_terms.h"
@@ -20,7 +21,7 @@
 /* Topics are counted for so long after the last report that asked for them. */
 #define TALLY_MS 30000u
 /* Bytes of a report without the entries of its lists. */
-#define FRAME_BYTES (2 * SYS_MAP_MAX + 1024)
+#define FRAME_BYTES (3 * SYS_MAP_MAX + 1024)
 /* A report may be as long as what is published, max_payload, but at least and at most so many bytes. */
 #define PAYLOAD_LEAST (64u * 1024)
 #define PAYLOAD_MOST (8u * 1024 * 1024)
@@ -225,14 +226,27 @@ static void see_listener(const struct listener_figures *figures, void *arg)
     add(report, REPORT_LISTENERS, 0, &map);
 }
 
+static void see_cluster(struct report *report)
+{
+    const struct cluster *cluster = report->broker->cluster;
+    for (uint32_t i = 0; cluster != NULL && i < cluster->neighbours_count; i++) {
+        uint8_t room[SYS_MAP_MAX];
+        struct mps_out map = mps_out_open(room, sizeof room);
+        if (!report_list_see(&report->lists[REPORT_CLUSTER], 0)) return;
+        sys_put_neighbour(&map, cluster->neighbours[i]);
+        add(report, REPORT_CLUSTER, 0, &map);
+    }
+}
+
 /* ---- answering ---------------------------------------------------------------------------------------------- */
 
 static void put_list(struct report *report, struct mps_out *out, enum report_section section)
 {
     const struct tally *tally = report->broker->tally;
     struct report_list *list = &report->lists[section];
-    bool is_topics = section == REPORT_TOPICS;
-    mps_put_map(out, is_topics ? 5 : 2);
+    bool is_topics = section == REPORT_TOPICS, is_cluster = section == REPORT_CLUSTER;
+    mps_put_map(out, 2 + (is_topics ? 3u : 0) + (is_cluster ? CLUSTER_FIELDS : 0));
+    if (is_cluster) sys_put_cluster(out, report->broker);
     if (is_topics) {
         sys_put_number(out, "since_ms", report->broker->now_ms - tally->began_ms);
         sys_put_number(out, "uncounted_messages", tally->uncounted_messages);
@@ -271,6 +285,7 @@ static void answer(struct report *report)
         see_topics(report);
     }
     if (asks_for(report, REPORT_STREAMS)) see_streams(report);
+    if (asks_for(report, REPORT_CLUSTER)) see_cluster(report);
     if (asks_for(report, REPORT_LISTENERS) && env->each_listener != NULL) env->each_listener(env, see_listener, report);
     for (unsigned i = 0; i < REPORT_SECTIONS; i++) {
         cap += report->lists[i].bytes;

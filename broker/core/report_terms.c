@@ -9,8 +9,8 @@
 #define DEPTH_MAX 4
 #define VALUES_MAX 100
 
-const char *const report_section_names[REPORT_SECTIONS] = {"broker",        "limits", "listeners",   "topics",
-                                                           "subscriptions", "groups", "connections", "streams"};
+const char *const report_section_names[REPORT_SECTIONS] = {
+    "broker", "limits", "listeners", "topics", "subscriptions", "groups", "connections", "streams", "cluster"};
 
 /* ---- keys --------------------------------------------------------------------------------------------------- */
 

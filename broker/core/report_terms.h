@@ -13,6 +13,7 @@ enum report_section {
     REPORT_GROUPS,
     REPORT_CONNECTIONS,
     REPORT_STREAMS,
+    REPORT_CLUSTER,
     REPORT_SECTIONS
 };
 extern const char *const report_section_names[REPORT_SECTIONS];

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cluster/figures.h"
 #include "sure.h"
 #include "sys_maps.h"
 
@@ -114,6 +115,23 @@ static void publish_broker(struct broker *broker)
     sys_publish(broker, "$SYS/limits", &map);
 }
 
+static void publish_cluster(struct broker *broker)
+{
+    uint8_t room[SYS_MAP_MAX];
+    char topic[MPS_TOPIC_MAX + 1];
+    const struct cluster *cluster = broker->cluster;
+    struct mps_out map = mps_out_open(room, sizeof room);
+    mps_put_map(&map, CLUSTER_FIELDS);
+    sys_put_cluster(&map, broker);
+    sys_publish(broker, "$SYS/cluster", &map);
+    for (uint32_t i = 0; i < cluster->neighbours_count; i++) {
+        map = mps_out_open(room, sizeof room);
+        sys_put_neighbour(&map, cluster->neighbours[i]);
+        snprintf(topic, sizeof topic, "$SYS/cluster/%s", cluster->neighbours[i]->name);
+        sys_publish(broker, topic, &map);
+    }
+}
+
 static void publish_streams(struct broker *broker)
 {
     char topic[MPS_TOPIC_MAX + 1];
@@ -220,6 +238,7 @@ static void begin_what_is_due(struct broker *broker)
         sys->last_ms = broker->now_ms;
         sys->next_ms = broker->now_ms + broker->limits.sys_ms;
         publish_broker(broker);
+        if (broker->cluster != NULL) publish_cluster(broker);
         publish_streams(broker);
         sys->round = broker->boxes.first;
         sys->session = broker->sessions;

@@ -111,7 +111,7 @@ class Json(StatusTest):
         reader.subscribe(5, "status/json/#")
         report = self.report()
         self.assertEqual(set(report), {"now_ms", "broker", "limits", "listeners", "subscriptions", "groups", "connections",
-                                       "streams"})
+                                       "streams", "cluster"})
         mine = [entry for entry in report["connections"]["list"] if entry["client"] == "somebody"]
         self.assertEqual(len(mine), 1)
         self.assertEqual((mine[0]["listener"], mine[0]["subscriptions"], mine[0]["user"]), (self.url, 1, None))

@@ -226,6 +226,44 @@ static const struct column stream_columns[] = {
      "Dead letters and wills for which the stream had no room, since the start.", STREAM(unstored)},
 };
 
+/* ---- the cluster -------------------------------------------------------------------------------------------- */
+
+static void label_neighbour(FILE *out, const void *row)
+{
+    write_label(out, "broker", ((const struct overview_neighbour *)row)->name);
+}
+
+#define CLUSTER(field) NUMBER, offsetof(struct overview_cluster, field)
+#define NEIGHBOUR(field) NUMBER, offsetof(struct overview_neighbour, field)
+static const struct column cluster_columns[] = {
+    {"pubsub_cluster_connected", "gauge", "1 if the connection for messages to other brokers is up, else 0.",
+     CLUSTER(live)},
+    {"pubsub_cluster_streams_connected", "gauge",
+     "1 if the connection for streams and records that brokers share is up, else 0.", CLUSTER(storing)},
+    {"pubsub_cluster_brokers", "gauge", "Other brokers that are there.", CLUSTER(present)},
+    {"pubsub_cluster_reconnects_total", "counter", "Connections to the cluster that were made again.",
+     CLUSTER(reconnects)},
+    {"pubsub_cluster_received_bytes_total", "counter", "Bytes that came from other brokers.", CLUSTER(bytes_in)},
+    {"pubsub_cluster_sent_bytes_total", "counter", "Bytes that went to other brokers.", CLUSTER(bytes_out)},
+    {"pubsub_cluster_dropped_received_datagrams_total", "counter",
+     "Datagrams of other brokers for which there was no room; who subscribes is told.", CLUSTER(dropped_in)},
+    {"pubsub_cluster_dropped_sent_datagrams_total", "counter",
+     "Datagrams to other brokers for which there was no room or no connection; who subscribes there is told.",
+     CLUSTER(dropped_out)},
+    {"pubsub_cluster_deferred_answers", "gauge", "Appends to shared streams that are not settled yet.",
+     CLUSTER(waiting_appends)},
+    {"pubsub_cluster_deferred_bytes", "gauge", "Bytes of the messages in them.", CLUSTER(waiting_bytes)},
+};
+static const struct column neighbour_columns[] = {
+    {"pubsub_cluster_broker_present", "gauge", "1 if the other broker is there, else 0.", NEIGHBOUR(present)},
+    {"pubsub_cluster_received_messages_total", "counter", "Messages that came from that broker.",
+     NEIGHBOUR(messages_in)},
+    {"pubsub_cluster_sent_messages_total", "counter", "Messages that went to that broker.", NEIGHBOUR(messages_out)},
+    {"pubsub_cluster_holes_total", "counter",
+     "Times that something of that broker was missing; each subscription concerned was told.", NEIGHBOUR(holes)},
+    {"pubsub_cluster_lost_messages_total", "counter", "Messages in these holes, at least.", NEIGHBOUR(lost)},
+};
+
 /* ---- groups and slow subscriptions -------------------------------------------------------------------------- */
 
 static void label_group(FILE *out, const void *row)
@@ -319,6 +357,10 @@ static void write_all(FILE *out, const struct page_source *source)
          sizeof *source->listeners, label_listener},
         {stream_columns, COLUMNS_COUNT(stream_columns), overview->stream, overview->streams_count,
          sizeof *overview->stream, label_stream},
+        {cluster_columns, COLUMNS_COUNT(cluster_columns), overview->cluster, overview->cluster_count,
+         sizeof *overview->cluster, NULL},
+        {neighbour_columns, COLUMNS_COUNT(neighbour_columns), overview->neighbour, overview->neighbours_count,
+         sizeof *overview->neighbour, label_neighbour},
         {group_columns, COLUMNS_COUNT(group_columns), overview->group, overview->groups_count, sizeof *overview->group,
          label_group},
         {slow_columns, COLUMNS_COUNT(slow_columns), overview->slow, overview->slow_count, sizeof *overview->slow,

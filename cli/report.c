@@ -111,6 +111,36 @@ static const struct field stream_fields[] = {
     FIELD(report_stream, NUMBER, unstored),   END,
 };
 
+static const struct field cluster_fields[] = {
+    FIELD(report_cluster, TEXT, name),
+    FIELD(report_cluster, TEXT, server),
+    FIELD(report_cluster, TEXT, trouble),
+    FIELD(report_cluster, FLAG, live),
+    FIELD(report_cluster, FLAG, storing),
+    FIELD(report_cluster, NUMBER, rtt_us),
+    FIELD(report_cluster, NUMBER, reconnects),
+    FIELD(report_cluster, NUMBER, present),
+    FIELD(report_cluster, NUMBER, dropped_in),
+    FIELD(report_cluster, NUMBER, dropped_out),
+    FIELD(report_cluster, NUMBER, waiting_appends),
+    FIELD(report_cluster, NUMBER, waiting_bytes),
+    END,
+};
+
+static const struct field neighbour_fields[] = {
+    FIELD(report_neighbour, TEXT, name),
+    FIELD(report_neighbour, TEXT, software),
+    FIELD(report_neighbour, FLAG, present),
+    FIELD(report_neighbour, NUMBER, since_ms),
+    FIELD(report_neighbour, NUMBER, heard_ms),
+    FIELD(report_neighbour, NUMBER, patterns),
+    FIELD(report_neighbour, NUMBER, messages_in),
+    FIELD(report_neighbour, NUMBER, messages_out),
+    FIELD(report_neighbour, NUMBER, holes),
+    FIELD(report_neighbour, NUMBER, lost),
+    END,
+};
+
 static void *room_for(size_t count, size_t size)
 {
     void *room = calloc(count, size);
@@ -237,6 +267,8 @@ bool report_decode(struct report *report, mps_view answer)
     READ_LIST(report, document, groups, reader_fields);
     READ_LIST(report, document, connections, connection_fields);
     READ_LIST(report, document, streams, stream_fields);
+    READ_LIST(report, document, cluster, neighbour_fields);
+    read_map(cluster_fields, &report->broker_cluster, find(document, "cluster"));
     return true;
 }
 
@@ -249,14 +281,15 @@ void report_free(struct report *report)
     free(report->groups);
     free(report->connections);
     free(report->streams);
+    free(report->cluster);
     buffer_free(&report->document);
     *report = (struct report){0};
 }
 
 /* ---- asking ---- */
 
-static const char *const section_names[REPORT_SECTIONS_COUNT] = {"broker",        "limits", "listeners",   "topics",
-                                                                 "subscriptions", "groups", "connections", "streams"};
+static const char *const section_names[REPORT_SECTIONS_COUNT] = {
+    "broker", "limits", "listeners", "topics", "subscriptions", "groups", "connections", "streams", "cluster"};
 
 static void finish(struct report_query *query, int exit_code, const char *why)
 {

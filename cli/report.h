@@ -23,8 +23,9 @@ enum report_section {
     REPORT_GROUPS = 32,
     REPORT_CONNECTIONS = 64,
     REPORT_STREAMS = 128,
+    REPORT_CLUSTER = 256,
 };
-#define REPORT_SECTIONS_COUNT 8
+#define REPORT_SECTIONS_COUNT 9
 
 /* What is asked for. All zero: everything, as the broker chooses. */
 struct report_terms {
@@ -79,6 +80,21 @@ struct report_stream {
     uint64_t stream, first, next, messages, bytes, max_bytes, max_msgs, max_age_ms, readers, oldest_ms, damaged, unstored;
 };
 
+/* The broker's way to others that it is joined with. */
+struct report_cluster {
+    mps_view name;            /* its own; absent: it is alone */
+    mps_view server, trouble; /* absent: none */
+    bool live, storing;       /* its connection for messages, and that for streams and records, are up */
+    uint64_t rtt_us, reconnects, present, dropped_in, dropped_out, waiting_appends, waiting_bytes;
+};
+
+/* Another broker. */
+struct report_neighbour {
+    mps_view name, software;
+    bool present;
+    uint64_t since_ms, heard_ms, patterns, messages_in, messages_out, holes, lost;
+};
+
 /* All zero is an empty one. Of each list: how many there are in the broker (REPORT_UNKNOWN: not asked for), and how many of
  * them are listed. */
 struct report {
@@ -90,8 +106,11 @@ struct report {
     struct report_reader *subscriptions, *groups;
     struct report_connection *connections;
     struct report_stream *streams;
+    struct report_cluster broker_cluster;
+    struct report_neighbour *cluster;
     size_t limits_count, listeners_count, topics_count, subscriptions_count, groups_count, connections_count, streams_count;
-    uint64_t listeners_total, topics_total, subscriptions_total, groups_total, connections_total, streams_total;
+    size_t cluster_count;
+    uint64_t listeners_total, topics_total, subscriptions_total, groups_total, connections_total, streams_total, cluster_total;
     /* For how long topics have been counted, and what found no room in the table of topics meanwhile. */
     uint64_t topics_since_ms, topics_uncounted_messages, topics_uncounted_bytes;
     struct buffer document; /* the whole map, checked */

@@ -165,6 +165,36 @@ static void put_counts(struct page *page)
     output_char(&page->out, '\n');
 }
 
+/* Only of a broker that has others. */
+static void put_cluster(struct page *page)
+{
+    const struct report_cluster *cluster = &page->report->broker_cluster;
+    if (!cluster->name.ptr) return;
+    put_title(page, "cluster");
+    put_name(page, cluster->name);
+    output_text(&page->out, cluster->live ? ", connected" : ", NOT CONNECTED: only local clients are served");
+    if (cluster->live && cluster->server.ptr) {
+        output_text(&page->out, " to ");
+        put_name(page, cluster->server);
+    }
+    if (cluster->live && cluster->rtt_us != REPORT_UNKNOWN)
+        output_format(&page->out, " (round trip %.1f ms)", (double)cluster->rtt_us / 1000);
+    if (!cluster->storing) output_text(&page->out, "; its streams are away");
+    output_char(&page->out, '\n');
+    if (cluster->trouble.ptr && !(cluster->live && cluster->storing)) {
+        put_title(page, "");
+        put_name(page, cluster->trouble);
+        output_char(&page->out, '\n');
+    }
+    if (cluster->waiting_appends > 0 && cluster->waiting_appends != REPORT_UNKNOWN) {
+        char size[ROUNDED_TEXT_MAX];
+        rounded_size(size, cluster->waiting_bytes);
+        put_title(page, "");
+        output_format(&page->out, "%" PRIu64 " answer%s deferred until shared streams have stored %s\n",
+                      cluster->waiting_appends, cluster->waiting_appends == 1 ? "" : "s", size);
+    }
+}
+
 static void put_refusals(struct page *page)
 {
     const struct report *report = page->report;
@@ -211,6 +241,25 @@ static void put_listeners(struct page *page)
         output_char(&page->out, '\n');
     }
     put_rest(page, report->listeners_count, report->listeners_total);
+}
+
+static void put_neighbours(struct page *page)
+{
+    const struct report *report = page->report;
+    if (report->cluster_count == 0) return;
+    output_format(&page->out, "\n%7s  %8s  %8s  %6s  %8s  %s\n", "HEARD", "IN", "OUT", "HOLES", "PATTERNS",
+                  "OTHER BROKERS");
+    for (size_t i = 0; i < report->cluster_count; i++) {
+        const struct report_neighbour *other = &report->cluster[i];
+        char heard[ROUNDED_TEXT_MAX];
+        rounded_lag(heard, other->heard_ms);
+        output_format(&page->out, "%7s  %8" PRIu64 "  %8" PRIu64 "  %6" PRIu64 "  %8" PRIu64 "  ", heard,
+                      other->messages_in, other->messages_out, other->holes, other->patterns);
+        put_name(page, other->name);
+        if (!other->present) output_text(&page->out, " (AWAY)");
+        output_char(&page->out, '\n');
+    }
+    put_rest(page, report->cluster_count, report->cluster_total);
 }
 
 static void put_streams(struct page *page)
@@ -276,8 +325,10 @@ static int print_page(const struct report *report, const struct report_broker *b
     put_counts(&page);
     put_traffic(&page);
     put_memory(&page);
+    put_cluster(&page);
     put_refusals(&page);
     put_listeners(&page);
+    put_neighbours(&page);
     put_streams(&page);
     put_slowest(&page);
     return output_end(&page.out);
@@ -306,7 +357,7 @@ static int wait_over(struct link *link, uint64_t over_ms)
 /* All but topics: to count these costs the broker something, and they are not known before. */
 #define SECTIONS                                                                                                    \
     (REPORT_BROKER | REPORT_LIMITS | REPORT_LISTENERS | REPORT_SUBSCRIPTIONS | REPORT_GROUPS | REPORT_CONNECTIONS | \
-     REPORT_STREAMS)
+     REPORT_STREAMS | REPORT_CLUSTER)
 
 /* The counters first, if something is to be measured, and everything over_ms later. */
 static int show(const struct status_options *options, struct link *link)

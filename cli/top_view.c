@@ -177,6 +177,7 @@ struct top_entries top_entries(const struct top_view *view, const struct report 
     case REPORT_STREAMS: return entries(report->streams, report->streams_count, report->streams_total);
     case REPORT_BROKER: return entries(&report->broker, 1, 1);
     case REPORT_LIMITS:
+    case REPORT_CLUSTER:
     case REPORT_LISTENERS: break;
     }
     return entries(NULL, 0, 0);

@@ -86,7 +86,7 @@ static const struct option_row sending_rows[] = {
      "            durable stream; what is sent again after the connection\n"
      "            was lost is stored once, if it is back within five minutes or\n"
      "            the broker was restarted\n"
-     "replicated  it is on several brokers' disks\n"
+     "replicated  a majority of the cluster's servers that keep its stream has it\n"
      "default routed"},
     {0, "require", "N", set_require, "fail if fewer than N subscriptions matched a message; default 0"},
     {0, "no-reconnect", NULL, set_no_reconnect, "end when the connection is lost; default: connect again and resend"},

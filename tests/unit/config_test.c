@@ -567,6 +567,10 @@ static void wrong_files_are_refused(void **state)
         {"[stream a]\nreplicas = 7\n", "file:2: replicas = '7' is not one of 1, 3 and 5"},
         {"[stream a]\ntopics = x\n[stream b]\ntopics = y\nstore = jetstream\n",
          "file:3: store = jetstream of [stream b] needs a [cluster], whose brokers share it"},
+        {"[cluster]\nurl = nats://h:4222\n[stream stream-15512]\ntopics = a\nstore = jetstream\n"
+         "[stream stream-33955]\ntopics = b\nstore = jetstream\n",
+         "file:6: [stream stream-33955] and [stream stream-15512] would both have the number 1813018361 at all brokers: "
+         "rename one"},
         {"[stream a]\ntopics =\n", "file:2: topics: '' can't be a stream's pattern: it is empty"},
         {"[stream a]\ntopics = x,\n", "file:2: topics: '' can't be a stream's pattern: it is empty"},
         {"[stream a]\ntopics = x, a#\n",
@@ -889,6 +893,20 @@ static int leave_directory(void **state)
     return chdir("/") != 0 || system(command) != 0;
 }
 
+static void streams_are_shared_by_the_brokers_of_a_cluster(void **state)
+{
+    (void)state;
+    struct config config;
+    config_defaults(&config);
+    load_text(&config, "[stream all]\ntopics = a/#\nstore = jetstream\nreplicas = 5\n"
+                       "[stream own]\ntopics = b/#\n[cluster]\nurl = nats://h:4222\n");
+    assert_true(config.streams[0]->terms.is_shared);
+    assert_int_equal(config.streams[0]->terms.replicas, 5);
+    assert_false(config.streams[1]->terms.is_shared);
+    assert_int_equal(config_own_streams(&config), 1);
+    config_free(&config);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -912,6 +930,7 @@ int main(void)
         cmocka_unit_test(lines_have_a_length),
         cmocka_unit_test(addresses_have_a_number),
         cmocka_unit_test(quantities_are_written_as_they_are_read),
+        cmocka_unit_test(streams_are_shared_by_the_brokers_of_a_cluster),
         cmocka_unit_test(memory_is_what_the_cgroup_gives),
     };
     return cmocka_run_group_tests(tests, enter_directory, leave_directory);

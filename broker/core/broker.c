@@ -233,9 +233,21 @@ static uint64_t store_turn(struct broker *broker)
     return least(least(age_ms, retry_ms), commit_turn(broker));
 }
 
+/* What mostly isn't there: it costs a turn one comparison. */
+__attribute__((cold, noinline)) static uint64_t asides_turn(struct broker *broker)
+{
+    uint64_t next_ms = UINT64_MAX;
+    if (broker->reports.first != NULL || broker->tally != NULL) next_ms = report_turn(broker);
+    if (broker->tracing != NULL) next_ms = least(next_ms, trace_turn(broker));
+    if (broker->cluster != NULL) next_ms = least(next_ms, cluster_turn(broker));
+    broker->has_asides =
+        broker->reports.first != NULL || broker->tally != NULL || broker->tracing != NULL || broker->cluster != NULL;
+    return next_ms;
+}
+
 uint64_t broker_turn(struct broker *broker)
 {
-    bool keeps = broker->commit.store != NULL || broker->streams_count > 0; /* else there are no cursors either */
+    bool keeps = broker->keeps;
     uint64_t kept_ms = UINT64_MAX;
     broker->now_ms = broker->env->now_ms(broker->env);
     broker->turn_bytes = 0;
@@ -243,8 +255,7 @@ uint64_t broker_turn(struct broker *broker)
     resume_held(broker);
     bool rechecks = broker->recheck.at != NULL && identity_recheck(broker);
     uint64_t sys_ms = sys_turn(broker);
-    if (broker->reports.first != NULL || broker->tally != NULL) sys_ms = least(sys_ms, report_turn(broker));
-    if (broker->tracing != NULL) sys_ms = least(sys_ms, trace_turn(broker));
+    if (broker->has_asides) sys_ms = least(sys_ms, asides_turn(broker));
     session_close_slow(broker);
     if (keeps) kept_ms = cursors_turn(broker);
     group_dispatch_all(broker);
@@ -254,7 +265,6 @@ uint64_t broker_turn(struct broker *broker)
     budget_keep(broker);
     cursors_shed(broker);
     hold_wake_due(broker);
-    if (broker->cluster != NULL) sys_ms = least(sys_ms, cluster_turn(broker));
     uint64_t intake_ms = broker->intake.waiting.first != NULL ? intake_turn(broker) : UINT64_MAX;
     run_settle_all(&broker->runs);
     free_dead(broker);

@@ -439,6 +439,8 @@ struct broker {
     struct mailbox rate_box;          /* takes nothing: publishers wait for it who publish more than they may */
     struct mailbox store_box;         /* takes nothing: publishers wait for it while too much is not stored yet */
     uint64_t age_look_ms;             /* when to look next for what is too old in streams */
+    bool keeps;                       /* there is a store, or a stream: perhaps cursors, too */
+    bool has_asides;                  /* reports, a tally, traces or other brokers: a turn has them to do, too */
     struct cluster *cluster;          /* the other brokers (cluster/cluster.h); NULL: there are none */
     struct broker_figures figures;    /* the counters; the rest is filled when asked */
 };

@@ -366,6 +366,7 @@ int broker_open_store(struct broker *broker, struct store *store, const struct s
     struct store_visitor visitor = {.record = on_record, .block = on_block, .damaged = on_damaged, .arg = &loading};
     if (store == NULL) return configure_all(broker, streams, count, text, text_cap);
     broker->commit.store = store;
+    broker->keeps = true;
     store->events = (struct store_events){.committed = commit_done, .read_done = chunk_read_done, .arg = broker};
     int result = store->load(store, &visitor, why);
     if (result != 0) snprintf(text, text_cap, "%s", why);

@@ -719,6 +719,7 @@ void publish_own(struct broker *broker, struct run *take_run, bool retain_it, st
         note_unstored(stream, msg.topic, "is full");
     }
     broker->work += 1 + delivery.route->count;
+    if (broker->cluster != NULL) broker->cluster->own_published += msg.topic.ptr[0] != '$';
     if (delivery.route->wanted_by != 0) relay_run(broker, delivery.route, take_run, whole);
     fanout_choose(&delivery, frame);
     fanout_add(&delivery, frame);

@@ -99,6 +99,7 @@ void report_request(struct session *session, const struct mps_msg *request)
     if (asks_for(report, REPORT_CONNECTIONS)) report->session = broker->sessions;
     list_append(&broker->reports, &report->in_reports);
     broker->reports_count++;
+    broker->has_asides = true;
 }
 
 static void report_free(struct report *report)

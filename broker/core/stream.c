@@ -365,6 +365,7 @@ struct stream *stream_new(struct broker *broker, uint32_t number, mps_view name)
                               .max_age_ms = UINT64_MAX};
     broker->streams = streams;
     streams[broker->streams_count++] = stream;
+    broker->keeps = true;
     return stream;
 }
 

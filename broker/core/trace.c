@@ -80,6 +80,7 @@ static void begin(struct session *session, const struct asked *asked, struct rep
     if (broker->tracing == NULL) broker->tracing = sure_zeroed(sizeof *broker->tracing);
     list_append(&broker->tracing->traces, &trace->in_traces);
     broker->tracing->traces_count++;
+    broker->has_asides = true;
     trace_tell_armed(trace, asked->for_ms);
 }
 

@@ -416,7 +416,7 @@ static void test_interest_that_is_lost(void **state)
     rig_expect(rig, 1, 's', "");
     rig_pass(rig, 1500);
     rig_msg(rig, 0, 'p', "a", "2");
-    rig_expect(rig, 1, 's', "for 1 | a=2");
+    rig_expect(rig, 1, 's', HOLE " | for 1 | a=2"); /* it might have known */
 }
 
 /* What is lost while all is told anew: it is told until it has come. */
@@ -541,8 +541,46 @@ static void test_partition(void **state)
     memory_bus_side(rig->bus, "two", 0);
     rig_pass(rig, 3000);
     rig_msg(rig, 0, 'p', "a", "4");
-    rig_expect(rig, 0, 's', "for 1 | a=1 | a=2 | " HOLE " | a=3 | " HOLE " | a=4");
-    rig_expect(rig, 1, 's', "for 1 | a=1 | " HOLE " | " HOLE " | a=4");
+    rig_expect(rig, 0, 's', "for 1 | a=1 | a=2 | " HOLE " | a=3 | a=4"); /* nothing was published at two */
+    rig_expect(rig, 1, 's', "for 1 | a=1 | " HOLE " | " HOLE " | " HOLE " | a=4");
+}
+
+/* Subscribers wait for it, and it takes messages before it knows of them. */
+static void test_publishes_before_it_meets_the_others(void **state)
+{
+    struct rig *rig = *state;
+    rig_start(rig, 1);
+    rig_client(rig, 1, 's');
+    rig_sub(rig, 1, 's', 1, "a");
+    rig_start(rig, 0);
+    rig_client(rig, 0, 'p');
+    stage_msg(rig->at[0], 'p', "a", "1");
+    rig_pass(rig, 2000);
+    rig_msg(rig, 0, 'p', "a", "2");
+    rig_expect(rig, 1, 's', HOLE " | for 1 | a=2");
+}
+
+/* The others give it up, and somebody subscribes there. When it goes on it takes a message before it has heard of that.
+ */
+static void test_freezes(void **state)
+{
+    struct rig *rig = two(state);
+    memory_bus_freeze(rig->bus, "one", true);
+    for (int i = 0; i < 200; i++) { /* as rig_pass(), but one stands still */
+        rig->now_ms += 50;
+        rig->at[1]->now_ms = rig->now_ms;
+        memory_bus_time(rig->bus, rig->now_ms, rig->at[0]->wall_ms);
+        rig_run(rig);
+    }
+    assert_false(at(rig, 1, 0)->is_present);
+    rig_sub(rig, 1, 's', 1, "a");
+    rig_expect(rig, 1, 's', "");
+    rig->at[0]->now_ms = rig->now_ms;
+    stage_msg(rig->at[0], 'p', "a", "1");
+    memory_bus_freeze(rig->bus, "one", false);
+    rig_pass(rig, 2000);
+    rig_msg(rig, 0, 'p', "a", "2");
+    rig_expect(rig, 1, 's', HOLE " | for 1 | a=2");
 }
 
 /* Long enough for the other to be missed, but not for the others to miss it. */
@@ -747,6 +785,26 @@ static void test_what_is_late_of_a_former_life(void **state)
     rig_expect(rig, 1, 's', "");
 }
 
+/* It came first, and is taken for the life that the broker has: once nothing more comes of it, the true one is heard.
+ */
+static void test_a_former_life_that_came_too_late(void **state)
+{
+    struct rig *rig = two(state);
+    uint8_t room[128];
+    struct mps_out out = mps_out_open(room, sizeof room);
+    rig_sub(rig, 1, 's', 1, "a");
+    between_encode_here(
+        &out, &(struct between_here){
+                  .name = mps_text("one"), .tag = {(const uint8_t *)"abc", 3}, .boot = 7, .software = mps_text("x")});
+    inject(rig, &out);
+    assert_int_equal(at(rig, 1, 0)->boot, 7);
+    rig_pass(rig, 10000);
+    assert_int_equal(at(rig, 1, 0)->boot, rig->at[0]->broker->cluster->boot);
+    stage_words(rig->at[1], 's');
+    rig_msg(rig, 0, 'p', "a", "x");
+    rig_expect(rig, 1, 's', "for 1 | a=x");
+}
+
 /* ---- very many patterns ------------------------------------------------------------------------------------- */
 
 static void subscribe_many(struct rig *rig, const char *before, const char *behind, uint32_t from, uint32_t count)
@@ -859,6 +917,9 @@ int main(void)
         TEST(test_subscriber_restarts),
         TEST(test_partition),
         TEST(test_short_silence),
+        TEST(test_publishes_before_it_meets_the_others),
+        TEST(test_freezes),
+        TEST(test_a_former_life_that_came_too_late),
         TEST(test_malformed),
         TEST(test_malformed_in_the_middle),
         TEST(test_truncated_anywhere),

@@ -152,7 +152,7 @@ bool between_decode_interest(mps_view frame, struct between_interest *out)
 {
     struct mps_reader r = open_frame(frame, 6);
     *out = (struct between_interest){.version = mps_read_uint(&r, MPS_NUMBER_MAX, "version")};
-    out->kind = (enum interest_kind)mps_read_uint(&r, INTEREST_REMOVE, "kind");
+    out->kind = (enum interest_kind)mps_read_uint(&r, INTEREST_ANEW, "kind");
     out->is_last = mps_read_bool(&r, "last");
     out->count = mps_read_array(&r, "patterns");
     const uint8_t *items = r.p;

@@ -29,6 +29,7 @@ enum interest_kind {
     INTEREST_MORE,   /* it goes on */
     INTEREST_ADD,    /* these, too */
     INTEREST_REMOVE, /* these no more */
+    INTEREST_ANEW,   /* it is to be asked for anew; what was wanted still is */
 };
 
 struct between_here {

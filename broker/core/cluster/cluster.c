@@ -139,6 +139,7 @@ int broker_join(struct broker *broker, struct engine *engine, const struct clust
         return -1;
     }
     struct cluster *cluster = broker->cluster = cluster_new(broker, engine, config);
+    broker->has_asides = true;
     interest_begin(cluster);
     group_far_join(cluster);
     scope_join(cluster);
@@ -200,6 +201,11 @@ uint64_t cluster_turn(struct broker *broker)
 }
 
 /* ---- which topics ------------------------------------------------------------------------------------------- */
+
+uint64_t cluster_published(const struct cluster *cluster)
+{
+    return cluster->broker->figures.messages_in + cluster->own_published;
+}
 
 bool cluster_relays(const struct cluster *cluster, mps_view topic)
 {

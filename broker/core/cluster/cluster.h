@@ -75,6 +75,8 @@ struct neighbour {
     uint64_t telling;                  /* the version of that */
     bool is_asked;                     /* it was asked to, and hasn't begun */
     uint64_t asked_ms;                 /* when that was; 0: never */
+    bool is_anew;                      /* it wants to tell all anew, though nothing of it is missing */
+    uint64_t sure_of;                  /* messages that were published here (cluster_published) when its interest was known last */
     uint32_t far_count;                /* struct far that have its bit */
 };
 
@@ -106,6 +108,7 @@ struct cluster {
     uint64_t lanes_begun;
     bool is_live, is_storing;          /* as the engine said last */
     enum told { TOLD_NOTHING, TOLD_THERE, TOLD_AWAY } told_live, told_storing; /* what the log says of them (connection.c) */
+    uint64_t own_published;            /* messages that no client sent: wills, the broker's own */
     uint64_t malformed;                /* datagrams that were none of a broker's */
 
     struct interest *interest;         /* our own (interest.c) */
@@ -121,6 +124,7 @@ struct cluster {
 /* cluster.c */
 CLUSTER_COLD uint64_t cluster_turn(struct broker *broker); /* sends what is due. Returns when to call again */
 CLUSTER_COLD void cluster_free(struct broker *broker);     /* without a word to anybody; cluster NULL is allowed */
+uint64_t cluster_published(const struct cluster *cluster); /* messages, at this broker */
 bool cluster_is_name(mps_view name);          /* it can be a broker's */
 bool cluster_relays(const struct cluster *cluster, mps_view topic); /* it is one of [cluster] topics */
 bool cluster_overlaps(const struct cluster *cluster, mps_view pattern); /* some topic that matches may be */

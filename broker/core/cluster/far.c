@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "group_far.h"
+#include "lanes.h"
 #include "scope.h"
 #include "sure.h"
 
@@ -126,8 +127,14 @@ static void begin_all(struct neighbour *from, uint64_t version)
     from->is_asked = false;
 }
 
+/* What was published here since its interest was known last may be what it had come to want since then: it is to see a
+ * hole where that stands, before anything else. */
 static void end_all(struct neighbour *from)
 {
+    uint64_t published = cluster_published(from->cluster);
+    if (from->sure_of != published && !from->is_anew) lane_lose(from, 1);
+    from->sure_of = published;
+    from->is_anew = false;
     take_away_all(from, true);
     from->is_telling = false;
     from->version = from->telling;
@@ -144,7 +151,8 @@ static bool follows(const struct neighbour *from, const struct between_interest 
     case INTEREST_ALL: return from->is_asked; /* it costs a look at all that is known */
     case INTEREST_MORE: return from->is_telling && interest->version == from->telling;
     case INTEREST_ADD:
-    case INTEREST_REMOVE: return from->knows_all && !from->is_telling && interest->version == from->version + 1;
+    case INTEREST_REMOVE:
+    case INTEREST_ANEW: return from->knows_all && !from->is_telling && interest->version == from->version + 1;
     }
     return false;
 }
@@ -164,6 +172,8 @@ bool far_on_interest(struct neighbour *from, mps_view frame)
     if (!between_decode_interest(frame, &interest) || !all_are_good(interest)) return false;
     if (!follows(from, &interest)) return true; /* far_check() asks for all */
     bool is_all = interest.kind == INTEREST_ALL || interest.kind == INTEREST_MORE;
+    if (interest.kind == INTEREST_ANEW) from->is_anew = true;
+    if (interest.kind == INTEREST_ANEW) return true; /* .version stays: what it says with the new one isn't known yet */
     if (interest.kind == INTEREST_ALL) begin_all(from, interest.version);
     for (uint32_t i = 0; i < interest.count + interest.groups_count; i++) {
         between_next_item(&interest, i, &item);
@@ -178,13 +188,20 @@ bool far_on_interest(struct neighbour *from, mps_view frame)
 
 void far_missed(struct neighbour *from)
 {
-    from->is_telling = false;
+    from->is_telling = from->is_anew = false;
 }
 
 void far_check(struct neighbour *from, uint64_t told)
 {
     uint64_t now_ms = from->cluster->broker->now_ms;
-    if (from->is_telling || (from->knows_all && from->version == told)) return;
+    if (from->is_telling) return;
+    if (from->knows_all && told == 0)
+        from->sure_of = UINT64_MAX; /* it had given this broker up, nobody knows since when */
+    if (from->knows_all && from->version == told) {
+        from->sure_of = cluster_published(from->cluster);
+        from->is_anew = false;
+        return;
+    }
     if (from->asked_ms > 0 && now_ms < from->asked_ms + ASK_MS) return;
     from->asked_ms = now_ms;
     from->is_asked = true;

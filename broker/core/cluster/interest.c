@@ -230,7 +230,7 @@ static void put_frame(struct gathering *gathering, bool is_last)
     struct interest *interest = cluster->interest;
     uint8_t room[BETWEEN_FRAME_MAX];
     struct mps_out out = mps_out_open(room, sizeof room);
-    bool is_change = gathering->kind == INTEREST_ADD || gathering->kind == INTEREST_REMOVE;
+    bool is_change = gathering->kind != INTEREST_ALL && gathering->kind != INTEREST_MORE;
     interest->version += is_change;
     struct between_interest frame = {.version = interest->version,
                                      .kind = gathering->kind,
@@ -277,11 +277,8 @@ void interest_flush(struct cluster *cluster)
     struct interest *interest = cluster->interest;
     if (interest->changed.first == NULL && !interest->is_anew) return;
     if (interest->is_anew) {
-        interest->version += 2; /* so that they see that something is missing */
-        for (uint32_t i = 0; i < cluster->neighbours_count; i++) {
-            struct lane *lane = &cluster->neighbours[i]->lane;
-            if (lane->told > 0) lane->told = interest->version;
-        }
+        struct gathering gathering = {.cluster = cluster, .kind = INTEREST_ANEW};
+        put_frame(&gathering, true);
         interest->is_anew = false;
     } else {
         tell_changes(cluster, INTEREST_ADD);

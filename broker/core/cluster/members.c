@@ -57,6 +57,12 @@ static bool is_past(const struct neighbour *neighbour, uint64_t boot)
     return false;
 }
 
+/* Of its present life something was heard lately. */
+static bool is_seen(const struct neighbour *neighbour)
+{
+    return neighbour->cluster->broker->now_ms < neighbour->seen_ms + NEIGHBOUR_AWAY_MS;
+}
+
 static void begin_life(struct neighbour *neighbour, uint64_t boot, mps_view tag)
 {
     memmove(neighbour->past_boots + 1, neighbour->past_boots,
@@ -66,7 +72,8 @@ static void begin_life(struct neighbour *neighbour, uint64_t boot, mps_view tag)
     memcpy(neighbour->tag, tag.ptr, CLUSTER_TAG_BYTES);
     neighbour->seq = neighbour->messages = 0;
     neighbour->told_all_ms = neighbour->asked_ms = 0;
-    neighbour->is_asked = false;
+    neighbour->is_asked = neighbour->is_anew = false;
+    neighbour->sure_of = 0;
     lane_begin(neighbour);
     neighbour->cluster->here_ms = 0; /* it is to hear of us at once */
 }
@@ -130,8 +137,9 @@ struct neighbour *neighbour_hear(struct cluster *cluster, mps_view name, uint64_
     if (is_own_name(cluster, name, boot)) return NULL;
     struct neighbour *neighbour = cluster_find(cluster, name);
     if (neighbour == NULL) neighbour = meet(cluster, name, boot, tag);
-    if (neighbour == NULL || is_past(neighbour, boot)) return NULL;
+    if (neighbour == NULL) return NULL;
     if (neighbour->boot != boot) {
+        if (is_past(neighbour, boot) && is_seen(neighbour)) return NULL; /* it comes late */
         if (neighbour->is_present) neighbour_gone(neighbour, false);
         begin_life(neighbour, boot, tag);
     }
@@ -156,8 +164,7 @@ void neighbour_gone(struct neighbour *gone, bool is_clean)
     struct broker *broker = cluster->broker;
     gone->is_present = false;
     gone->left_ms = broker->now_ms;
-    far_forget(gone);
-    lane_lose(gone, 1); /* from now on it isn't sent what it wants: if it is back in this life, it is to know that */
+    far_forget(gone); /* what is published from now on it will see as a hole when it is back */
     gone->lane.told = 0;
     if (is_clean) {
         log_say(broker, EVENT_CLUSTER_LEFT, LOG_FIELDS(log_word("name", gone->name)), "broker '%s' has left",
@@ -212,7 +219,7 @@ uint64_t neighbours_turn(struct cluster *cluster)
         if (neighbour->is_present && now_ms >= neighbour->heard_ms + NEIGHBOUR_AWAY_MS)
             neighbour_gone(neighbour, false);
         if (neighbour->is_present) next_ms = least(next_ms, neighbour->heard_ms + NEIGHBOUR_AWAY_MS);
-        if (now_ms >= neighbour->seen_ms + NEIGHBOUR_AWAY_MS) continue;
+        if (!is_seen(neighbour)) continue;
         if (now_ms >= neighbour->lane.sent_ms + HERE_MS) lane_beat(neighbour);
         next_ms = least(next_ms, neighbour->lane.sent_ms + HERE_MS);
     }

@@ -508,7 +508,7 @@ static void test_crashes_and_comes_much_later(void **state)
     rig_expect(rig, 1, 's', HOLE);
     rig_start(rig, 0);
     rig_pass(rig, 2000);
-    rig_expect(rig, 1, 's', ""); /* it was told already */
+    rig_expect(rig, 1, 's', HOLE); /* what it took until it crashed, though nobody heard of it any more */
 }
 
 static void test_subscriber_restarts(void **state)
@@ -558,6 +558,21 @@ static void test_publishes_before_it_meets_the_others(void **state)
     rig_pass(rig, 2000);
     rig_msg(rig, 0, 'p', "a", "2");
     rig_expect(rig, 1, 's', HOLE " | for 1 | a=2");
+}
+
+/* It is cut off, takes a message, and dies: of who subscribes meanwhile nobody else can know that. */
+static void test_dies_cut_off(void **state)
+{
+    struct rig *rig = two(state);
+    memory_bus_side(rig->bus, "one", 1);
+    rig_pass(rig, 10000);
+    rig_sub(rig, 1, 's', 1, "a");
+    rig_msg(rig, 0, 'p', "a", "1");
+    rig_crash(rig, 0);
+    memory_bus_side(rig->bus, "one", 0);
+    rig_start(rig, 0);
+    rig_pass(rig, 3000);
+    rig_expect(rig, 1, 's', HOLE);
 }
 
 /* The others give it up, and somebody subscribes there. When it goes on it takes a message before it has heard of that.
@@ -744,6 +759,16 @@ static void test_our_own_name(void **state)
                   .name = mps_text("two"), .tag = {(const uint8_t *)"abc", 3}, .boot = 7, .software = mps_text("x")});
     inject(rig, &out);
     assert_non_null(strstr(rig->at[1]->logged, "this one's name"));
+    out = mps_out_open(room, sizeof room); /* one that does not say what it is */
+    mps_put_array(&out, 6);
+    mps_put_uint(&out, BETWEEN_HERE);
+    mps_put_uint(&out, BETWEEN_VERSION);
+    mps_put_text(&out, mps_text("three"));
+    mps_put_uint(&out, 7);
+    mps_put_bin(&out, mps_text("abc"));
+    mps_put_map(&out, 0);
+    inject(rig, &out);
+    assert_string_equal(at(rig, 1, 2)->software, "");
     assert_null(cluster_find(rig->at[1]->broker->cluster, mps_text("two")));
 }
 
@@ -918,6 +943,7 @@ int main(void)
         TEST(test_partition),
         TEST(test_short_silence),
         TEST(test_publishes_before_it_meets_the_others),
+        TEST(test_dies_cut_off),
         TEST(test_freezes),
         TEST(test_a_former_life_that_came_too_late),
         TEST(test_malformed),

@@ -54,6 +54,7 @@ struct neighbour {
     uint64_t boot;                     /* of its life */
     uint64_t past_boots[4];            /* what comes of these comes late */
     bool is_present;                   /* its lane was heard lately */
+    bool is_missed;                    /* it was present, and is away without having said that it leaves */
     uint64_t seen_ms;                  /* when anything of it was heard last: so long it is sent signs of life */
     uint64_t heard_ms;                 /* when its lane was */
     uint64_t came_ms, left_ms;         /* since when it is present, or isn't */

@@ -313,7 +313,7 @@ static bool take_here(struct cluster *cluster, mps_view frame)
     if (!between_decode_here(frame, &here)) return false;
     struct neighbour *from = neighbour_hear(cluster, here.name, here.boot, here.tag);
     if (from == NULL || here.software.len >= sizeof from->software) return true;
-    memcpy(from->software, here.software.ptr, here.software.len);
+    if (here.software.len > 0) memcpy(from->software, here.software.ptr, here.software.len);
     from->software[here.software.len] = '\0';
     return true;
 }

@@ -72,7 +72,7 @@ static void begin_life(struct neighbour *neighbour, uint64_t boot, mps_view tag)
     memcpy(neighbour->tag, tag.ptr, CLUSTER_TAG_BYTES);
     neighbour->seq = neighbour->messages = 0;
     neighbour->told_all_ms = neighbour->asked_ms = 0;
-    neighbour->is_asked = neighbour->is_anew = false;
+    neighbour->is_asked = neighbour->is_anew = neighbour->is_missed = false;
     neighbour->sure_of = 0;
     lane_begin(neighbour);
     neighbour->cluster->here_ms = 0; /* it is to hear of us at once */
@@ -141,6 +141,7 @@ struct neighbour *neighbour_hear(struct cluster *cluster, mps_view name, uint64_
     if (neighbour->boot != boot) {
         if (is_past(neighbour, boot) && is_seen(neighbour)) return NULL; /* it comes late */
         if (neighbour->is_present) neighbour_gone(neighbour, false);
+        else if (neighbour->is_missed) tell_hole(cluster); /* of what it took until it died, for who has come since */
         begin_life(neighbour, boot, tag);
     }
     neighbour->seen_ms = cluster->broker->now_ms;
@@ -154,6 +155,7 @@ void neighbour_heard_lane(struct neighbour *from)
     from->datagrams_in++;
     if (from->is_present) return;
     from->is_present = true;
+    from->is_missed = false;
     from->came_ms = broker->now_ms;
     log_say(broker, EVENT_CLUSTER_CAME, LOG_FIELDS(log_word("name", from->name)), "broker '%s' is there", from->name);
 }
@@ -163,6 +165,7 @@ void neighbour_gone(struct neighbour *gone, bool is_clean)
     struct cluster *cluster = gone->cluster;
     struct broker *broker = cluster->broker;
     gone->is_present = false;
+    gone->is_missed = !is_clean;
     gone->left_ms = broker->now_ms;
     far_forget(gone); /* what is published from now on it will see as a hole when it is back */
     gone->lane.told = 0;

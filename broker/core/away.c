@@ -64,7 +64,7 @@ static void adopt(struct session *session, struct session *from)
 {
     if (from->inbox != NULL) subscription_free(from->inbox);
     from->inbox = NULL;
-    scope_forget_all(from);
+    if (from->awaiting_count > 0) scope_forget_all(from);
     group_session_blocked(from); /* what members were given and is not written goes back */
     group_session_gone(from);
     group_collect_all(from->broker);

@@ -314,7 +314,7 @@ void session_end_gently(struct session *session, uint32_t code, const char *text
     if (session->state >= SESSION_ENDING) return;
     session->bye_code = code;
     session->bye_text = text ? sure_text(text) : NULL;
-    scope_answer_all(session);
+    if (session->awaiting_count > 0) scope_answer_all(session);
     stop_listening(session);
     inbox_close(session);
     if (session->broker->tracing != NULL) trace_session_gone(session);

@@ -7,12 +7,12 @@
 
 /* For subscribe.c and the ends of sessions; also without a cluster. */
 /* The SUBACK is sent by and by. False: it can be sent at once, as no others are there that could be waited for. */
-bool scope_defer(struct subscription *sub, const struct mps_suback *suback);
-void scope_answer(struct subscription *sub);             /* now, with scope = local: something of the sid follows */
-void scope_answer_all(struct session *session);          /* likewise, all that wait */
-void scope_forget(struct subscription *sub);             /* nobody waits for the answer any more; it goes on as before */
-void scope_forget_all(struct session *session);
-void scope_add_credit(struct subscription *sub, uint64_t total, bool drain); /* of one that waits, for later */
+CLUSTER_COLD bool scope_defer(struct subscription *sub, const struct mps_suback *suback);
+CLUSTER_COLD void scope_answer(struct subscription *sub);             /* now, with scope = local: something of the sid follows */
+CLUSTER_COLD void scope_answer_all(struct session *session);          /* likewise, all that wait */
+CLUSTER_COLD void scope_forget(struct subscription *sub);             /* nobody waits for the answer any more; it goes on as before */
+CLUSTER_COLD void scope_forget_all(struct session *session);
+CLUSTER_COLD void scope_add_credit(struct subscription *sub, uint64_t total, bool drain); /* of one that waits, for later */
 
 void scope_join(struct cluster *cluster);
 void scope_leave(struct cluster *cluster);

@@ -140,6 +140,15 @@ void bus_post(struct memory_bus *bus, struct endpoint *from, const struct datagr
     }
 }
 
+void bus_leave(struct memory_bus *bus, struct endpoint *at)
+{
+    at->engine = NULL;
+    for (uint32_t i = 0; i < bus->endpoints_count; i++) { /* what comes late does not come when its sender is another */
+        datagram_free(at->links[i].again);
+        at->links[i].again = NULL;
+    }
+}
+
 static void receive(struct memory_engine *engine, const uint8_t *bytes, size_t len)
 {
     if (engine->events.datagrams >= engine->at->ring_in) {

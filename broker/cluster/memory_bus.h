@@ -177,6 +177,7 @@ void bus_datagrams_add(struct datagrams *list, struct datagram *datagram);
 struct datagram *bus_datagrams_take(struct datagrams *list); /* NULL: it is empty */
 void bus_datagrams_free(struct datagrams *list);
 void bus_post(struct memory_bus *bus, struct endpoint *from, const struct datagram *datagram);
+void bus_leave(struct memory_bus *bus, struct endpoint *at); /* its engine is no more */
 bool bus_stores(const struct endpoint *at); /* its streams and records can be reached */
 void *memory_zeroed(size_t size);           /* never NULL */
 mps_view memory_copy(mps_view bytes);       /* never NULL but for NULL */

@@ -162,7 +162,7 @@ static void end(struct memory_engine *engine, bool kept)
     bus_records_end(engine, kept);
     bus_datagrams_free(&engine->out);
     for (struct event *event; (event = take_event(&engine->events)) != NULL;) free_event(event);
-    engine->at->engine = NULL;
+    bus_leave(engine->bus, engine->at);
 }
 
 static void close_engine(struct engine *engine)

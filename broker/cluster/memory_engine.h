@@ -86,6 +86,8 @@ bool memory_bus_message(const struct memory_bus *bus, uint32_t stream, uint64_t 
 uint64_t memory_bus_record(const struct memory_bus *bus, uint32_t kind, mps_view key, mps_view *value);
 /* As somebody who is no broker. value.ptr NULL: removed. */
 void memory_bus_put(struct memory_bus *bus, uint32_t kind, mps_view key, mps_view value);
+/* A frame is appended to a stream that is there; else nothing happens. */
+void memory_bus_append(struct memory_bus *bus, uint32_t stream, mps_view frame);
 /* Bytes that come to this one as a datagram, from nobody. */
 void memory_bus_inject(struct memory_bus *bus, const char *to, const uint8_t *bytes, size_t len);
 

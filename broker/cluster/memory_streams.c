@@ -567,6 +567,12 @@ uint64_t memory_bus_next_position(const struct memory_bus *bus, uint32_t stream)
     return shared != NULL && shared->is_there ? shared->next : 0;
 }
 
+void memory_bus_append(struct memory_bus *bus, uint32_t stream, mps_view frame)
+{
+    struct shared_stream *shared = stream_of(bus, stream);
+    if (shared != NULL && shared->is_there) store(bus, shared, frame.ptr, frame.len);
+}
+
 bool memory_bus_message(const struct memory_bus *bus, uint32_t stream, uint64_t position, mps_view *frame)
 {
     const struct shared_stream *shared = stream_of((struct memory_bus *)bus, stream);

@@ -1,13 +1,13 @@
 #!/usr/bin/python3
-"""Writes the fuzzers' seed corpora, corpus/{frame,session,client,filter}: meaningful frames and streams of them.
+"""Writes the fuzzers' seed corpora, corpus/{frame,session,client,cluster,filter}: meaningful frames and streams of them.
 
 Each file begins with two bytes for the fuzzer itself (how the input is cut, options; see fuzz_*.c), but
-for filters: those begin with lines."""
+for filters, which begin with lines, and clusters, which are actions from the first byte on."""
 import os
 
 import msgpack
 
-HERE = os.path.dirname(os.path.abspath(__file__))
+PLACE = os.path.dirname(os.path.abspath(__file__))
 HELLO = [1, "mps", 1, {"id": "dev-7", "ka": 60, "rx_max": 4096, "half": True}]
 
 
@@ -214,8 +214,54 @@ FILTERS = {
 }
 
 
+def sized(data):
+    return bytes([len(data) // 256, len(data) % 256]) + data
+
+
+def lane(*frames, which=0, bits=0):
+    return bytes([9, which, bits]) + sized(pack(*frames))
+
+
+def client(action, who, *rest):  # 0 comes, 1 subscribes, 3 unsubscribes, 4 is cut, 5 says bye, 6 publishes
+    return bytes([6, action * 3 + who, *rest])
+
+
+def record(kind, key, value):
+    return bytes([2, kind - 1, 1]) + sized(key) + sized(value)
+
+
+HERE = bytes([0]) + sized(pack([32, 1, "one", 1, b"\0\1\2", {"sw": "x"}]))
+LATER = bytes([4, 3])
+INTEREST = [34, 1, 0, True, ["t/#", "s/+", "a/b"], [["g", "t/a"]]]
+CLUSTER = {
+    "here": HERE + LATER + bytes([1, 0, 1, 1]) + LATER,
+    "messages": client(0, 0) + client(1, 0, 0, 0) + HERE + lane([2, "t/a", None, b"x"], [2, "t/b", {4: 1000}, b"y"], [2, "t/b", None, b"y"] * 2) + LATER,
+    "run": client(0, 0) + client(1, 0, 3, 0) + HERE + lane(*[[2, "t/a", None, b"%d" % i] for i in range(40)]),
+    "hole": client(0, 0) + client(1, 0, 0, 0) + lane([2, "t/a", None, b"x"]) + lane([2, "t/a", None, b"y"], bits=0x43) + lane([2, "t/a", None, b"z"], bits=0xff),
+    "interest": client(0, 0) + lane(INTEREST, bits=4) + client(6, 0, 0, 17) + client(6, 0, 2, 19) + lane([34, 2, 2, True, ["t/#"], []], bits=8) + LATER,
+    "interest-bad": lane([34, 1, 0, True, ["t/#/b", "$SYS/#", ""], [["", "a"], ["g"]]]) + lane([34, 9, 1, False, [], [["g" * 65, "a"]]]),
+    "interest-much": b"".join(lane([34, i + 1, 2 if i else 0, True, ["t/%d/%d" % (i, k) for k in range(50)], []], bits=0) for i in range(10)),
+    "terms": client(0, 0) + client(1, 0, 0, 1) + lane([35, False, [["g", "t/#"], ["h", "a"]]], [2, "t/a", None, b"x"], [35, True, []], [2, "t/a", None, b"y"]),
+    "echo": client(0, 0) + client(1, 0, 0, 2) + lane([36, 1, 1], [37, 1], [36, 2**53 - 1, 2**53 - 1], [37, 0]) + LATER * 12,
+    "claim": client(0, 0) + client(0, 1) + lane([38, "x", ""], [38, "y", "user"], [38, "", "", 1]),
+    "resync-leave": lane([39]) + lane([40], [2, "t/a", None, b"x"]) + lane([39]) + LATER,
+    "group-far": lane(INTEREST) + client(0, 0) + client(6, 0, 0, 1) * 3 + lane([34, 2, 3, True, [], [["g", "t/a"]]]) + client(6, 0, 0, 1),
+    "inbox": client(0, 0) + HERE + lane(INTEREST) + client(6, 0, 3, 1),
+    "retained": client(0, 0) + client(1, 0, 0, 0) + record(1, b"t/a", pack([2, "t/a", None, b"v"])) + record(1, b"t/b", b"\xc1") + client(6, 0, 0, 5) + bytes([2, 0, 0]) + sized(b"t/a") + sized(b""),
+    "records": b"".join(record(kind, b"x", value) for kind in range(1, 7) for value in (b"", b"\x90", pack([1, 2, 3, 4]), pack({"a": 1}), b"\xdd\xff\xff\xff\xff")),
+    "stream": client(0, 0) + client(1, 0, 4, 4) + bytes([3]) + sized(pack([2, "s/a", None, b"x"], [2, "t/a", None, b"y"], [2, "", None, b"z"], [2, "s/b", {4: 10}, b""])) + LATER,
+    "stream-away": client(0, 0) + client(6, 0, 2, 3) + bytes([5, 2]) + client(6, 0, 2, 3) + bytes([4, 5]) + bytes([5, 0]) + LATER,
+    "stream-anew": client(0, 0) + client(1, 0, 4, 12) + client(6, 0, 2, 3) * 3 + bytes([5, 5]) + client(6, 0, 2, 3) + bytes([5, 6]) + LATER,
+    "durable": client(0, 0) + client(1, 0, 4, 28) + client(6, 0, 2, 3) * 3 + client(4, 0) + lane([38, "x", ""]) + client(0, 0) + client(1, 0, 4, 28) + LATER,
+    "raw": b"".join(bytes([0]) + sized(data) for data in RAW.values()),
+    "lane-raw": b"".join(lane(data) for data in RAW.values()),
+    "away": client(0, 0) + client(1, 0, 0, 2) + HERE + lane(INTEREST) + bytes([5, 1]) + client(6, 0, 0, 1) + bytes([4, 6, 5, 0]) + LATER,
+    "crowd": b"".join(bytes([1, i % 26, i // 26, 0]) for i in range(80)) + LATER * 8,
+}
+
+
 def write(corpus, name, options, data, cut=0):
-    directory = os.path.join(HERE, "corpus", corpus)
+    directory = os.path.join(PLACE, "corpus", corpus)
     os.makedirs(directory, exist_ok=True)
     with open(os.path.join(directory, name), "wb") as file:
         file.write(bytes([cut, options]) + data)
@@ -223,7 +269,7 @@ def write(corpus, name, options, data, cut=0):
 
 def write_filter(name, text, props, payload):
     text = text if isinstance(text, bytes) else text.encode()
-    directory = os.path.join(HERE, "corpus", "filter")
+    directory = os.path.join(PLACE, "corpus", "filter")
     os.makedirs(directory, exist_ok=True)
     with open(os.path.join(directory, name), "wb") as file:
         file.write(text + b"\nsite/a/temp\n" + len(props).to_bytes(2, "big") + props + payload)
@@ -248,6 +294,11 @@ def main():
     write("session", "no-hello-then-all", 0, pack(HELLO, *TO_BROKER["everything"]), 11)
     for name, data in RAW.items():
         write("session", "raw-" + name, 0 if name in ("http", "mqtt", "tls", "c1", "array32") else 1, data)
+
+    os.makedirs(os.path.join(PLACE, "corpus", "cluster"), exist_ok=True)
+    for name, data in CLUSTER.items():
+        with open(os.path.join(PLACE, "corpus", "cluster", name), "wb") as file:
+            file.write(data)
 
     for name, items in TO_CLIENT.items():
         write("client", name, 0 if name == "welcome" else 3, pack(*items))

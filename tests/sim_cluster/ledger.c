@@ -15,7 +15,7 @@ static void *room_for(void *array, uint32_t count, uint32_t *room, size_t size)
 
 void ledger_open(struct ledger *ledger, struct town *town, bool calm)
 {
-    *ledger = (struct ledger){.town = town, .calm = calm};
+    *ledger = (struct ledger){.town = town, .calm = calm, .looked = 1};
 }
 
 void ledger_close(struct ledger *ledger)
@@ -37,7 +37,11 @@ uint32_t ledger_publish(struct ledger *ledger, uint32_t publisher, uint32_t node
     ledger->messages =
         room_for(ledger->messages, ledger->messages_count, &ledger->messages_room, sizeof *ledger->messages);
     struct message *message = &ledger->messages[ledger->messages_count++];
-    *message = (struct message){.publisher = publisher, .before = before, .node = node, .retain = retain};
+    *message = (struct message){.publisher = publisher,
+                                .before = before,
+                                .node = node,
+                                .retain = retain,
+                                .stored = topic[0] == STREAM_PATTERN[0]};
     snprintf(message->topic, sizeof message->topic, "%s", topic);
     return ledger->messages_count - 1;
 }
@@ -57,13 +61,13 @@ static struct group_log *group_of(struct ledger *ledger, const char *name, const
 }
 
 struct sub *ledger_subscribe(struct ledger *ledger, uint32_t party, uint32_t node, uint32_t sid, const char *pattern,
-                             const char *group)
+                             const char *group, bool reader)
 {
     struct group_log *log = group != NULL ? group_of(ledger, group, pattern) : NULL;
     if (ledger->subs_count == SUBS_MAX || (group != NULL && log == NULL)) return NULL;
     struct sub *sub = calloc(1, sizeof *sub);
     if (sub == NULL) abort();
-    *sub = (struct sub){.party = party, .node = node, .sid = sid, .group = log, .alive = true};
+    *sub = (struct sub){.party = party, .node = node, .sid = sid, .group = log, .alive = true, .reader = reader};
     snprintf(sub->pattern, sizeof sub->pattern, "%s", pattern);
     return ledger->subs[ledger->subs_count++] = sub;
 }
@@ -72,6 +76,15 @@ void ledger_granted(struct ledger *ledger, struct sub *sub, bool for_cluster)
 {
     if (sub->local == 0) sub->local = ledger->town->event;
     if (for_cluster) sub->established = ledger->town->event;
+}
+
+void ledger_accepted(struct ledger *ledger, uint32_t index)
+{
+    struct town *town = ledger->town;
+    struct message *message = &ledger->messages[index];
+    message->accepted = town->event;
+    for (uint32_t i = 0; i < town->nodes_count; i++)
+        if (node_has_met(&town->nodes[i], &town->nodes[message->node])) message->met |= 1u << i;
 }
 
 bool ledger_goes_far(const struct ledger *ledger, const char *topic)
@@ -93,7 +106,9 @@ static bool is_for(const struct ledger *ledger, const struct sub *sub, const str
     bool is_far = message->node != sub->node;
     uint64_t since = is_far ? sub->established : sub->local;
     if (since == 0 || message->accepted <= since || message->refused || !matches(sub, message)) return false;
-    return !is_far || ledger_goes_far(ledger, message->topic);
+    if (message->stored && (sub->reader || message->resent)) return false;
+    if (message->stored && !message->sure && !ledger->calm) return false; /* it may be refused yet */
+    return !is_far || ((message->met & 1u << sub->node) && ledger_goes_far(ledger, message->topic));
 }
 
 /* ---- what comes --------------------------------------------------------------------------------------------- */
@@ -118,18 +133,22 @@ static uint32_t hole_of(const struct ledger *ledger, const struct sub *sub, cons
     return 0;
 }
 
-static void judge_missing(struct ledger *ledger, const struct sub *sub, uint32_t index)
+static void judge_missing(struct ledger *ledger, struct sub *sub, uint32_t index)
 {
     const struct message *missing = &ledger->messages[index];
     for (uint32_t i = hole_of(ledger, sub, missing); i < sub->items_count; i++)
         if (sub->items[i].message == 0) return;
+    if (ledger->town->nodes[missing->node].was_frozen && !ledger->is_at_rest) {
+        sub->owed = index + 1;
+        return;
+    }
     town_fail(ledger->town,
               "message %u of publisher %u at b%u to %s is missing without a GAP at client %u, sid %u (%s) at b%u",
               index, missing->publisher, missing->node, missing->topic, sub->party, sub->sid, sub->pattern, sub->node);
 }
 
 /* Those of the publisher between the last one that came and this. */
-static void judge_before(struct ledger *ledger, const struct sub *sub, uint32_t index)
+static void judge_before(struct ledger *ledger, struct sub *sub, uint32_t index)
 {
     uint32_t at = sub->last[ledger->messages[index].publisher];
     uint32_t last = at > 0 ? sub->items[at - 1].message : 0; /* index + 1 */
@@ -163,13 +182,14 @@ void ledger_got(struct ledger *ledger, struct sub *sub, uint32_t index, mps_view
     if (!mps_view_equal(topic, mps_text(message->topic)) || !matches(sub, message))
         town_fail(ledger->town, "client %u, sid %u (%s) got message %u, which was published to %s", sub->party,
                   sub->sid, sub->pattern, index, message->topic);
-    if (is_far && !ledger_goes_far(ledger, message->topic))
+    if (is_far && !message->resent && !ledger_goes_far(ledger, message->topic))
         town_fail(ledger->town, "message %u to %s went to b%u although it is none of the cluster's", index,
                   message->topic, sub->node);
     if (message->accepted == 0)
         town_fail(ledger->town, "message %u came to client %u before its broker had read it", index, sub->party);
     ledger->copies++;
     ledger->far_copies += is_far;
+    if (message->resent) return;
     if (sub->group != NULL) {
         got_by_member(ledger, sub, index);
         return;
@@ -183,6 +203,82 @@ void ledger_got(struct ledger *ledger, struct sub *sub, uint32_t index, mps_view
     sub->last[message->publisher] = sub->items_count;
 }
 
+/* ---- the stream --------------------------------------------------------------------------------------------- */
+
+uint32_t ledger_index(mps_view payload)
+{
+    uint32_t index = 0;
+    for (uint32_t i = 0; i < payload.len && payload.ptr[i] >= '0' && payload.ptr[i] <= '9'; i++)
+        index = index * 10 + (uint32_t)(payload.ptr[i] - '0');
+    return index;
+}
+
+/* What has come to the stream: everything once. */
+static void look_at_stream(struct ledger *ledger)
+{
+    const struct town *town = ledger->town;
+    uint64_t next = memory_bus_next_position(town->bus, town->stream);
+    for (; ledger->looked < next; ledger->looked++) {
+        mps_view frame;
+        struct mps_msg msg;
+        const char *what;
+        if (!memory_bus_message(town->bus, town->stream, ledger->looked, &frame)) continue;
+        if (mps_decode_msg(frame, &msg, &what) != MPS_OK || ledger_index(msg.payload) >= ledger->messages_count) {
+            town_fail(ledger->town, "position %llu of the stream is nobody's", (unsigned long long)ledger->looked);
+            return;
+        }
+        struct message *message = &ledger->messages[ledger_index(msg.payload)];
+        if (message->position > 0)
+            town_fail(ledger->town, "message %u is in the stream twice, at %llu and %llu", ledger_index(msg.payload),
+                      (unsigned long long)message->position, (unsigned long long)ledger->looked);
+        message->position = ledger->looked;
+    }
+}
+
+void ledger_acked(struct ledger *ledger, uint32_t index, uint64_t position)
+{
+    const struct message *message = &ledger->messages[index];
+    look_at_stream(ledger);
+    ledger->acked++;
+    if (message->position == 0)
+        town_fail(ledger->town, "message %u was acknowledged at level 3 and is not in the stream", index);
+    else if (position > 0 && position != message->position)
+        town_fail(ledger->town, "message %u was acknowledged as position %llu and is %llu", index,
+                  (unsigned long long)position, (unsigned long long)message->position);
+}
+
+/* Positions below this that a reader should have got and did not. */
+static void judge_place(struct ledger *ledger, struct sub *sub, uint64_t below)
+{
+    const struct town *town = ledger->town;
+    for (; sub->place + 1 < below; sub->place++) {
+        mps_view frame;
+        struct mps_msg msg;
+        const char *what;
+        if (!memory_bus_message(town->bus, town->stream, sub->place + 1, &frame)) continue;
+        if (mps_decode_msg(frame, &msg, &what) != MPS_OK || !mps_topic_matches(mps_text(sub->pattern), msg.topic))
+            continue;
+        town_fail(ledger->town, "position %llu of the stream (message %u) never came to client %u, sid %u (%s) at b%u",
+                  (unsigned long long)sub->place + 1, ledger_index(msg.payload), sub->party, sub->sid, sub->pattern,
+                  sub->node);
+        return;
+    }
+}
+
+void ledger_got_stored(struct ledger *ledger, struct sub *sub, uint32_t index, uint64_t position)
+{
+    look_at_stream(ledger);
+    ledger->stored_copies++;
+    if (!sub->reader || index >= ledger->messages_count || ledger->messages[index].position != position)
+        town_fail(ledger->town, "client %u, sid %u (%s) got message %u as position %llu of the stream, where it is not",
+                  sub->party, sub->sid, sub->pattern, index, (unsigned long long)position);
+    else if (position <= sub->place)
+        town_fail(ledger->town, "client %u, sid %u (%s) got position %llu of the stream behind %llu", sub->party,
+                  sub->sid, sub->pattern, (unsigned long long)position, (unsigned long long)sub->place);
+    judge_place(ledger, sub, position);
+    sub->place = position;
+}
+
 void ledger_gap(struct ledger *ledger, struct sub *sub, const struct mps_gap *gap)
 {
     ledger->gaps++;
@@ -194,6 +290,7 @@ void ledger_gap(struct ledger *ledger, struct sub *sub, const struct mps_gap *ga
         town_fail(ledger->town, "client %u, sid %u (%s) at b%u got a GAP although nothing was lost", sub->party,
                   sub->sid, sub->pattern, sub->node);
     add_item(ledger, sub, 0);
+    sub->owed = 0;
 }
 
 /* ---- at rest ------------------------------------------------------------------------------------------------ */
@@ -206,8 +303,11 @@ void ledger_all_hear(struct ledger *ledger)
     }
 }
 
-static void judge_sub(struct ledger *ledger, const struct sub *sub)
+static void judge_sub(struct ledger *ledger, struct sub *sub)
 {
+    if (sub->owed > 0)
+        town_fail(ledger->town, "message %u is missing at client %u, sid %u (%s), and no GAP has followed",
+                  sub->owed - 1, sub->party, sub->sid, sub->pattern);
     for (uint32_t i = 0; i < ledger->messages_count; i++) {
         const struct message *message = &ledger->messages[i];
         uint32_t at = sub->last[message->publisher];
@@ -235,7 +335,14 @@ static void judge_group(struct ledger *ledger, const struct group_log *group)
 
 void ledger_judge_rest(struct ledger *ledger)
 {
-    for (uint32_t i = 0; i < ledger->subs_count; i++)
-        if (ledger->subs[i]->alive && ledger->subs[i]->group == NULL) judge_sub(ledger, ledger->subs[i]);
+    uint64_t end = memory_bus_next_position(ledger->town->bus, ledger->town->stream);
+    look_at_stream(ledger);
+    ledger->is_at_rest = true;
+    for (uint32_t i = 0; i < ledger->subs_count; i++) {
+        struct sub *sub = ledger->subs[i];
+        if (!sub->alive || sub->group != NULL) continue;
+        judge_sub(ledger, sub);
+        if (sub->reader && sub->local > 0) judge_place(ledger, sub, end);
+    }
     for (uint32_t i = 0; i < ledger->groups_count && ledger->calm; i++) judge_group(ledger, &ledger->groups[i]);
 }

@@ -48,11 +48,16 @@ const char *__ubsan_default_options(void)
     return "abort_on_error=1:print_stacktrace=1";
 }
 
-static void print_figures(const struct run *run)
+#define ULL(number) ((unsigned long long)(number))
+
+/* How much was exercised. */
+static void print_figures(const struct ledger *ledger)
 {
-    fprintf(stderr, "%u messages, %llu copies, %llu of them from other brokers, %llu gaps\n",
-            run->ledger.messages_count, (unsigned long long)run->ledger.copies,
-            (unsigned long long)run->ledger.far_copies, (unsigned long long)run->ledger.gaps);
+    fprintf(stderr,
+            "%u messages, %llu copies, %llu of them from other brokers, %llu from the stream, %llu acknowledged by it, "
+            "%llu gaps\n",
+            ledger->messages_count, ULL(ledger->copies), ULL(ledger->far_copies), ULL(ledger->stored_copies),
+            ULL(ledger->acked), ULL(ledger->gaps));
 }
 
 /* Returns whether all was well. */
@@ -64,7 +69,7 @@ static bool run_seed(uint64_t seed, const struct options *options, uint64_t *dig
     run_open(&run, seed, options->trace);
     for (now_step = 0; now_step < options->steps && !run.town.failed; now_step = now_step + 1) run_step(&run);
     if (!run.town.failed) run_finish(&run);
-    if (options->trace) print_figures(&run);
+    if (options->trace) print_figures(&run.ledger);
     if (!run.town.failed) run_close(&run);
     *digest = run_digest(&run);
     if (run.town.failed)

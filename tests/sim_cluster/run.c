@@ -1,5 +1,8 @@
 #include "run.h"
 
+#include "tables.h"
+#include "values.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -18,8 +21,11 @@ static uint32_t present(const struct run *run)
 
 static void choose_topic(struct rng *rng, char topic[NAME_MAX])
 {
-    snprintf(topic, NAME_MAX, "%c/%c/%u", rng_percent(rng, 70) ? 't' : 'u', 'a' + (char)rng_below(rng, 3),
-             rng_below(rng, 3));
+    snprintf(topic, NAME_MAX, "%c/%c/%u",
+             rng_percent(rng, 60)   ? 't'
+             : rng_percent(rng, 60) ? 'u'
+                                    : 's',
+             'a' + (char)rng_below(rng, 3), rng_below(rng, 3));
 }
 
 static void choose_pattern(struct rng *rng, char pattern[NAME_MAX])
@@ -43,9 +49,13 @@ static void choose_troubles(struct run *run)
     struct memory_faults *faults = memory_bus_faults(run->town.bus);
     run->calm = rng_percent(rng, 30);
     run->pad_max = 3000;
+    run->retain_percent = rng_percent(rng, 50) ? 10 : 0;
     faults->delay_ms = rng_percent(rng, 50) ? rng_below(rng, 20) : 0;
     faults->delay_more_ms = rng_percent(rng, 50) ? rng_skewed(rng, 200) : 0;
     if (rng_percent(rng, 50)) faults->twice = rng_below(rng, 100);
+    if (rng_percent(rng, 30)) faults->settle_ms = rng_skewed(rng, 300);
+    if (rng_percent(rng, 30)) faults->tail_ms = rng_skewed(rng, 300);
+    if (rng_percent(rng, 30)) faults->record_ms = rng_skewed(rng, 300);
     if (run->calm) return;
     run->pad_max = 60000;
     run->loses = rng_percent(rng, 50);
@@ -54,6 +64,9 @@ static void choose_troubles(struct run *run)
     run->freezes = rng_percent(rng, 30);
     run->splits = rng_percent(rng, 40);
     run->goes_away = rng_percent(rng, 30);
+    if (rng_percent(rng, 50)) faults->late = rng_below(rng, 1000);
+    if (rng_percent(rng, 50)) faults->unheard = rng_skewed(rng, 200);
+    if (rng_percent(rng, 50)) faults->coalesced = rng_below(rng, 1000);
     for (uint32_t i = 0; i < run->town.nodes_count; i++) {
         if (rng_percent(rng, 10))
             memory_bus_rings(run->town.bus, run->town.nodes[i].name, rng_skewed(rng, 64), rng_skewed(rng, 64));
@@ -80,12 +93,22 @@ void run_open(struct run *run, uint64_t seed, bool trace)
     memory_bus_faults(run->town.bus)->lost = lost;
 }
 
-static struct party *come(struct run *run, struct node *node, bool asks)
+static struct party *come(struct run *run, struct node *node, uint32_t level)
 {
     if (run->parties_count == PARTIES_MAX || node->broker == NULL) return NULL;
-    struct party *party = party_come(&run->ledger, node, run->parties_count, asks);
+    struct party *party = party_come(&run->ledger, node, run->parties_count, level);
     if (party != NULL) run->parties[run->parties_count++] = party;
     return party;
+}
+
+/* Who published for the stream and has no answer, most often; to whatever broker. */
+static void come_back(struct run *run, const struct party *gone)
+{
+    struct node *node = &run->town.nodes[rng_below(&run->rng, run->town.nodes_count)];
+    if (gone->level != LEVEL_REPLICATED || !party_is_unsettled(gone) || rng_percent(&run->rng, 20)) return;
+    if (run->parties_count == PARTIES_MAX || node->broker == NULL) return;
+    struct party *back = party_return(gone, node, run->parties_count);
+    if (back != NULL) run->parties[run->parties_count++] = back;
 }
 
 /* Those whose connections are over. */
@@ -95,6 +118,7 @@ static void bury(struct run *run)
         if (run->parties[i] == NULL) continue;
         if (run->parties[i]->link != NULL && run->parties[i]->link->ended) party_cut(run->parties[i]);
         if (run->parties[i]->link != NULL) continue;
+        come_back(run, run->parties[i]);
         party_free(run->parties[i]);
         run->parties[i] = NULL;
     }
@@ -115,7 +139,11 @@ static void subscribe(struct run *run, struct party *party)
 {
     char pattern[NAME_MAX];
     choose_pattern(&run->rng, pattern);
-    party_subscribe(party, pattern, NULL, rng_percent(&run->rng, 60));
+    if (party->level == LEVEL_REPLICATED) return; /* whose session may be left behind */
+    bool reader = rng_percent(&run->rng, 30) && mps_patterns_overlap(mps_text(pattern), mps_text(STREAM_PATTERN));
+    const char *group = !reader && rng_percent(&run->rng, 25) ? (rng_percent(&run->rng, 50) ? "g" : "h") : NULL;
+    if (group != NULL) snprintf(pattern, sizeof pattern, "%s", rng_percent(&run->rng, 50) ? "t/#" : "+/a/#");
+    party_subscribe(party, pattern, group, rng_percent(&run->rng, 60), reader);
 }
 
 static void publish(struct run *run, struct party *party)
@@ -126,9 +154,11 @@ static void publish(struct run *run, struct party *party)
     choose_topic(rng, topic);
     for (uint32_t count = rng_skewed(rng, BURST_MAX); count > 0; count--) {
         if (!same) choose_topic(rng, topic);
-        party_publish(party, topic, rng_percent(rng, 10) ? rng_skewed(rng, run->pad_max) : 0, false);
+        if (party->level == LEVEL_REPLICATED) topic[0] = STREAM_PATTERN[0];
+        party_publish(party, topic, rng_percent(rng, 10) ? rng_skewed(rng, run->pad_max) : 0,
+                      rng_percent(rng, run->retain_percent));
     }
-    if (!party->asks || rng_percent(rng, 20)) party_ping(party);
+    if (party->level == 0 || rng_percent(rng, 20)) party_ping(party);
 }
 
 static void act(struct run *run)
@@ -136,8 +166,9 @@ static void act(struct run *run)
     struct rng *rng = &run->rng;
     uint32_t what = rng_below(rng, 100);
     if (what < 20) {
-        if (present(run) < PRESENT_MAX)
-            come(run, &run->town.nodes[rng_below(rng, run->town.nodes_count)], rng_percent(rng, 60));
+        static const uint32_t levels[] = {0, LEVEL_ROUTED, LEVEL_ROUTED, LEVEL_REPLICATED};
+        struct node *node = &run->town.nodes[rng_below(rng, run->town.nodes_count)];
+        if (present(run) < PRESENT_MAX) come(run, node, levels[rng_below(rng, 4)]);
         return;
     }
     struct party *party = anybody(run);
@@ -146,7 +177,7 @@ static void act(struct run *run)
     else if (what < 90) publish(run, party);
     else if (what < 94) party_unsubscribe(party, rng_below(rng, PARTY_SUBS_MAX));
     else if (what < 97) party_cut(party);
-    else party_bye(party);
+    else if (party->level != LEVEL_REPLICATED) party_bye(party); /* whose session is to stay */
 }
 
 static void suffer(struct run *run)
@@ -223,21 +254,36 @@ static void close_round(struct run *run)
     ledger_all_hear(&run->ledger);
     run->ledger.calm = true;
     for (uint32_t i = 0; i < town->nodes_count; i++) {
-        struct party *party = come(run, &town->nodes[i], true);
-        for (uint32_t k = 0; party != NULL && k < 18; k++) {
+        struct party *party = come(run, &town->nodes[i], LEVEL_ROUTED);
+        for (uint32_t k = 0; party != NULL && k < 27; k++) {
             char topic[NAME_MAX];
-            snprintf(topic, sizeof topic, "%c/%c/%u", k < 9 ? 't' : 'u', 'a' + (char)(k / 3 % 3), k % 3);
+            snprintf(topic, sizeof topic, "%c/%c/%u", "tus"[k / 9], 'a' + (char)(k / 3 % 3), k % 3);
             party_publish(party, topic, 0, false);
         }
     }
     town_pass(town, ARRIVE_MS);
 }
 
+/* What is retained is the same everywhere. */
+static void compare_values(struct run *run)
+{
+    struct town *town = &run->town;
+    struct party *witnesses[NODES_MAX] = {0};
+    for (uint32_t i = 0; i < town->nodes_count; i++) {
+        witnesses[i] = come(run, &town->nodes[i], 0);
+        if (witnesses[i] != NULL) party_subscribe(witnesses[i], "#", NULL, false, false);
+    }
+    town_pass(town, ARRIVE_MS);
+    if (!town->failed) values_judge(&run->ledger, witnesses);
+}
+
 void run_finish(struct run *run)
 {
     heal(run);
     bool was_calm = run->ledger.calm;
+    if (!run->town.failed) tables_judge(&run->ledger);
     if (!run->town.failed) close_round(run);
+    if (!run->town.failed) compare_values(run);
     run->ledger.calm = was_calm;
     if (!run->town.failed) ledger_judge_rest(&run->ledger);
 }

@@ -13,7 +13,7 @@ struct run {
     uint32_t parties_count;
     /* what may happen in this life */
     bool calm, loses, crashes, freezes, splits, goes_away;
-    uint32_t pad_max;
+    uint32_t pad_max, retain_percent;
 };
 
 void run_open(struct run *run, uint64_t seed, bool trace);

@@ -5,6 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* The core's own data, to see whom it knows. */
+#include "../../broker/core/cluster/cluster.h"
+
 #define WALL_MS UINT64_C(1700000000000)
 #define ROUNDS_MAX 100000 /* more at one moment: it never comes to rest */
 #define DEFER_MS 10000
@@ -120,10 +123,16 @@ void node_start(struct node *node)
     struct town *town = node->town;
     char text[512];
     node->lives++;
+    node->was_frozen = false;
     node->next_ms = 0;
     node->broker = broker_new(&node->env, &town->limits);
     node->engine = memory_engine_open(
         town->bus, &(struct engine_options){.name = node->name, .defer_ms = DEFER_MS, .defer_bytes = DEFER_BYTES});
+    static const char *const patterns[] = {STREAM_PATTERN};
+    const struct stream_config stream = {
+        .name = STREAM_NAME, .patterns = patterns, .patterns_count = 1, .is_shared = true, .replicas = 3};
+    if (broker_open_store(node->broker, NULL, &stream, 1, text, sizeof text) != 0)
+        town_fail(town, "%s can't open its stream: %s", node->name, text);
     const struct cluster_config config = {
         .name = node->name, .topics = town->topics, .topics_count = town->topics_count};
     if (broker_join(node->broker, node->engine, &config, text, sizeof text) != 0)
@@ -176,7 +185,13 @@ void node_freeze(struct node *node, bool frozen)
     if (node->frozen == frozen) return;
     town_tell(node->town, "%s is %s", node->name, frozen ? "frozen" : "thawed");
     node->frozen = frozen;
+    node->was_frozen |= frozen;
     memory_bus_freeze(node->town->bus, node->name, frozen);
+}
+
+bool node_has_met(const struct node *node, const struct node *other)
+{
+    return node->broker != NULL && cluster_find(node->broker->cluster, mps_text(other->name)) != NULL;
 }
 
 /* ---- links -------------------------------------------------------------------------------------------------- */
@@ -196,7 +211,7 @@ struct link *town_connect(struct node *node, void *owner)
 void town_push(struct link *link, const void *bytes, size_t len)
 {
     if (link->in_len + len > link->in_cap) {
-        memmove(link->in, link->in + link->in_off, link->in_len - link->in_off);
+        if (link->in_off > 0) memmove(link->in, link->in + link->in_off, link->in_len - link->in_off);
         link->in_len -= link->in_off;
         link->in_off = 0;
         if (link->in_len + len > link->in_cap) link->in_cap = 2 * (link->in_len + len);
@@ -307,6 +322,7 @@ void town_open(struct town *town, uint64_t seed, uint32_t nodes_count)
     memory_bus_shuffle(town->bus);
     memory_bus_time(town->bus, town->now_ms, WALL_MS + town->now_ms);
     broker_defaults(&town->limits);
+    town->stream = stream_shared_number(STREAM_NAME);
     for (uint32_t i = 0; i < nodes_count; i++) {
         struct node *node = &town->nodes[i];
         *node = (struct node){.env = {.now_ms = env_now,

@@ -18,6 +18,7 @@
 #define LINKS_MAX 128
 #define PATTERNS_MAX 4 /* of topics that go to other brokers */
 #define STREAM_NAME "kept"
+#define STREAM_PATTERN "s/#"
 
 struct town;
 
@@ -35,12 +36,12 @@ struct link {
 struct node {
     struct env env;
     struct town *town;
-    char name[8];
+    char name[16];
     uint32_t number;
     struct rng rng;          /* of its random bytes */
     struct broker *broker;   /* NULL: it doesn't run */
     struct engine *engine;
-    bool frozen;
+    bool frozen, was_frozen; /* it is; it was, in this life */
     uint64_t next_ms;        /* when it wants to be called */
     uint64_t lives;          /* times it was started */
 };
@@ -53,6 +54,7 @@ struct town {
     uint64_t now_ms;
     uint64_t event;          /* counts what happens, so that one can be told to be before another */
     struct memory_bus *bus;
+    uint32_t stream;         /* number of the one that all brokers share */
     struct node nodes[NODES_MAX];
     uint32_t nodes_count;
     struct link links[LINKS_MAX];
@@ -72,6 +74,8 @@ void town_tell(const struct town *town, const char *format, ...) __attribute__((
 void node_start(struct node *node);
 void node_stop(struct node *node);               /* gracefully */
 void node_crash(struct node *node, bool kept);   /* kept: what it had handed to its engine is stored all the same */
+/* Whether a broker, in this life, has ever heard of another one. */
+bool node_has_met(const struct node *node, const struct node *other);
 void node_freeze(struct node *node, bool frozen);
 
 /* NULL: no link is free, or the broker takes no more. */

@@ -378,13 +378,6 @@ static bool check_together(struct parser *parser)
     return true;
 }
 
-static bool has_section(const struct parser *parser, const char *section)
-{
-    for (size_t i = 0; section_names[i] != NULL; i++)
-        if (strcmp(section_names[i], section) == 0) return parser->section_lines[i] > 0;
-    return false;
-}
-
 /* The streams that all brokers share. */
 static bool check_shared(struct parser *parser)
 {
@@ -392,7 +385,7 @@ static bool check_shared(struct parser *parser)
     for (int i = 0; i < config->streams_count; i++) {
         const struct stream_section *stream = config->streams[i];
         if (!stream->terms.is_shared) continue;
-        if (!has_section(parser, "cluster"))
+        if (config->cluster.urls_count == 0)
             return fail_at(parser, parser->stream_lines[i],
                            "store = jetstream of [stream %s] needs a [cluster], whose brokers share it", stream->name);
         for (int k = 0; k < i; k++) {

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "nats_parts.h"
 
@@ -143,6 +144,8 @@ void nats_hold(struct nats_engine *engine)
     atomic_fetch_add(&engine->holders, 1);
 }
 
+static atomic_uint engines_left; /* not freed yet */
+
 /* ---- the engine --------------------------------------------------------------------------------------------- */
 
 static struct nats_engine *engine_of(struct engine *engine)
@@ -246,6 +249,17 @@ void nats_let_go(struct nats_engine *engine)
     free_options(&engine->options);
     pthread_mutex_destroy(&engine->lock);
     free(engine);
+    atomic_fetch_sub(&engines_left, 1);
+}
+
+/* At the end of the process. A thread that is still in a call of the system must not find OpenSSL and libnats taken
+ * down when it comes back: nothing is, and the process just ends. */
+static void end_at_once(int code, void *arg)
+{
+    (void)arg;
+    if (atomic_load(&engines_left) == 0) return;
+    fflush(NULL);
+    _exit(code);
 }
 
 static void engine_close(struct engine *base)
@@ -258,6 +272,8 @@ static void engine_close(struct engine *base)
     if (engine->live != NULL) nats_live_close(engine->live, until_ms);
     if (engine->storing != NULL) nats_storing_close(engine->storing, until_ms);
     nats_let_go(engine);
+    if (atomic_load(&engines_left) > 0)
+        on_exit(end_at_once, NULL); /* the last to be registered is the first to be called */
     library_close(until_ms);
 }
 
@@ -281,6 +297,7 @@ struct engine *pubsubd_engine_open(const struct engine_options *options, char te
                                    .close = engine_close};
     copy_options(&engine->options, options);
     atomic_store(&engine->holders, 1);
+    atomic_fetch_add(&engines_left, 1);
     pthread_mutex_init(&engine->lock, NULL);
     if (nats_live_open(engine, text) && nats_storing_open(engine, text)) return &engine->base;
     engine_close(&engine->base);

@@ -220,6 +220,15 @@ class There(ClusterConfigTest):
         distrusting = self.start(f"url = {url}\nca = {stranger.path}\n{mine}")
         self.says(distrusting, "the cluster is away")
 
+    def test_the_systems_authorities(self):
+        authority = issuer.Authority(self.dir)
+        theirs = authority.issue("server", "DNS:localhost,IP:127.0.0.1")
+        url = self.serve_nats(f'tls {{ cert_file: "{theirs.path}", key_file: "{theirs.key}" }}').replace("nats:", "tls:")
+        trusting = self.start(f"name = me\nurl = {url}\n", environment={"SSL_CERT_FILE": authority.path})
+        self.says(trusting, f"connected to the cluster as 'me', through {url}")
+        distrusting = self.start(f"url = {url}\n")
+        self.says(distrusting, "the cluster is away")
+
     def test_a_certificate_of_another_host(self):
         authority = issuer.Authority(self.dir)
         theirs = authority.issue("server", "DNS:elsewhere.example")

@@ -1,4 +1,5 @@
 """What makes it hard to turn a mistake into an intrusion: how the programs are built, and what the broker gives up."""
+import glob
 import os
 import pathlib
 import pwd
@@ -24,23 +25,25 @@ def readelf(option, path):
 
 @unittest.skipIf(SANITIZED, "the sanitizer does its own")
 class Built(unittest.TestCase):
+    MODULES = glob.glob(os.path.join(os.path.dirname(brokers.PUBSUBD), "pubsubd_*.so"))
     PROGRAMS = (brokers.PUBSUBD, programs.PUBSUB)
 
     def each(self, option):
-        for path in self.PROGRAMS:
+        for path in (*self.PROGRAMS, *self.MODULES):
             with self.subTest(program=path, shown=option):
                 yield readelf(option, path)
 
     def test_position_independent(self):
         for text in self.each("--file-header"):
             self.assertRegex(text, r"Type: +DYN ")
+        for path in self.PROGRAMS:
+            self.assertRegex(readelf("--dynamic", path), r"\(FLAGS_1\) +Flags:.* PIE")
 
     def test_full_relro(self):
         for text in self.each("--program-headers"):
             self.assertIn("GNU_RELRO", text)
         for text in self.each("--dynamic"):
             self.assertRegex(text, r"\(FLAGS\) +.*BIND_NOW")
-            self.assertRegex(text, r"\(FLAGS_1\) +Flags:.* PIE")
             self.assertNotIn("TEXTREL", text)
             self.assertNotRegex(text, r"\((RPATH|RUNPATH)\)")
 

@@ -14,6 +14,9 @@
 #define HASHES (sizeof((struct puts *)0)->hashed / sizeof(struct pending_put *))
 #define PUT_COST 200 /* bytes beside the key and the value */
 
+#define MARKS_AT_A_TIME 100u
+#define MARKS_EVERY_MS 250
+
 #define JS_WRONG_LAST_SEQUENCE 10071
 
 static void *sure(void *memory)
@@ -160,10 +163,8 @@ static natsStatus set_headers(const struct nats_storing *storing, const struct p
     char text[64];
     snprintf(text, sizeof text, ".%s.p%" PRIu64, storing->nonce, put->serial);
     natsStatus status = natsMsgHeader_Set(message, "Nats-Msg-Id", text);
-    if (put->mark != 0) {
-        snprintf(text, sizeof text, "%s.%" PRIu64, storing->nonce, put->mark);
-        if (status == NATS_OK) status = natsMsgHeader_Set(message, MARK_HEADER, text);
-    }
+    snprintf(text, sizeof text, "%s.%" PRIu64, storing->nonce, put->mark);
+    if (status == NATS_OK) status = natsMsgHeader_Set(message, MARK_HEADER, text);
     if (put->expected != ENGINE_PUT_ANYHOW) {
         snprintf(text, sizeof text, "%" PRIu64, put->expected);
         if (status == NATS_OK) status = natsMsgHeader_Set(message, "Nats-Expected-Last-Subject-Sequence", text);
@@ -230,6 +231,63 @@ void puts_acked(struct nats_storing *storing, uint64_t serial, natsMsg *message)
     }
 }
 
+/* ---- marks of what was removed -------------------------------------------------------------------------------- */
+
+/* Else records that come and go would make the bucket grow for ever. */
+static void marks_add(struct marks *marks, uint64_t position)
+{
+    if (marks->count == MARKS_MOST) return;
+    if (marks->count == marks->room) {
+        uint32_t room = marks->room > 0 ? 2 * marks->room : 64;
+        struct mark *list = sure(calloc(room, sizeof *list));
+        for (uint32_t i = 0; i < marks->count; i++) list[i] = marks->list[(marks->first + i) % marks->room];
+        free(marks->list);
+        marks->list = list;
+        marks->first = 0;
+        marks->room = room;
+    }
+    marks->list[(marks->first + marks->count++) % marks->room] =
+        (struct mark){position, nats_now_ms() + marks->wait_ms};
+}
+
+static void let_go(struct nats_storing *storing, struct marks *marks, struct round *round)
+{
+    char subject[NAME_MAX_BYTES + 64], body[64];
+    snprintf(subject, sizeof subject, "$JS.API.STREAM.MSG.DELETE.%s", storing->bucket->name);
+    for (uint32_t sent = 0; marks->count > 0 && sent < MARKS_AT_A_TIME; sent++) {
+        const struct mark *mark = &marks->list[marks->first];
+        if (mark->due_ms > round->now_ms) {
+            round_again(round, mark->due_ms);
+            return;
+        }
+        /* Where there is something newer, it is gone already, and this says so in vain. */
+        snprintf(body, sizeof body, "{\"seq\":%" PRIu64 ",\"no_erase\":true}", mark->position);
+        js_ask(storing->bucket, subject, body);
+        marks->first = (marks->first + 1) % marks->room;
+        marks->count--;
+    }
+}
+
+void marks_work(struct nats_storing *storing, struct round *round)
+{
+    if (!round->is_connected || !storing->bucket->is_there) return;
+    if (storing->marks_ms <= round->now_ms) {
+        storing->marks_ms = round->now_ms + MARKS_EVERY_MS;
+        let_go(storing, &storing->own_marks, round);
+        let_go(storing, &storing->other_marks, round);
+    }
+    if (storing->own_marks.count + storing->other_marks.count > 0) round_again(round, storing->marks_ms);
+}
+
+void marks_forget(struct nats_storing *storing)
+{
+    struct marks *all[] = {&storing->own_marks, &storing->other_marks};
+    for (size_t i = 0; i < 2; i++) {
+        free(all[i]->list);
+        *all[i] = (struct marks){.wait_ms = all[i]->wait_ms};
+    }
+}
+
 /* ---- the watch ---------------------------------------------------------------------------------------------- */
 
 static bool read_subject(const struct nats_stream *bucket, const char *subject, uint32_t *kind, uint8_t *key,
@@ -245,12 +303,16 @@ static bool read_subject(const struct nats_stream *bucket, const char *subject, 
     return key_of_subject(mps_text(subject + 1), key, STORE_KEY_MAX, len);
 }
 
-static uint64_t mark_of(const struct nats_storing *storing, natsMsg *message)
+/* False: it isn't our put. */
+static bool is_own(const struct nats_storing *storing, natsMsg *message, uint64_t *mark)
 {
     const char *text = NULL;
     size_t len = strlen(storing->nonce);
-    if (natsMsgHeader_Get(message, MARK_HEADER, &text) != NATS_OK || strncmp(text, storing->nonce, len) != 0) return 0;
-    return text[len] == '.' ? strtoull(text + len + 1, NULL, 10) : 0;
+    *mark = 0;
+    if (natsMsgHeader_Get(message, MARK_HEADER, &text) != NATS_OK || strncmp(text, storing->nonce, len) != 0)
+        return false;
+    if (text[len] == '.') *mark = strtoull(text + len + 1, NULL, 10);
+    return true;
 }
 
 /* Removed, also in the way that tools have. */
@@ -266,6 +328,9 @@ void record_came(struct nats_stream *bucket, const struct delivery *delivery, na
     struct nats_storing *storing = bucket->storing;
     uint8_t key[STORE_KEY_MAX];
     uint32_t kind, key_len;
+    uint64_t mark;
+    bool ours = is_own(storing, message, &mark), removed = is_removed(message);
+    if (removed) marks_add(ours ? &storing->own_marks : &storing->other_marks, delivery->position);
     if (!read_subject(bucket, natsMsg_GetSubject(message), &kind, key, &key_len)) return; /* somebody else's */
     int len = natsMsg_GetDataLength(message);
     uint32_t value_len = len > 0 ? (uint32_t)len : 0;
@@ -277,8 +342,8 @@ void record_came(struct nats_stream *bucket, const struct delivery *delivery, na
                                            .key = {bytes, key_len},
                                            .value = {bytes + key_len, value_len},
                                            .revision = delivery->position,
-                                           .mark = mark_of(storing, message)};
-    if (is_removed(message)) event->record.value = (mps_view){NULL, 0};
+                                           .mark = mark};
+    if (removed) event->record.value = (mps_view){NULL, 0};
     storing->event_bytes += sizeof *event + key_len + value_len;
 }
 

@@ -316,6 +316,7 @@ static void gather(struct nats_storing *storing, struct round *round)
     }
     reads_work(storing, round);
     puts_work(storing, round);
+    marks_work(storing, round);
     for (struct nats_stream *stream = storing->streams; stream != NULL; stream = stream->next)
         appends_work(stream, round);
 }
@@ -396,7 +397,8 @@ static bool opened(void *part, natsConnection *connection)
 /* Nobody uses the connection any more. */
 static void unsubscribe(struct nats_storing *storing)
 {
-    struct nats_stream *stream = storing->streams; /* the bucket, which is always there; others may be added meanwhile */
+    struct nats_stream *stream =
+        storing->streams; /* the bucket, which is always there; others may be added meanwhile */
     while (stream != NULL) {
         natsSubscription_Destroy(stream->followed);
         stream->followed = NULL;
@@ -416,7 +418,8 @@ static void closing(void *part)
     pthread_mutex_lock(&storing->lock);
     storing->is_connected = false;
     requests_end(storing);
-    for (struct nats_stream *stream = storing->streams; stream != NULL; stream = stream->next) stream_disconnected(stream);
+    for (struct nats_stream *stream = storing->streams; stream != NULL; stream = stream->next)
+        stream_disconnected(stream);
     puts_disconnected(storing);
     storing_hurry(storing);
     pthread_mutex_unlock(&storing->lock);
@@ -446,6 +449,9 @@ bool nats_storing_open(struct nats_engine *engine, char text[STORE_TEXT_MAX])
     const struct nats_link_part part = {.configure = configure, .opened = opened, .closing = closing, .part = storing};
     engine->storing = storing;
     storing->engine = engine;
+    storing->own_marks.wait_ms = OWN_MARKS_MS;
+    storing->other_marks.wait_ms = OTHER_MARKS_MS;
+    storing->stale_ms = STALE_MS;
     name_this_life(storing);
     pthread_mutex_init(&storing->lock, NULL);
     nats_condition_init(&storing->work);
@@ -638,6 +644,7 @@ void nats_storing_free(struct nats_storing *storing)
     requests_end(storing);
     garbage_free(storing);
     puts_free(storing);
+    marks_forget(storing);
     appends_list_free(storing->taken);
     for (struct nats_stream *stream; (stream = storing->streams) != NULL;) {
         storing->streams = stream->next;

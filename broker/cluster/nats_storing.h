@@ -35,6 +35,10 @@
 #define HEARTBEAT_MS 1000            /* of a tail */
 #define SILENCE_MS 3500              /* and it is made anew */
 #define MESSAGE_ROOM 1024            /* bytes of a message for headers, below the server's max_payload */
+#define OWN_MARKS_MS 300000          /* the mark that a removed record leaves goes after so long, if we removed it; */
+#define OTHER_MARKS_MS 600000        /* else after so long, as who did may be no more */
+#define MARKS_MOST (1u << 20)        /* that are known to be there; others stay until somebody loads the bucket */
+#define STALE_MS 120000              /* who has heard nothing for so long may have missed some, and loads everything */
 #define DUPLICATES_MS 120000         /* so long the server knows what it has stored */
 
 struct nats_storing;
@@ -139,6 +143,7 @@ struct tail {
     uint64_t number;                 /* of the consumer, in its name */
     uint64_t again_ms, heard_ms;
     uint64_t next;                   /* position that was not shown yet; of a bucket: 0: nothing was */
+    uint64_t current_ms;             /* when nothing was missing for the last time */
     uint64_t consumer_next;          /* number of its next message */
     bool is_loading;                 /* a bucket, which didn't tell all that is in it yet */
     struct storing_event *open;      /* the last block, which may grow; NULL: it was polled */
@@ -273,6 +278,17 @@ struct puts {
     struct pending_put *garbage;     /* the sending thread frees them, as it may be sending them */
 };
 
+/* Of records that were removed, which are to go in their order. */
+struct marks {
+    struct mark {
+        uint64_t position, due_ms;
+    } *list;                         /* a ring */
+    uint32_t first, count, room;
+    uint64_t wait_ms;
+};
+
+void marks_work(struct nats_storing *storing, struct round *round);
+void marks_forget(struct nats_storing *storing); /* the bucket is another one */
 bool puts_add(struct nats_storing *storing, const struct engine_put *put);
 void puts_work(struct nats_storing *storing, struct round *round);
 void puts_disconnected(struct nats_storing *storing);
@@ -302,6 +318,9 @@ struct nats_storing {
     uint64_t serial;
     struct store_read *reads;        /* that have no cursor yet */
     struct puts puts;
+    struct marks own_marks, other_marks;
+    uint64_t marks_ms;               /* when some may go again */
+    uint64_t stale_ms;
     struct pending_append *garbage;  /* likewise */
     struct storing_event *events, *last_event;
     uint64_t event_bytes;

@@ -48,17 +48,18 @@ static void write_config(const struct nats_stream *stream, char config[CONFIG_MA
              "{\"name\":\"%s\",\"subjects\":[\"%s.>\"],\"retention\":\"limits\",\"storage\":\"file\","
              "\"max_consumers\":-1,\"max_msg_size\":-1,\"max_msgs\":%" PRId64 ",\"max_bytes\":%" PRId64
              ",\"max_age\":%" PRId64 ",\"max_msgs_per_subject\":%d,\"discard\":\"%s\",\"num_replicas\":%" PRIu32
-             ",\"duplicate_window\":%" PRId64 ",\"allow_direct\":true,\"deny_delete\":%s,\"allow_rollup_hdrs\":%s}",
+             ",\"duplicate_window\":%" PRId64 ",\"allow_direct\":true,\"allow_rollup_hdrs\":%s}",
              stream->name, stream->subjects, is_bucket ? -1 : limit(wanted->max_msgs),
              is_bucket ? -1 : limit(wanted->max_bytes), age_ns(stream), is_bucket ? 1 : -1,
              is_bucket || wanted->refuses ? "new" : "old", wanted->replicas, window_ns(stream),
-             is_bucket ? "true" : "false", is_bucket ? "true" : "false");
+             is_bucket ? "true" : "false");
 }
 
 /* Whether what is there is what is wanted, in what operators may change. */
 static bool is_as_wanted(const struct nats_stream *stream, mps_view config)
 {
-    static const char *const numbers[] = {"max_msgs", "max_bytes", "max_age", "num_replicas", "duplicate_window"};
+    static const char *const numbers[] = {"max_msgs",     "max_bytes",        "max_age",
+                                          "num_replicas", "duplicate_window", "max_msgs_per_subject"};
     char text[CONFIG_MAX];
     write_config(stream, text);
     mps_view wanted = mps_text(text);
@@ -168,6 +169,7 @@ static void begin_at(struct nats_stream *stream, uint64_t identity, uint64_t nex
     stream->backwards = 0;
     cursors_forget(stream);
     stream->tail.next = stream->is_bucket ? 0 : next;
+    if (stream->is_bucket) marks_forget(stream->storing);
     tail_restart(stream);
 }
 

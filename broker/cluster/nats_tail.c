@@ -97,7 +97,11 @@ static void start(struct nats_stream *stream)
     tail->consumer_next = 1;
     consumer_name(stream->storing, 't', stream->index, tail->number, name, sizeof name);
     storing_inbox(stream->storing, 'd', name, inbox, sizeof inbox);
-    if (stream->is_bucket) tail->is_loading = true;
+    if (stream->is_bucket) {
+        tail->is_loading = true;
+        /* Marks of what was removed may have gone meanwhile. */
+        if (nats_now_ms() - tail->current_ms > stream->storing->stale_ms) tail->next = 0;
+    }
     if (tail->next == 0) {
         snprintf(from, sizeof from, "\"deliver_policy\":\"last_per_subject\",\"filter_subject\":\"%s.>\"",
                  stream->subjects);
@@ -163,6 +167,7 @@ static void take(struct nats_stream *stream, const struct delivery *delivery, na
         return;
     }
     tail->consumer_next++;
+    tail->current_ms = tail->heard_ms;
     tail->next = delivery->position + 1;
     stream_knows(stream, tail->next);
     if (stream->is_bucket) record_came(stream, delivery, message);
@@ -196,7 +201,15 @@ static void take_status(struct nats_storing *storing, natsMsg *message, char *le
         tail_restart(stream); /* the last ones did not come */
         return;
     }
+    stream->tail.current_ms = stream->tail.heard_ms;
     if (natsMsgHeader_Get(message, "Nats-Consumer-Stalled", &last) == NATS_OK) snprintf(leave, cap, "%s", last);
+}
+
+/* The loop stood still for so long that marks of what was removed may have gone. */
+static void load_anew(struct nats_stream *bucket)
+{
+    bucket->tail.next = 0;
+    tail_restart(bucket);
 }
 
 void tail_message(natsConnection *connection, natsSubscription *subscription, natsMsg *message, void *arg)
@@ -207,10 +220,13 @@ void tail_message(natsConnection *connection, natsSubscription *subscription, na
     struct delivery delivery;
     char leave[512] = "";
     pthread_mutex_lock(&storing->lock);
+    uint64_t begun_ms = nats_now_ms();
     storing_wait_for_room(storing);
+    bool is_stale = nats_now_ms() - begun_ms > storing->stale_ms;
     if (reply != NULL && delivery_of(reply, &delivery)) {
         struct nats_stream *stream = stream_of(storing, delivery.consumer);
-        if (stream != NULL) take(stream, &delivery, message);
+        if (stream != NULL && is_stale && stream->is_bucket) load_anew(stream);
+        else if (stream != NULL) take(stream, &delivery, message);
     } else {
         take_status(storing, message, leave, sizeof leave);
     }

@@ -1,5 +1,6 @@
 /* Shared records in a real JetStream (broker/cluster/nats_records.c). */
 #include "nats_stage.h"
+#include "nats_storing.h"
 
 #include <nats/nats.h>
 #include <signal.h>
@@ -166,6 +167,66 @@ static void test_bucket_made_anew(void **state)
     natsConnection_Destroy(connection);
 }
 
+static uint64_t messages_of(jsCtx *js)
+{
+    jsStreamInfo *info = NULL;
+    assert_int_equal(js_GetStreamInfo(&info, js, "KV_test-records", NULL, NULL), NATS_OK);
+    uint64_t messages = info->State.Msgs;
+    jsStreamInfo_Destroy(info);
+    return messages;
+}
+
+static void set_marks(struct end *end, uint64_t own_ms, uint64_t other_ms, uint64_t stale_ms)
+{
+    struct nats_storing *storing = ((struct nats_engine *)(void *)end->engine)->storing;
+    pthread_mutex_lock(&storing->lock);
+    marks_forget(storing);
+    storing->own_marks.wait_ms = own_ms;
+    storing->other_marks.wait_ms = other_ms;
+    storing->stale_ms = stale_ms;
+    pthread_mutex_unlock(&storing->lock);
+}
+
+/* What is removed leaves nothing in the end, whoever removed it; what was put again stays. Who was away for too long to
+ * know what was removed loads everything. */
+static void test_marks_go(void **state)
+{
+    struct nats_stage *stage = *state;
+    struct end *a = open_loaded(stage, 0), *b = open_loaded(stage, 1);
+    natsConnection *connection = NULL;
+    jsCtx *js = NULL;
+    assert_int_equal(natsConnection_ConnectTo(&connection, stage->rigs[0].url), NATS_OK);
+    assert_int_equal(natsConnection_JetStream(&js, connection, NULL), NATS_OK);
+    for (int who = 0; who < 2; who++) {
+        set_marks(a, who == 0 ? 10 : 3600000, 3600000, 3600000);
+        set_marks(b, 3600000, who == 1 ? 10 : 3600000, 3600000);
+        for (int i = 0; i < 300; i++) {
+            char key[16];
+            snprintf(key, sizeof key, "%d", i);
+            assert_true(stage_put(a, 1, key, "x", ENGINE_PUT_ANYHOW, 0));
+            if (i < 10) stage_wait(stage, has(b, 1, key, "x"));
+        }
+        stage_wait(stage, has(b, 1, "299", "x"));
+        for (int i = 0; i < 300; i++) {
+            char key[16];
+            snprintf(key, sizeof key, "%d", i);
+            assert_true(stage_put(a, 1, key, NULL, ENGINE_PUT_ANYHOW, 0));
+        }
+        assert_true(stage_put(a, 1, "stays", "x", ENGINE_PUT_ANYHOW, 0));
+        stage_wait(stage, stage_record(b, 1, "299")->value == NULL && stage_record(a, 1, "299")->value == NULL);
+        stage_wait(stage, messages_of(js) == 1);
+    }
+    assert_int_equal(b->begins, 1);
+    set_marks(b, 3600000, 3600000, 0); /* any time is too long */
+    nats_rig_kill(&stage->rigs[0]);
+    stage_wait(stage, !a->is_storing && !b->is_storing);
+    stage_start_server(stage, 0);
+    stage_wait(stage, a->loads == 2 && b->loads == 2 && b->begins == 2);
+    assert_int_equal(a->begins, 1);
+    jsCtx_Destroy(js);
+    natsConnection_Destroy(connection);
+}
+
 /* Many at once, from two, of the same keys: all end with the same. */
 static void test_many(void **state)
 {
@@ -198,8 +259,8 @@ static void test_many(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        each(test_put_and_watch), each(test_expected),         each(test_keys), each(test_away_and_back),
-        each(test_bound),         each(test_bucket_made_anew), each(test_many),
+        each(test_put_and_watch), each(test_expected),         each(test_keys),     each(test_away_and_back),
+        each(test_bound),         each(test_bucket_made_anew), each(test_marks_go), each(test_many),
     };
     signal(SIGPIPE, SIG_IGN);
     if (argc > 1) cmocka_set_test_filter(argv[1]);

@@ -201,7 +201,6 @@ static void test_one_and_all(void **state)
     assert_string_equal(a->log, "6;7;"); /* nothing of its own */
     struct engine_figures figures = figures_of(a);
     assert_true(figures.is_live);
-    assert_false(figures.is_storing);
     assert_string_equal(figures.server, stage->rig.url);
     assert_int_equal(figures.datagrams_out, 5);
     assert_int_equal(figures.bytes_out, 5);
@@ -214,7 +213,6 @@ static void test_round_trip_is_measured(void **state)
 {
     struct stage *stage = stage_of(state);
     struct end *a = open_end(stage, 0, "a");
-    assert_int_equal(figures_of(a).rtt_us, UINT64_MAX);
     wait_for(stage, figures_of(a).rtt_us != UINT64_MAX);
     nats_rig_kill(&stage->rig);
     wait_for(stage, !a->is_live);
@@ -300,6 +298,7 @@ static void test_server_goes_and_comes_back(void **state)
     struct stage *stage = stage_of(state);
     struct end *a = open_end(stage, 0, "a"), *b = open_end(stage, 1, "b");
     wait_for(stage, a->is_live && b->is_live);
+    wait_for(stage, figures_of(a).is_storing); /* .reconnects are of both connections */
     for (uint64_t round = 1; round <= 3; round++) {
         nats_rig_kill(&stage->rig);
         wait_for(stage, !a->is_live && !b->is_live);
@@ -307,10 +306,10 @@ static void test_server_goes_and_comes_back(void **state)
         assert_false(say(a, "b", "lost"));
         nats_rig_start(&stage->rig, NULL);
         wait_for(stage, a->is_live && b->is_live);
-        assert_string_equal(figures_of(a).text, "");
         assert_true(say(a, "b", "x"));
         wait_for(stage, b->received == round);
-        assert_int_equal(figures_of(a).reconnects, round);
+        wait_for(stage, figures_of(a).reconnects == 2 * round);
+        wait_for(stage, figures_of(a).text[0] == '\0');
         assert_int_equal(a->changes, 1 + 2 * round);
     }
     assert_string_equal(b->log, "x;x;x;");
@@ -336,7 +335,7 @@ static void test_frozen_server(void **state)
     wait_for(stage, figures_of(a).dropped_out + figures_of(a).datagrams_out == 400);
     kill(stage->rig.pid, SIGCONT);
     wait_for(stage, a->is_live);
-    assert_int_equal(figures_of(a).reconnects, 1);
+    assert_in_range(figures_of(a).reconnects, 1, 2); /* also of the connection for streams */
 }
 
 /* Who does not poll gets what there is room for; the others are counted. */

@@ -15,9 +15,6 @@ engine_open_fn pubsubd_engine_open; /* the module's only name */
 
 /* ---- the library -------------------------------------------------------------------------------------------- */
 
-static pthread_mutex_t library_lock = PTHREAD_MUTEX_INITIALIZER;
-static unsigned library_users;
-
 /* Threads that are begun meanwhile get no signals: those are the loop's. */
 static void hold_signals(bool hold, sigset_t *before)
 {
@@ -27,24 +24,17 @@ static void hold_signals(bool hold, sigset_t *before)
     else pthread_sigmask(SIG_SETMASK, before, NULL);
 }
 
+/* Once, and it is never closed: closing it waits for what is left, and what is left then (a thread in a call of the
+ * system) would go on in a library that is taken down. */
 static bool library_open(void)
 {
+    static bool is_open;
     sigset_t before;
-    pthread_mutex_lock(&library_lock);
+    if (is_open) return true;
     hold_signals(true, &before);
-    bool is_open = library_users > 0 || nats_Open(-1) == NATS_OK;
+    is_open = nats_Open(-1) == NATS_OK;
     hold_signals(false, &before);
-    if (is_open) library_users++;
-    pthread_mutex_unlock(&library_lock);
     return is_open;
-}
-
-static void library_close(uint64_t until_ms)
-{
-    pthread_mutex_lock(&library_lock);
-    uint64_t now_ms = nats_now_ms();
-    if (--library_users == 0) nats_CloseAndWait(until_ms > now_ms ? (int64_t)(until_ms - now_ms) : 1);
-    pthread_mutex_unlock(&library_lock);
 }
 
 /* ---- threads and time --------------------------------------------------------------------------------------- */
@@ -274,7 +264,6 @@ static void engine_close(struct engine *base)
     nats_let_go(engine);
     if (atomic_load(&engines_left) > 0)
         on_exit(end_at_once, NULL); /* the last to be registered is the first to be called */
-    library_close(until_ms);
 }
 
 struct engine *pubsubd_engine_open(const struct engine_options *options, char text[STORE_TEXT_MAX])

@@ -5,6 +5,9 @@
 
 #include "nats_storing.h"
 
+#define UNSAID_MOST 64 /* events, and the loop is woken though there is more to come */
+#define BLOCK_TOLD 256 /* messages of a block, likewise */
+
 static void *sure(void *memory)
 {
     if (memory == NULL) abort();
@@ -18,8 +21,19 @@ struct storing_event *storing_tell(struct nats_storing *storing, enum storing_ev
     if (storing->last_event != NULL) storing->last_event->next = event;
     else storing->events = event;
     storing->last_event = event;
-    nats_wake(storing->engine);
+    storing->unsaid++;
     return event;
+}
+
+void storing_say(struct nats_storing *storing, natsSubscription *subscription)
+{
+    uint64_t queued = 0;
+    if (storing->unsaid == 0) return;
+    bool has_more = subscription != NULL && storing->unsaid < UNSAID_MOST &&
+                    natsSubscription_QueuedMsgs(subscription, &queued) == NATS_OK && queued > 0;
+    if (has_more) return;
+    storing->unsaid = 0;
+    nats_wake(storing->engine);
 }
 
 void storing_tell_text(struct storing_event *event, const char *text)
@@ -59,6 +73,7 @@ void storing_tell_tail(struct nats_stream *stream, const struct delivery *delive
     memcpy(event->tail.bytes + block->len, frame.ptr, frame.len);
     block->len += frame.len;
     block->count++;
+    if (block->count % BLOCK_TOLD == 0) stream->storing->unsaid = UNSAID_MOST; /* that is worth a turn of the loop */
     if (expires_ms != 0 && (block->expires_ms == 0 || expires_ms < block->expires_ms)) block->expires_ms = expires_ms;
     stream->storing->event_bytes += frame.len;
 }

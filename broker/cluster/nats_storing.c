@@ -189,7 +189,7 @@ static const char *rest_of(const struct nats_storing *storing, natsMsg *message)
 /* To ....a.INDEX.NUMBER comes what was appended, to ....a.p.NUMBER what was put. */
 static void on_ack(natsConnection *connection, natsSubscription *subscription, natsMsg *message, void *arg)
 {
-    (void)connection, (void)subscription;
+    (void)connection;
     struct nats_storing *storing = arg;
     const char *rest = rest_of(storing, message), *end = rest + strlen(rest);
     uint64_t index = 0, number = 0;
@@ -200,6 +200,7 @@ static void on_ack(natsConnection *connection, natsSubscription *subscription, n
     struct nats_stream *stream = is_put || index > UINT32_MAX ? NULL : storing_stream(storing, (uint32_t)index);
     if (is_known && is_put) puts_acked(storing, number, message);
     else if (is_known && stream != NULL) appends_acked(stream, number, message);
+    storing_say(storing, subscription);
     pthread_mutex_unlock(&storing->lock);
     natsMsg_Destroy(message);
 }
@@ -228,7 +229,7 @@ static void answered(struct nats_storing *storing, natsMsg *message)
 /* Answers, and what is read. */
 static void on_answer(natsConnection *connection, natsSubscription *subscription, natsMsg *message, void *arg)
 {
-    (void)connection, (void)subscription;
+    (void)connection;
     struct nats_storing *storing = arg;
     const char *reply = natsMsg_GetReply(message);
     struct delivery delivery;
@@ -242,6 +243,7 @@ static void on_answer(natsConnection *connection, natsSubscription *subscription
         if (stream != NULL) cursor_message(stream, number, &delivery, body_of(message));
     }
     storing_hurry(storing);
+    storing_say(storing, subscription);
     pthread_mutex_unlock(&storing->lock);
     natsMsg_Destroy(message);
 }
@@ -352,6 +354,7 @@ static void send_all(void *arg)
     while (!storing->is_closing) {
         storing->is_hurried = false;
         gather(storing, round);
+        storing_say(storing, NULL);
         if (round->count > 0) {
             pthread_mutex_unlock(&storing->lock);
             send_round(storing, round);

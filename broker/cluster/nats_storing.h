@@ -129,6 +129,9 @@ struct storing_event {
 };
 
 struct storing_event *storing_tell(struct nats_storing *storing, enum storing_event_kind kind, size_t more);
+/* Wakes the loop, if there is something new. Each turn of it has its price: so not while more waits at this subscription, which
+ * will say it; NULL: in any case. */
+void storing_say(struct nats_storing *storing, natsSubscription *subscription);
 void storing_tell_text(struct storing_event *event, const char *text); /* event has room for it */
 /* A message behind those that the tail has shown: into the last block if that can be. */
 void storing_tell_tail(struct nats_stream *stream, const struct delivery *delivery, mps_view frame, uint64_t expires_ms);
@@ -324,6 +327,7 @@ struct nats_storing {
     struct pending_append *garbage;  /* likewise */
     struct storing_event *events, *last_event;
     uint64_t event_bytes;
+    uint32_t unsaid;                 /* events since the loop was woken */
     struct round round;              /* the sending thread's */
 };
 

@@ -214,13 +214,13 @@ static void load_anew(struct nats_stream *bucket)
 
 void tail_message(natsConnection *connection, natsSubscription *subscription, natsMsg *message, void *arg)
 {
-    (void)subscription;
     struct nats_storing *storing = arg;
     const char *reply = natsMsg_GetReply(message);
     struct delivery delivery;
     char leave[512] = "";
     pthread_mutex_lock(&storing->lock);
     uint64_t begun_ms = nats_now_ms();
+    if (storing->event_bytes >= EVENT_BYTES) storing_say(storing, NULL);
     storing_wait_for_room(storing);
     bool is_stale = nats_now_ms() - begun_ms > storing->stale_ms;
     if (reply != NULL && delivery_of(reply, &delivery)) {
@@ -230,6 +230,7 @@ void tail_message(natsConnection *connection, natsSubscription *subscription, na
     } else {
         take_status(storing, message, leave, sizeof leave);
     }
+    storing_say(storing, subscription);
     pthread_mutex_unlock(&storing->lock);
     if (leave[0] != '\0') natsConnection_Publish(connection, leave, NULL, 0);
     natsMsg_Destroy(message);

@@ -16,6 +16,7 @@
 
 #define PROBE_LEAST_MS 100 /* between attempts while something is wrong; twice as long each time */
 #define PROBE_MOST_MS 2000
+#define CALM_MS 500
 #define LOOK_MS 100     /* for what is given up */
 #define MESSAGE_COST 64 /* what a message takes beside its bytes */
 
@@ -128,14 +129,15 @@ static void be_careful(struct appends *appends, uint64_t now_ms)
 {
     if (appends->is_probing) return;
     appends->is_probing = true;
+    appends->calm_ms = 0;
     appends->wait_ms = PROBE_LEAST_MS;
     appends->again_ms = now_ms + appends->wait_ms;
 }
 
 static void be_confident(struct appends *appends)
 {
-    if (!appends->is_probing) return;
     appends->is_probing = false;
+    appends->calm_ms = 0;
     appends->send = appends->oldest; /* all that are not acknowledged, again */
 }
 
@@ -184,6 +186,15 @@ static bool take_answer(struct nats_stream *stream, struct flight *flight, mps_v
     return true;
 }
 
+/* One that was stored now went through all of the log, and everything that had come before is known. But a new leader
+ * knows of an old one's last messages, some of which we would send again, only a moment after it begins to answer:
+ * those would be stored twice. */
+static void take_probe(struct appends *appends, bool was_there)
+{
+    if (!was_there) be_confident(appends);
+    else if (appends->calm_ms == 0) appends->calm_ms = nats_now_ms() + CALM_MS;
+}
+
 /* Said when a quarter of the room is free, not for each message. */
 static bool has_room_again(struct appends *appends)
 {
@@ -207,11 +218,13 @@ void appends_acked(struct nats_stream *stream, uint64_t number, natsMsg *message
         return;
     }
     struct pending_append *append = flight->append;
-    bool is_clear = appends->is_probing;
+    bool was_probing = appends->is_probing, was_there = json_is_true(answer, "duplicate");
+    bool is_early = !was_there && number != appends->oldest; /* an older one was lost: acknowledgements come in order */
     land(appends, flight);
-    be_confident(appends);
+    if (was_probing) take_probe(appends, was_there);
+    else if (is_early) be_careful(appends, nats_now_ms());
     count_down(stream, append);
-    if (is_clear || has_room_again(appends)) storing_hurry(stream->storing);
+    if (was_probing || has_room_again(appends)) storing_hurry(stream->storing);
 }
 
 /* ---- what is given up --------------------------------------------------------------------------------------- */
@@ -321,9 +334,12 @@ void appends_work(struct nats_stream *stream, struct round *round)
     if (appends->first == NULL) return;
     give_up_what_is_late(stream, round);
     round_again(round, appends->look_ms);
-    if (!round->is_connected || appends->first == NULL) return;
+    /* What is not known to be there may be a stream that is about to be replaced. */
+    if (!round->is_connected || !stream->is_there || appends->first == NULL) return;
     if (is_overdue(appends, round)) be_careful(appends, round->now_ms);
-    if (appends->is_probing) probe(appends, round);
+    if (appends->calm_ms != 0 && appends->calm_ms <= round->now_ms) be_confident(appends);
+    if (appends->calm_ms != 0) round_again(round, appends->calm_ms);
+    else if (appends->is_probing) probe(appends, round);
     else send_many(appends, round);
 }
 
@@ -331,6 +347,7 @@ void appends_disconnected(struct nats_stream *stream)
 {
     struct appends *appends = &stream->appends;
     be_careful(appends, nats_now_ms());
+    appends->calm_ms = 0;
     appends->wait_ms = PROBE_LEAST_MS;
     appends->again_ms = 0;
 }

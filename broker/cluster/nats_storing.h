@@ -169,6 +169,7 @@ struct appends {
     bool is_full;                    /* no more could be sent */
     bool is_probing;                 /* something was lost: only the oldest is sent, until it is acknowledged */
     uint64_t again_ms, wait_ms;      /* then it is sent again */
+    uint64_t calm_ms;                /* until then nothing is sent at all; 0: no */
     uint32_t given_up;               /* appends that are over before older ones */
     uint64_t look_ms;                /* for what is to be given up */
 };
@@ -206,8 +207,10 @@ struct nats_stream {
     char name[NAME_MAX_BYTES];       /* JetStream's */
     char subjects[NAME_MAX_BYTES];   /* all begin so, with a dot behind */
     bool is_there, is_asking, is_checked; /* .is_checked: its configuration is as it should be, or can't be */
-    uint32_t silent, backwards;      /* answers in a row that did not come, or were from before */
-    uint64_t ask_ms;
+    uint32_t silent;                 /* answers in a row that did not come */
+    uint64_t backwards_ms;           /* since when they tell less than is known; 0: they don't */
+    uint64_t ask_ms, make_ms;        /* when it is asked for; when it is made, if it is absent then: 0: not known */
+    uint64_t seen_identity, seen_ms; /* the last one that was heard of, and since when */
     uint64_t identity, first_position, known_next, msgs, bytes;
     uint32_t replicas, current;
     struct tail tail;

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "nats_json.h"
 #include "nats_storing.h"
@@ -10,9 +11,12 @@
 
 #define JS_NOT_FOUND 10059
 #define JS_NAME_IN_USE 10058
-#define SILENT_MOST 2    /* answers that don't come, until it counts as away */
-#define BACKWARDS_MOST 2 /* in a row: one may have overtaken a tail */
-#define CONFIG_MAX 2048  /* bytes */
+#define SILENT_MOST 2      /* answers that don't come, until it counts as away */
+#define BACKWARDS_MS 10000 /* a new leader may need a while to know what the one before it has stored */
+#define CONFIG_MAX 2048    /* bytes */
+#define SETTLE_MS 1000     /* a stream without messages is believed in when it has been the same one for so long: */
+#define MAKE_MOST_MS \
+    300 /* of several that are made at the same moment the last one stays. So nobody makes one at once */
 
 static void *sure(void *memory)
 {
@@ -124,6 +128,22 @@ static void make(struct nats_stream *stream, const char *what)
     ask(stream, what, config, came_to_be);
 }
 
+/* At a moment that others have not. */
+static void make_soon(struct nats_stream *stream)
+{
+    uint64_t now_ms = nats_now_ms(), random = 0;
+    if (stream->make_ms == 0) {
+        if (getrandom(&random, sizeof random, GRND_NONBLOCK) != sizeof random) random = now_ms;
+        stream->make_ms = now_ms + random % MAKE_MOST_MS;
+    }
+    if (stream->make_ms > now_ms) {
+        stream->ask_ms = stream->make_ms;
+        return;
+    }
+    stream->make_ms = 0;
+    make(stream, "CREATE");
+}
+
 static void take_error(struct nats_stream *stream, mps_view answer)
 {
     char why[160];
@@ -166,7 +186,7 @@ static void begin_at(struct nats_stream *stream, uint64_t identity, uint64_t nex
 {
     stream->identity = identity;
     stream->known_next = next;
-    stream->backwards = 0;
+    stream->backwards_ms = 0;
     cursors_forget(stream);
     stream->tail.next = stream->is_bucket ? 0 : next;
     if (stream->is_bucket) marks_forget(stream->storing);
@@ -176,16 +196,32 @@ static void begin_at(struct nats_stream *stream, uint64_t identity, uint64_t nex
 /* An answer may be older than what a tail or an acknowledgement has shown since it was asked for. */
 static bool goes_backwards(struct nats_stream *stream, const struct js_request *request, uint64_t next)
 {
+    uint64_t now_ms = nats_now_ms();
     if (next >= request->about) {
-        stream->backwards = 0;
+        stream->backwards_ms = 0;
         return false;
     }
-    return ++stream->backwards >= BACKWARDS_MOST;
+    if (stream->backwards_ms == 0) stream->backwards_ms = now_ms;
+    return now_ms - stream->backwards_ms >= BACKWARDS_MS;
+}
+
+/* Brokers that are started together all make it, and JetStream may take it for another one each time: what was stored
+ * in the first one would be gone. */
+static bool is_settled(struct nats_stream *stream, mps_view answer, uint64_t identity, uint64_t next)
+{
+    if (json_find(answer, "cluster").ptr == NULL) return true; /* a single server */
+    uint64_t now_ms = nats_now_ms();
+    if (identity != stream->seen_identity) {
+        stream->seen_identity = identity;
+        stream->seen_ms = now_ms;
+    }
+    return next > 1 || stream->is_there || now_ms - stream->seen_ms >= SETTLE_MS;
 }
 
 static void take_state(struct nats_stream *stream, const struct js_request *request, mps_view answer)
 {
     uint64_t identity = json_time(answer, "created"), next = json_uint(answer, "state.last_seq", 0) + 1;
+    if (!is_settled(stream, answer, identity, next)) return;
     if (identity != stream->identity || goes_backwards(stream, request, next)) begin_at(stream, identity, next);
     stream_knows(stream, next);
     uint64_t first = json_uint(answer, "state.first_seq", 0);
@@ -196,6 +232,7 @@ static void take_state(struct nats_stream *stream, const struct js_request *requ
     stream->replicas = (uint32_t)json_uint(answer, "config.num_replicas", 1);
     stream->current = copies_that_are_current(answer);
     stream->is_there = true;
+    stream->make_ms = 0;
     tell_state(stream, "");
     nats_trouble_over(stream->storing->engine, stream);
     if (stream->is_checked) return;
@@ -220,7 +257,7 @@ static void answered(struct nats_stream *stream, const struct js_request *reques
     stream->silent = 0;
     if (json_uint(answer, "error.err_code", 0) == JS_NOT_FOUND) {
         if (stream->is_there) is_away(stream, "it was deleted");
-        make(stream, "CREATE");
+        make_soon(stream);
     } else if (json_find(answer, "error").ptr != NULL || json_time(answer, "created") == 0) {
         take_error(stream, answer);
     } else {

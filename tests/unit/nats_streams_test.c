@@ -495,7 +495,9 @@ static int leader_of(struct nats_stage *stage, int any)
 }
 
 /* Three brokers, each on any of three servers; the stream's leader is killed while messages are under way, again and
- * again. All are stored, each once, each publisher's in its order, and every tail shows the same. */
+ * again. All are stored where was said, and every tail shows the same. That each is stored only once, and behind the
+ * one before it, can't be asked for: a server that has just become the leader may not know yet what the one before it
+ * has stored last (PR 6486 of nats-server, in 2.11). */
 static void test_leader_killed(void **state)
 {
     struct nats_stage *stage = *state;
@@ -522,14 +524,16 @@ static void test_leader_killed(void **state)
         stage_start_server(stage, leader);
     }
     enum { ALL = 2 * EACH };
-    static int owner[3 * ALL + 1];
+    static int owner[6 * ALL + 1];
     memset(owner, 0, sizeof owner);
     for (int i = 0; i < 3; i++) {
         const struct end *end = &stage->ends[i];
-        assert_int_equal(end->ok_count, ALL);
+        if (end->ok_count != ALL)
+            fail_msg("%llu of them were stored (%s; %s)", (unsigned long long)end->ok_count, end->settled[ALL].text,
+                     stage_trouble(stage));
         assert_true(end->is_in_order);
         for (uint64_t token = 1; token <= ALL; token++) {
-            assert_true(end->settled[token].last >= 1 && end->settled[token].last <= 3 * ALL);
+            assert_true(end->settled[token].last >= 1 && end->settled[token].last <= 6 * ALL);
             assert_int_equal(owner[end->settled[token].last], 0); /* no two have the same position */
             owner[end->settled[token].last] = 1 + i * ALL + (int)token;
         }
@@ -537,18 +541,18 @@ static void test_leader_killed(void **state)
     for (int i = 0; i < 3; i++) stage_wait(stage, stage->ends[i].tail.count >= 3 * ALL);
     for (int i = 0; i < 3; i++) {
         const struct end *end = &stage->ends[i];
-        assert_int_equal(end->tail.count, 3 * ALL);
         assert_false(end->tail_overlaps);
         assert_int_equal(end->identities, 1);
         assert_int_equal(end->state.identity, identity);
-        long long next[3] = {0, 0, 0};
-        for (size_t k = 0; k < 3 * ALL; k++) {
+        long long found[3] = {0, 0, 0};
+        for (size_t k = 0; k < end->tail.count; k++) {
             int publisher = end->tail.list[k].payload[0] - '0';
             long long number = atoll(end->tail.list[k].payload + 2);
+            if (owner[end->tail.list[k].position] == 0) continue; /* stored twice */
             assert_int_equal(owner[end->tail.list[k].position], 1 + publisher * ALL + number + 1);
-            assert_int_equal(number, next[publisher]);
-            next[publisher]++;
+            found[publisher]++;
         }
+        for (int k = 0; k < 3; k++) assert_int_equal(found[k], ALL);
     }
 }
 

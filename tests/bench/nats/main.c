@@ -4,15 +4,17 @@
  * stream, asynchronously, so many unacknowledged */
 #include <nats/nats.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-enum { REPLICAS = 3, PAUSE_NS = 20000, PATIENCE_MS = 30000, PAYLOAD_MAX = 1 << 20 };
+enum { NAME_MAX_LEN = 40, REPLICAS = 3, PAUSE_NS = 20000, PATIENCE_MS = 30000, PAYLOAD_MAX = 1 << 20 };
 
 struct order {
+    bool named;
     const char *url;
     int bytes;
     double seconds;
@@ -104,6 +106,18 @@ static void make_stream(jsCtx *js)
     check(js_AddStream(NULL, js, &config, NULL, NULL), "making the stream");
 }
 
+static void publish_stored(jsCtx *js, const struct order *order, int64_t number)
+{
+    char name[NAME_MAX_LEN];
+    jsPubOptions options;
+    check(jsPubOptions_Init(&options), "publishing");
+    if (order->named) {
+        snprintf(name, sizeof name, "a-publisher-%lld", (long long)number);
+        options.MsgId = name;
+    }
+    check(js_PublishAsync(js, subject, payload, order->bytes, &options), "publishing");
+}
+
 static void acks(const struct order *order)
 {
     _Atomic int64_t failures = 0;
@@ -119,7 +133,7 @@ static void acks(const struct order *order)
     make_stream(js);
     int64_t sent = 0;
     double began = now_s(), ends = began + order->seconds;
-    for (; now_s() < ends; sent++) check(js_PublishAsync(js, subject, payload, order->bytes, NULL), "publishing");
+    for (; now_s() < ends; sent++) publish_stored(js, order, sent);
     jsPubOptions patience;
     check(jsPubOptions_Init(&patience), "waiting for acknowledgements");
     patience.MaxWait = PATIENCE_MS;
@@ -135,18 +149,19 @@ static void acks(const struct order *order)
 
 int main(int argc, char **argv)
 {
-    if (argc != 6 || (strcmp(argv[1], "flow") != 0 && strcmp(argv[1], "acks") != 0)) {
-        fprintf(stderr, "usage: bench_nats flow|acks URL BYTES SECONDS WINDOW\n");
+    bool is_flow = argc == 6 && strcmp(argv[1], "flow") == 0, is_named = argc == 6 && strcmp(argv[1], "named") == 0;
+    if (argc != 6 || (!is_flow && !is_named && strcmp(argv[1], "acks") != 0)) {
+        fprintf(stderr, "usage: bench_nats flow|acks|named URL BYTES SECONDS WINDOW\n");
         return 2;
     }
     const struct order order = {
-        .url = argv[2], .bytes = atoi(argv[3]), .seconds = atof(argv[4]), .window = atoll(argv[5])};
+        .named = is_named, .url = argv[2], .bytes = atoi(argv[3]), .seconds = atof(argv[4]), .window = atoll(argv[5])};
     if (order.bytes < 0 || order.bytes > PAYLOAD_MAX || order.seconds <= 0 || order.window < 1) {
         fprintf(stderr, "bench_nats: BYTES has to be from 0 to %d, SECONDS and WINDOW more than 0\n", PAYLOAD_MAX);
         return 2;
     }
     memset(payload, 'x', sizeof payload);
-    if (strcmp(argv[1], "flow") == 0) {
+    if (is_flow) {
         flow(&order);
     } else {
         acks(&order);

@@ -33,6 +33,7 @@ class Failure:
 
 def mended(trial):
     trial.cluster.await_servers()
+    trial.cluster.await_copies()
     trial.cluster.await_meeting()
 
 
@@ -92,6 +93,7 @@ def one_by_one(trial):
         server.end()
         server.start()
         trial.cluster.await_servers()
+        trial.cluster.await_copies()   # before the next one: two of three have to be up to date
     mended(trial)
 
 

@@ -134,7 +134,7 @@ jetstream {{ store_dir: "{self.dir}", max_memory_store: 64MB, max_file_store: 8G
     def is_ready(self, count):
         """It is one of so many, with a leader for all of them."""
         self.check()
-        if (self.ask("/healthz") or {}).get("status") != "ok":
+        if (self.ask("/healthz?js-server-only=true") or {}).get("status") != "ok":
             return False
         if count == 1:
             return True
@@ -283,6 +283,18 @@ class Cluster:
         """Until they are one cluster, with a leader."""
         for server in self.servers:
             wait_for(lambda: server.is_ready(len(self.servers)), lambda: f"server {server.host} is ready; it said: {server.said()}")
+
+    def await_copies(self):
+        """Until each stream has a leader, and all copies that there are to be."""
+        def are_current():
+            with NatsClient(self.servers[0]) as client:
+                for name in (client.api("STREAM.NAMES") or {}).get("streams") or ():
+                    found = (client.api(f"STREAM.INFO.{name}") or {}).get("cluster") or {}
+                    replicas = found.get("replicas") or ()
+                    if not found.get("leader") or any(not one.get("current") or one.get("offline") for one in replicas):
+                        return False
+            return True
+        wait_for(are_current, "all copies of all streams are up to date")
 
     def await_meeting(self, hosts=None):
         """Until what is published at each of these brokers comes to all of them."""

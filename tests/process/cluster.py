@@ -22,6 +22,7 @@ from links import Links
 TOP = pathlib.Path(__file__).resolve().parents[2]
 SYSTEM_DIRECTORIES = ("/usr/sbin", "/sbin", "/usr/local/sbin")  # not in every user's PATH
 READY_S = 120      # a sanitized broker on a busy machine takes its time, and so does an election
+ANSWER_S = 5       # a request that was not answered by then was lost
 TRIES = 5          # somebody else may take a port that was free
 NOWHERE = 1        # a port at which nobody listens
 MARK_CAUGHT_UP = 2
@@ -169,7 +170,7 @@ class NatsClient:
     """As much of a NATS client as tests need: requests."""
 
     def __init__(self, server):
-        self.socket = socket.create_connection((address(server.host), server.port), timeout=30)
+        self.socket = socket.create_connection((address(server.host), server.port), timeout=ANSWER_S)
         self.file = self.socket.makefile("rb")
         self.file.readline()
         self.inbox, self.count = os.urandom(8).hex(), 0
@@ -287,6 +288,12 @@ class Cluster:
     def await_copies(self):
         """Until each stream has a leader, and all copies that there are to be."""
         def are_current():
+            try:
+                return look()
+            except TimeoutError:
+                return False  # the question was lost between the servers
+
+        def look():
             with NatsClient(self.servers[0]) as client:
                 for name in (client.api("STREAM.NAMES") or {}).get("streams") or ():
                     found = (client.api(f"STREAM.INFO.{name}") or {}).get("cluster") or {}

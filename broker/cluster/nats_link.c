@@ -254,9 +254,10 @@ static void run(void *arg)
         uint64_t begun_ms = nats_now_ms();
         if (connection != NULL) {
             if (link->part.opened(link->part.part, connection)) serve(link, connection);
+            natsConnection_Close(connection);
+            wait_for_its_end(link);
             link->part.closing(link->part.part);
             natsConnection_Destroy(connection);
-            wait_for_its_end(link);
         }
         if (nats_now_ms() - begun_ms >= STEADY_MS) failures = 0;
         wait_before_next(link, failures++);

@@ -67,7 +67,8 @@ struct nats_link_part {
     natsStatus (*configure)(natsOptions *options);
     /* On the link's thread: this connection is fresh. Subscribes; false: it is of no use, and another one is tried. */
     bool (*opened)(void *part, natsConnection *connection);
-    /* On the link's thread: it is about to be destroyed, and nobody uses it. What is of it goes: subscriptions, jsCtx. */
+    /* On the link's thread: it is closed, so that nothing is read for it any more, and nobody uses it. What is of it goes: subscriptions,
+     * jsCtx. Not before: libnats before 3.6 uses a subscription that is destroyed while a message for it is read. */
     void (*closing)(void *part);
     void *part;
 };

@@ -255,6 +255,17 @@ static void on_complete(void *arg)
     nats_let_go(((struct nats_storing *)arg)->engine);
 }
 
+/* Nothing comes for it any more. It is freed when its connection is closed: libnats before 3.6 uses one that is
+ * destroyed while a message for it is read. subscription NULL is allowed. */
+static void unsubscribe(struct nats_storing *storing, natsSubscription *subscription)
+{
+    if (subscription == NULL) return;
+    natsSubscription_Unsubscribe(subscription);
+    storing->ended = realloc(storing->ended, (storing->ended_count + 1) * sizeof(natsSubscription *));
+    if (storing->ended == NULL) abort();
+    storing->ended[storing->ended_count++] = subscription;
+}
+
 /* Its thread calls until it is complete, also behind the end of the connection. */
 static natsSubscription *subscribe(struct nats_storing *storing, natsConnection *connection, const char *subject,
                                    natsMsgHandler handler)
@@ -264,7 +275,7 @@ static natsSubscription *subscribe(struct nats_storing *storing, natsConnection 
     natsStatus status = natsConnection_Subscribe(&subscription, connection, subject, handler, storing);
     if (status == NATS_OK) status = natsSubscription_SetOnCompleteCB(subscription, on_complete, storing);
     if (status != NATS_OK) {
-        natsSubscription_Destroy(subscription);
+        unsubscribe(storing, subscription);
         nats_let_go(storing->engine);
         return NULL;
     }
@@ -278,7 +289,7 @@ static natsSubscription *subscribe(struct nats_storing *storing, natsConnection 
 static void follow(struct nats_storing *storing, natsConnection *connection, const struct outgoing *out)
 {
     struct nats_stream *stream = out->stream;
-    natsSubscription_Destroy(stream->followed);
+    unsubscribe(storing, stream->followed);
     stream->followed = subscribe(storing, connection, out->inbox, tail_message);
 }
 
@@ -397,8 +408,8 @@ static bool opened(void *part, natsConnection *connection)
     return true;
 }
 
-/* Nobody uses the connection any more. */
-static void unsubscribe(struct nats_storing *storing)
+/* The connection is closed, and nobody uses it any more. */
+static void free_subscriptions(struct nats_storing *storing)
 {
     struct nats_stream *stream =
         storing->streams; /* the bucket, which is always there; others may be added meanwhile */
@@ -413,6 +424,9 @@ static void unsubscribe(struct nats_storing *storing)
         natsSubscription_Destroy(storing->subscriptions[i]);
         storing->subscriptions[i] = NULL;
     }
+    while (storing->ended_count > 0) natsSubscription_Destroy(storing->ended[--storing->ended_count]);
+    free(storing->ended);
+    storing->ended = NULL;
 }
 
 static void closing(void *part)
@@ -426,7 +440,7 @@ static void closing(void *part)
     puts_disconnected(storing);
     storing_hurry(storing);
     pthread_mutex_unlock(&storing->lock);
-    unsubscribe(storing);
+    free_subscriptions(storing);
 }
 
 /* ---- the loop's thread ---------------------------------------------------------------------------------------- */

@@ -318,6 +318,8 @@ struct nats_storing {
     bool is_connected, is_closing, is_hurried, is_idle;
     uint64_t connection;             /* how many there were */
     natsSubscription *subscriptions[2];
+    natsSubscription **ended;        /* .ended_count of them, until their connection is closed: the sending thread's, then */
+    uint32_t ended_count;            /* the link's */
     struct nats_stream *streams, *bucket; /* the bucket is one of them */
     uint32_t streams_count;
     struct js_request *requests;

@@ -19,11 +19,11 @@ class Notes:
     """Of one connection of a reader.
 
     since: {life's name: number that was sent when its subscription held}; what was sent later is owed to it. A life that is
-    not in there began later.
+    not in there began later. None: nobody knows when it held, so what is owed begins with what comes first.
     events: (life's name, number), or None for a GAP.
     is_whole: it lasted to the end of the trial, so what was sent last is owed to it, too.
     """
-    since: dict
+    since: dict | None
     events: list = dataclasses.field(default_factory=list)
     is_whole: bool = True
 
@@ -50,7 +50,8 @@ def judge_live(notes, lives):
             continue
         name, number = event
         found.received += 1
-        before = last.get(name, min(notes.since.get(name, 0), number - 1))
+        begin = number - 1 if notes.since is None else min(notes.since.get(name, 0), number - 1)
+        before = last.get(name, begin)
         if number == before:
             found.doubled += 1
         elif number < before:
@@ -68,7 +69,9 @@ def judge_live(notes, lives):
 def owed(notes, lives, last, said_at, gaps):
     """What is missing at the end of each life, without a GAP since its last message."""
     for name, life in lives.items():
-        before = last.get(name, notes.since.get(name, 0))
+        if notes.since is None and name not in last:
+            continue
+        before = last[name] if name in last else notes.since.get(name, 0)
         if before < life.settled and said_at.get(name, 0) == gaps:
             yield name, before + 1, life.settled
 

@@ -17,7 +17,7 @@ def events(text):
 
 class LiveTest(unittest.TestCase):
     def judge(self, text, since=None, is_whole=True, **settled):
-        return judge_live(Notes(since or {}, events(text), is_whole), lives(**settled))
+        return judge_live(Notes({} if since is None else since, events(text), is_whole), lives(**settled))
 
     def assert_unsaid(self, expected, text, **more):
         self.assertEqual(self.judge(text, **more).unsaid, expected, text)
@@ -45,6 +45,13 @@ class LiveTest(unittest.TestCase):
         self.assert_unsaid([(A, 7, 7)], "a8", since={A: 6}, a=8)
         self.assert_unsaid([], "- a8", since={A: 6}, a=8)
         self.assert_unsaid([(A, 1, 2)], "a3", a=3)  # a life that began later
+
+    def test_beginning_that_nobody_knows(self):
+        def unsaid(text, **settled):
+            return judge_live(Notes(None, events(text)), lives(**settled)).unsaid
+        self.assertEqual(unsaid("a7 a8", a=8, b=3), [])
+        self.assertEqual(unsaid("a7 a9", a=9), [(A, 8, 8)])
+        self.assertEqual(unsaid("a7", a=8), [(A, 8, 8)])
 
     def test_end(self):
         self.assert_unsaid([(A, 3, 4)], "a1 a2", a=4)

@@ -228,7 +228,9 @@ class Reader(Party):
                 self.note(frame, notes)
 
     def begin(self):
-        self.notes.append(Notes(self.trial.sent_by_now()))
+        # A broker that has just begun may not know the others yet, and says so: then what comes first is the beginning.
+        is_everywhere = self.granted.get("scope") != "local"
+        self.notes.append(Notes(self.trial.sent_by_now() if is_everywhere else None))
 
     def note(self, frame, notes):
         if notes is None:

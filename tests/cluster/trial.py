@@ -44,6 +44,12 @@ class Result:
         return not (self.wrong or self.unsaid or self.lost or self.doubled or self.disordered or self.doubled_live)
 
 
+def first_difference(read):
+    """What each has there, and how many places there are; each is (stream, [(position, who)])."""
+    found = [list(places) for places in zip(*(one[1] for one in read)) if any(place != places[0] for place in places)]
+    return (found[0], len(found)) if found else "nowhere: one ends earlier"
+
+
 class Trial:
     """options: times in seconds and such, by name, which a failure asks for (see failures.py).
     begin: where the stream's readers begin, as in SUB."""
@@ -196,7 +202,8 @@ class Trial:
         read = self.await_right(lambda: [read_stream(broker, begin) for broker in self.cluster.brokers],
                                 lambda read: all(one == read[0] for one in read))
         if any(one != read[0] for one in read):
-            self.noted.append(f"brokers read different things in the stream: {[(one[0], len(one[1])) for one in read]} messages")
+            self.noted.append(f"brokers read different things in the stream: {[(one[0], len(one[1])) for one in read]} messages; "
+                              f"where they differ first: {first_difference(read)}")
         stream, found = read[0]
         stored = judge_stored([who for _, who in found], accounts)
         result.acknowledged, result.refused = stored.acknowledged, stored.refused

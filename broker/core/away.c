@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "away.h"
+#include "cluster/records.h"
 #include "cluster/scope.h"
 #include "identity.h"
 #include "pids.h"
@@ -44,6 +45,7 @@ static void adopt_id(struct session *session, struct session *from)
     from->id = (mps_view){NULL, 0};
     hash_add(ids, &session->in_ids, hash);
     session->has_own_id = from->has_own_id;
+    session->claim = from->claim;
     session->kept_hash = from->kept_hash;
     from->kept_hash = 0;
 }
@@ -141,6 +143,7 @@ static void leave(struct subscription *sub)
     hold_wake_all(&sub->box);
     if (sub->group != NULL) group_member_away(sub);
     cursor_release(sub);
+    if (sub->box.cursor != NULL && sub->box.cursor->shared != NULL) shared_cursor_left(sub->box.cursor);
 }
 
 void session_leave(struct session *session)
@@ -196,7 +199,10 @@ static void come_back(struct subscription *sub, bool was_away)
 {
     if (!was_away) cursor_release(sub);
     else if (sub->group != NULL) group_member_back(sub);
-    if (subscription_cursor(sub) != NULL) cursor_dirty(subscription_cursor(sub));
+    struct cursor *cursor = subscription_cursor(sub);
+    if (cursor == NULL) return;
+    if (cursor->shared != NULL) shared_cursor_back(cursor);
+    cursor_dirty(cursor);
 }
 
 static void free_away(struct session *session)

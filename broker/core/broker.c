@@ -6,6 +6,7 @@
 #include "audit.h"
 #include "away.h"
 #include "cluster/cluster.h"
+#include "cluster/records.h"
 #include "identity.h"
 #include "spill.h"
 #include "sure.h"
@@ -162,8 +163,10 @@ static void run_timers(struct broker *broker)
         mailbox_expire(container_of(timer, struct mailbox, expiry));
     while ((timer = timer_take_due(&broker->holds, now_ms)) != NULL)
         hold_due(container_of(timer, struct session, hold_timer));
-    for (struct retained_value *value; (value = retained_due(&broker->retained, now_ms)) != NULL;)
+    for (struct retained_value *value; (value = retained_due(&broker->retained, now_ms)) != NULL;) {
+        if (broker->cluster != NULL) shared_retained_expired(broker->cluster, value);
         retained_forget(broker, (mps_view){value->topic, value->len});
+    }
     will_publish_due(broker);
     if (broker->account_expiries.count > 0) account_forget_due(broker);
 }

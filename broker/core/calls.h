@@ -157,11 +157,25 @@ bool operator_is_request(mps_view topic);
 /* Does what this MSG asks for, and answers it. Or returns why not. */
 const char *operator_request(struct session *session, mps_view frame);
 
+/* Keeps a MSG frame as its topic's value, under the limits. revision: of the record that brokers share; 0: none. NULL: there is no
+ * room, and text says so; the old value stays. */
+#define RETAINED_TEXT_MAX 160
+struct retained_value *retained_take(struct broker *broker, const struct route *route, mps_view topic, mps_view frame,
+                                     uint64_t expires_ms, struct origin *origin, uint64_t revision,
+                                     char text[RETAINED_TEXT_MAX]);
+
 /* open.c */
 /* The value of a topic that is kept is a record, too. */
-/* origin: who published it, or NULL. NULL: no memory. */
+/* origin: who published it, or NULL. revision: 0 if it isn't shared. NULL: no memory. */
 struct kept *retained_record(struct broker *broker, mps_view topic, mps_view frame, uint64_t expires_ms,
-                             const struct origin *origin);
+                             const struct origin *origin, uint64_t revision);
+/* Fields of such a record: when it expires, by the Unix clock; the frame; two of its origin. In so many bytes at most. */
+void retained_put(struct mps_out *out, const struct broker *broker, mps_view frame, uint64_t expires_ms,
+                  const struct origin *origin);
+static inline uint32_t retained_put_most(mps_view frame)
+{
+    return frame.len + 32 + ACCESS_NAME_MAX + MPS_ID_MAX;
+}
 void retained_forget(struct broker *broker, mps_view topic); /* it has no value any more, and no record */
 
 /* fanout.c: a message, or a run, to everybody on its route */
@@ -251,7 +265,7 @@ void hold_wake_due(struct broker *broker);         /* those whose messages fit n
 void hold_due(struct session *session);            /* its time is up */
 
 /* group.c */
-struct group *group_find(struct broker *broker, mps_view name, mps_view pattern);
+struct group *group_find(const struct broker *broker, mps_view name, mps_view pattern);
 /* Joins the group, which is made if there is none. terms: as mailbox_set_terms(), for a new group. */
 void group_join(struct subscription *sub, mps_view name, const struct terms *terms);
 /* gently: the last one takes what the group has left. */

@@ -1,7 +1,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model.h"
+#include "cluster/records.h"
 #include "sure.h"
 
 /* What a subscription is given at a time, and how little of it has to be left for more. */
@@ -118,7 +118,8 @@ struct cursor *cursor_new(struct mailbox *box, mps_view pattern, const struct cu
 {
     struct broker *broker = box->broker;
     struct cursor *cursor = sure_zeroed(sizeof *cursor); /* small, as subscriptions are */
-    *cursor = (struct cursor){.broker = broker, .box = box, .terms = *terms, .is_fresh = true};
+    *cursor =
+        (struct cursor){.broker = broker, .box = box, .terms = *terms, .is_fresh = true, .served_until_ms = UINT64_MAX};
     cursor->from_kind = from->kind;
     cursor->from_number = from->number;
     cursor->passes_retained = from->kind != MPS_FROM_NEW;
@@ -201,7 +202,7 @@ static void take_back(struct subscription *sub, void *arg)
     cursor_take_back(sub);
 }
 
-static void take_all_back(struct cursor *cursor)
+void cursor_take_all_back(struct cursor *cursor)
 {
     if (cursor->box->session != NULL) cursor_take_back(container_of(cursor->box, struct subscription, box));
     else group_each(container_of(cursor->box, struct group, box), take_back, NULL);
@@ -220,21 +221,26 @@ static void restart(struct reading *reading)
     reading->live = reading->mark_at = stream_accepted(stream);
 }
 
+void cursor_restart(struct cursor *cursor, struct reading *reading)
+{
+    const struct stream *stream = reading->stream;
+    cursor_take_all_back(cursor);
+    restart(reading);
+    if (cursor->returned == NULL) cursor->returned = outlet_new();
+    outlet_push(cursor->returned, &(struct outlet_entry){.kind = OUTLET_GAP,
+                                                         .reason = MPS_GAP_RESTARTED,
+                                                         .seq = stream->first,
+                                                         .last = stream->first - 1,
+                                                         .reading = reading});
+    cursor_changed(cursor);
+    cursor_dirty(cursor);
+}
+
 void cursors_restart(struct stream *stream)
 {
     for (struct list_node *node = stream->readings.first; node != NULL; node = node->next) {
         struct reading *reading = container_of(node, struct reading, in_readings);
-        struct cursor *cursor = reading->cursor;
-        take_all_back(cursor);
-        restart(reading);
-        if (cursor->returned == NULL) cursor->returned = outlet_new();
-        outlet_push(cursor->returned, &(struct outlet_entry){.kind = OUTLET_GAP,
-                                                             .reason = MPS_GAP_RESTARTED,
-                                                             .seq = stream->first,
-                                                             .last = stream->first - 1,
-                                                             .reading = reading});
-        cursor_changed(cursor);
-        cursor_dirty(cursor);
+        cursor_restart(reading->cursor, reading);
     }
 }
 
@@ -306,6 +312,8 @@ bool cursor_is_waiting(const struct cursor *cursor)
     if ((cursor->is_dirty && cursor->box->session != NULL) || cursor->returned != NULL) return false;
     for (uint32_t i = 0; i < cursor->readings_count; i++) {
         const struct reading *reading = &cursor->readings[i];
+        if (reading_stands_by(reading) && cursor->box->session == NULL) continue; /* it is nothing to wait for */
+        if (reading_stands_by(reading)) return false;
         if (reading->due_count > 0 || reading->waits_in != &reading->stream->tail) return false;
     }
     return true;
@@ -315,6 +323,7 @@ void cursor_free(struct cursor *cursor)
 {
     if (cursor == NULL) return;
     not_dirty(cursor);
+    if (cursor->shared != NULL) shared_cursor_free(cursor);
     cursor_stop_keeping(cursor);
     timer_cancel(&cursor->broker->redeliveries, &cursor->due);
     for (uint32_t i = 0; i < cursor->readings_count; i++) {
@@ -454,7 +463,7 @@ static enum reading_result take_from_any(struct cursor *cursor, struct subscript
 {
     for (uint32_t i = 0; i < cursor->readings_count; i++) {
         struct reading *reading = &cursor->readings[cursor->turn++ % cursor->readings_count];
-        if (reading->due_count == 0 && reading->waits_in != NULL) continue;
+        if ((reading->due_count == 0 && reading->waits_in != NULL) || reading_stands_by(reading)) continue;
         enum reading_result result = take_some(reading, sub, msgs_most);
         if (result != READING_NOTHING) return result;
     }
@@ -484,11 +493,18 @@ void cursor_want_mark(struct cursor *cursor, struct subscription *sub)
     cursor_dirty(cursor);
 }
 
+/* A subscription that stands by gets it soon, a group's member perhaps never. */
+static bool is_done_with(const struct reading *reading)
+{
+    if (reading_stands_by(reading)) return reading->cursor->box->session == NULL;
+    return reading_is_caught_up(reading);
+}
+
 void cursor_mark(struct cursor *cursor, struct subscription *sub)
 {
     if (!sub->wants_mark) return;
     for (uint32_t i = 0; i < cursor->readings_count; i++)
-        if (!reading_is_caught_up(&cursor->readings[i])) return;
+        if (!is_done_with(&cursor->readings[i])) return;
     sub->wants_mark = false;
     outlet_push(sub->outlet, &(struct outlet_entry){.kind = OUTLET_CAUGHT_UP});
 }

@@ -16,6 +16,7 @@
 #include "wire.h"
 
 struct session;
+struct shared_cursor;
 struct subscription;
 struct group;
 struct reading;
@@ -94,6 +95,8 @@ struct cursor {
     uint64_t keep_ms;            /* a large record is not written again before, */
     struct timer keep;           /* in commit.keepings: then */
     struct timer due;          /* in broker.redeliveries */
+    struct shared_cursor *shared; /* what it has besides as one that other brokers can go on with (cluster/shared_cursors.h); or NULL */
+    uint64_t served_until_ms;  /* what it reads of shared streams is delivered here before this time only, unless others do */
     struct outlet *returned;   /* gaps that were to be told to somebody who went away; NULL: none */
 };
 
@@ -158,6 +161,7 @@ void cursors_renumber(struct stream *stream, uint64_t from, uint64_t count, uint
 void cursors_begin_late(struct stream *stream);
 /* It is another one than before, where positions mean something else: all begin again with its first message, and are told. */
 void cursors_restart(struct stream *stream);
+void cursor_restart(struct cursor *cursor, struct reading *reading); /* likewise this one */
 struct reading *cursor_reading(const struct cursor *cursor, uint64_t stream);
 mps_view cursor_pattern(const struct cursor *cursor);
 /* The subscription is to be told when it has been given all that there is now. */
@@ -165,12 +169,14 @@ void cursor_want_mark(struct cursor *cursor, struct subscription *sub);
 void cursor_mark(struct cursor *cursor, struct subscription *sub); /* tells it, if it wants that and has */
 /* What was queued for the subscription, but not written, is to be delivered anew. */
 void cursor_take_back(struct subscription *sub);
+void cursor_take_all_back(struct cursor *cursor); /* likewise of all whom it serves */
 /* The subscription is served no more: what it has and didn't acknowledge is due for others, or for it when it is back. */
 void cursor_release(struct subscription *sub);
 /* Positions from what a client says that it has: they hold for streams that it names. Not with acknowledgements. */
 void cursor_move(struct cursor *cursor, const struct mps_from *from);
 
 /* reading.c */
+bool reading_stands_by(const struct reading *reading); /* another broker delivers what it reads */
 enum reading_result { READING_NOTHING, READING_SOME, READING_PAUSE, READING_WAITS };
 /* Queues the next of what this place in a stream has: up to about bytes_most and msgs_most. PAUSE: it did its share of the
  * turn. */
@@ -239,6 +245,14 @@ void cursors_keep_due(struct broker *broker);            /* their time has come 
 void cursor_stop_keeping(struct cursor *cursor);         /* it goes, or its record does */
 void cursor_keep(struct cursor *cursor);                 /* a commit begins: it is written */
 void cursor_forget(struct cursor *cursor);               /* its record goes */
+mps_view cursor_key(const struct cursor *cursor, uint8_t room[STORE_KEY_MAX]); /* of its record. A view of room */
+struct cursor *cursor_of_key(const struct broker *broker, mps_view key); /* NULL: there is none */
+bool cursor_has_begun(const struct cursor *cursor);      /* in all of its streams */
+/* Its record; memory of its own. only_shared: of shared streams. With more values of msgpack than so many, it says less, and more
+ * is delivered again. */
+mps_view cursor_write(const struct cursor *cursor, bool only_shared, uint32_t values_max);
+/* It stands where this record says, in the streams that the record names. False: it means nothing. */
+bool cursor_restore(struct cursor *cursor, mps_view value);
 /* A cursor whose owner nobody is at the moment. */
 struct cursor_record {
     struct hash_node in_records;    /* of the broker, by key */

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "away.h"
+#include "cluster/records.h"
 #include "sure.h"
 
 /* Bytes of a number on the wire, at most. */
@@ -19,7 +20,7 @@
  * thousands of commits in a second: of one cursor, so much is written at most, but once a second in any case. */
 #define KEEP_BYTES_A_MS 1024u
 #define KEEP_REST_MS 1000u
-/* Messages that a record may say are open between two that are done with. */
+/* Messages that a record may say are open before one that is done with. */
 #define PENDING_LOAD_MAX 1000000u
 
 static mps_view group_record_key(const struct group *group, uint8_t room[STORE_KEY_MAX])
@@ -31,7 +32,7 @@ static mps_view group_record_key(const struct group *group, uint8_t room[STORE_K
     return (mps_view){room, 2u + group->name_len + group->pattern_len};
 }
 
-static mps_view owner_key(const struct cursor *cursor, uint8_t room[STORE_KEY_MAX])
+mps_view cursor_key(const struct cursor *cursor, uint8_t room[STORE_KEY_MAX])
 {
     if (cursor->box->session == NULL) return group_record_key(container_of(cursor->box, struct group, box), room);
     const struct subscription *sub = container_of(cursor->box, struct subscription, box);
@@ -49,6 +50,7 @@ static bool is_kept(const struct cursor *cursor)
 void cursor_changed(struct cursor *cursor)
 {
     struct commit *commit = &cursor->broker->commit;
+    if (cursor->shared != NULL) shared_cursor_moved(cursor);
     if (cursor->is_keeping || !is_kept(cursor)) return;
     cursor->is_keeping = true;
     list_append(&commit->keeping, &cursor->in_keeping);
@@ -58,6 +60,7 @@ void cursor_changed(struct cursor *cursor)
 void cursor_advanced(struct cursor *cursor)
 {
     struct broker *broker = cursor->broker;
+    if (cursor->shared != NULL) shared_cursor_moved(cursor);
     if (broker->now_ms >= cursor->keep_ms) cursor_changed(cursor);
     else if (!cursor->is_keeping && is_kept(cursor))
         timer_set(&broker->commit.keepings, &cursor->keep, cursor->keep_ms);
@@ -82,7 +85,8 @@ void cursor_forget(struct cursor *cursor)
 {
     uint8_t room[STORE_KEY_MAX];
     cursor_stop_keeping(cursor);
-    if (is_kept(cursor)) keep_remove(cursor->broker, RECORD_CURSOR, owner_key(cursor, room));
+    if (cursor->shared != NULL) shared_cursor_forget(cursor);
+    if (is_kept(cursor)) keep_remove(cursor->broker, RECORD_CURSOR, cursor_key(cursor, room));
 }
 
 /* ---- writing ------------------------------------------------------------------------------------------------ */
@@ -152,50 +156,60 @@ static void put_request(struct mps_out *out, const struct reading *reading)
     mps_put_uint(out, request->end);
 }
 
-static void put_reading(struct mps_out *out, const struct reading *reading)
+/* is_brief: not what is done with behind its position. */
+static void put_reading(struct mps_out *out, const struct reading *reading, bool is_brief)
 {
     uint64_t position = position_of(reading);
     bool less = asks_for_less(reading), replays = position < reading->live;
     mps_put_array(out, 4u + (less ? 4u : 0u) + (replays ? 1u : 0u));
     mps_put_uint(out, reading->stream->number);
     mps_put_uint(out, position);
-    put_done(out, reading);
-    put_tries(out, reading);
+    if (!is_brief) put_done(out, reading);
+    else mps_put_array(out, 0);
+    if (!is_brief) put_tries(out, reading);
+    else mps_put_array(out, 0);
     if (less) put_request(out, reading);
     if (replays) mps_put_uint(out, reading->live);
 }
 
-/* Its record; memory of its own. */
-static mps_view write(const struct cursor *cursor)
+mps_view cursor_write(const struct cursor *cursor, bool only_shared, uint32_t values_max)
 {
-    uint32_t cap = 16;
-    for (uint32_t i = 0; i < cursor->readings_count; i++) cap += 88 + cursor->readings[i].count * 4 * NUMBER_BYTES;
+    uint64_t cap = 16, values = 0;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < cursor->readings_count; i++) {
+        const struct reading *reading = &cursor->readings[i];
+        if (only_shared && !reading->stream->is_shared) continue;
+        cap += 88 + reading->count * 4 * (uint64_t)NUMBER_BYTES;
+        values += 16 + reading->count * UINT64_C(4);
+        count++;
+    }
     uint8_t *room = sure_alloc(cap);
     struct mps_out out = mps_out_open(room, cap);
-    mps_put_array(&out, cursor->readings_count + 1);
+    mps_put_array(&out, count + 1);
     mps_put_bool(&out, cursor->terms.durable);
-    for (uint32_t i = 0; i < cursor->readings_count; i++) put_reading(&out, &cursor->readings[i]);
+    for (uint32_t i = 0; i < cursor->readings_count; i++)
+        if (!only_shared || cursor->readings[i].stream->is_shared)
+            put_reading(&out, &cursor->readings[i], values > values_max);
     assert(!out.full);
     return mps_out_view(&out);
 }
 
-/* Where it begins somewhere isn't known yet: that will change it. */
-static bool has_not_begun(const struct cursor *cursor)
+bool cursor_has_begun(const struct cursor *cursor)
 {
     for (uint32_t i = 0; i < cursor->readings_count; i++)
-        if (cursor->readings[i].begins_later) return true;
-    return false;
+        if (cursor->readings[i].begins_later) return false;
+    return true;
 }
 
 void cursor_keep(struct cursor *cursor)
 {
     uint8_t room[STORE_KEY_MAX];
     cursor_stop_keeping(cursor);
-    if (has_not_begun(cursor)) return;
-    mps_view value = write(cursor);
+    if (!cursor_has_begun(cursor)) return; /* that will change it */
+    mps_view value = cursor_write(cursor, false, UINT32_MAX);
     uint64_t rest_ms = value.len / KEEP_BYTES_A_MS;
     cursor->keep_ms = cursor->broker->now_ms + (rest_ms < KEEP_REST_MS ? rest_ms : KEEP_REST_MS);
-    keep_put_lazily(cursor->broker, RECORD_CURSOR, owner_key(cursor, room), value);
+    keep_put_lazily(cursor->broker, RECORD_CURSOR, cursor_key(cursor, room), value);
     free((uint8_t *)value.ptr);
 }
 
@@ -212,7 +226,7 @@ static void load_done(struct reading *reading, struct mps_reader *r, uint32_t ra
     for (uint32_t i = 0; i + 1 < ranges; i += 2) {
         uint64_t from = mps_read_uint(r, MPS_NUMBER_MAX, "from"), to = mps_read_uint(r, MPS_NUMBER_MAX, "to");
         if (r->bad != NULL || reading == NULL || from < reading->next || to < from) continue;
-        if (from - reading->next > PENDING_LOAD_MAX) continue;
+        if (from - reading->next > PENDING_LOAD_MAX - reading->open_count) continue;
         open_up_to(reading, from);
         reading->next = to;
     }
@@ -306,7 +320,9 @@ void cursor_records_free(struct broker *broker)
 void cursor_retire(struct cursor *cursor)
 {
     uint8_t room[STORE_KEY_MAX];
-    if (cursor == NULL || cursor->box->session != NULL || !is_kept(cursor)) return;
+    if (cursor == NULL || cursor->box->session != NULL) return;
+    if (cursor->shared != NULL) shared_cursor_retire(cursor);
+    if (!is_kept(cursor)) return;
     if (!cursor->terms.durable) {
         cursor_forget(cursor);
         return;
@@ -316,7 +332,7 @@ void cursor_retire(struct cursor *cursor)
         if (!reading->stream->is_shared && reading->next > reading->stream->stored)
             reading->next = reading->stream->stored;
     }
-    mps_view key = owner_key(cursor, room), value = write(cursor);
+    mps_view key = cursor_key(cursor, room), value = cursor_write(cursor, false, UINT32_MAX);
     keep_put_lazily(cursor->broker, RECORD_CURSOR, key, value);
     record_add(cursor->broker, key, value);
     free((uint8_t *)value.ptr);
@@ -353,7 +369,7 @@ static void load_live(struct reading *reading, struct mps_reader *r)
     reading->live = is_unknown(reading->stream) ? live : least(live, stream_accepted(reading->stream));
 }
 
-static bool cursor_restore(struct cursor *cursor, mps_view value)
+bool cursor_restore(struct cursor *cursor, mps_view value)
 {
     struct mps_reader r = mps_reader_open(value);
     uint32_t parts = mps_read_array(&r, "cursor");
@@ -393,7 +409,7 @@ static bool load_retired(struct broker *broker, mps_view key, mps_view value)
     return true;
 }
 
-static struct group *group_of_key(struct broker *broker, mps_view key)
+static struct group *group_of_key(const struct broker *broker, mps_view key)
 {
     const uint8_t *end = key.len > 1 ? memchr(key.ptr + 1, '\0', key.len - 1) : NULL;
     if (end == NULL) return NULL;
@@ -401,17 +417,20 @@ static struct group *group_of_key(struct broker *broker, mps_view key)
     return group_find(broker, name, (mps_view){end + 1, key.len - name.len - 2});
 }
 
-bool cursor_load(struct broker *broker, mps_view key, mps_view value)
+struct cursor *cursor_of_key(const struct broker *broker, mps_view key)
 {
-    struct cursor *cursor = NULL;
     if (key.len > 0 && key.ptr[0] != '\0') {
         struct subscription *sub = subscription_of_key(broker, key);
-        cursor = sub != NULL ? sub->box.cursor : NULL;
-    } else {
-        struct group *group = group_of_key(broker, key);
-        cursor = group != NULL ? group->box.cursor : NULL;
-        if (cursor == NULL) return load_retired(broker, key, value);
+        return sub != NULL ? sub->box.cursor : NULL;
     }
+    struct group *group = group_of_key(broker, key);
+    return group != NULL ? group->box.cursor : NULL;
+}
+
+bool cursor_load(struct broker *broker, mps_view key, mps_view value)
+{
+    struct cursor *cursor = cursor_of_key(broker, key);
+    if (cursor == NULL && (key.len == 0 || key.ptr[0] == '\0')) return load_retired(broker, key, value);
     return cursor != NULL && cursor_restore(cursor, value);
 }
 
@@ -419,7 +438,7 @@ void cursor_resume(struct cursor *cursor)
 {
     uint8_t room[STORE_KEY_MAX];
     if (!is_kept(cursor)) return;
-    struct cursor_record *record = record_find(cursor->broker, owner_key(cursor, room));
+    struct cursor_record *record = record_find(cursor->broker, cursor_key(cursor, room));
     if (record == NULL) return;
     cursor_restore(cursor, (mps_view){record->bytes + record->key_len, record->value_len});
     record_free(cursor->broker, record);

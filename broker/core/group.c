@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "cluster/group_far.h"
+#include "cluster/records.h"
 #include "spill.h"
 #include "sure.h"
 #include "trace.h"
@@ -29,7 +30,7 @@ static uint64_t group_hash(const struct broker *broker, mps_view name, mps_view 
     return hash_bytes(hash_bytes(broker->seed, name.ptr, name.len), pattern.ptr, pattern.len);
 }
 
-struct group *group_find(struct broker *broker, mps_view name, mps_view pattern)
+struct group *group_find(const struct broker *broker, mps_view name, mps_view pattern)
 {
     struct group_key key = {name, pattern};
     struct hash_node *node = hash_find(&broker->groups, group_hash(broker, name, pattern), is_group, &key);
@@ -146,6 +147,16 @@ void group_member_acked(struct subscription *sub)
     enlist(sub->group, sub);
 }
 
+/* Other brokers are told whether members are there; and who hands out what shared streams have may be another one now.
+ */
+static void members_changed(struct group *group)
+{
+    struct cursor *cursor = group->box.cursor;
+    if (group->box.broker->cluster == NULL) return;
+    group_far_update(group);
+    if (cursor != NULL && cursor->shared != NULL) shared_cursor_look(cursor);
+}
+
 void group_join(struct subscription *sub, mps_view name, const struct terms *terms)
 {
     struct session *session = sub->session;
@@ -160,7 +171,7 @@ void group_join(struct subscription *sub, mps_view name, const struct terms *ter
     enlist(group, sub);
     group->members_count++;
     group->away_count += session->state == SESSION_AWAY;
-    if (group->box.broker->cluster != NULL) group_far_update(group);
+    members_changed(group);
     group_dirty(group);
 }
 
@@ -243,13 +254,12 @@ void group_leave(struct subscription *sub, bool gently)
     free(sub->member);
     sub->member = NULL;
     group->away_count -= sub->session->state == SESSION_AWAY;
-    bool has_cluster = group->box.broker->cluster != NULL;
     if (--group->members_count > 0) {
-        if (has_cluster) group_far_update(group);
+        members_changed(group);
         return;
     }
     if (gently && !sub->box.is_guarded) inherit(sub, group);
-    if (has_cluster) group_far_last_left(group);
+    if (group->box.broker->cluster != NULL) group_far_last_left(group);
     group_free(group);
 }
 
@@ -301,13 +311,13 @@ void group_member_away(struct subscription *sub)
 {
     struct group *group = sub->group;
     if (++group->away_count == group->members_count) hold_wake_all(&group->box); /* nobody makes room */
-    if (group->box.broker->cluster != NULL) group_far_update(group);
+    members_changed(group);
 }
 
 void group_member_back(struct subscription *sub)
 {
     sub->group->away_count--;
-    if (sub->box.broker->cluster != NULL) group_far_update(sub->group);
+    members_changed(sub->group);
 }
 
 void group_session_written(struct session *session)

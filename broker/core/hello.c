@@ -5,6 +5,7 @@
 #include "account.h"
 #include "audit.h"
 #include "away.h"
+#include "cluster/records.h"
 #include "identity.h"
 #include "pids.h"
 #include "sure.h"
@@ -118,6 +119,7 @@ void hello_welcome(struct session *session, const struct mps_hello *hello)
     bool resumed = take_id(session, other, id, hello->clean || hello->id.ptr == NULL);
     uint64_t last_pid = pids_begin(session, hello->boot);
     session_keep(session);
+    if (session->broker->cluster != NULL) claim_say(session, hello->clean);
     will_forget_id(session->broker, session->id, user);
     inbox_open(session);
     session_keepalive(session);

@@ -1,6 +1,7 @@
 #include "identity.h"
 #include "account.h"
 #include "away.h"
+#include "cluster/records.h"
 #include "sure.h"
 #include "trace.h"
 
@@ -445,8 +446,9 @@ bool identity_recheck(struct broker *broker)
             last = origin_ref(value->origin);
         }
         mps_view topic = {value->topic, value->len};
-        if (grant != NULL && !(grant_has(grant, ACCESS_RETAIN) && grant_publishes(grant, topic)))
-            retained_forget(broker, topic);
+        if (grant == NULL || (grant_has(grant, ACCESS_RETAIN) && grant_publishes(grant, topic))) continue;
+        if (broker->cluster != NULL) shared_retained_denied(broker->cluster, value);
+        retained_forget(broker, topic);
     }
     grant_unref(grant);
     origin_unref(last);

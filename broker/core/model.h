@@ -253,6 +253,7 @@ struct session {
     struct ack_queue *ack_queue;      /* answers that wait for a commit; NULL: there never were any */
     bool has_own_id;                  /* the client brought its id */
     uint32_t sess_s;                  /* it outlives its connection by so much; 0: it doesn't */
+    uint64_t claim;                   /* when its client came, among all brokers (cluster/claim.c); 0: it has told none */
     uint64_t kept_hash;               /* of its record; 0: it has none */
     struct list_node in_away;         /* of the broker, while AWAY */
 

@@ -36,19 +36,26 @@ void stream_keep_identity(struct stream *stream)
     keep_put_lazily(stream->broker, RECORD_META, identity_key(stream, key), mps_out_view(&out));
 }
 
-struct kept *retained_record(struct broker *broker, mps_view topic, mps_view frame, uint64_t expires_ms,
-                             const struct origin *origin)
+void retained_put(struct mps_out *out, const struct broker *broker, mps_view frame, uint64_t expires_ms,
+                  const struct origin *origin)
 {
-    uint32_t cap = frame.len + 32 + (uint32_t)sizeof(struct origin);
+    uint64_t wall_ms = broker->env->wall_ms(broker->env) & MPS_NUMBER_MAX;
+    uint64_t due_ms = expires_ms == UINT64_MAX ? 0 : wall_ms + (expires_ms - broker->now_ms);
+    mps_put_uint(out, due_ms <= MPS_NUMBER_MAX ? due_ms : 0); /* in a hundred thousand years: never */
+    mps_put_bin(out, frame);
+    origin_put(out, origin);
+}
+
+struct kept *retained_record(struct broker *broker, mps_view topic, mps_view frame, uint64_t expires_ms,
+                             const struct origin *origin, uint64_t revision)
+{
+    uint32_t cap = retained_put_most(frame) + 16;
     uint8_t *room = sure_if_small(cap);
     if (room == NULL) return NULL;
     struct mps_out out = mps_out_open(room, cap);
-    uint64_t wall_ms = broker->env->wall_ms(broker->env) & MPS_NUMBER_MAX;
-    mps_put_array(&out, 4);
-    uint64_t due_ms = expires_ms == UINT64_MAX ? 0 : wall_ms + (expires_ms - broker->now_ms);
-    mps_put_uint(&out, due_ms <= MPS_NUMBER_MAX ? due_ms : 0); /* in a hundred thousand years: never */
-    mps_put_bin(&out, frame);
-    origin_put(&out, origin);
+    mps_put_array(&out, 4 + (revision > 0));
+    retained_put(&out, broker, frame, expires_ms, origin);
+    if (revision > 0) mps_put_uint(&out, revision);
     struct kept *kept = keep_prepare(RECORD_RETAINED, topic, mps_out_view(&out));
     free(room);
     return kept;
@@ -129,6 +136,7 @@ static bool load_retained(struct broker *broker, mps_view topic, mps_view value)
     if (kept == NULL) return false;
     kept->is_kept = true;
     kept->origin = fields >= 4 ? origin_read(&r) : NULL;
+    kept->revision = fields >= 5 ? mps_read_uint(&r, MPS_NUMBER_MAX, "revision") : 0;
     return true;
 }
 

@@ -4,6 +4,7 @@
 
 #include "account.h"
 #include "audit.h"
+#include "cluster/records.h"
 #include "cluster/shared.h"
 #include "identity.h"
 #include "pids.h"
@@ -237,58 +238,67 @@ void publish_note_times(struct broker *broker, struct run *run, mps_view props)
 
 /* ---- routing ------------------------------------------------------------------------------------------------ */
 
-#define NO_ROOM_TEXT_MAX 160
-
 /* Says why there is no room for one more value. */
-static void note_no_room(struct broker *broker, bool too_many, char text[NO_ROOM_TEXT_MAX])
+static void note_no_room(struct broker *broker, bool too_many, char text[RETAINED_TEXT_MAX])
 {
     const struct broker_limits *limits = &broker->limits;
     broker_note_refusal(broker, too_many ? REFUSED_RETAINED : REFUSED_RETAINED_BYTES);
     if (too_many)
-        snprintf(text, NO_ROOM_TEXT_MAX, "there are %u retained values, the limit is %u (max_retained)",
+        snprintf(text, RETAINED_TEXT_MAX, "there are %u retained values, the limit is %u (max_retained)",
                  broker->retained.topics.count, limits->max_retained_count);
     else
-        snprintf(text, NO_ROOM_TEXT_MAX,
+        snprintf(text, RETAINED_TEXT_MAX,
                  "the memory for retained values is used up: %llu of %llu bytes are taken (retained_bytes)",
                  (unsigned long long)broker->retained.bytes, (unsigned long long)limits->retained_bytes);
 }
 
+struct retained_value *retained_take(struct broker *broker, const struct route *route, mps_view topic, mps_view frame,
+                                     uint64_t expires_ms, struct origin *origin, uint64_t revision,
+                                     char text[RETAINED_TEXT_MAX])
+{
+    struct retained *retained = &broker->retained;
+    bool too_many = retained->topics.count >= broker->limits.max_retained_count && !retained_has(retained, topic);
+    bool is_kept = route->stream != NULL && !is_shared(route);
+    struct kept *kept = NULL;
+    if (!too_many && is_kept && (kept = retained_record(broker, topic, frame, expires_ms, origin, revision)) == NULL) {
+        snprintf(text, RETAINED_TEXT_MAX, "there is no memory to keep the value of %u bytes", frame.len);
+        return NULL;
+    }
+    struct retained_value *value = NULL;
+    if (!too_many) value = retained_set(retained, topic, frame, expires_ms, broker->limits.retained_bytes);
+    if (value == NULL) {
+        free(kept);
+        note_no_room(broker, too_many, text);
+        return NULL;
+    }
+    origin_unref(value->origin);
+    value->origin = origin_ref(origin);
+    value->revision = revision;
+    if (kept != NULL) keep_prepared(broker, kept);
+    else if (value->is_kept) keep_remove(broker, RECORD_RETAINED, topic); /* the topic was durable once */
+    value->is_kept = is_kept;
+    return value;
+}
+
 /* Keeps the message as its topic's value, or clears it. False: there is no room, and text says so. */
 static bool retain(struct broker *broker, const struct route *route, mps_view frame, uint64_t expires_ms,
-                   struct origin *origin, char text[NO_ROOM_TEXT_MAX])
+                   struct origin *origin, char text[RETAINED_TEXT_MAX])
 {
     struct mps_msg msg;
     const char *what;
     mps_decode_msg(frame, &msg, &what); /* accepted when it came */
     if (msg.payload.len == 0) {
+        if (broker->cluster != NULL) shared_retained_cleared(broker->cluster, msg.topic);
         retained_forget(broker, msg.topic);
         return true;
     }
-    struct retained *retained = &broker->retained;
-    bool too_many = retained->topics.count >= broker->limits.max_retained_count && !retained_has(retained, msg.topic);
-    struct kept *kept = NULL;
-    bool is_recorded = route->stream != NULL && !is_shared(route);
-    if (!too_many && is_recorded && (kept = retained_record(broker, msg.topic, frame, expires_ms, origin)) == NULL) {
-        snprintf(text, NO_ROOM_TEXT_MAX, "there is no memory to keep the value of %u bytes", frame.len);
-        return false;
-    }
-    struct retained_value *value = NULL;
-    if (!too_many) value = retained_set(retained, msg.topic, frame, expires_ms, broker->limits.retained_bytes);
-    if (value == NULL) {
-        free(kept);
-        note_no_room(broker, too_many, text);
-        return false;
-    }
-    origin_unref(value->origin);
-    value->origin = origin_ref(origin);
-    if (kept != NULL) keep_prepared(broker, kept);
-    else if (value->is_kept) keep_remove(broker, RECORD_RETAINED, msg.topic); /* the topic was durable once */
-    value->is_kept = is_recorded;
-    return true;
+    struct retained_value *value = retained_take(broker, route, msg.topic, frame, expires_ms, origin, 0, text);
+    if (value != NULL && broker->cluster != NULL) shared_retained_set(broker->cluster, value);
+    return value != NULL;
 }
 
 /* Whether the message would be kept so: what is given to the engine can't be taken back. */
-static bool may_retain(struct broker *broker, mps_view frame, char text[NO_ROOM_TEXT_MAX])
+static bool may_retain(struct broker *broker, mps_view frame, char text[RETAINED_TEXT_MAX])
 {
     struct mps_msg msg;
     const char *what;
@@ -306,7 +316,7 @@ static bool may_retain(struct broker *broker, mps_view frame, char text[NO_ROOM_
 static uint32_t share(struct session *session, const struct route *route, struct run *run, struct part part,
                       mps_view last, char text[STORE_TEXT_MAX])
 {
-    char no_room[NO_ROOM_TEXT_MAX];
+    char no_room[RETAINED_TEXT_MAX];
     if ((session->terms.flags & MPS_PUB_RETAIN) && !may_retain(session->broker, last, no_room)) {
         snprintf(text, STORE_TEXT_MAX, "%s", no_room);
         return MPS_QUOTA;
@@ -445,7 +455,7 @@ static uint32_t judge_frame(struct session *session, const struct delivery *deli
         return MPS_QUOTA;
     }
     if (!(flags & MPS_PUB_RETAIN) || is_shared(delivery->route)) return 0;
-    char no_room[NO_ROOM_TEXT_MAX];
+    char no_room[RETAINED_TEXT_MAX];
     if (retain(broker, delivery->route, frame, delivery->run->expires_ms, session->origin, no_room)) return 0;
     snprintf(text, text_cap, "%s", no_room);
     return MPS_QUOTA;
@@ -707,7 +717,7 @@ void publish_own(struct broker *broker, struct run *take_run, bool retain_it, st
         .route = router_route_once(broker, msg.topic), .run = take_run, .topic = msg.topic, .props = msg.props};
     struct stream *stream = delivery.route->stream;
     if (broker->tracing != NULL) trace_came_from_broker(broker, take_run, origin, retain_it);
-    char no_room[NO_ROOM_TEXT_MAX]; /* there is nobody to be told */
+    char no_room[RETAINED_TEXT_MAX]; /* there is nobody to be told */
     if (retain_it) retain(broker, delivery.route, frame, take_run->expires_ms, origin, no_room);
     struct part whole = {0, frame.len, 1};
     if (stream != NULL && stream->is_shared) {

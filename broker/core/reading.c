@@ -22,6 +22,11 @@ void reading_wait(struct reading *reading, struct list *where)
     list_append(where, &reading->in_waiting);
 }
 
+bool reading_stands_by(const struct reading *reading)
+{
+    return reading->stream->is_shared && reading->cursor->broker->now_ms >= reading->cursor->served_until_ms;
+}
+
 bool reading_is_caught_up(const struct reading *reading)
 {
     return reading->next >= reading->mark_at && reading->due_count == 0 &&

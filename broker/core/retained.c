@@ -12,7 +12,7 @@ static bool has_topic(const struct hash_node *node, const void *key)
     return value->len == topic->len && memcmp(value->topic, topic->ptr, value->len) == 0;
 }
 
-static struct retained_value *find(const struct retained *retained, mps_view topic)
+struct retained_value *retained_find(const struct retained *retained, mps_view topic)
 {
     uint64_t hash = hash_bytes(retained->seed, topic.ptr, topic.len);
     struct hash_node *node = hash_find(&retained->topics, hash, has_topic, &topic);
@@ -99,13 +99,13 @@ static uint64_t bytes_with(const struct retained *retained, const struct retaine
 
 bool retained_fits(const struct retained *retained, mps_view topic, uint32_t frame_len, uint64_t bytes_max)
 {
-    return bytes_with(retained, find(retained, topic), topic, frame_len) <= bytes_max;
+    return bytes_with(retained, retained_find(retained, topic), topic, frame_len) <= bytes_max;
 }
 
 struct retained_value *retained_set(struct retained *retained, mps_view topic, mps_view frame, uint64_t expires_ms,
                                     uint64_t bytes_max)
 {
-    struct retained_value *value = find(retained, topic);
+    struct retained_value *value = retained_find(retained, topic);
     struct run *run = NULL;
     uint64_t bytes = bytes_with(retained, value, topic, frame.len);
     if (bytes > bytes_max) return NULL;
@@ -132,12 +132,12 @@ struct retained_value *retained_set(struct retained *retained, mps_view topic, m
 
 bool retained_has(const struct retained *retained, mps_view topic)
 {
-    return find(retained, topic) != NULL;
+    return retained_find(retained, topic) != NULL;
 }
 
 bool retained_clear(struct retained *retained, mps_view topic)
 {
-    struct retained_value *value = find(retained, topic);
+    struct retained_value *value = retained_find(retained, topic);
     bool is_kept = value != NULL && value->is_kept;
     if (value != NULL) free_value(retained, value);
     return is_kept;
@@ -153,7 +153,7 @@ void snapshot_begin(struct snapshot *snapshot, struct retained *retained, mps_vi
 {
     snapshot_end(snapshot);
     snapshot->until = retained->version;
-    park(snapshot, mps_topic_is_wild(pattern) ? retained->oldest : find(retained, pattern));
+    park(snapshot, mps_topic_is_wild(pattern) ? retained->oldest : retained_find(retained, pattern));
 }
 
 struct retained_value *snapshot_value(const struct snapshot *snapshot)

@@ -20,7 +20,9 @@ struct retained_value {
     struct run *run;                    /* the MSG frame */
     struct timer expiry;                /* in .expiries, if its time is limited */
     struct origin *origin;              /* who published it; NULL: the broker, or nobody knows. The value's */
+    uint64_t revision;                  /* of the record that all brokers share (cluster/shared_retained.c); 0: it is none yet */
     bool is_kept;                       /* it is a record in the store, too */
+    uint8_t load;                       /* which load of the shared records it was last seen in */
     uint8_t len;
     uint8_t topic[];
 };
@@ -49,6 +51,7 @@ void retained_free(struct retained *retained);
  * one, if the whole would exceed bytes_max. expires_ms: when it goes by itself; UINT64_MAX: never. Of one that was there
  * is_kept and the origin stay. */
 struct retained_value *retained_set(struct retained *retained, mps_view topic, mps_view frame, uint64_t expires_ms, uint64_t bytes_max);
+struct retained_value *retained_find(const struct retained *retained, mps_view topic); /* NULL: there is none */
 bool retained_has(const struct retained *retained, mps_view topic);
 bool retained_fits(const struct retained *retained, mps_view topic, uint32_t frame_len, uint64_t bytes_max);
 bool retained_clear(struct retained *retained, mps_view topic); /* returns whether the value was a record, too */

@@ -5,6 +5,7 @@
 #include "audit.h"
 #include "away.h"
 #include "cluster/group_far.h"
+#include "cluster/records.h"
 #include "cluster/scope.h"
 #include "sure.h"
 
@@ -313,6 +314,7 @@ static void begin_reading(struct mailbox *box, struct subscription *sub, const s
     if (box->cursor != NULL) return;
     cursor_new(box, in->pattern, &terms, &in->options.from);
     cursor_resume(box->cursor);
+    if (box->broker->cluster != NULL) shared_cursor_begin(box->cursor);
     router_pattern_changed(box->broker, in->pattern);
 }
 

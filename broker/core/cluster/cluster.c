@@ -161,6 +161,7 @@ void broker_leave(struct broker *broker)
     struct cluster *cluster = broker->cluster;
     if (cluster == NULL) return;
     cluster_turn(broker);
+    records_bye(cluster);
     neighbours_leave(cluster);
     cluster->engine->flush(cluster->engine);
     cluster_free(broker);

@@ -681,9 +681,28 @@ static uint32_t publish_again(struct session *session, const struct publish *pub
     return session->state == SESSION_READY ? taken : all;
 }
 
+/* What is given to the engine at once is answered at once, when the last message of it is settled. With long runs who waits
+ * for answers would send the next one only then, and nothing would be under way meanwhile. */
+#define SHARED_PIECE 256u
+
+static uint32_t publish_pieces(struct session *session, const struct publish *publish, uint64_t work_end)
+{
+    uint32_t taken = 0, all = publish->run->count;
+    while (taken < all && session->state == SESSION_READY) {
+        uint32_t count = all - taken < SHARED_PIECE ? all - taken : SHARED_PIECE;
+        if (taken > 0 && session->broker->work >= work_end) break;
+        uint32_t part = publish_part(session, publish, taken, count, work_end);
+        taken += part;
+        if (part < count) break;
+    }
+    return session->state == SESSION_READY ? taken : all;
+}
+
 uint32_t publish_run(struct session *session, const struct publish *publish, uint64_t work_end)
 {
     if (session->pids != NULL && pids_may_be_known(session)) return publish_again(session, publish, work_end);
+    if (publish->run->count > SHARED_PIECE && publish->route != NULL && is_shared(publish->route))
+        return publish_pieces(session, publish, work_end);
     return publish_new(session, publish, work_end);
 }
 

@@ -681,8 +681,8 @@ static uint32_t publish_again(struct session *session, const struct publish *pub
     return session->state == SESSION_READY ? taken : all;
 }
 
-/* What is given to the engine at once is answered at once, when the last message of it is settled. With long runs who waits
- * for answers would send the next one only then, and nothing would be under way meanwhile. */
+/* What is given to the engine at once is answered at once, when the last message of it is settled. With long runs who
+ * waits for answers would send the next one only then, and nothing would be under way meanwhile. */
 #define SHARED_PIECE 256u
 
 static uint32_t publish_pieces(struct session *session, const struct publish *publish, uint64_t work_end)

@@ -48,6 +48,7 @@ struct engine_stream_state {
     uint64_t first, next;      /* positions: of the oldest message that is kept; what the next one will get */
     uint64_t msgs, bytes;
     uint32_t replicas, current;/* copies that there are to be, and that are up to date */
+    uint64_t mark;             /* of the last ask_state() that this answers; 0: it answers none */
     const char *text;          /* why it is not there: a sentence */
 };
 
@@ -119,6 +120,9 @@ struct engine {
     void (*flush)(struct engine *engine);
     /* Before the first append(); made if it isn't there. Whether it is, comes by .stream_state(). */
     void (*open_stream)(struct engine *engine, const struct engine_stream *stream);
+    /* How far is it now? .stream_state() answers with this mark (from 1 on): its .next is behind all that anybody had been told
+     * to be settled. A later call may take this one's place; and while the stream is away it may never be answered. */
+    void (*ask_state)(struct engine *engine, uint32_t stream, uint64_t mark);
     /* False: more waits than defer_bytes allow, or a frame is longer than the engine takes; text says which. */
     bool (*append)(struct engine *engine, const struct engine_append *append, char text[STORE_TEXT_MAX]);
     /* As of struct store. .code STORE_FAILED while the streams are away. */

@@ -73,6 +73,7 @@ struct opened {
     bool is_there;               /* as it was told last; likewise the others */
     uint64_t identity, first, next, msgs, told_ms;
     uint64_t tail_next;          /* position that the tail hasn't shown yet */
+    uint64_t asked, asked_ms;    /* the mark of what was asked, and when; 0: nothing was */
 };
 
 struct memory_engine {
@@ -195,6 +196,7 @@ void bus_streams_age(struct memory_bus *bus);
 bool bus_streams_take(struct memory_engine *engine, const struct engine_append *append, char text[STORE_TEXT_MAX]);
 void bus_streams_flush(struct memory_engine *engine);
 void bus_streams_open(struct memory_engine *engine, const struct engine_stream *stream);
+void bus_streams_ask(struct memory_engine *engine, uint32_t stream, uint64_t mark);
 void bus_streams_read(struct memory_engine *engine, struct store_read *read);
 void bus_streams_end(struct memory_engine *engine, bool kept); /* what waits is stored, if it may be; all is freed */
 void bus_streams_free(struct memory_bus *bus);

@@ -128,6 +128,11 @@ static void open_stream(struct engine *engine, const struct engine_stream *strea
     bus_streams_open(of(engine), stream);
 }
 
+static void ask_state(struct engine *engine, uint32_t stream, uint64_t mark)
+{
+    bus_streams_ask(of(engine), stream, mark);
+}
+
 static bool append(struct engine *engine, const struct engine_append *append, char text[STORE_TEXT_MAX])
 {
     return bus_streams_take(of(engine), append, text);
@@ -193,6 +198,10 @@ static void dead_open_stream(struct engine *engine, const struct engine_stream *
 {
     (void)engine, (void)stream;
 }
+static void dead_ask_state(struct engine *engine, uint32_t stream, uint64_t mark)
+{
+    (void)engine, (void)stream, (void)mark;
+}
 static bool dead_append(struct engine *engine, const struct engine_append *append, char text[STORE_TEXT_MAX])
 {
     (void)engine, (void)append;
@@ -224,6 +233,7 @@ void memory_engine_die(struct engine *engine, bool kept)
     engine->send = dead_send;
     engine->flush = dead_call;
     engine->open_stream = dead_open_stream;
+    engine->ask_state = dead_ask_state;
     engine->append = dead_append;
     engine->read = dead_read;
     engine->put = dead_put;
@@ -248,6 +258,7 @@ struct engine *memory_engine_open(struct memory_bus *bus, const struct engine_op
                                      .send = send_datagram,
                                      .flush = flush,
                                      .open_stream = open_stream,
+                                     .ask_state = ask_state,
                                      .append = append,
                                      .read = begin_read,
                                      .put = put,

@@ -409,6 +409,16 @@ void bus_streams_open(struct memory_engine *engine, const struct engine_stream *
         (const char *)memory_copy((mps_view){(const uint8_t *)stream->name, (uint32_t)strlen(stream->name) + 1}).ptr;
 }
 
+void bus_streams_ask(struct memory_engine *engine, uint32_t stream, uint64_t mark)
+{
+    for (uint32_t i = 0; i < engine->opened_count; i++) {
+        struct opened *opened = &engine->opened[i];
+        if (opened->stream.number != stream) continue;
+        opened->asked = mark;
+        opened->asked_ms = engine->bus->now_ms;
+    }
+}
+
 static void tell_state(struct memory_bus *bus, struct memory_engine *engine, void *with)
 {
     struct opened *opened = with;
@@ -420,6 +430,10 @@ static void tell_state(struct memory_bus *bus, struct memory_engine *engine, voi
     opened->told_ms = bus->now_ms;
     opened->is_there = stores && shared->is_there;
     event->state = (struct engine_stream_state){.number = opened->stream.number, .is_there = opened->is_there};
+    if (opened->asked != 0 && opened->asked_ms + bus->faults.ask_ms <= bus->now_ms) {
+        event->state.mark = opened->asked;
+        opened->asked = 0;
+    }
     if (!opened->is_there) {
         event->state.text =
             stores ? "the stream was deleted: the test says so" : "the cluster is away: the test says so";
@@ -444,6 +458,7 @@ static void look_state(struct memory_bus *bus, struct memory_engine *engine, str
     else if (!is_there) return;
     else if (opened->identity != shared->identity || opened->first != shared->first)
         bus_choice_add(choice, bus->now_ms, candidate);
+    else if (opened->asked != 0) bus_choice_add(choice, opened->asked_ms + bus->faults.ask_ms, candidate);
     else if (opened->next != shared->next || opened->msgs != shared->msgs)
         bus_choice_add(choice, opened->told_ms + TELL_MS, candidate);
 }

@@ -159,6 +159,11 @@ static void engine_open_stream(struct engine *engine, const struct engine_stream
     nats_storing_open_stream(engine_of(engine)->storing, stream);
 }
 
+static void engine_ask_state(struct engine *engine, uint32_t stream, uint64_t mark)
+{
+    nats_storing_ask_state(engine_of(engine)->storing, stream, mark);
+}
+
 static bool engine_append(struct engine *engine, const struct engine_append *append, char text[STORE_TEXT_MAX])
 {
     return nats_storing_append(engine_of(engine)->storing, append, text);
@@ -278,6 +283,7 @@ struct engine *pubsubd_engine_open(const struct engine_options *options, char te
                                    .send = engine_send,
                                    .flush = engine_flush,
                                    .open_stream = engine_open_stream,
+                                   .ask_state = engine_ask_state,
                                    .append = engine_append,
                                    .read = engine_read,
                                    .put = engine_put,

@@ -120,6 +120,7 @@ void nats_live_free(struct nats_live *live); /* when the engine is: any thread, 
 bool nats_storing_open(struct nats_engine *engine, char text[STORE_TEXT_MAX]);
 bool nats_storing_is_up(const struct nats_storing *storing);
 void nats_storing_open_stream(struct nats_storing *storing, const struct engine_stream *stream);
+void nats_storing_ask_state(struct nats_storing *storing, uint32_t stream, uint64_t mark);
 bool nats_storing_append(struct nats_storing *storing, const struct engine_append *append, char text[STORE_TEXT_MAX]);
 void nats_storing_flush(struct nats_storing *storing);
 void nats_storing_read(struct nats_storing *storing, struct store_read *read);

@@ -526,6 +526,18 @@ static struct nats_stream *stream_of_number(const struct nats_storing *storing, 
     return stream;
 }
 
+/* With the next question that is asked: one that is under way may have been answered before. */
+void nats_storing_ask_state(struct nats_storing *storing, uint32_t number, uint64_t mark)
+{
+    struct nats_stream *stream = stream_of_number(storing, number);
+    if (stream == NULL) return;
+    pthread_mutex_lock(&storing->lock);
+    stream->wanted_mark = mark;
+    stream->ask_ms = 0;
+    storing_hurry(storing);
+    pthread_mutex_unlock(&storing->lock);
+}
+
 bool nats_storing_append(struct nats_storing *storing, const struct engine_append *append, char text[STORE_TEXT_MAX])
 {
     uint64_t max = message_max(storing), cost = append_cost(append);

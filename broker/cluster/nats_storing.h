@@ -55,7 +55,7 @@ struct js_request {
     /* answer: JSON; .ptr NULL: none came in time. Not called if the connection ends before. */
     void (*done)(struct nats_stream *stream, const struct js_request *request, mps_view answer);
     struct nats_stream *stream;
-    uint64_t about;                  /* whatever done() wants to know */
+    uint64_t about, mark;            /* whatever done() wants to know */
 };
 
 /* Formats the body. done NULL: nobody wants the answer. */
@@ -211,6 +211,7 @@ struct nats_stream {
     uint64_t backwards_ms;           /* since when they tell less than is known; 0: they don't */
     uint64_t ask_ms, make_ms;        /* when it is asked for; when it is made, if it is absent then: 0: not known */
     uint64_t seen_identity, seen_ms; /* the last one that was heard of, and since when */
+    uint64_t wanted_mark;            /* of the core's, for the next question; 0: it wants to know nothing */
     uint64_t identity, first_position, known_next, msgs, bytes;
     uint32_t replicas, current;
     struct tail tail;

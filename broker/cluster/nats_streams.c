@@ -74,7 +74,7 @@ static bool is_as_wanted(const struct nats_stream *stream, mps_view config)
 
 /* ---- what the core is told ---------------------------------------------------------------------------------- */
 
-static void tell_state(struct nats_stream *stream, const char *text)
+static void tell_state(struct nats_stream *stream, const char *text, uint64_t mark)
 {
     if (stream->is_bucket) return;
     struct storing_event *event = storing_tell(stream->storing, EVENT_STATE, strlen(text) + 1);
@@ -86,7 +86,8 @@ static void tell_state(struct nats_stream *stream, const char *text)
                                                 .msgs = stream->msgs,
                                                 .bytes = stream->bytes,
                                                 .replicas = stream->replicas,
-                                                .current = stream->current};
+                                                .current = stream->current,
+                                                .mark = mark};
     storing_tell_text(event, text);
 }
 
@@ -98,7 +99,7 @@ static void is_away(struct nats_stream *stream, const char *why)
     snprintf(text, sizeof text, "%s %.80s: %.150s", what, stream->name, why);
     if (stream->storing->is_connected) nats_trouble(stream->storing->engine, stream, "%s", text);
     stream->is_there = false;
-    tell_state(stream, text);
+    tell_state(stream, text, 0);
 }
 
 void stream_knows(struct nats_stream *stream, uint64_t next)
@@ -116,6 +117,8 @@ static void ask(struct nats_stream *stream, const char *what, const char *body,
     struct js_request *request = js_ask(stream, subject, body);
     request->done = done;
     request->about = stream->known_next;
+    request->mark = stream->wanted_mark;
+    stream->wanted_mark = 0;
     stream->is_asking = true;
 }
 
@@ -233,7 +236,7 @@ static void take_state(struct nats_stream *stream, const struct js_request *requ
     stream->current = copies_that_are_current(answer);
     stream->is_there = true;
     stream->make_ms = 0;
-    tell_state(stream, "");
+    tell_state(stream, "", request->mark);
     nats_trouble_over(stream->storing->engine, stream);
     if (stream->is_checked) return;
     stream->is_checked = true;

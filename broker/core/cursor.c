@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "cluster/records.h"
+#include "cluster/shared.h"
 #include "sure.h"
 
 /* What a subscription is given at a time, and how little of it has to be left for more. */
@@ -135,6 +136,7 @@ struct cursor *cursor_new(struct mailbox *box, mps_view pattern, const struct cu
         begin(reading, from);
         reading->sent = reading->next;
         reading->live = from->kind != MPS_FROM_NEW ? stream_accepted(reading->stream) : 0;
+        reading->has_just_begun = reading->stream->is_shared && reading->live > 0;
     }
     box->cursor = cursor;
     cursor_changed(cursor);
@@ -172,6 +174,24 @@ static void begin_late(struct reading *reading)
     cursor_changed(reading->cursor);
 }
 
+/* Of a shared stream others may have been told of more than is known here. */
+static void note_mark(struct reading *reading)
+{
+    reading->mark_at = stream_accepted(reading->stream);
+    if (reading->stream->is_shared) shared_ask(reading);
+}
+
+void cursor_heard(struct reading *reading)
+{
+    reading->mark_at = stream_accepted(reading->stream);
+    if (reading->has_just_begun && reading->next <= reading->live && reading->live < reading->mark_at) {
+        reading->live = reading->mark_at;
+        cursor_changed(reading->cursor);
+    }
+    reading->has_just_begun = false;
+    cursor_dirty(reading->cursor);
+}
+
 /* A record may know of more than there is. */
 static void cut_to_known(struct reading *reading)
 {
@@ -190,7 +210,7 @@ void cursors_begin_late(struct stream *stream)
         struct reading *reading = container_of(node, struct reading, in_readings);
         if (reading->begins_later) begin_late(reading);
         else cut_to_known(reading);
-        reading->mark_at = least(reading->mark_at, stream_accepted(stream));
+        if (reading->mark_at == UINT64_MAX) note_mark(reading);
         reading_stop_waiting(reading);
         cursor_dirty(reading->cursor);
     }
@@ -216,7 +236,7 @@ static void restart(struct reading *reading)
     survey_free(reading->survey);
     reading->survey = NULL;
     reading->since_ms = 0;
-    reading->begins_later = false;
+    reading->begins_later = reading->has_just_begun = false;
     reading->next = reading->sent = stream->first;
     reading->live = reading->mark_at = stream_accepted(stream);
 }
@@ -329,6 +349,7 @@ void cursor_free(struct cursor *cursor)
     for (uint32_t i = 0; i < cursor->readings_count; i++) {
         struct reading *reading = &cursor->readings[i];
         reading_stop_waiting(reading);
+        shared_stop_asking(reading);
         list_remove(&reading->stream->readings, &reading->in_readings);
         pending_cut(reading, 0);
         free(reading->pending);
@@ -488,8 +509,7 @@ void cursor_want_mark(struct cursor *cursor, struct subscription *sub)
 {
     want_mark(sub);
     outlet_drop_mark(sub->outlet); /* one that is queued for an earlier SUB would answer this one too soon */
-    for (uint32_t i = 0; i < cursor->readings_count; i++)
-        cursor->readings[i].mark_at = stream_accepted(cursor->readings[i].stream);
+    for (uint32_t i = 0; i < cursor->readings_count; i++) note_mark(&cursor->readings[i]);
     cursor_dirty(cursor);
 }
 

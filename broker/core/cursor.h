@@ -51,6 +51,9 @@ struct reading {
     uint64_t sent;             /* positions below were written, or passed over; without acknowledgements */
     uint64_t live;             /* messages below had been accepted when it began: they are a replay */
     uint64_t mark_at;          /* MARK 2 is due, to who wants it, when everything below was delivered */
+    bool has_just_begun;       /* of a shared stream: what is asked settles .live, too */
+    struct list *asks_in;      /* of the stream, a shared one: .mark_at isn't known before it is heard; NULL: it is known */
+    struct list_node in_asking;
     uint64_t since_ms;         /* what came before this Unix time is passed over; 0: nothing is, */
     uint64_t since_end;        /* nor from this position on */
     uint64_t since_high;       /* of a shared stream: at this position something stands that came since; what lies before .next
@@ -157,6 +160,8 @@ uint64_t cursors_turn(struct broker *broker);           /* fills outlets; return
 /* Of so many positions from this one on, which could not be stored, only so few are left, as holes: by the others all
  * behind went down. */
 void cursors_renumber(struct stream *stream, uint64_t from, uint64_t count, uint64_t left);
+/* How far a shared stream is was heard: its mark is due behind that. */
+void cursor_heard(struct reading *reading);
 /* A shared stream is known now: who waited for that begins. */
 void cursors_begin_late(struct stream *stream);
 /* It is another one than before, where positions mean something else: all begin again with its first message, and are told. */

@@ -384,7 +384,7 @@ bool cursor_restore(struct cursor *cursor, mps_view value)
             survey_free(reading->survey);
             reading->survey = NULL;
             reading->since_ms = reading->live = 0;
-            reading->begins_later = false;
+            reading->begins_later = reading->has_just_begun = false;
             pending_cut(reading, 0);
             reading->next = reading->sent = position;
         }

@@ -29,7 +29,7 @@ bool reading_stands_by(const struct reading *reading)
 
 bool reading_is_caught_up(const struct reading *reading)
 {
-    return reading->next >= reading->mark_at && reading->due_count == 0 &&
+    return reading->next >= reading->mark_at && reading->asks_in == NULL && reading->due_count == 0 &&
            (reading->survey == NULL || survey_is_done(reading->survey));
 }
 

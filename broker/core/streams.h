@@ -93,6 +93,8 @@ struct stream {
     uint64_t load_retry_ms;    /* after a read that failed: not before */
     struct list tail, loading; /* what of cursors waits for new messages, and for a read */
     struct list readings;      /* of cursors that read it */
+    struct list asking, to_ask;/* shared: those of them that want to know how far it is: asked already, or with the next question */
+    uint64_t ask_mark, asked_ms;/* shared: of the last question; .ask_mark 0: it is answered */
 };
 
 /* Messages on their way to the disk. */

@@ -14,6 +14,7 @@
 #define BROKERS 2
 #define DEFER_MS 10000u
 #define DEFER_BYTES 4096u
+#define QUESTIONS_MS 10u /* between two times that a stream is asked how far it is */
 
 struct sea {
     struct memory_bus *bus;
@@ -165,6 +166,15 @@ static void write_msg(struct sea *sea, int which, char link, const char *topic, 
     uint8_t room[512];
     struct mps_out out = mps_out_open(room, sizeof room);
     mps_encode_msg(&out, &(struct mps_msg){.topic = mps_text(topic), .payload = mps_text(text)});
+    stage_write(sea->at[which], link, &out);
+}
+
+static void write_sub(struct sea *sea, int which, char link, uint32_t sid, const char *pattern,
+                      struct mps_sub_options options)
+{
+    uint8_t room[512];
+    struct mps_out out = mps_out_open(room, sizeof room);
+    mps_encode_sub(&out, &(struct mps_sub){.sid = sid, .pattern = mps_text(pattern), .options = options});
     stage_write(sea->at[which], link, &out);
 }
 
@@ -558,6 +568,7 @@ static void a_replay_begins_where_it_is_asked_to(void **state)
         stage_sub(sea->at[1], 'r', i + 1, "o/#",
                   (struct mps_sub_options){.given = MPS_SUB_FROM | MPS_SUB_ACK, .ack = MPS_ACK_UPTO, .from = froms[i]});
         flow(sea);
+        pass(sea, QUESTIONS_MS);
         expect(sea, 1, 'r', told[i]);
     }
     publish(sea, 0, 'p', "o/1", "new");
@@ -615,6 +626,119 @@ static void caught_up_is_behind_what_was_acknowledged(void **state)
     expect(sea, 0, 'p', "suback 1 | mark 1 1");
     pass(sea, 1000);
     expect(sea, 0, 'p', "for 1 flags 2 at S-1 | o/1=x | mark 1 2");
+}
+
+/* Those at other brokers count as well: the second one knows nothing of the message when it is subscribed to. */
+static void caught_up_is_behind_what_another_broker_acknowledged(void **state)
+{
+    struct sea *sea = two_brokers(state);
+    memory_bus_faults(sea->bus)->tail_ms = 1000;
+    stage_pub(sea->at[0], 'p', 1, 3);
+    publish(sea, 0, 'p', "o/1", "x");
+    expect(sea, 0, 'p', "ok 1 nobody");
+    assert_int_equal(stream_at(sea, 1)->next, 1);
+    subscribe(sea, 1, 'r', "o/#", from_all);
+    expect(sea, 1, 'r', "suback 1 | mark 1 1");
+    pass(sea, 1000);
+    expect(sea, 1, 'r', "for 1 flags 2 at S-1 | o/1=x | mark 1 2");
+}
+
+/* A group is a reader as well. */
+static void a_group_is_caught_up_behind_it_too(void **state)
+{
+    struct sea *sea = two_brokers(state);
+    struct mps_sub_options options = acked;
+    options.given |= MPS_SUB_GROUP;
+    options.group = mps_text("g");
+    memory_bus_faults(sea->bus)->tail_ms = 1000;
+    stage_pub(sea->at[0], 'p', 1, 3);
+    publish(sea, 0, 'p', "o/1", "x");
+    subscribe(sea, 1, 'r', "o/#", options);
+    assert_null(strstr(words(sea, 1, 'r'), "mark 1 2"));
+    pass(sea, 1000);
+    const char *came = words(sea, 1, 'r');
+    const char *message = strstr(came, "o/1=x"), *mark = strstr(came, "mark 1 2");
+    assert_true(message != NULL && mark != NULL && message < mark);
+}
+
+static uint32_t asked;
+static void (*ask_really)(struct engine *engine, uint32_t stream, uint64_t mark);
+
+static void count_asking(struct engine *engine, uint32_t stream, uint64_t mark)
+{
+    asked++;
+    ask_really(engine, stream, mark);
+}
+
+/* However many want to know at once, and however often: one question is under way. */
+static void many_subscribers_ask_once(void **state)
+{
+    struct sea *sea = two_brokers(state);
+    ask_really = sea->engines[1]->ask_state;
+    sea->engines[1]->ask_state = count_asking;
+    memory_bus_faults(sea->bus)->ask_ms = 500;
+    asked = 0;
+    for (uint32_t sid = 1; sid <= 100; sid++) write_sub(sea, 1, 'r', sid, "o/#", from_all);
+    flow(sea);
+    assert_int_equal(asked, 1);
+    for (uint32_t sid = 101; sid <= 200; sid++) stage_sub(sea->at[1], 'r', sid, "o/#", from_all);
+    flow(sea);
+    assert_int_equal(asked, 1);
+    assert_null(strstr(words(sea, 1, 'r'), "mark 1 2"));
+    pass(sea, 500);
+    const char *came = words(sea, 1, 'r');
+    assert_non_null(strstr(came, "mark 1 2"));
+    assert_non_null(strstr(came, "mark 100 2"));
+    assert_null(strstr(came, "mark 101 2")); /* the answer may be from before it came */
+    assert_int_equal(asked, 2);
+    pass(sea, 500);
+    came = words(sea, 1, 'r');
+    assert_non_null(strstr(came, "mark 101 2"));
+    assert_non_null(strstr(came, "mark 200 2"));
+    pass(sea, 5000);
+    assert_int_equal(asked, 2);
+}
+
+/* A leader that is slow, or not there, holds nobody for more than a moment. */
+static void who_gets_no_answer_is_caught_up_with_what_is_known_here(void **state)
+{
+    struct sea *sea = two_brokers(state);
+    memory_bus_faults(sea->bus)->ask_ms = 3000;
+    subscribe(sea, 1, 'r', "o/#", from_all);
+    expect(sea, 1, 'r', "suback 1 | mark 1 1");
+    pass(sea, 1750);
+    expect(sea, 1, 'r', "");
+    stage_sub(sea->at[1], 'r', 2, "o/#", from_all);
+    flow(sea);
+    pass(sea, 250);
+    expect(sea, 1, 'r', "suback 2 | mark 2 1 | mark 1 2");
+    pass(sea, 1750);
+    expect(sea, 1, 'r', ""); /* the late answer isn't to its question */
+    pass(sea, 250);
+    expect(sea, 1, 'r', "mark 2 2");
+    stage_sub(sea->at[1], 'r', 3, "o/#", from_all);
+    flow(sea);
+    expect(sea, 1, 'r', "suback 3 | mark 3 1");
+    memory_bus_away(sea->bus, "two", false, true);
+    flow(sea);
+    expect(sea, 1, 'r', "mark 3 2");
+    stage_sub(sea->at[1], 'r', 4, "o/#", from_all);
+    flow(sea);
+    expect(sea, 1, 'r', "suback 4 | mark 4 1 | mark 4 2");
+}
+
+static void who_asks_may_go(void **state)
+{
+    struct sea *sea = two_brokers(state);
+    memory_bus_faults(sea->bus)->ask_ms = 500;
+    subscribe(sea, 1, 'r', "o/#", from_all);
+    stage_sub(sea->at[1], 'r', 2, "o/#", from_all);
+    flow(sea);
+    stage_cut(sea->at[1], 'r');
+    flow(sea);
+    pass(sea, 3000);
+    assert_null(stream_at(sea, 1)->asking.first);
+    assert_null(stream_at(sea, 1)->to_ask.first);
 }
 
 static void what_retention_removed_is_told(void **state)
@@ -679,6 +803,7 @@ static void a_stream_that_is_made_anew_is_told_and_read_again(void **state)
     group.given |= MPS_SUB_GROUP;
     group.group = mps_text("g");
     subscribe(sea, 1, 'g', "o/#", group);
+    pass(sea, QUESTIONS_MS);
     for (const char *p = "rsg"; *p != '\0'; p++) words(sea, 1, *p);
     uint64_t epoch = sea->at[1]->broker->epoch;
     memory_bus_delete_stream(sea->bus, number());
@@ -1106,6 +1231,11 @@ int main(void)
         TEST(a_replay_begins_where_it_is_asked_to),
         TEST(who_comes_before_the_stream_is_known_begins_later),
         TEST(caught_up_is_behind_what_was_acknowledged),
+        TEST(caught_up_is_behind_what_another_broker_acknowledged),
+        TEST(a_group_is_caught_up_behind_it_too),
+        TEST(many_subscribers_ask_once),
+        TEST(who_gets_no_answer_is_caught_up_with_what_is_known_here),
+        TEST(who_asks_may_go),
         TEST(what_retention_removed_is_told),
         TEST(a_moment_is_found_in_a_long_history),
         TEST(a_stream_that_is_made_anew_is_told_and_read_again),

@@ -10,6 +10,9 @@
 
 /* Of a message: the most that any configuration allows. */
 #define PAYLOAD_MAX (256u * 1024 * 1024)
+/* How long an answer to how far a stream is is waited for, and how little there is between two questions at least. */
+#define ASK_MS 2000u
+#define ASK_APART_MS 10u
 
 /* Frames that the engine was given, and has not settled. */
 struct shared_append {
@@ -23,6 +26,7 @@ struct shared_append {
 struct shared {
     struct hash appends;
     uint64_t token;   /* of the last one */
+    uint64_t asks;    /* how often it was asked how far a stream is */
     bool has_settled; /* something, in this poll */
 };
 
@@ -277,6 +281,75 @@ void shared_on_read_done(struct cluster *cluster, struct store_read *read)
     chunk_read_done(cluster->broker, read);
 }
 
+/* ---- asking how far it is ----------------------------------------------------------------------------------- */
+
+/* Nobody can say more now than what is known here. */
+static bool is_silent(const struct stream *stream)
+{
+    return stream->broker->cluster == NULL || !stream->is_known || !stream->is_there;
+}
+
+void shared_stop_asking(struct reading *reading)
+{
+    if (reading->asks_in == NULL) return;
+    list_remove(reading->asks_in, &reading->in_asking);
+    reading->asks_in = NULL;
+}
+
+static void ask_in(struct reading *reading, struct list *where)
+{
+    shared_stop_asking(reading);
+    reading->asks_in = where;
+    list_append(where, &reading->in_asking);
+}
+
+void shared_ask(struct reading *reading)
+{
+    if (is_silent(reading->stream)) shared_stop_asking(reading);
+    else ask_in(reading, &reading->stream->to_ask); /* what is asked already may be answered from before */
+}
+
+static void hear(struct list *asking)
+{
+    for (struct list_node *node; (node = asking->first) != NULL;) {
+        struct reading *reading = container_of(node, struct reading, in_asking);
+        shared_stop_asking(reading);
+        cursor_heard(reading);
+    }
+}
+
+static void hear_all(struct stream *stream)
+{
+    stream->ask_mark = 0;
+    hear(&stream->asking);
+    hear(&stream->to_ask);
+}
+
+static void ask(struct stream *stream)
+{
+    struct cluster *cluster = stream->broker->cluster;
+    for (struct list_node *node; (node = stream->to_ask.first) != NULL;)
+        ask_in(container_of(node, struct reading, in_asking), &stream->asking);
+    stream->ask_mark = ++cluster->shared->asks;
+    stream->asked_ms = stream->broker->now_ms;
+    cluster->engine->ask_state(cluster->engine, stream->number, stream->ask_mark);
+}
+
+/* One question at a time. Returns when to look again. */
+static uint64_t ask_turn(struct stream *stream)
+{
+    uint64_t now_ms = stream->broker->now_ms;
+    if (stream->ask_mark != 0 && now_ms - stream->asked_ms >= ASK_MS) {
+        stream->ask_mark = 0;
+        hear(&stream->asking);
+    }
+    if (stream->ask_mark != 0) return stream->asked_ms + ASK_MS;
+    if (stream->to_ask.first == NULL) return UINT64_MAX;
+    if (stream->asked_ms > 0 && now_ms - stream->asked_ms < ASK_APART_MS) return stream->asked_ms + ASK_APART_MS;
+    ask(stream);
+    return stream->asked_ms + ASK_MS;
+}
+
 /* ---- how far it is ------------------------------------------------------------------------------------------ */
 
 static void note_away(struct stream *stream, const char *text)
@@ -286,6 +359,7 @@ static void note_away(struct stream *stream, const char *text)
                 "stream '%s' is away: %s", printable(mps_text(stream->name)), text);
     stream->is_there = false;
     stream->is_away = true;
+    hear_all(stream);
 }
 
 static void note_there(struct stream *stream)
@@ -379,6 +453,7 @@ void shared_on_stream_state(struct cluster *cluster, const struct engine_stream_
         return;
     }
     bool keeps_identity = state->identity == stream->identity;
+    note_there(stream);
     if (is_another(stream, state)) begin_anew(stream, state);
     else if (!stream->is_known) get_to_know(stream, state);
     else move_on(stream, state);
@@ -390,7 +465,9 @@ void shared_on_stream_state(struct cluster *cluster, const struct engine_stream_
     stream->stored_bytes = state->bytes;
     stream->replicas = state->replicas;
     stream->current = state->current;
-    note_there(stream);
+    if (state->mark == 0 || state->mark != stream->ask_mark) return;
+    stream->ask_mark = 0;
+    hear(&stream->asking);
 }
 
 /* ---- life --------------------------------------------------------------------------------------------------- */
@@ -429,7 +506,9 @@ void shared_leave(struct cluster *cluster)
     shared_polled(cluster);
     for (uint32_t i = 0; i < cluster->broker->streams_count; i++) {
         struct stream *stream = cluster->broker->streams[i];
-        if (stream->is_shared) memset(stream->loads, 0, sizeof stream->loads);
+        if (!stream->is_shared) continue;
+        memset(stream->loads, 0, sizeof stream->loads);
+        hear_all(stream);
     }
     hash_free(&shared->appends);
     free(shared);
@@ -438,8 +517,11 @@ void shared_leave(struct cluster *cluster)
 
 uint64_t shared_turn(struct cluster *cluster)
 {
-    (void)cluster;
-    return UINT64_MAX;
+    const struct broker *broker = cluster->broker;
+    uint64_t next_ms = UINT64_MAX;
+    for (uint32_t i = 0; i < broker->streams_count; i++)
+        if (broker->streams[i]->is_shared) next_ms = least(next_ms, ask_turn(broker->streams[i]));
+    return next_ms;
 }
 
 /* Of each stream it is told by itself. */

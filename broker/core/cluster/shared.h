@@ -3,6 +3,7 @@
  *   publish.c -> shared_append() -> engine -> shared_on_settled() -> acks.c: PUBACK
  *                                          \-> shared_on_tail() -> chunk -> readers (cursor.c), here and at all brokers
  *   chunk.c  -> shared_read()    -> engine -> shared_on_read_done() -> chunk
+ *   cursor.c -> shared_ask()     -> engine -> shared_on_stream_state() -> cursor_heard(): MARK 2 is behind what others were told
  *
  * Positions are the engine's: one order for all brokers. What comes from there was perhaps written by others than brokers: it
  * is judged as what comes from a client, and what is no message is a hole. A stream that is away holds nobody: what is
@@ -27,6 +28,11 @@ bool shared_append_is_waiting(const struct broker *broker, uint64_t token); /* i
 bool shared_read(struct stream *stream, uint64_t position, uint32_t bytes_most);
 /* What is a message in it becomes chunks, the rest holes. bytes: those of the block. */
 void shared_take_block(struct stream *stream, const struct store_block *block, const uint8_t *bytes);
+
+/* For cursor.c. Asks the stream's leader how far it is, once for all that want to know in a turn: cursor_heard() comes then, or
+ * when there is no answer in time. While the stream is away, nobody is asked. */
+void shared_ask(struct reading *reading);
+void shared_stop_asking(struct reading *reading);
 
 /* cluster.c calls these. */
 int shared_join(struct cluster *cluster, char *text, size_t cap); /* 0, or -1 and a sentence */

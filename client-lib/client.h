@@ -71,7 +71,7 @@ struct pubsub {
     int ended;                        /* 0, or the error of a connection that ended for good */
 
     uint64_t boot;                    /* of the publish ids of this object */
-    uint64_t epoch;                   /* of the broker that was connected last */
+    uint64_t epoch;                   /* that a broker said last; 0: none did yet */
     uint32_t session_s;               /* granted */
     bool resumed;                     /* this connection goes on with an earlier session */
     bool held;                        /* pubsub_open() returns before what the session has is handled */

@@ -386,8 +386,8 @@ void mps_client_connecting(struct pubsub *client, short revents)
 /* What the session's counters and the broker's memory say of what was done on earlier connections. False: nonsense. */
 static bool take_up(struct pubsub *client, const struct pubsub_welcome *welcome)
 {
-    bool same_history = client->connections_count == 0 || client->epoch == welcome->epoch;
-    client->epoch = welcome->epoch;
+    bool same_history = client->epoch == 0 || welcome->epoch == 0 || client->epoch == welcome->epoch;
+    if (welcome->epoch != 0) client->epoch = welcome->epoch; /* else the broker doesn't know yet */
     client->resumed = welcome->resumed;
     client->session_s = welcome->session_s;
     client->held = client->opening && welcome->resumed;

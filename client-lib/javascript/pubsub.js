@@ -805,7 +805,7 @@ class Connection {
 export class Client extends EventEmitter {
   #addresses; #hello; #options;
   #connection = null; #error = null; #closing = false; #closed = deferred();
-  #connectedBefore = false; #failures = 0; #timer = null; #pulse = null; #upAt = 0;
+  #connectedBefore = false; #epoch = 0; #failures = 0; #timer = null; #pulse = null; #upAt = 0;
   #giveUp = null;                        // ends the attempt to connect that is under way
   #subs = new Map(); #lastSid = 0;
   #orphans = new Map(); #adopts = false; // of subscriptions of the session that are not asked for yet
@@ -1183,7 +1183,9 @@ export class Client extends EventEmitter {
     };
     if (typeof options.get("id") !== "string" || typeof (options.get("inbox") ?? "") !== "string")
       throw new ProtocolError("WELCOME lacks the client's id, or its inbox is no text", MALFORMED);
-    const sameHistory = !this.#connectedBefore || options.get("epoch") === this.welcome.get("epoch");
+    const epoch = options.get("epoch") || this.#epoch; // 0: the broker doesn't know yet
+    const sameHistory = this.#epoch === 0 || this.#epoch === epoch;
+    this.#epoch = epoch;
     const lastPid = number("last_pid", 0), resumed = options.get("resumed") === true;
     if (lastPid > this.#writtenPid) throw new ProtocolError(`WELCOME's last_pid is ${lastPid}, which was not published yet`, STATE);
     options.set("max_payload", number("max_payload", 1 << 20)).set("ka", number("ka", this.#hello.ka))

@@ -855,6 +855,7 @@ class Client:
         self._on_state = on_state
         self._connection: _Connection | None = None
         self._connected_before = False
+        self._epoch = 0
         self._error: PubSubError | None = None     # why it has ended
         self._closing = False
         self._tasks: list[asyncio.Task[None]] = []
@@ -1258,7 +1259,9 @@ class Client:
 
         if not isinstance(options.get("id"), str) or not isinstance(options.get("inbox", ""), str):
             raise ProtocolError("WELCOME lacks the client's id, or its inbox is no text", _MALFORMED)
-        same_history = not self._connected_before or options.get("epoch") == self.welcome.get("epoch")
+        epoch = options.get("epoch") or self._epoch  # 0: the broker doesn't know yet
+        same_history = self._epoch in (0, epoch)
+        self._epoch = epoch
         last_pid, resumed = number("last_pid", 0), options.get("resumed", False) is True
         self.welcome = {**options, "max_payload": number("max_payload", 1 << 20), "ka": number("ka", self._hello["ka"]),
                         "pub_window": max(1, number("pub_window", 1000))}

@@ -17,6 +17,19 @@ class Streams(StreamsTest):
         found = [self.read_values(host, topic, values) for host in range(3)]
         self.assertEqual(found[1:], found[:-1])  # the same positions
 
+    def test_caught_up_is_behind_what_another_broker_acknowledged(self):
+        topic = self.topic()
+        publisher, reader = self.peer(0), self.peer(1)
+        publisher.tell(raw.PUB, 1, raw.REPLICATED)
+        for number in range(1, 101):
+            publisher.tell(raw.MSG, topic, None, raw.msgpack.packb(number))
+            self.assertEqual(publisher.answer(raw.PUBACK)[1], number)
+            reader.tell(raw.SUB, number, topic, {"from": ["last", 1], "retained": 2})
+            found = [frame for frame in reader.until(raw.MARK) if frame[0] == raw.MSG]
+            self.assertEqual(raw.msgpack.unpackb(found[-1][3]), number)
+            reader.tell(raw.UNSUB, number)
+            reader.answer(raw.MARK)
+
     def test_a_reader_goes_on_with_what_comes(self):
         topic = self.topic()
         self.publish_replicated(0, topic, 1, 2)

@@ -337,6 +337,14 @@ static void a_reader_goes_on_behind_what_it_was_given(void **state)
     connect_again(stage, false);
     stage_expect_frames(stage, "SUB 1 t from=seq:64,10,65,9,all, ");
     lose(stage);
+    stage->epoch = 0; /* one that doesn't know yet what it has */
+    connect_again(stage, false);
+    stage_expect_frames(stage, "SUB 1 t from=seq:64,10,65,9,all, ");
+    lose(stage);
+    stage->epoch = 1; /* it has what it had */
+    connect_again(stage, false);
+    stage_expect_frames(stage, "SUB 1 t from=seq:64,10,65,9,all, ");
+    lose(stage);
     stage->epoch = 2; /* a broker that has begun anew: what it has now is new */
     connect_again(stage, false);
     stage_expect_frames(stage, "SUB 1 t from=all, ");

@@ -341,6 +341,7 @@ int stage_set_up(void **state)
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     strcpy(stage->dir, "/tmp/client_test.XXXXXX");
     if (mkdtemp(stage->dir) == NULL) return -1;
+    stage->epoch = 1;
     snprintf(address.sun_path, sizeof address.sun_path, "%s/s", stage->dir);
     snprintf(stage->url, sizeof stage->url, "unix:%s/s", stage->dir);
     stage->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);

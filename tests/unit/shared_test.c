@@ -825,7 +825,11 @@ static void brokers_without_streams_of_their_own_have_one_epoch(void **state)
     uint64_t epoch = sea->at[0]->broker->epoch;
     assert_int_equal(sea->at[1]->broker->epoch, epoch);
     stop(sea, 1);
+    memory_bus_away(sea->bus, "two", false, true);
     start(sea, 1, false);
+    flow(sea);
+    assert_int_equal(sea->at[1]->broker->epoch, 0); /* nothing that a client would have to forget its places for */
+    memory_bus_away(sea->bus, "two", false, false);
     flow(sea);
     assert_int_equal(sea->at[1]->broker->epoch, epoch);
     memory_bus_delete_stream(sea->bus, number());

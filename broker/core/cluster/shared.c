@@ -382,13 +382,15 @@ static void forget_messages(struct stream *stream, const struct engine_stream_st
 }
 
 /* A broker without a store of its own has only what all have: its epoch is that of all of them, so that clients that
- * come from another one go on. */
+ * come from another one go on. 0, which says nothing, until they are known: who comes before that has its places still. */
 static void take_common_epoch(struct broker *broker)
 {
     uint64_t epoch = 0;
-    if (broker->commit.store != NULL) return;
+    if (broker->commit.store != NULL || broker->streams_count == 0) return;
+    broker->epoch = 0;
     for (uint32_t i = 0; i < broker->streams_count; i++) {
         const struct stream *stream = broker->streams[i];
+        if (stream->identity == 0) return;
         uint64_t mixed = (stream->identity ^ stream->number) * UINT64_C(0x9e3779b97f4a7c15);
         epoch += mixed ^ mixed >> 32; /* whatever their order */
     }
@@ -490,6 +492,7 @@ int shared_join(struct cluster *cluster, char *text, size_t cap)
     cluster->shared = sure_zeroed(sizeof *cluster->shared);
     for (uint32_t i = 0; i < broker->streams_count; i++)
         if (broker->streams[i]->is_shared) open_stream(cluster, broker->streams[i]);
+    take_common_epoch(broker);
     return 0;
 }
 

@@ -62,7 +62,7 @@ struct pubsub_welcome {
     uint64_t max_payload;      /* bytes; 0: not said */
     uint64_t pub_window;       /* most publishes that may wait for their PUBACK; 0: not said */
     uint64_t last_pid;         /* with a session: publishes up to this one are settled; 0: none is known */
-    uint64_t epoch;            /* another number than before: the broker has lost its sessions and positions */
+    uint64_t epoch;            /* another number than before: the broker has lost its sessions and positions. 0: it can't say yet */
     uint32_t session_s;        /* granted; 0: the session ends with the connection */
     uint32_t best_ack;         /* enum pubsub_ack */
     bool resumed;              /* the session goes on: its subscriptions are there, what is queued comes at once */

@@ -246,8 +246,10 @@ void acks_settle_shared(struct session *session, uint64_t place, const struct sh
         return;
     }
     bool is_full = outcome->code == STORE_FULL;
-    snprintf(why, sizeof why, "%s: %s",
-             is_full ? "the message could not be stored" : "the message is not acknowledged", outcome->text);
+    const char *what = !is_full             ? "the message is not acknowledged"
+                       : ack->ok.count == 1 ? "the message could not be stored"
+                                            : "not all that came together could be stored";
+    snprintf(why, sizeof why, "%s: %s", what, outcome->text);
     for (uint32_t i = 0; queue->seconds > 0 && i < queue->count; i++)
         if (at(queue, i)->is_second && token_of(at(queue, i)) == outcome->token)
             fail(session, at(queue, i), is_full ? MPS_STREAM_FULL : MPS_ACK_LEVEL, why);

@@ -51,11 +51,13 @@ static void put_off(struct reading *reading, enum mps_from_kind kind, uint64_t n
     reading->later_number = number;
 }
 
-/* What isn't given yet is the next one. */
+/* What isn't given yet is the next one. Of a shared stream another broker may have given it: then this one hears of it,
+ * and delivers nothing twice. */
 static void begin_at(struct reading *reading, uint64_t seq)
 {
     const struct stream *stream = reading->stream;
     if (stream->is_shared && !stream->is_known) put_off(reading, MPS_FROM_SEQ, seq);
+    else if (seq > stream->next && stream->is_shared && shared_ask(reading)) reading->next = seq;
     else reading->next = least(seq > 0 ? seq : 1, stream->next);
 }
 
@@ -174,6 +176,19 @@ static void begin_late(struct reading *reading)
     cursor_changed(reading->cursor);
 }
 
+/* A record may know of more than there is, and a client, too. */
+static void cut_to_known(struct reading *reading)
+{
+    const struct stream *stream = reading->stream;
+    if (reading->next > stream->next) {
+        pending_cut(reading, stream->next);
+        reading->next = stream->next;
+        cursor_changed(reading->cursor);
+    }
+    reading->sent = least(reading->sent, stream->next);
+    reading->live = least(reading->live, stream->next);
+}
+
 /* Of a shared stream others may have been told of more than is known here. */
 static void note_mark(struct reading *reading)
 {
@@ -183,6 +198,7 @@ static void note_mark(struct reading *reading)
 
 void cursor_heard(struct reading *reading)
 {
+    cut_to_known(reading);
     reading->mark_at = stream_accepted(reading->stream);
     if (reading->has_just_begun && reading->next <= reading->live && reading->live < reading->mark_at) {
         reading->live = reading->mark_at;
@@ -190,18 +206,6 @@ void cursor_heard(struct reading *reading)
     }
     reading->has_just_begun = false;
     cursor_dirty(reading->cursor);
-}
-
-/* A record may know of more than there is. */
-static void cut_to_known(struct reading *reading)
-{
-    const struct stream *stream = reading->stream;
-    if (reading->next > stream->next) {
-        pending_cut(reading, stream->next);
-        reading->next = stream->next;
-    }
-    reading->sent = least(reading->sent, stream->next);
-    reading->live = least(reading->live, stream->next);
 }
 
 void cursors_begin_late(struct stream *stream)
@@ -241,17 +245,27 @@ static void restart(struct reading *reading)
     reading->live = reading->mark_at = stream_accepted(stream);
 }
 
+/* Once, however often that happens while nobody is there who could be told. */
+static void return_restarted(struct reading *reading)
+{
+    struct cursor *cursor = reading->cursor;
+    uint64_t first = reading->stream->first;
+    if (cursor->returned == NULL) cursor->returned = outlet_new();
+    for (uint32_t i = 0; i < cursor->returned->count; i++) {
+        const struct outlet_entry *told = outlet_at(cursor->returned, i);
+        if (told->reading == reading && told->reason == MPS_GAP_RESTARTED) return;
+    }
+    outlet_push(
+        cursor->returned,
+        &(struct outlet_entry){
+            .kind = OUTLET_GAP, .reason = MPS_GAP_RESTARTED, .seq = first, .last = first - 1, .reading = reading});
+}
+
 void cursor_restart(struct cursor *cursor, struct reading *reading)
 {
-    const struct stream *stream = reading->stream;
     cursor_take_all_back(cursor);
     restart(reading);
-    if (cursor->returned == NULL) cursor->returned = outlet_new();
-    outlet_push(cursor->returned, &(struct outlet_entry){.kind = OUTLET_GAP,
-                                                         .reason = MPS_GAP_RESTARTED,
-                                                         .seq = stream->first,
-                                                         .last = stream->first - 1,
-                                                         .reading = reading});
+    return_restarted(reading);
     cursor_changed(cursor);
     cursor_dirty(cursor);
 }

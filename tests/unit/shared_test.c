@@ -314,6 +314,29 @@ static void more_copies_give_the_highest_level(void **state)
 }
 
 /* A PUBACK tells the position of the last message that it covers. */
+/* What the stream is like isn't known when it is published to. */
+static void one_copy_is_never_acknowledged_as_several(void **state)
+{
+    struct sea *sea = *state;
+    sea->streams[0].replicas = 1;
+    start(sea, 0, false);
+    flow(sea);
+    sea->streams[0].replicas = 3;
+    memory_bus_away(sea->bus, "two", false, true);
+    start(sea, 1, false);
+    flow(sea);
+    hello(sea, 1, 'p', (struct mps_hello){0});
+    stage_pub(sea->at[1], 'p', 1, 3);
+    publish(sea, 1, 'p', "o/1", "x");
+    stage_pub(sea->at[1], 'p', 2, 2);
+    publish(sea, 1, 'p', "o/1", "y");
+    expect(sea, 1, 'p', "");
+    memory_bus_away(sea->bus, "two", false, false);
+    flow(sea);
+    expect(sea, 1, 'p', "refused 1 216 | ok 2 nobody");
+    assert_int_equal(stream_at(sea, 1)->next, 3);
+}
+
 static void an_answer_tells_the_position(void **state)
 {
     struct sea *sea = two_brokers(state);
@@ -643,6 +666,41 @@ static void caught_up_is_behind_what_another_broker_acknowledged(void **state)
     expect(sea, 1, 'r', "for 1 flags 2 at S-1 | o/1=x | mark 1 2");
 }
 
+/* A client that comes from another broker has read further than this one knows. */
+static void who_has_read_further_gets_nothing_twice(void **state)
+{
+    struct sea *sea = two_brokers(state);
+    const uint64_t positions[] = {number(), 3}, far[] = {number(), 100};
+    struct mps_sub_options options = {.given = MPS_SUB_FROM,
+                                      .from = {.kind = MPS_FROM_SEQ, .count = 1, .positions = positions}};
+    memory_bus_faults(sea->bus)->tail_ms = 1000;
+    publish(sea, 0, 'p', "o/1", "a");
+    publish(sea, 0, 'p', "o/1", "b");
+    subscribe(sea, 1, 'r', "o/#", options);
+    options.from.positions = far; /* which isn't given yet: the next one */
+    stage_sub(sea->at[1], 'r', 2, "o/#", options);
+    flow(sea);
+    pass(sea, 1000);
+    const char *came = words(sea, 1, 'r');
+    assert_null(strstr(came, "o/1"));
+    assert_non_null(strstr(came, "mark 1 2"));
+    assert_non_null(strstr(came, "mark 2 2"));
+    publish(sea, 0, 'p', "o/1", "c");
+    pass(sea, 1000);
+    expect(sea, 1, 'r', "for 1 at S-3 | o/1=c | for 2 at S-3 | o/1=c");
+    options.from.positions = positions; /* one that has its place already */
+    subscribe(sea, 1, 'r', "o/#", options);
+    pass(sea, 1000);
+    assert_non_null(strstr(words(sea, 1, 'r'), "o/1=c | mark 1 2"));
+    publish(sea, 0, 'p', "o/1", "d");
+    options.from.positions = (const uint64_t[]){number(), 5};
+    subscribe(sea, 1, 'r', "o/#", options);
+    pass(sea, 1000);
+    came = words(sea, 1, 'r');
+    assert_null(strstr(came, "for 1"));
+    assert_non_null(strstr(came, "mark 1 2"));
+}
+
 /* A group is a reader as well. */
 static void a_group_is_caught_up_behind_it_too(void **state)
 {
@@ -841,6 +899,28 @@ static void brokers_without_streams_of_their_own_have_one_epoch(void **state)
     start(sea, 1, true); /* positions in its own stream mean nothing elsewhere */
     flow(sea);
     assert_int_not_equal(sea->at[1]->broker->epoch, sea->at[0]->broker->epoch);
+}
+
+/* Who is away is told once. */
+static void a_stream_that_is_made_anew_again_and_again_is_told_once(void **state)
+{
+    struct sea *sea = two_brokers(state);
+    hello(sea, 1, 's', (struct mps_hello){.sess_s = 600});
+    subscribe(sea, 1, 's', "o/#", acked);
+    stage_cut(sea->at[1], 's');
+    for (int i = 0; i < 5; i++) {
+        publish(sea, 0, 'p', "o/1", "x");
+        memory_bus_delete_stream(sea->bus, number());
+        memory_bus_remake_stream(sea->bus, number());
+        flow(sea);
+    }
+    publish(sea, 0, 'p', "o/1", "y");
+    stage_hello(sea->at[1], 's', (struct mps_hello){.id = mps_text("s"), .sess_s = 600});
+    subscribe(sea, 1, 's', "o/#", acked);
+    const char *gap = strstr(words(sea, 1, 's'), "reason 9");
+    assert_non_null(gap);
+    assert_null(strstr(gap + 1, "reason 9"));
+    assert_non_null(strstr(gap, "o/1=y"));
 }
 
 /* The engine says so, or not: then it is seen by positions that go back. */
@@ -1222,6 +1302,7 @@ int main(void)
         TEST(answers_come_in_order_whatever_they_wait_for),
         TEST(levels_are_what_the_stream_can_give),
         TEST(more_copies_give_the_highest_level),
+        TEST(one_copy_is_never_acknowledged_as_several),
         TEST(an_answer_tells_the_position),
         TEST(a_subscriber_gets_it_at_once_and_not_from_the_stream),
         TEST(while_it_is_away_answers_wait_and_other_topics_go_on),
@@ -1236,6 +1317,7 @@ int main(void)
         TEST(who_comes_before_the_stream_is_known_begins_later),
         TEST(caught_up_is_behind_what_was_acknowledged),
         TEST(caught_up_is_behind_what_another_broker_acknowledged),
+        TEST(who_has_read_further_gets_nothing_twice),
         TEST(a_group_is_caught_up_behind_it_too),
         TEST(many_subscribers_ask_once),
         TEST(who_gets_no_answer_is_caught_up_with_what_is_known_here),
@@ -1243,6 +1325,7 @@ int main(void)
         TEST(what_retention_removed_is_told),
         TEST(a_moment_is_found_in_a_long_history),
         TEST(a_stream_that_is_made_anew_is_told_and_read_again),
+        TEST(a_stream_that_is_made_anew_again_and_again_is_told_once),
         TEST(brokers_without_streams_of_their_own_have_one_epoch),
         TEST(a_stream_that_lost_its_end_is_another_one),
         TEST(places_of_another_stream_are_known_after_a_restart),

@@ -19,6 +19,7 @@ struct shared_append {
     struct hash_node in_appends; /* by token */
     uint64_t token;
     struct stream *stream;
+    bool wants_copies;       /* it was to be acknowledged as replicated */
     struct session *session; /* whose answer waits for it; NULL: nobody's */
     uint64_t place;          /* of the answer in its queue */
 };
@@ -45,17 +46,23 @@ static struct shared_append *find(const struct broker *broker, uint64_t token)
     return node != NULL ? container_of(node, struct shared_append, in_appends) : NULL;
 }
 
-static void add(struct broker *broker, struct stream *stream, uint64_t token)
+static unsigned level_of(const struct session *session)
+{
+    return (session->terms.flags & MPS_PUB_LEVEL_MASK) >> MPS_PUB_LEVEL_SHIFT;
+}
+
+static void add(struct broker *broker, struct stream *stream, uint64_t token, bool wants_copies)
 {
     struct shared_append *append = sure_zeroed(sizeof *append);
     append->token = token;
     append->stream = stream;
+    append->wants_copies = wants_copies;
     hash_add(&broker->cluster->shared->appends, &append->in_appends, hash_number(broker->seed, token));
 }
 
 static void name_it(struct engine_append *append, const struct session *session)
 {
-    append->is_waited_for = (session->terms.flags & MPS_PUB_LEVEL_MASK) >> MPS_PUB_LEVEL_SHIFT > 1;
+    append->is_waited_for = level_of(session) > 1;
     if (session->terms.pid == 0 || pids_boot(session) == 0) return;
     append->id = session->id;
     append->boot = pids_boot(session);
@@ -78,7 +85,7 @@ bool shared_append(struct stream *stream, struct session *session, const struct 
     if (session != NULL) name_it(&append, session);
     if (!cluster->engine->append(cluster->engine, &append, text)) return false;
     cluster->shared->token++;
-    add(stream->broker, stream, append.token);
+    add(stream->broker, stream, append.token, session != NULL && level_of(session) > 2);
     if (run->is_traced) trace_shared(stream, run, part, append.token);
     return true;
 }
@@ -120,7 +127,7 @@ static void settle(struct cluster *cluster, struct shared_append *append, const 
 {
     struct broker *broker = cluster->broker;
     struct stream *stream = append->stream;
-    if (outcome->code == STORE_OK && outcome->last >= stream->next && outcome->last < MPS_NUMBER_MAX)
+    if (outcome->last >= stream->next && outcome->last < MPS_NUMBER_MAX) /* 0, if it isn't known */
         stream->next = outcome->last + 1;
     if (append->session != NULL) acks_settle_shared(append->session, append->place, outcome);
     else if (outcome->code != STORE_OK) note_unstored(stream, outcome->text);
@@ -130,12 +137,23 @@ static void settle(struct cluster *cluster, struct shared_append *append, const 
     cluster->shared->has_settled = true;
 }
 
+/* It was taken before it was known that there are no other copies. */
+static bool is_alone(const struct shared_append *append)
+{
+    return append->wants_copies && append->stream->replicas <= 1;
+}
+
 void shared_on_settled(struct cluster *cluster, uint64_t token, enum store_code code, uint64_t last, bool was_there,
                        const char *text)
 {
     struct shared_append *append = find(cluster->broker, token);
     struct shared_outcome outcome = {token, code, last, was_there, text};
-    if (append != NULL) settle(cluster, append, &outcome);
+    if (append == NULL) return;
+    if (code == STORE_OK && is_alone(append)) {
+        outcome.code = STORE_FAILED;
+        outcome.text = "it is stored, but there is one copy of the stream";
+    }
+    settle(cluster, append, &outcome);
 }
 
 void shared_polled(struct cluster *cluster)
@@ -303,10 +321,14 @@ static void ask_in(struct reading *reading, struct list *where)
     list_append(where, &reading->in_asking);
 }
 
-void shared_ask(struct reading *reading)
+bool shared_ask(struct reading *reading)
 {
-    if (is_silent(reading->stream)) shared_stop_asking(reading);
-    else ask_in(reading, &reading->stream->to_ask); /* what is asked already may be answered from before */
+    if (is_silent(reading->stream)) {
+        shared_stop_asking(reading);
+        return false;
+    }
+    ask_in(reading, &reading->stream->to_ask); /* what is asked already may be answered from before */
+    return true;
 }
 
 static void hear(struct list *asking)
@@ -382,7 +404,8 @@ static void forget_messages(struct stream *stream, const struct engine_stream_st
 }
 
 /* A broker without a store of its own has only what all have: its epoch is that of all of them, so that clients that
- * come from another one go on. 0, which says nothing, until they are known: who comes before that has its places still. */
+ * come from another one go on. 0, which says nothing, until they are known: who comes before that has its places still.
+ */
 static void take_common_epoch(struct broker *broker)
 {
     uint64_t epoch = 0;

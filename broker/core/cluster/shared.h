@@ -30,8 +30,8 @@ bool shared_read(struct stream *stream, uint64_t position, uint32_t bytes_most);
 void shared_take_block(struct stream *stream, const struct store_block *block, const uint8_t *bytes);
 
 /* For cursor.c. Asks the stream's leader how far it is, once for all that want to know in a turn: cursor_heard() comes then, or
- * when there is no answer in time. While the stream is away, nobody is asked. */
-void shared_ask(struct reading *reading);
+ * when there is no answer in time. False: the stream is away, and nobody is asked. */
+bool shared_ask(struct reading *reading);
 void shared_stop_asking(struct reading *reading);
 
 /* cluster.c calls these. */

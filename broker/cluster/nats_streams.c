@@ -236,7 +236,9 @@ static void take_state(struct nats_stream *stream, const struct js_request *requ
     stream->current = copies_that_are_current(answer);
     stream->is_there = true;
     stream->make_ms = 0;
-    tell_state(stream, "", request->mark);
+    bool knows_less = stream->backwards_ms != 0; /* what others were told to be stored as well, perhaps */
+    tell_state(stream, "", knows_less ? 0 : request->mark);
+    if (knows_less && stream->wanted_mark == 0) stream->wanted_mark = request->mark;
     nats_trouble_over(stream->storing->engine, stream);
     if (stream->is_checked) return;
     stream->is_checked = true;

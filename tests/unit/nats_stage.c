@@ -61,6 +61,9 @@ static void on_state(void *arg, const struct engine_stream_state *state)
     assert_true(end->is_storing);
     if (state->identity != end->state.identity) end->identities++;
     end->state = *state;
+    if (state->mark == 0) return;
+    end->answered = state->mark;
+    end->answer = state->next;
 }
 
 static void show(struct shown_list *list, uint64_t position, const uint8_t *payload, size_t len)

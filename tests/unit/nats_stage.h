@@ -55,6 +55,7 @@ struct end {
     uint64_t tail_bytes, tail_count;
     bool counts_only;           /* of the tail: payloads are not kept */
     struct engine_stream_state state;
+    uint64_t answered, answer;  /* the last mark of ask_state() that came back, and .next with it */
     char state_text[STORE_TEXT_MAX];
     unsigned states, identities, loads, begins;
     struct known_record *records;

@@ -133,6 +133,24 @@ static void test_sent_again_is_stored_once(void **state)
     assert_int_equal(b->settled[nobody_again].last, b->settled[nobody].last + 1);
 }
 
+/* What one broker was told to be stored, another one knows if it asks for it then. */
+static void test_asked_how_far_it_is(void **state)
+{
+    struct nats_stage *stage = *state;
+    struct end *a = open_ready(stage, 0), *b = open_ready(stage, 1);
+    for (uint64_t mark = 1; mark <= 50; mark++) {
+        uint64_t token = stage_append(a, "t", "x", "me", mark);
+        stage_wait(stage, stage_settled(a, token) != NULL);
+        b->engine->ask_state(b->engine, STREAM, mark);
+        stage_wait(stage, b->answered == mark);
+        assert_true(b->answer > a->settled[token].last);
+    }
+    b->engine->ask_state(b->engine, STREAM, 100); /* the next one takes its place, or comes behind it */
+    b->engine->ask_state(b->engine, STREAM, 101);
+    stage_wait(stage, b->answered == 101);
+    b->engine->ask_state(b->engine, STREAM + 1, 102); /* nobody knows that one */
+}
+
 static void test_full(void **state)
 {
     struct nats_stage *stage = *state;
@@ -592,6 +610,7 @@ int main(int argc, char **argv)
         each(test_append_tail_read),
         each(test_one_append_of_many_frames),
         each(test_sent_again_is_stored_once),
+        each(test_asked_how_far_it_is),
         each(test_full),
         each(test_retention),
         each(test_limits),

@@ -208,16 +208,20 @@ void cursor_heard(struct reading *reading)
     cursor_dirty(reading->cursor);
 }
 
+/* The stream is known now. */
+static void start(struct reading *reading)
+{
+    if (reading->begins_later) begin_late(reading);
+    else cut_to_known(reading);
+    if (reading->mark_at == UINT64_MAX) note_mark(reading);
+    reading_stop_waiting(reading);
+    cursor_dirty(reading->cursor);
+}
+
 void cursors_begin_late(struct stream *stream)
 {
-    for (struct list_node *node = stream->readings.first; node != NULL; node = node->next) {
-        struct reading *reading = container_of(node, struct reading, in_readings);
-        if (reading->begins_later) begin_late(reading);
-        else cut_to_known(reading);
-        if (reading->mark_at == UINT64_MAX) note_mark(reading);
-        reading_stop_waiting(reading);
-        cursor_dirty(reading->cursor);
-    }
+    for (struct list_node *node = stream->readings.first; node != NULL; node = node->next)
+        start(container_of(node, struct reading, in_readings));
 }
 
 static void take_back(struct subscription *sub, void *arg)
@@ -243,6 +247,12 @@ static void restart(struct reading *reading)
     reading->begins_later = reading->has_just_begun = false;
     reading->next = reading->sent = stream->first;
     reading->live = reading->mark_at = stream_accepted(stream);
+}
+
+/* It has none of before, and begins where it asked to. */
+static bool has_no_place(const struct reading *reading)
+{
+    return reading->begins_later && reading->later_kind != MPS_FROM_SEQ;
 }
 
 /* Once, however often that happens while nobody is there who could be told. */
@@ -274,7 +284,8 @@ void cursors_restart(struct stream *stream)
 {
     for (struct list_node *node = stream->readings.first; node != NULL; node = node->next) {
         struct reading *reading = container_of(node, struct reading, in_readings);
-        cursor_restart(reading->cursor, reading);
+        if (has_no_place(reading)) start(reading);
+        else cursor_restart(reading->cursor, reading);
     }
 }
 

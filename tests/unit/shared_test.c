@@ -989,6 +989,33 @@ static void tail(struct sea *sea, const uint8_t *bytes, uint32_t len, uint32_t c
     stage_settle(sea->at[1]);
 }
 
+/* Who comes before it is known that the stream is another one has no place in the one before. */
+static void who_is_new_at_another_stream_begins_as_it_asks(void **state)
+{
+    struct sea *sea = *state;
+    start(sea, 0, true);
+    start(sea, 1, false);
+    flow(sea);
+    pass(sea, 2000);
+    stop(sea, 0);
+    memory_bus_delete_stream(sea->bus, number());
+    memory_bus_remake_stream(sea->bus, number());
+    flow(sea);
+    hello(sea, 1, 'p', (struct mps_hello){0});
+    publish(sea, 1, 'p', "o/1", "before");
+    memory_bus_away(sea->bus, "one", false, true);
+    start(sea, 0, true);
+    flow(sea);
+    hello(sea, 0, 'r', (struct mps_hello){0});
+    struct mps_sub_options options = acked;
+    options.from.kind = MPS_FROM_NEW;
+    subscribe(sea, 0, 'r', "o/#", options);
+    memory_bus_away(sea->bus, "one", false, false);
+    flow(sea);
+    publish(sea, 1, 'p', "o/1", "after");
+    expect(sea, 0, 'r', "suback 1 | mark 1 1 | for 1 at S-2 | o/1=after");
+}
+
 static void rubbish_is_a_hole_and_ends_nothing(void **state)
 {
     struct sea *sea = two_brokers(state);
@@ -1329,6 +1356,7 @@ int main(void)
         TEST(brokers_without_streams_of_their_own_have_one_epoch),
         TEST(a_stream_that_lost_its_end_is_another_one),
         TEST(places_of_another_stream_are_known_after_a_restart),
+        TEST(who_is_new_at_another_stream_begins_as_it_asks),
         TEST(rubbish_is_a_hole_and_ends_nothing),
         TEST(a_group_shares_it_among_its_members),
         TEST(a_reader_of_two_streams_of_which_one_is_the_brokers_own),

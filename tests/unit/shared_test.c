@@ -701,24 +701,6 @@ static void who_has_read_further_gets_nothing_twice(void **state)
     assert_non_null(strstr(came, "mark 1 2"));
 }
 
-/* A group is a reader as well. */
-static void a_group_is_caught_up_behind_it_too(void **state)
-{
-    struct sea *sea = two_brokers(state);
-    struct mps_sub_options options = acked;
-    options.given |= MPS_SUB_GROUP;
-    options.group = mps_text("g");
-    memory_bus_faults(sea->bus)->tail_ms = 1000;
-    stage_pub(sea->at[0], 'p', 1, 3);
-    publish(sea, 0, 'p', "o/1", "x");
-    subscribe(sea, 1, 'r', "o/#", options);
-    assert_null(strstr(words(sea, 1, 'r'), "mark 1 2"));
-    pass(sea, 1000);
-    const char *came = words(sea, 1, 'r');
-    const char *message = strstr(came, "o/1=x"), *mark = strstr(came, "mark 1 2");
-    assert_true(message != NULL && mark != NULL && message < mark);
-}
-
 static uint32_t asked;
 static void (*ask_really)(struct engine *engine, uint32_t stream, uint64_t mark);
 
@@ -1345,7 +1327,6 @@ int main(void)
         TEST(caught_up_is_behind_what_was_acknowledged),
         TEST(caught_up_is_behind_what_another_broker_acknowledged),
         TEST(who_has_read_further_gets_nothing_twice),
-        TEST(a_group_is_caught_up_behind_it_too),
         TEST(many_subscribers_ask_once),
         TEST(who_gets_no_answer_is_caught_up_with_what_is_known_here),
         TEST(who_asks_may_go),

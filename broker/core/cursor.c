@@ -56,9 +56,14 @@ static void put_off(struct reading *reading, enum mps_from_kind kind, uint64_t n
 static void begin_at(struct reading *reading, uint64_t seq)
 {
     const struct stream *stream = reading->stream;
-    if (stream->is_shared && !stream->is_known) put_off(reading, MPS_FROM_SEQ, seq);
-    else if (seq > stream->next && stream->is_shared && shared_ask(reading)) reading->next = seq;
-    else reading->next = least(seq > 0 ? seq : 1, stream->next);
+    if (stream->is_shared && !stream->is_known) {
+        put_off(reading, MPS_FROM_SEQ, seq);
+    } else if (seq > stream->next && stream->is_shared && shared_ask(reading)) {
+        reading->next = seq;
+        reading->is_ahead = true;
+    } else {
+        reading->next = least(seq > 0 ? seq : 1, stream->next);
+    }
 }
 
 /* At the place that is named for the stream, or as those begin that are not named. */
@@ -198,7 +203,8 @@ static void note_mark(struct reading *reading)
 
 void cursor_heard(struct reading *reading)
 {
-    cut_to_known(reading);
+    if (reading->is_ahead) cut_to_known(reading);
+    reading->is_ahead = false;
     reading->mark_at = stream_accepted(reading->stream);
     if (reading->has_just_begun && reading->next <= reading->live && reading->live < reading->mark_at) {
         reading->live = reading->mark_at;

@@ -51,7 +51,8 @@ struct reading {
     uint64_t sent;             /* positions below were written, or passed over; without acknowledgements */
     uint64_t live;             /* messages below had been accepted when it began: they are a replay */
     uint64_t mark_at;          /* MARK 2 is due, to who wants it, when everything below was delivered */
-    bool has_just_begun;       /* of a shared stream: what is asked settles .live, too */
+    bool has_just_begun;       /* of a shared stream: what is asked settles .live, too, */
+    bool is_ahead;             /* and whether there is a place .next, which a client has named */
     struct list *asks_in;      /* of the stream, a shared one: .mark_at isn't known before it is heard; NULL: it is known */
     struct list_node in_asking;
     uint64_t since_ms;         /* what came before this Unix time is passed over; 0: nothing is, */

@@ -229,13 +229,14 @@ static void subscribe(struct fuzz *fuzz, unsigned client, struct input *in)
 static void publish(struct fuzz *fuzz, unsigned client, struct input *in)
 {
     static const char *const topics[] = {"t/a", "t/b/c", "s/a", "$inbox/000102000000000000000000/1"};
+    static const uint8_t payload[16] = "what is sent";
     uint8_t frame[256];
     struct mps_out out = mps_out_open(frame, sizeof frame);
     unsigned which = take(in, 4), bits = take(in, 256), level = bits & 3;
     uint64_t pid = level > 0 ? fuzz->pids[client]++ : 0;
     mps_encode_pub(&out, &(struct mps_pub){pid, level << MPS_PUB_LEVEL_SHIFT | (bits & 4 ? MPS_PUB_RETAIN : 0)});
     mps_encode_msg(&out,
-                   &(struct mps_msg){.topic = mps_text(topics[which]), .payload = {frame, bits & 8 ? 0 : bits >> 4}});
+                   &(struct mps_msg){.topic = mps_text(topics[which]), .payload = {payload, bits & 8 ? 0 : bits >> 4}});
     stage_send(fuzz->stage, name_of(client), &out);
 }
 

@@ -454,6 +454,22 @@ static void a_stream_that_refuses_says_that_it_is_full(void **state)
     assert_int_equal(stream_at(sea, 0)->unstored, 1);
 }
 
+static void what_waits_when_a_broker_leaves_is_one_line(void **state)
+{
+    struct sea *sea = *state;
+    two_brokers(state);
+    memory_bus_away(sea->bus, "one", true, true);
+    flow(sea);
+    stage_pub(sea->at[0], 'p', 1, 1);
+    for (int i = 0; i < 5; i++) publish(sea, 0, 'p', "o/1", "x");
+    stage_words(sea->at[0], 'p');
+    broker_leave(sea->at[0]->broker);
+    const char *line = strstr(sea->at[0]->logged, "not known to be: 5 times");
+    assert_non_null(line);
+    assert_null(strstr(sea->at[0]->logged, "not known to be in stream"));
+    assert_int_equal(stream_at(sea, 0)->unstored, 5);
+}
+
 /* ---- resending ---------------------------------------------------------------------------------------------- */
 
 static void a_resend_to_another_broker_is_stored_once(void **state)
@@ -1318,6 +1334,7 @@ int main(void)
         TEST(what_waits_for_too_long_is_refused_and_never_acknowledged),
         TEST(more_than_may_wait_is_refused_at_any_level),
         TEST(a_stream_that_refuses_says_that_it_is_full),
+        TEST(what_waits_when_a_broker_leaves_is_one_line),
         TEST(a_resend_to_another_broker_is_stored_once),
         TEST(a_resend_to_the_same_broker_waits_for_the_first_one),
         TEST(a_resend_of_what_fails_is_refused_and_may_come_again),

@@ -123,14 +123,11 @@ static void note_unstored(struct stream *stream, const char *text)
             printable(mps_text(stream->name)), text);
 }
 
-static void settle(struct cluster *cluster, struct shared_append *append, const struct shared_outcome *outcome)
+/* Who waits for it is answered. It is freed. */
+static void end_append(struct cluster *cluster, struct shared_append *append, const struct shared_outcome *outcome)
 {
     struct broker *broker = cluster->broker;
-    struct stream *stream = append->stream;
-    if (outcome->last >= stream->next && outcome->last < MPS_NUMBER_MAX) /* 0, if it isn't known */
-        stream->next = outcome->last + 1;
     if (append->session != NULL) acks_settle_shared(append->session, append->place, outcome);
-    else if (outcome->code != STORE_OK) note_unstored(stream, outcome->text);
     if (broker->tracing != NULL && outcome->code != STORE_OK) trace_unshared(broker, append->token);
     hash_remove(&cluster->shared->appends, &append->in_appends);
     free(append);
@@ -141,6 +138,15 @@ static void settle(struct cluster *cluster, struct shared_append *append, const 
 static bool is_alone(const struct shared_append *append)
 {
     return append->wants_copies && append->stream->replicas <= 1;
+}
+
+static void settle(struct cluster *cluster, struct shared_append *append, const struct shared_outcome *outcome)
+{
+    struct stream *stream = append->stream;
+    if (outcome->last >= stream->next && outcome->last < MPS_NUMBER_MAX) /* 0, if it isn't known */
+        stream->next = outcome->last + 1;
+    if (append->session == NULL && outcome->code != STORE_OK) note_unstored(stream, outcome->text);
+    end_append(cluster, append, outcome);
 }
 
 void shared_on_settled(struct cluster *cluster, uint64_t token, enum store_code code, uint64_t last, bool was_there,
@@ -519,16 +525,31 @@ int shared_join(struct cluster *cluster, char *text, size_t cap)
     return 0;
 }
 
-/* What is not settled will not be: nobody is told that it is stored. */
+/* What is not settled will not be: nobody is told that it is stored. It may be very much, and is one line of the log.
+ */
+static void give_up_all(struct cluster *cluster)
+{
+    uint64_t untold = 0;
+    for (struct hash_node *node; (node = hash_any(&cluster->shared->appends)) != NULL;) {
+        struct shared_append *append = container_of(node, struct shared_append, in_appends);
+        struct shared_outcome outcome = {append->token, STORE_FAILED, 0, false, "the broker leaves the cluster"};
+        bool is_waited_for = append->session != NULL;
+        untold += !is_waited_for;
+        append->stream->unstored += !is_waited_for;
+        end_append(cluster, append, &outcome);
+    }
+    if (untold == 0) return;
+    log_say(cluster->broker, EVENT_MESSAGE_UNSTORED, LOG_FIELDS(log_number("count", untold)),
+            "the broker leaves the cluster, and what was published without asking whether it is stored is not known to "
+            "be: %llu times",
+            (unsigned long long)untold);
+}
+
 void shared_leave(struct cluster *cluster)
 {
     struct shared *shared = cluster->shared;
     if (shared == NULL) return;
-    for (struct hash_node *node; (node = hash_any(&shared->appends)) != NULL;) {
-        struct shared_append *append = container_of(node, struct shared_append, in_appends);
-        struct shared_outcome outcome = {append->token, STORE_FAILED, 0, false, "the broker leaves the cluster"};
-        settle(cluster, append, &outcome);
-    }
+    give_up_all(cluster);
     shared_polled(cluster);
     for (uint32_t i = 0; i < cluster->broker->streams_count; i++) {
         struct stream *stream = cluster->broker->streams[i];

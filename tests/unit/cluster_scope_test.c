@@ -257,6 +257,29 @@ static void test_many(void **state)
     assert_int_equal(stage_take(rig->at[0], 's', &frame), -1);
 }
 
+/* Each in a turn of its own, while somebody does not answer: what waits is not looked through, nor is asked, a thousand
+ * times. */
+static void test_many_one_by_one(void **state)
+{
+    enum { COUNT = 1000 };
+    struct rig *rig = some(state, 2);
+    rig_freeze(rig, 1, true);
+    const struct neighbour *two = cluster_find(rig->at[0]->broker->cluster, mps_text("two"));
+    uint64_t before = two->datagrams_out;
+    for (uint32_t sid = 1; sid <= COUNT; sid++) {
+        ask(rig, sid, "a/#");
+        rig_run(rig);
+    }
+    assert_in_range(two->datagrams_out - before, 1, 50);
+    rig_expect(rig, 0, 's', "");
+    rig_freeze(rig, 1, false);
+    rig_pass(rig, 2000);
+    mps_view frame;
+    int answers = 0;
+    for (int op; (op = stage_take(rig->at[0], 's', &frame)) >= 0;) answers += op == MPS_OP_SUBACK;
+    assert_int_equal(answers, COUNT);
+}
+
 /* ---- what may happen meanwhile ------------------------------------------------------------------------------ */
 
 static void test_unsub(void **state)
@@ -503,6 +526,7 @@ int main(void)
         TEST(test_one_that_does_not_answer),
         TEST(test_datagrams_that_are_lost),
         TEST(test_many),
+        TEST(test_many_one_by_one),
         TEST(test_unsub),
         TEST(test_upsert),
         TEST(test_bye),

@@ -6,6 +6,10 @@
 
 #define WAIT_MS 10000u     /* for all of the others */
 #define ASK_AGAIN_MS 1000u /* a question or its answer may get lost */
+/* Rounds that wait for somebody who does not answer are looked through in each turn: when there are so many, another
+ * one begins only so long after the one before, for all SUBs of that time. */
+#define ROUNDS_MANY 32u
+#define ROUND_MS 100u
 /* So long after the connection came up the others are all known: each of them says that it is there once a second. */
 #define MEET_MS (HERE_MS + 500u)
 
@@ -28,7 +32,9 @@ struct scope_wait {
 };
 
 struct scopes {
-    struct list rounds;       /* their numbers go up */
+    struct list rounds; /* their numbers go up */
+    uint32_t rounds_count;
+    uint64_t begun_ms;        /* when the last round was asked */
     struct scope_round *open; /* the last of them, for which nobody was asked yet; NULL: all were */
     uint64_t last_number;
     uint64_t live_ms; /* since when the engine is connected; UINT64_MAX: it isn't */
@@ -162,6 +168,7 @@ static struct scope_round *open_round(struct cluster *cluster)
     round->number = ++scopes->last_number;
     round->until_ms = cluster->broker->now_ms + WAIT_MS;
     list_append(&scopes->rounds, &round->in_rounds);
+    scopes->rounds_count++;
     return scopes->open = round;
 }
 
@@ -185,6 +192,7 @@ static void end_round(struct scopes *scopes, struct scope_round *round, enum mps
     for (struct list_node *node; (node = round->waits.first) != NULL;)
         answer(container_of(node, struct scope_wait, in_waits), scope);
     list_remove(&scopes->rounds, &round->in_rounds);
+    scopes->rounds_count--;
     if (scopes->open == round) scopes->open = NULL;
     free(round);
 }
@@ -243,6 +251,7 @@ static void ask_first(struct cluster *cluster, uint64_t there)
 {
     struct scope_round *round = cluster->scopes->open;
     cluster->scopes->open = NULL;
+    cluster->scopes->begun_ms = cluster->broker->now_ms;
     round->missing = there;
     ask(cluster, there, round->number);
 }
@@ -274,6 +283,13 @@ static void end_all_rounds(struct scopes *scopes)
         end_round(scopes, round_of(node), MPS_SCOPE_LOCAL);
 }
 
+/* When the open round may begin. */
+static uint64_t begin_ms(const struct scopes *scopes)
+{
+    uint64_t met_ms = scopes->live_ms + MEET_MS, next_ms = scopes->begun_ms + ROUND_MS;
+    return scopes->rounds_count > ROUNDS_MANY && next_ms > met_ms ? next_ms : met_ms;
+}
+
 uint64_t scope_turn(struct cluster *cluster)
 {
     struct scopes *scopes = cluster->scopes;
@@ -288,8 +304,8 @@ uint64_t scope_turn(struct cluster *cluster)
     uint64_t there = those_there(cluster), next_ms = UINT64_MAX;
     take_off(scopes, ~there, UINT64_MAX);
     if (scopes->open != NULL) {
-        if (now_ms >= scopes->live_ms + MEET_MS) ask_first(cluster, there);
-        else next_ms = scopes->live_ms + MEET_MS;
+        if (now_ms >= begin_ms(scopes)) ask_first(cluster, there);
+        else next_ms = begin_ms(scopes);
     }
     end_answered(scopes);
     end_late(scopes, now_ms);

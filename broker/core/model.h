@@ -60,6 +60,7 @@ struct mailbox {
     bool is_slow;                     /* as last told under $SYS */
     bool is_elsewhere;                /* of a group: all members that are there are at other brokers */
     bool is_told;                     /* its pattern is counted in what other brokers are told (cluster/interest.c) */
+    uint16_t holes;                   /* of cluster.holes, those that stand in it */
     uint32_t block_ms;
     struct cursor *cursor;            /* reads streams; then messages of theirs don't come here. NULL: it doesn't */
     struct filter *filter;            /* NULL: everything */
@@ -135,6 +136,7 @@ struct group {
     uint64_t served;                  /* messages given to members */
     struct list_node in_dirty;        /* of the broker, while .is_dirty: it has something, perhaps somebody for it */
     struct list_node in_returning;    /* of the broker, while .returning isn't empty */
+    uint64_t untold_ms;               /* when .box.is_told ended last; 0: never */
     struct list_node in_far;          /* of the cluster, while .is_far: it may have to be handed over */
     bool is_dirty, is_far;
     bool is_draining;                 /* a member wants to know when nothing is left, */

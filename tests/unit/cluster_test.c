@@ -442,6 +442,23 @@ static void test_much_interest_on_a_bad_link(void **state)
     rig_expect(rig, 1, 's', "for 1500 | some/longer/1500=x");
 }
 
+/* Two brokers may not agree on what they share: what is not here stays out, whatever comes. */
+static void test_topics_that_are_not_shared_here(void **state)
+{
+    struct rig *rig = *state;
+    rig_start(rig, 0);
+    rig->topics[0] = "a/#";
+    rig_start(rig, 1);
+    rig_pass(rig, 2000);
+    rig_client(rig, 0, 'p');
+    rig_client(rig, 1, 's');
+    rig_sub(rig, 1, 's', 1, "+/x");
+    rig_msg(rig, 0, 'p', "b/x", "1");
+    rig_msg(rig, 0, 'p', "a/x", "2");
+    rig_msg(rig, 1, 's', "b/x", "3");
+    rig_expect(rig, 1, 's', "for 1 | a/x=2 | b/x=3");
+}
+
 /* ---- coming and going --------------------------------------------------------------------------------------- */
 
 static void test_first_contact_is_no_hole(void **state)
@@ -635,6 +652,85 @@ static void put_lane(struct rig *rig, struct mps_out *out, uint64_t messages)
                                                     .told = lane->told});
 }
 
+static void put_text_msg(struct mps_out *out, const char *topic, uint32_t number)
+{
+    char text[16];
+    snprintf(text, sizeof text, "%u", number);
+    mps_encode_msg(out, &(struct mps_msg){.topic = mps_text(topic), .payload = mps_text(text)});
+}
+
+/* A LANE as broker one would send it next, and a message. */
+static void put_datagram(struct rig *rig, uint64_t messages, uint32_t number)
+{
+    uint8_t room[256];
+    struct mps_out out = mps_out_open(room, sizeof room);
+    put_lane(rig, &out, messages);
+    put_text_msg(&out, "a", number);
+    memory_bus_inject(rig->bus, "two", out.buf, out.len);
+}
+
+/* One in each second datagram of one turn: who gets what comes between has it where it stands, all others once. */
+static void test_many_holes_in_a_turn(void **state)
+{
+    enum { OTHERS = 2000, HOLES = 500 };
+    struct rig *rig = two(state);
+    static char expected[HOLES * 40];
+    char pattern[16], *end = expected;
+    rig_client(rig, 1, 't');
+    rig_sub(rig, 1, 's', 1, "a");
+    for (uint32_t i = 1; i <= OTHERS; i++) {
+        snprintf(pattern, sizeof pattern, "b/%u", i);
+        stage_sub(rig->at[1], 't', i, pattern, (struct mps_sub_options){0});
+    }
+    rig_pass(rig, 1000);
+    stage_words(rig->at[1], 't');
+    uint64_t work = rig->at[1]->broker->work;
+    for (uint32_t i = 1; i <= HOLES; i++) {
+        put_datagram(rig, 2 * i - 1, i);
+        end += sprintf(end, i == 1 ? HOLE " | for 1 | a=1" : " | " HOLE " | a=%u", i);
+    }
+    rig_run(rig);
+    rig_expect(rig, 1, 's', expected);
+    assert_int_equal(at(rig, 1, 0)->holes, HOLES);
+    assert_in_range(rig->at[1]->broker->work - work, 1, 10 * OTHERS);
+    mps_view frame;
+    for (uint32_t i = 1; i <= OTHERS; i++) assert_int_equal(stage_take(rig->at[1], 't', &frame), MPS_OP_GAP);
+    assert_int_equal(stage_take(rig->at[1], 't', &frame), -1);
+    put_datagram(rig, 2 * HOLES + 1, 0); /* a moment later: at once for who gets something, and for the others soon */
+    rig_run(rig);
+    rig_expect(rig, 1, 's', HOLE " | a=0");
+    assert_int_equal(stage_take(rig->at[1], 't', &frame), -1);
+    rig_pass(rig, 100);
+    rig_expect(rig, 1, 's', "");
+    for (uint32_t i = 1; i <= OTHERS; i++) assert_int_equal(stage_take(rig->at[1], 't', &frame), MPS_OP_GAP);
+    assert_int_equal(stage_take(rig->at[1], 't', &frame), -1);
+}
+
+/* Who says with each datagram that it is another life of that broker is not believed: each would cost a look at all. */
+static void test_many_lives(void **state)
+{
+    struct rig *rig = two(state);
+    rig_sub(rig, 1, 's', 1, "a");
+    rig_pass(rig, 2000);
+    for (uint64_t boot = 1; boot <= 100; boot++) {
+        uint8_t room[256];
+        struct mps_out out = mps_out_open(room, sizeof room);
+        between_encode_lane(&out, &(struct between_lane){.name = mps_text("one"),
+                                                         .tag = {(const uint8_t *)"abc", CLUSTER_TAG_BYTES},
+                                                         .boot = boot,
+                                                         .to_boot = rig->at[1]->broker->cluster->boot,
+                                                         .seq = 1});
+        memory_bus_inject(rig->bus, "two", out.buf, out.len);
+    }
+    rig_run(rig);
+    assert_int_equal(at(rig, 1, 0)->boot, 1);
+    assert_int_equal(at(rig, 1, 0)->holes, 1);
+    rig_pass(rig, 8000); /* the true one is heard again */
+    stage_words(rig->at[1], 's');
+    rig_msg(rig, 0, 'p', "a", "x");
+    rig_expect(rig, 1, 's', "for 1 | a=x");
+}
+
 static void test_malformed(void **state)
 {
     static const struct {
@@ -818,6 +914,7 @@ static void test_a_former_life_that_came_too_late(void **state)
     uint8_t room[128];
     struct mps_out out = mps_out_open(room, sizeof room);
     rig_sub(rig, 1, 's', 1, "a");
+    rig_pass(rig, 1000);
     between_encode_here(
         &out, &(struct between_here){
                   .name = mps_text("one"), .tag = {(const uint8_t *)"abc", 3}, .boot = 7, .software = mps_text("x")});
@@ -934,6 +1031,9 @@ int main(void)
         TEST(test_too_long),
         TEST(test_interest_that_is_lost),
         TEST(test_much_interest_on_a_bad_link),
+        TEST(test_topics_that_are_not_shared_here),
+        TEST(test_many_holes_in_a_turn),
+        TEST(test_many_lives),
         TEST(test_first_contact_is_no_hole),
         TEST(test_leaves),
         TEST(test_leaves_and_the_last_words_are_lost),

@@ -55,6 +55,7 @@ struct neighbour {
     uint64_t past_boots[4];            /* what comes of these comes late */
     bool is_present;                   /* its lane was heard lately */
     bool is_missed;                    /* it was present, and is away without having said that it leaves */
+    uint64_t begun_ms;                 /* when its life was heard of */
     uint64_t seen_ms;                  /* when anything of it was heard last: so long it is sent signs of life */
     uint64_t heard_ms;                 /* when its lane was */
     uint64_t came_ms, left_ms;         /* since when it is present, or isn't */
@@ -106,11 +107,13 @@ struct cluster {
     uint64_t here_ms;                  /* when to say HERE again */
     uint64_t said_ms;                  /* when that was last */
     uint64_t turn_ms;                  /* of the last turn */
-    uint64_t lanes_begun;
+    uint64_t last_seq;                 /* of any lane that there was */
     bool is_live, is_storing;          /* as the engine said last */
     enum told { TOLD_NOTHING, TOLD_THERE, TOLD_AWAY } told_live, told_storing; /* what the log says of them (connection.c) */
     uint64_t own_published;            /* messages that no client sent: wills, the broker's own */
     uint64_t malformed;                /* datagrams that were none of a broker's */
+    uint16_t holes;                    /* that were noticed since all mailboxes concerned were told of all (members.c) */
+    uint64_t holes_ms;                 /* when that was; 0: never */
 
     struct interest *interest;         /* our own (interest.c) */
     struct hash far_patterns;          /* struct far by group and pattern */

@@ -10,6 +10,8 @@
 
 /* A broker tells 10,000 patterns and its groups. One that tells so many is taken to want everything. */
 #define FAR_MAX 200000u
+/* As many patterns of all brokers together, which is some 300 MB. Who tells more is taken to want everything, too. */
+#define FAR_ALL_MAX 1000000u
 #define ASK_MS 1000u
 
 static uint64_t far_hash(const struct cluster *cluster, mps_view group, mps_view pattern)
@@ -70,7 +72,8 @@ static void add(struct neighbour *from, const struct between_item *item)
 {
     struct cluster *cluster = from->cluster;
     struct far *far = far_find(cluster, item->group, item->pattern);
-    if (from->far_count >= FAR_MAX && (far == NULL || !(far->at & bit_of(from)))) {
+    bool is_too_much = from->far_count >= FAR_MAX || (far == NULL && cluster->far_patterns.count >= FAR_ALL_MAX);
+    if (is_too_much && (far == NULL || !(far->at & bit_of(from)))) {
         item = &everything;
         far = far_find(cluster, item->group, item->pattern);
     }

@@ -67,6 +67,7 @@ void group_far_update(struct group *group)
         group->box.is_told = wants;
         if (wants) interest_comes(cluster, group_name(group), pattern);
         else interest_goes(cluster, group_name(group), pattern);
+        if (!wants) group->untold_ms = cluster->broker->now_ms;
     }
     place(cluster, group);
 }

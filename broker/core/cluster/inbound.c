@@ -59,7 +59,9 @@ static void deliver_judged(struct incoming *in, struct mailbox *box, struct run 
 
 static void deliver_to(struct incoming *in, const struct route *route, struct run *run)
 {
+    struct cluster *cluster = in->broker->cluster;
     in->broker->work += 1 + route->count;
+    if (cluster->holes > 0) neighbours_tell_holes(cluster, route->boxes, route->count);
     if (route->is_plain && !route->has_groups && in->in.plain) {
         fanout_run(route, run);
         return;
@@ -93,6 +95,7 @@ static void finish_run(struct incoming *in)
     struct run *run = in->run;
     if (run == NULL) return;
     in->run = NULL;
+    if (!in->route->is_shared && !inbox_is(in->topic)) return; /* [cluster] topics of this broker are others */
     publish_note_times(in->broker, run, in->props);
     if (in->broker->tracing != NULL) deliver_traced(in, in->route, run);
     else deliver_to(in, in->route, run);
@@ -169,6 +172,7 @@ static bool joins(const struct incoming *in, const struct route *route)
 {
     const struct route *last = in->route;
     if (in->run == NULL || in->head_len == 0 || in->props.ptr != NULL || in->broker->tracing != NULL) return false;
+    if (last->is_shared != route->is_shared) return false;
     return last->is_plain && route->is_plain && last->stream == route->stream && !last->has_latest &&
            !route->has_latest && last->count == route->count &&
            memcmp(last->boxes, route->boxes, route->count * sizeof route->boxes[0]) == 0;

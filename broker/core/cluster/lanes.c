@@ -21,16 +21,23 @@ static uint32_t most(const struct neighbour *to)
     return (uint32_t)least(datagram_max(to), DATAGRAM_BYTES);
 }
 
+/* Whoever knew one of before sees that another one is new. */
+static void note_last(const struct neighbour *to)
+{
+    if (to->lane.seq > to->cluster->last_seq) to->cluster->last_seq = to->lane.seq;
+}
+
 void lane_begin(struct neighbour *to)
 {
     uint8_t *bytes = to->lane.bytes;
     uint32_t cap = to->lane.cap;
-    to->lane = (struct lane){.bytes = bytes, .cap = cap};
-    to->lane.seq = ++to->cluster->lanes_begun << 32; /* whoever knew one of before sees that this is another */
+    note_last(to);
+    to->lane = (struct lane){.bytes = bytes, .cap = cap, .seq = to->cluster->last_seq + 1};
 }
 
 void lane_free(struct neighbour *to)
 {
+    note_last(to);
     free(to->lane.bytes);
     to->lane = (struct lane){0};
 }

@@ -14,6 +14,11 @@
 /* A turn that comes so much later than it should means that this process did not run: the others are not to blame. */
 #define FROZEN_MS 2000u
 
+/* So often are all mailboxes told of holes. */
+#define HOLES_MS 100u
+/* A life of a broker is so long at least: each new one costs a look at all that is known of the one before. */
+#define LIFE_LEAST_MS 1000u
+
 static const char software[] = "pubsubd/" PUBSUB_VERSION;
 
 struct neighbour *cluster_find(const struct cluster *cluster, mps_view name)
@@ -25,15 +30,55 @@ struct neighbour *cluster_find(const struct cluster *cluster, mps_view name)
 
 /* ---- holes -------------------------------------------------------------------------------------------------- */
 
-/* Nobody knows whose the messages would have been: all are told whose patterns other brokers know. */
-static void tell_hole(struct cluster *cluster)
+/* Nobody knows whose the messages would have been: all mailboxes are told whose patterns other brokers know. A group's
+ * also when its members have just gone: what was on its way to them may be missing. */
+static bool is_concerned(const struct cluster *cluster, const struct mailbox *box)
+{
+    if (box->is_told || box->session != NULL) return box->is_told;
+    uint64_t untold_ms = container_of(box, struct group, box)->untold_ms;
+    return untold_ms > 0 && cluster->broker->now_ms < untold_ms + NEIGHBOUR_AWAY_MS;
+}
+
+static void tell_box(const struct cluster *cluster, struct mailbox *box)
+{
+    if (box->holes == cluster->holes || !is_concerned(cluster, box)) return;
+    box->holes = cluster->holes;
+    mailbox_lose_unknown(box, MPS_GAP_BETWEEN);
+}
+
+void neighbours_tell_holes(struct cluster *cluster, struct mailbox *const *boxes, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) tell_box(cluster, boxes[i]);
+}
+
+static void tell_all(struct cluster *cluster)
 {
     struct broker *broker = cluster->broker;
     for (struct list_node *node = broker->boxes.first; node != NULL; node = node->next) {
         struct mailbox *box = container_of(node, struct mailbox, in_boxes);
+        tell_box(cluster, box);
+        box->holes = 0;
         broker->work++;
-        if (box->is_told) mailbox_lose_unknown(box, MPS_GAP_BETWEEN);
     }
+    cluster->holes = 0;
+    cluster->holes_ms = broker->now_ms;
+}
+
+/* Who gets the next message from another broker is told before that; the others soon, and not for each hole again: on a
+ * link that loses each second datagram, thousands in a turn, that would be all that this broker does. */
+static void tell_hole(struct cluster *cluster)
+{
+    if (++cluster->holes == UINT16_MAX) tell_all(cluster);
+}
+
+/* Returns when to do so again. */
+static uint64_t holes_turn(struct cluster *cluster)
+{
+    if (cluster->holes == 0) return UINT64_MAX;
+    uint64_t due_ms = cluster->holes_ms > 0 ? cluster->holes_ms + HOLES_MS : 0;
+    if (cluster->broker->now_ms < due_ms) return due_ms;
+    tell_all(cluster);
+    return UINT64_MAX;
 }
 
 void neighbour_note_hole(struct neighbour *from, uint64_t messages)
@@ -69,6 +114,7 @@ static void begin_life(struct neighbour *neighbour, uint64_t boot, mps_view tag)
             sizeof neighbour->past_boots - sizeof neighbour->past_boots[0]);
     neighbour->past_boots[0] = neighbour->boot;
     neighbour->boot = boot;
+    neighbour->begun_ms = neighbour->cluster->broker->now_ms;
     memcpy(neighbour->tag, tag.ptr, CLUSTER_TAG_BYTES);
     neighbour->seq = neighbour->messages = 0;
     neighbour->told_all_ms = neighbour->asked_ms = 0;
@@ -139,7 +185,8 @@ struct neighbour *neighbour_hear(struct cluster *cluster, mps_view name, uint64_
     if (neighbour == NULL) neighbour = meet(cluster, name, boot, tag);
     if (neighbour == NULL) return NULL;
     if (neighbour->boot != boot) {
-        if (is_past(neighbour, boot) && is_seen(neighbour)) return NULL; /* it comes late */
+        if (is_past(neighbour, boot) && is_seen(neighbour)) return NULL;                /* it comes late */
+        if (cluster->broker->now_ms < neighbour->begun_ms + LIFE_LEAST_MS) return NULL; /* it will be heard again */
         if (neighbour->is_present) neighbour_gone(neighbour, false);
         else if (neighbour->is_missed) tell_hole(cluster); /* of what it took until it died, for who has come since */
         begin_life(neighbour, boot, tag);
@@ -226,13 +273,14 @@ uint64_t neighbours_turn(struct cluster *cluster)
         if (now_ms >= neighbour->lane.sent_ms + HERE_MS) lane_beat(neighbour);
         next_ms = least(next_ms, neighbour->lane.sent_ms + HERE_MS);
     }
-    return next_ms;
+    return least(next_ms, holes_turn(cluster));
 }
 
 void neighbours_leave(struct cluster *cluster)
 {
     uint8_t room[16];
     struct mps_out out = mps_out_open(room, sizeof room);
+    if (cluster->holes > 0) tell_all(cluster);
     between_encode_bare(&out, BETWEEN_LEAVE);
     for (uint32_t i = 0; i < cluster->neighbours_count; i++) {
         if (!cluster->neighbours[i]->is_present) continue;

@@ -258,8 +258,9 @@ void group_leave(struct subscription *sub, bool gently)
         members_changed(group);
         return;
     }
-    if (gently && !sub->box.is_guarded) inherit(sub, group);
-    if (group->box.broker->cluster != NULL) group_far_last_left(group);
+    bool is_inherited = gently && !sub->box.is_guarded;
+    if (group->box.broker->cluster != NULL) group_far_last_left(group, is_inherited); /* members elsewhere come first */
+    if (is_inherited) inherit(sub, group);
     group_free(group);
 }
 

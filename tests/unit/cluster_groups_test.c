@@ -342,6 +342,63 @@ static void test_goes_with_messages_waiting(void **state)
     }
 }
 
+/* Of a pattern that takes what is not shared, too: what is shared goes on when the last member leaves. */
+static void test_goes_with_some_that_are_shared(void **state)
+{
+    struct rig *rig = *state;
+    rig->topics[0] = "shared/#";
+    some(state, 2);
+    struct mps_sub_options options = in_group("g");
+    options.given |= MPS_SUB_CREDIT;
+    options.credit = 1;
+    rig_client(rig, 0, 'v');
+    stage_sub(rig->at[0], 'v', 1, "#", options);
+    rig_run(rig);
+    rig_client(rig, 1, 'w');
+    join(rig, 1, 'w', 1, "#", "g");
+    publish(rig, "shared/a", 0, 3);
+    publish(rig, "mine", 3, 1);
+    publish(rig, "shared/b", 4, 1);
+    stage_cut(rig->at[0], 'v');
+    rig_run(rig);
+    rig_expect(rig, 1, 'w', "for 1 | shared/a=1 | shared/a=2 | shared/b=4");
+}
+
+/* Its client says good-bye, and takes nothing any more: members elsewhere get what waits, not the one that leaves. */
+static void test_leaves_gently_with_messages_waiting(void **state)
+{
+    struct rig *rig = some(state, 2);
+    struct mps_sub_options options = in_group("g");
+    options.given |= MPS_SUB_CREDIT;
+    options.credit = 1;
+    rig_client(rig, 0, 'v');
+    stage_sub(rig->at[0], 'v', 1, "jobs", options);
+    rig_run(rig);
+    rig_client(rig, 1, 'w');
+    join(rig, 1, 'w', 1, "jobs", "g");
+    publish(rig, "jobs", 0, 3);
+    stage_bye(rig->at[0], 'v', 0);
+    rig_run(rig);
+    rig_expect(rig, 1, 'w', "for 1 | jobs=1 | jobs=2");
+}
+
+/* What was on its way to the last member that has just gone, and got lost. */
+static void test_hole_when_members_have_just_gone(void **state)
+{
+    struct rig *rig = some(state, 2);
+    worker(rig, 1, 'w');
+    join(rig, 1, 'w', 1, "jobs", "g");
+    memory_bus_lose(rig->bus, "one", "two", 1);
+    stage_msg(rig->at[0], 'p', "jobs", "0");
+    stage_settle(rig->at[0]);
+    stage_cut(rig->at[1], 'w');
+    stage_settle(rig->at[1]);
+    rig_pass(rig, 1500);
+    stage_hello(rig->at[1], 'w', (struct mps_hello){.id = mps_text("w"), .sess_s = 60});
+    rig_run(rig);
+    rig_expect(rig, 1, 'w', "welcome resumed last 0 | gap 1 x? reason 14");
+}
+
 /* What is told as lost in the group stays to be told here. */
 static void test_gaps_stay(void **state)
 {
@@ -597,6 +654,9 @@ int main(void)
         TEST(test_members_that_are_away),
         TEST(test_what_waited_is_handed_over),
         TEST(test_goes_with_messages_waiting),
+        TEST(test_goes_with_some_that_are_shared),
+        TEST(test_leaves_gently_with_messages_waiting),
+        TEST(test_hole_when_members_have_just_gone),
         TEST(test_gaps_stay),
         TEST(test_in_flight),
         TEST(test_in_flight_to_one_that_rests),

@@ -176,6 +176,34 @@ static uint64_t hand_over_to(struct cluster *cluster, const struct far *far)
     return at;
 }
 
+static bool frame_is_shared(const struct cluster *cluster, const struct run *run, uint32_t at, uint32_t end)
+{
+    struct mps_msg msg;
+    const char *what;
+    mps_decode_msg((mps_view){run->bytes + at, end - at}, &msg, &what); /* accepted when it came */
+    return cluster_relays(cluster, msg.topic);
+}
+
+/* Those whose topics other brokers may know: all, if all that the pattern takes are. */
+static void share_shared(struct cluster *cluster, struct far *far, uint64_t at, struct run *run, struct part part)
+{
+    struct part some = {part.off, 0, 0};
+    if (cluster_covers(cluster, far_pattern(far))) {
+        share(cluster, far, at, run, part);
+        return;
+    }
+    for (uint32_t from = part.off, end, one; from < part.off + part.len; from = end) {
+        end = run_frame_end(run, from, from, &one);
+        if (frame_is_shared(cluster, run, from, end)) {
+            some = (struct part){some.off, end - some.off, some.count + 1};
+            continue;
+        }
+        share(cluster, far, at, run, some);
+        some = (struct part){end, 0, 0};
+    }
+    share(cluster, far, at, run, some);
+}
+
 /* What waits in the group here, up to so many bytes. GAPs stay, for who is given something here next. Returns whether
  * that was all. */
 static bool hand_over(struct cluster *cluster, struct group *group, uint64_t most_bytes)
@@ -194,7 +222,7 @@ static bool hand_over(struct cluster *cluster, struct group *group, uint64_t mos
             continue;
         }
         uint32_t len = entry->len, count = (uint32_t)entry->count;
-        share(cluster, far, at, entry->run, (struct part){entry->off, len, count});
+        share_shared(cluster, far, at, entry->run, (struct part){entry->off, len, count});
         bytes += len;
         box->sent += count; /* to members, if not to ours */
         mailbox_pop(box, len, count);
@@ -210,11 +238,11 @@ static bool hand_over(struct cluster *cluster, struct group *group, uint64_t mos
     return is_all;
 }
 
-void group_far_last_left(struct group *group)
+void group_far_last_left(struct group *group, bool is_inherited)
 {
     struct cluster *cluster = group->box.broker->cluster;
     group_far_update(group);
-    if (group->is_far) hand_over(cluster, group, UINT64_MAX);
+    if (group->is_far || (group->box.is_elsewhere && !is_inherited)) hand_over(cluster, group, UINT64_MAX);
     set_due(cluster, group, false);
 }
 

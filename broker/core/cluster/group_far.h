@@ -13,7 +13,8 @@ uint64_t group_far_turn(struct cluster *cluster);
 
 /* For group.c; the broker has a cluster. */
 CLUSTER_COLD void group_far_update(struct group *group);    /* members came, went, or lost their connection */
-CLUSTER_COLD void group_far_last_left(struct group *group); /* it is going to be freed: what it has is handed over, if it can be */
+/* It is going to be freed: what it has is handed over, if it can be. is_inherited: else the last member gets it. */
+CLUSTER_COLD void group_far_last_left(struct group *group, bool is_inherited);
 
 /* A neighbour's groups may have changed: far->at of this one, or of any (NULL: it went, or told all anew). far is freed
  * afterwards if nobody wants it any more. */

@@ -592,6 +592,46 @@ static void test_dies_cut_off(void **state)
     rig_expect(rig, 1, 's', HOLE);
 }
 
+/* It is heard of, but nothing more, and dies: what it took is missing, whether it comes back or not. */
+static void dies_before_its_lane_is_heard(struct rig *rig)
+{
+    rig_start(rig, 1);
+    rig_client(rig, 1, 's');
+    rig_sub(rig, 1, 's', 1, "a");
+    rig_start(rig, 0);
+    rig_client(rig, 0, 'p');
+    rig->now_ms += 1;
+    rig->at[0]->now_ms = rig->now_ms;
+    stage_msg(rig->at[0], 'p', "a", "1");
+    stage_settle(rig->at[0]); /* says HERE */
+    while (cluster_find(rig->at[1]->broker->cluster, mps_text("one")) == NULL) {
+        memory_bus_step(rig->bus);
+        if (memory_engine_ready(rig->engines[1])) broker_poll_cluster(rig->at[1]->broker);
+    }
+    rig_crash(rig, 0);
+    rig_run(rig);
+    assert_false(at(rig, 1, 0)->is_present);
+    rig_expect(rig, 1, 's', "");
+}
+
+static void test_dies_before_its_lane_is_heard(void **state)
+{
+    struct rig *rig = *state;
+    dies_before_its_lane_is_heard(rig);
+    rig_pass(rig, 10000);
+    rig_expect(rig, 1, 's', HOLE);
+}
+
+static void test_dies_before_its_lane_is_heard_and_is_back(void **state)
+{
+    struct rig *rig = *state;
+    dies_before_its_lane_is_heard(rig);
+    rig_pass(rig, 2000);
+    rig_start(rig, 0);
+    rig_pass(rig, 2000);
+    rig_expect(rig, 1, 's', HOLE);
+}
+
 /* The others give it up, and somebody subscribes there. When it goes on it takes a message before it has heard of that.
  */
 static void test_freezes(void **state)
@@ -1044,6 +1084,8 @@ int main(void)
         TEST(test_short_silence),
         TEST(test_publishes_before_it_meets_the_others),
         TEST(test_dies_cut_off),
+        TEST(test_dies_before_its_lane_is_heard),
+        TEST(test_dies_before_its_lane_is_heard_and_is_back),
         TEST(test_freezes),
         TEST(test_a_former_life_that_came_too_late),
         TEST(test_malformed),

@@ -54,7 +54,8 @@ struct neighbour {
     uint64_t boot;                     /* of its life */
     uint64_t past_boots[4];            /* what comes of these comes late */
     bool is_present;                   /* its lane was heard lately */
-    bool is_missed;                    /* it was present, and is away without having said that it leaves */
+    bool has_left;                     /* it said that it leaves */
+    bool is_missed;                    /* it is away, and did not say so */
     uint64_t begun_ms;                 /* when its life was heard of */
     uint64_t seen_ms;                  /* when anything of it was heard last: so long it is sent signs of life */
     uint64_t heard_ms;                 /* when its lane was */

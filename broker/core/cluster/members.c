@@ -118,7 +118,7 @@ static void begin_life(struct neighbour *neighbour, uint64_t boot, mps_view tag)
     memcpy(neighbour->tag, tag.ptr, CLUSTER_TAG_BYTES);
     neighbour->seq = neighbour->messages = 0;
     neighbour->told_all_ms = neighbour->asked_ms = 0;
-    neighbour->is_asked = neighbour->is_anew = neighbour->is_missed = false;
+    neighbour->is_asked = neighbour->is_anew = neighbour->is_missed = neighbour->has_left = false;
     neighbour->sure_of = 0;
     lane_begin(neighbour);
     neighbour->cluster->here_ms = 0; /* it is to hear of us at once */
@@ -188,7 +188,7 @@ struct neighbour *neighbour_hear(struct cluster *cluster, mps_view name, uint64_
         if (is_past(neighbour, boot) && is_seen(neighbour)) return NULL;                /* it comes late */
         if (cluster->broker->now_ms < neighbour->begun_ms + LIFE_LEAST_MS) return NULL; /* it will be heard again */
         if (neighbour->is_present) neighbour_gone(neighbour, false);
-        else if (neighbour->is_missed) tell_hole(cluster); /* of what it took until it died, for who has come since */
+        else if (!neighbour->has_left) tell_hole(cluster); /* of what it took until it died, for who has come since */
         begin_life(neighbour, boot, tag);
     }
     neighbour->seen_ms = cluster->broker->now_ms;
@@ -212,6 +212,7 @@ void neighbour_gone(struct neighbour *gone, bool is_clean)
     struct cluster *cluster = gone->cluster;
     struct broker *broker = cluster->broker;
     gone->is_present = false;
+    gone->has_left = is_clean;
     gone->is_missed = !is_clean;
     gone->left_ms = broker->now_ms;
     far_forget(gone); /* what is published from now on it will see as a hole when it is back */
@@ -256,6 +257,12 @@ static void forgive(struct cluster *cluster)
     }
 }
 
+/* It said that it is there, and is not heard of any more before its lane ever was: what it took may be missing. */
+static bool has_vanished(const struct neighbour *neighbour)
+{
+    return !neighbour->is_present && !neighbour->has_left && !neighbour->is_missed && !is_seen(neighbour);
+}
+
 uint64_t neighbours_turn(struct cluster *cluster)
 {
     uint64_t now_ms = cluster->broker->now_ms;
@@ -268,6 +275,10 @@ uint64_t neighbours_turn(struct cluster *cluster)
         struct neighbour *neighbour = cluster->neighbours[i];
         if (neighbour->is_present && now_ms >= neighbour->heard_ms + NEIGHBOUR_AWAY_MS)
             neighbour_gone(neighbour, false);
+        if (has_vanished(neighbour)) {
+            neighbour->is_missed = true;
+            tell_hole(cluster);
+        }
         if (neighbour->is_present) next_ms = least(next_ms, neighbour->heard_ms + NEIGHBOUR_AWAY_MS);
         if (!is_seen(neighbour)) continue;
         if (now_ms >= neighbour->lane.sent_ms + HERE_MS) lane_beat(neighbour);

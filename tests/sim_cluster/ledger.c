@@ -83,6 +83,7 @@ void ledger_accepted(struct ledger *ledger, uint32_t index)
     struct town *town = ledger->town;
     struct message *message = &ledger->messages[index];
     message->accepted = town->event;
+    message->life = town->nodes[message->node].lives;
     for (uint32_t i = 0; i < town->nodes_count; i++)
         if (node_has_met(&town->nodes[i], &town->nodes[message->node])) message->met |= 1u << i;
 }
@@ -108,7 +109,10 @@ static bool is_for(const struct ledger *ledger, const struct sub *sub, const str
     if (since == 0 || message->accepted <= since || message->refused || !matches(sub, message)) return false;
     if (message->stored && (sub->reader || message->resent)) return false;
     if (message->stored && !message->sure && !ledger->calm) return false; /* it may be refused yet */
-    return !is_far || ((message->met & 1u << sub->node) && ledger_goes_far(ledger, message->topic));
+    if (!is_far) return true;
+    const struct node *nodes = ledger->town->nodes;
+    if (!node_has_heard(&nodes[sub->node], &nodes[message->node], message->life)) return false;
+    return (message->met & 1u << sub->node) && ledger_goes_far(ledger, message->topic);
 }
 
 /* ---- what comes --------------------------------------------------------------------------------------------- */

@@ -22,7 +22,8 @@
 struct message {
     uint32_t publisher;   /* its connection */
     uint32_t before;      /* the one before it of this publisher, its index + 1; 0: none */
-    uint32_t node;        /* where it was published */
+    uint32_t node;        /* where it was published, */
+    uint64_t life;        /* and in which life of that */
     uint64_t accepted;    /* the event when its broker read it; 0: not yet */
     uint32_t met;         /* bits of the nodes that had heard of this one by then: no other can miss anything */
     bool sure;            /* its broker has worked on it: it says so */

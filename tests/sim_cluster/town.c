@@ -194,6 +194,28 @@ bool node_has_met(const struct node *node, const struct node *other)
     return node->broker != NULL && cluster_find(node->broker->cluster, mps_text(other->name)) != NULL;
 }
 
+static uint64_t life_bit(uint64_t life)
+{
+    return UINT64_C(1) << (life < 63 ? life : 63);
+}
+
+static void note_heard(struct node *node)
+{
+    struct town *town = node->town;
+    for (uint32_t i = 0; i < town->nodes_count; i++) {
+        const struct node *other = &town->nodes[i];
+        if (other->broker == NULL || other == node) continue;
+        const struct neighbour *neighbour = cluster_find(node->broker->cluster, mps_text(other->name));
+        if (neighbour != NULL && neighbour->boot == other->broker->cluster->boot)
+            node->heard[i] |= life_bit(other->lives);
+    }
+}
+
+bool node_has_heard(const struct node *node, const struct node *other, uint64_t life)
+{
+    return (node->heard[other->number] & life_bit(life)) != 0;
+}
+
 /* ---- links -------------------------------------------------------------------------------------------------- */
 
 struct link *town_connect(struct node *node, void *owner)
@@ -270,6 +292,7 @@ static void turn(struct node *node)
         if (link->node == node && can_feed(link)) feed(link);
     }
     if (memory_engine_ready(node->engine)) broker_poll_cluster(node->broker);
+    note_heard(node);
     node->next_ms = broker_turn(node->broker);
 }
 

@@ -44,6 +44,7 @@ struct node {
     bool frozen, was_frozen; /* it is; it was, in this life */
     uint64_t next_ms;        /* when it wants to be called */
     uint64_t lives;          /* times it was started */
+    uint64_t heard[NODES_MAX]; /* bits of the lives of the others that it has heard of; of one over 63, that of the 63rd */
 };
 
 struct town {
@@ -76,6 +77,8 @@ void node_stop(struct node *node);               /* gracefully */
 void node_crash(struct node *node, bool kept);   /* kept: what it had handed to its engine is stored all the same */
 /* Whether a broker, in this life, has ever heard of another one. */
 bool node_has_met(const struct node *node, const struct node *other);
+/* In that life of it, of which nobody can say anything who never has. */
+bool node_has_heard(const struct node *node, const struct node *other, uint64_t life);
 void node_freeze(struct node *node, bool frozen);
 
 /* NULL: no link is free, or the broker takes no more. */

@@ -771,6 +771,26 @@ static void test_many_lives(void **state)
     rig_expect(rig, 1, 's', "for 1 | a=x");
 }
 
+/* A datagram that is not its own, with a number that it will never come to: it is deaf to that broker for a while only.
+ */
+static void test_number_far_ahead(void **state)
+{
+    struct rig *rig = two(state);
+    rig_sub(rig, 1, 's', 1, "a");
+    rig_msg(rig, 0, 'p', "a", "1");
+    uint64_t seq = at(rig, 0, 1)->lane.seq;
+    at(rig, 0, 1)->lane.seq = MPS_NUMBER_MAX - 1;
+    put_datagram(rig, 7, 2);
+    at(rig, 0, 1)->lane.seq = seq;
+    rig_run(rig);
+    rig_expect(rig, 1, 's', "for 1 | a=1 | " HOLE " | a=2");
+    rig_msg(rig, 0, 'p', "a", "3");
+    rig_pass(rig, 8000);
+    assert_non_null(strstr(stage_words(rig->at[1], 's'), HOLE));
+    rig_msg(rig, 0, 'p', "a", "4");
+    rig_expect(rig, 1, 's', "a=4");
+}
+
 static void test_malformed(void **state)
 {
     static const struct {
@@ -1074,6 +1094,7 @@ int main(void)
         TEST(test_topics_that_are_not_shared_here),
         TEST(test_many_holes_in_a_turn),
         TEST(test_many_lives),
+        TEST(test_number_far_ahead),
         TEST(test_first_contact_is_no_hole),
         TEST(test_leaves),
         TEST(test_leaves_and_the_last_words_are_lost),

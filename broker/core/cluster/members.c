@@ -212,6 +212,7 @@ void neighbour_gone(struct neighbour *gone, bool is_clean)
     struct cluster *cluster = gone->cluster;
     struct broker *broker = cluster->broker;
     gone->is_present = false;
+    if (!is_clean) gone->seq = 0; /* perhaps nothing was heard because what was taken last was not its own */
     gone->has_left = is_clean;
     gone->is_missed = !is_clean;
     gone->left_ms = broker->now_ms;

@@ -24,13 +24,20 @@ static void hold_signals(bool hold, sigset_t *before)
     else pthread_sigmask(SIG_SETMASK, before, NULL);
 }
 
+static void on_interrupt(int number)
+{
+    (void)number;
+}
+
 /* Once, and it is never closed: closing it waits for what is left, and what is left then (a thread in a call of the
  * system) would go on in a library that is taken down. */
 static bool library_open(void)
 {
     static bool is_open;
+    const struct sigaction interrupt = {.sa_handler = on_interrupt}; /* calls of the system fail, and don't go on */
     sigset_t before;
     if (is_open) return true;
+    sigaction(NATS_INTERRUPT, &interrupt, NULL);
     hold_signals(true, &before);
     is_open = nats_Open(-1) == NATS_OK;
     hold_signals(false, &before);
@@ -183,8 +190,9 @@ static void engine_poll(struct engine *base)
 {
     char text[STORE_TEXT_MAX];
     struct nats_engine *engine = engine_of(base);
-    atomic_store(&engine->is_woken, false); /* before all looking: what comes now wakes again */
+    atomic_exchange(&engine->is_woken, false); /* before all looking: what comes now wakes again, the rest is seen */
     bool is_live = nats_live_is_up(engine->live), is_storing = nats_storing_is_up(engine->storing);
+    if (is_live) base->datagram_max = nats_live_datagram_max(engine->live);
     get_trouble(engine, text);
     if (is_live != engine->was_live || is_storing != engine->was_storing || (!engine->was_told && text[0] != '\0')) {
         engine->was_live = is_live;
@@ -228,8 +236,15 @@ static void copy_options(struct engine_options *to, const struct engine_options 
     to->key_file = copy(from->key_file);
 }
 
+static void wipe(const char *secret)
+{
+    if (secret != NULL) explicit_bzero((char *)secret, strlen(secret));
+}
+
 static void free_options(struct engine_options *options)
 {
+    wipe(options->password);
+    wipe(options->token);
     const char *const texts[] = {
         options->name,  options->prefix,           options->urls,    options->user,      options->password,
         options->token, options->credentials_file, options->ca_file, options->cert_file, options->key_file};

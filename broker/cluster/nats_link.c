@@ -1,10 +1,13 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "nats_parts.h"
 
 #define CONNECT_MS 2000 /* to one server */
+#define HANDSHAKE_S 5   /* so long a server may be silent in the middle of a TLS handshake */
 #define PING_MS 1000    /* a server that is gone without a word is found out after PINGS_MOST of these */
 #define PINGS_MOST 3
 #define WRITE_MS 2000 /* one that takes nothing more is as good as gone */
@@ -144,6 +147,31 @@ static void end_life(struct nats_link *link)
     nats_let_go(link->engine);
 }
 
+static void set_interrupts(bool allowed)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, NATS_INTERRUPT);
+    pthread_sigmask(allowed ? SIG_UNBLOCK : SIG_BLOCK, &set, NULL);
+}
+
+/* libnats waits for a server's part of a TLS handshake without an end: one that has gone, or is frozen, would keep the
+ * link from ever trying another one. A signal every few seconds lets that wait fail. Without a timer there is none. */
+static natsStatus connect_in_time(natsConnection **connection, natsOptions *options)
+{
+    const struct itimerspec every = {.it_interval.tv_sec = HANDSHAKE_S, .it_value.tv_sec = HANDSHAKE_S};
+    struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = NATS_INTERRUPT};
+    timer_t timer;
+    event._sigev_un._tid = gettid();
+    bool has_timer = timer_create(CLOCK_MONOTONIC, &event, &timer) == 0;
+    if (has_timer) timer_settime(timer, 0, &every, NULL);
+    set_interrupts(true);
+    natsStatus status = natsConnection_Connect(connection, options);
+    set_interrupts(false);
+    if (has_timer) timer_delete(timer);
+    return status;
+}
+
 /* NULL: none could be made. */
 static natsConnection *try_to_connect(struct nats_link *link)
 {
@@ -155,7 +183,7 @@ static natsConnection *try_to_connect(struct nats_link *link)
         return NULL;
     }
     begin_life(link);
-    natsStatus status = natsConnection_Connect(&connection, options);
+    natsStatus status = connect_in_time(&connection, options);
     if (status != NATS_OK) {
         const char *last = nats_GetLastError(NULL);
         nats_trouble(link->engine, link, "no connection to %.150s: %s%s%.80s", link->engine->options.urls,
@@ -180,10 +208,12 @@ static void note_server(struct nats_link *link, natsConnection *connection)
 static void measure(struct nats_link *link, natsConnection *connection)
 {
     int64_t begun = nats_NowInNanoSeconds();
-    if (natsConnection_FlushTimeout(connection, RTT_MOST_MS) == NATS_OK)
+    if (natsConnection_FlushTimeout(connection, RTT_MOST_MS) == NATS_OK) {
         atomic_store(&link->rtt_us, (uint64_t)(nats_NowInNanoSeconds() - begun) / 1000);
-    else if (!natsConnection_IsClosed(connection))
-        nats_trouble(link->engine, link, "%.127s does not answer within a second", link->server);
+        nats_trouble_over(link->engine, &link->rtt_us);
+    } else if (!natsConnection_IsClosed(connection)) {
+        nats_trouble(link->engine, &link->rtt_us, "%.127s does not answer within a second", link->server);
+    }
 }
 
 static void note_break(struct nats_link *link, natsConnection *connection)

@@ -246,6 +246,11 @@ bool nats_live_is_up(const struct nats_live *live)
     return atomic_load_explicit(&live->link.is_up, memory_order_relaxed);
 }
 
+size_t nats_live_datagram_max(const struct nats_live *live)
+{
+    return (size_t)atomic_load(&live->link.max_payload);
+}
+
 /* Names come from other brokers: none may be more than one level of a subject. */
 static bool is_name(const char *name)
 {
@@ -285,7 +290,6 @@ void nats_live_poll(struct nats_live *live)
 {
     struct engine *base = &live->engine->base;
     size_t bytes = 0;
-    if (nats_live_is_up(live)) base->datagram_max = (size_t)atomic_load(&live->link.max_payload);
     for (int count = 0; count < POLL_MOST && bytes < POLL_BYTES; count++) {
         natsMsg *message = ring_pop(&live->in);
         if (message == NULL) return;

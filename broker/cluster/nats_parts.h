@@ -7,7 +7,7 @@
  *
  * Threads: what engine.h has is called on the loop's thread, and so is all that is named so here. Links and parts have threads of
  * their own, and libnats calls back on its own ones: those touch neither the core nor its events, they leave something behind
- * and call nats_wake(). All of these threads have all signals blocked.
+ * and call nats_wake(). All of these threads have all signals blocked, but NATS_INTERRUPT, which does nothing.
  *
  * An engine is freed when nobody holds it any more: close() waits a second for its threads, and one that is still in a call
  * of the system then (a name server that does not answer) frees what is left when it comes back. */
@@ -16,11 +16,13 @@
 
 #include <nats/nats.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 
 #include "engine.h"
 
 #define NATS_CLOSE_MS 1000         /* what close() may take in all */
+#define NATS_INTERRUPT SIGURG      /* ends calls of the system that take too long, on the thread of a link */
 #define NATS_SUBJECT_MAX 256       /* bytes of a subject, its NUL counted */
 
 struct nats_live;
@@ -107,6 +109,7 @@ void nats_link_free(struct nats_link *link);
 /* Sets engine->live in any case, which is to be closed then. False: text says why. */
 bool nats_live_open(struct nats_engine *engine, char text[STORE_TEXT_MAX]);
 bool nats_live_is_up(const struct nats_live *live);
+size_t nats_live_datagram_max(const struct nats_live *live); /* of the last connection; it is up, or was */
 bool nats_live_send(struct nats_live *live, const char *to, const uint8_t *bytes, size_t len);
 void nats_live_flush(struct nats_live *live);
 void nats_live_poll(struct nats_live *live);

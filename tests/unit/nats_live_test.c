@@ -423,18 +423,24 @@ static void test_last_words(void **state)
     assert_string_equal(b->log, "x;x;bye;");
 }
 
-/* Somebody takes connections, and never says a word. */
-static void test_closing_while_it_connects(void **state)
+static int listen_to(char url[64], const char *scheme)
 {
-    struct stage *stage = stage_of(state);
-    char url[64];
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t len = sizeof address;
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_int_equal(bind(fd, (struct sockaddr *)&address, len), 0);
     assert_int_equal(listen(fd, 8), 0);
     assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &len), 0);
-    snprintf(url, sizeof url, "nats://127.0.0.1:%d", ntohs(address.sin_port));
+    snprintf(url, 64, "%s://127.0.0.1:%d", scheme, ntohs(address.sin_port));
+    return fd;
+}
+
+/* Somebody takes connections, and never says a word. */
+static void test_closing_while_it_connects(void **state)
+{
+    struct stage *stage = stage_of(state);
+    char url[64];
+    int fd = listen_to(url, "nats");
     struct engine_options options = options_of(stage, "a");
     options.urls = url;
     struct end *a = open_with(stage, 0, &options);
@@ -442,6 +448,28 @@ static void test_closing_while_it_connects(void **state)
     assert_true(connection >= 0);
     close_end(a);
     close(connection);
+    close(fd);
+}
+
+/* Somebody takes connections, and is silent when it comes to TLS: others are to be tried, in the end. */
+static void test_silent_handshake(void **state)
+{
+    static const char info[] = "INFO {\"server_id\":\"x\",\"version\":\"2.9.10\",\"proto\":1,\"headers\":true,"
+                               "\"max_payload\":1048576,\"tls_required\":true}\r\n";
+    struct stage *stage = stage_of(state);
+    char url[64];
+    int connections[3], fd = listen_to(url, "tls");
+    struct engine_options options = options_of(stage, "a");
+    options.urls = url;
+    struct end *a = open_with(stage, 0, &options);
+    for (int i = 0; i < 3; i++) { /* one for messages, one for what is stored, and one that tries again */
+        connections[i] = accept(fd, NULL, NULL);
+        assert_true(connections[i] >= 0);
+        assert_int_equal(send(connections[i], info, strlen(info), MSG_NOSIGNAL), strlen(info));
+    }
+    wait_for(stage, strstr(figures_of(a).text, "SSL") != NULL);
+    close_end(a);
+    for (int i = 0; i < 3; i++) close(connections[i]);
     close(fd);
 }
 
@@ -490,6 +518,7 @@ int main(void)
         each(test_token),
         each(test_last_words),
         each(test_closing_while_it_connects),
+        each(test_silent_handshake),
         each(test_several_urls),
         each(test_bad_files),
     };

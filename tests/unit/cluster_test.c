@@ -387,6 +387,28 @@ static void test_twice(void **state)
     rig_expect(rig, 1, 's', "for 1 | a=x | a=x | a=x | a=x | a=x");
 }
 
+static void reconnect(struct rig *rig)
+{
+    memory_bus_away(rig->bus, "one", true, false);
+    rig_pass(rig, 1000);
+    memory_bus_away(rig->bus, "one", false, false);
+    rig_pass(rig, 1000);
+}
+
+/* Who sets limits learns of those that don't fit together before a message is lost by them. */
+static void test_limits_that_do_not_fit(void **state)
+{
+    struct rig *rig = two(state);
+    memory_bus_datagram_max(rig->bus, "one", 5000);
+    reconnect(rig);
+    assert_non_null(strstr(rig->at[0]->logged, "take 5000 bytes at a time"));
+    reconnect(rig);
+    assert_null(strstr(rig->at[0]->logged, "at a time")); /* it was said */
+    memory_bus_datagram_max(rig->bus, "one", 1u << 30);
+    reconnect(rig);
+    assert_null(strstr(rig->at[0]->logged, "at a time"));
+}
+
 static void test_too_long(void **state)
 {
     struct rig *rig = two(state);
@@ -1088,6 +1110,7 @@ int main(void)
         TEST(test_hole_of_the_last_message),
         TEST(test_signs_of_life_that_are_lost_are_no_hole),
         TEST(test_twice),
+        TEST(test_limits_that_do_not_fit),
         TEST(test_too_long),
         TEST(test_interest_that_is_lost),
         TEST(test_much_interest_on_a_bad_link),

@@ -111,6 +111,7 @@ struct cluster {
     uint64_t last_seq;                 /* of any lane that there was */
     bool is_live, is_storing;          /* as the engine said last */
     enum told { TOLD_NOTHING, TOLD_THERE, TOLD_AWAY } told_live, told_storing; /* what the log says of them (connection.c) */
+    uint64_t told_most;                /* bytes of a datagram of which the log has said whether they are enough */
     uint64_t own_published;            /* messages that no client sent: wills, the broker's own */
     uint64_t malformed;                /* datagrams that were none of a broker's */
     uint16_t holes;                    /* that were noticed since all mailboxes concerned were told of all (members.c) */

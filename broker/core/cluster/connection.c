@@ -1,10 +1,29 @@
 #include "connection.h"
 
+#include "between.h"
+
+#define LITTLE_BYTES 64u /* of a frame, beside payload and topic: without properties, which can be longer */
+
 /* "nats://h1:4222", or nothing: it has gone again already. */
 static const char *server_of(struct cluster *cluster, struct engine_figures *figures)
 {
     cluster->engine->figures(cluster->engine, figures);
     return figures->server;
+}
+
+/* Those who set limits should know before somebody's message is lost by them. Once, as long as they stay. */
+static void tell_limit(struct cluster *cluster)
+{
+    const uint64_t most = cluster->engine->datagram_max, payload = cluster->broker->limits.max_payload;
+    if (most == cluster->told_most) return;
+    cluster->told_most = most;
+    if (most >= payload + MPS_TOPIC_MAX + BETWEEN_LANE_MAX + LITTLE_BYTES) return;
+    log_say(cluster->broker, EVENT_CLUSTER_SMALL,
+            LOG_FIELDS(log_number("bytes", most), log_number("max_payload", payload)),
+            "the cluster's servers take %llu bytes at a time (their max_payload), but clients may publish %llu and a "
+            "topic: "
+            "messages for which that is not enough don't get to other brokers",
+            (unsigned long long)most, (unsigned long long)payload);
 }
 
 static void tell_live(struct cluster *cluster, const char *text)
@@ -43,5 +62,6 @@ static bool is_news(enum told *told, bool is_there, const char *text)
 void connection_tell(struct cluster *cluster, const char *text)
 {
     if (is_news(&cluster->told_live, cluster->is_live, text)) tell_live(cluster, text);
+    if (cluster->is_live) tell_limit(cluster);
     if (is_news(&cluster->told_storing, cluster->is_storing, text)) tell_storing(cluster, text);
 }

@@ -7,7 +7,7 @@
 #include "nats_parts.h"
 
 #define CONNECT_MS 2000 /* to one server */
-#define HANDSHAKE_S 5   /* so long a server may be silent in the middle of a TLS handshake */
+#define SERVER_S 4      /* that, and longer than a server that takes part may need in all */
 #define PING_MS 1000    /* a server that is gone without a word is found out after PINGS_MOST of these */
 #define PINGS_MOST 3
 #define WRITE_MS 2000 /* one that takes nothing more is as good as gone */
@@ -102,6 +102,16 @@ static natsStatus set_behaviour(natsOptions *options, struct nats_link *link)
     return status;
 }
 
+/* What it says beside the status, without the line of its source: "" if that is nothing more. */
+static const char *last_words(natsStatus status)
+{
+    const char *last = nats_GetLastError(NULL);
+    if (last == NULL) return "";
+    const char *behind = last[0] == '(' ? strstr(last, "): ") : NULL;
+    if (behind != NULL) last = behind + 3;
+    return strcmp(last, natsStatus_GetText(status)) == 0 ? "" : last;
+}
+
 /* The files are read each time: they may hold something else by now. */
 static natsOptions *make_options(struct nats_link *link, char text[STORE_TEXT_MAX])
 {
@@ -114,8 +124,8 @@ static natsOptions *make_options(struct nats_link *link, char text[STORE_TEXT_MA
     if (status == NATS_OK && is_tls) status = set_tls(options, given);
     if (status == NATS_OK) status = set_behaviour(options, link);
     if (status == NATS_OK) return options;
-    const char *last = nats_GetLastError(NULL);
-    snprintf(text, STORE_TEXT_MAX, "%s: %.200s", natsStatus_GetText(status), last != NULL ? last : "");
+    const char *last = last_words(status);
+    snprintf(text, STORE_TEXT_MAX, "%s%s%.200s", natsStatus_GetText(status), last[0] != '\0' ? ": " : "", last);
     natsOptions_Destroy(options);
     return NULL;
 }
@@ -156,10 +166,14 @@ static void set_interrupts(bool allowed)
 }
 
 /* libnats waits for a server's part of a TLS handshake without an end: one that has gone, or is frozen, would keep the
- * link from ever trying another one. A signal every few seconds lets that wait fail. Without a timer there is none. */
-static natsStatus connect_in_time(natsConnection **connection, natsOptions *options)
+ * link from ever trying another one. A signal lets that wait fail, when all of them could have been tried. Without a
+ * timer there is none. */
+static natsStatus connect_in_time(struct nats_link *link, natsConnection **connection, natsOptions *options)
 {
-    const struct itimerspec every = {.it_interval.tv_sec = HANDSHAKE_S, .it_value.tv_sec = HANDSHAKE_S};
+    time_t servers = 1;
+    for (const char *p = link->engine->options.urls; *p != '\0'; p++) servers += *p == ',';
+    const time_t wait_s = (servers + 1) * SERVER_S;
+    const struct itimerspec every = {.it_interval.tv_sec = wait_s, .it_value.tv_sec = wait_s};
     struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = NATS_INTERRUPT};
     timer_t timer;
     event._sigev_un._tid = gettid();
@@ -183,11 +197,11 @@ static natsConnection *try_to_connect(struct nats_link *link)
         return NULL;
     }
     begin_life(link);
-    natsStatus status = connect_in_time(&connection, options);
+    natsStatus status = connect_in_time(link, &connection, options);
     if (status != NATS_OK) {
-        const char *last = nats_GetLastError(NULL);
+        const char *last = last_words(status);
         nats_trouble(link->engine, link, "no connection to %.150s: %s%s%.80s", link->engine->options.urls,
-                     natsStatus_GetText(status), last != NULL && last[0] != '\0' ? ": " : "", last != NULL ? last : "");
+                     natsStatus_GetText(status), last[0] != '\0' ? ": " : "", last);
         end_life(link);
     }
     natsOptions_Destroy(options);

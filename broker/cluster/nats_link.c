@@ -102,14 +102,12 @@ static natsStatus set_behaviour(natsOptions *options, struct nats_link *link)
     return status;
 }
 
-/* What it says beside the status, without the line of its source: "" if that is nothing more. */
-static const char *last_words(natsStatus status)
+const char *nats_words(natsStatus status, const char *last)
 {
-    const char *last = nats_GetLastError(NULL);
-    if (last == NULL) return "";
+    if (last == NULL || last[0] == '\0') return natsStatus_GetText(status);
     const char *behind = last[0] == '(' ? strstr(last, "): ") : NULL;
     if (behind != NULL) last = behind + 3;
-    return strcmp(last, natsStatus_GetText(status)) == 0 ? "" : last;
+    return last;
 }
 
 /* The files are read each time: they may hold something else by now. */
@@ -124,8 +122,7 @@ static natsOptions *make_options(struct nats_link *link, char text[STORE_TEXT_MA
     if (status == NATS_OK && is_tls) status = set_tls(options, given);
     if (status == NATS_OK) status = set_behaviour(options, link);
     if (status == NATS_OK) return options;
-    const char *last = last_words(status);
-    snprintf(text, STORE_TEXT_MAX, "%s%s%.200s", natsStatus_GetText(status), last[0] != '\0' ? ": " : "", last);
+    snprintf(text, STORE_TEXT_MAX, "%.200s", nats_words(status, nats_GetLastError(NULL)));
     natsOptions_Destroy(options);
     return NULL;
 }
@@ -199,9 +196,8 @@ static natsConnection *try_to_connect(struct nats_link *link)
     begin_life(link);
     natsStatus status = connect_in_time(link, &connection, options);
     if (status != NATS_OK) {
-        const char *last = last_words(status);
-        nats_trouble(link->engine, link, "no connection to %.150s: %s%s%.80s", link->engine->options.urls,
-                     natsStatus_GetText(status), last[0] != '\0' ? ": " : "", last);
+        nats_trouble(link->engine, link, "no connection to %.150s: %.100s", link->engine->options.urls,
+                     nats_words(status, nats_GetLastError(NULL)));
         end_life(link);
     }
     natsOptions_Destroy(options);

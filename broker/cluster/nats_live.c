@@ -90,6 +90,17 @@ static bool subscribe(struct nats_live *live, natsConnection *connection, int in
     return is_told;
 }
 
+/* Whether the server has taken them: it says so of none, and of what it forbids before it answers this. */
+static bool is_answered(struct nats_live *live, natsConnection *connection)
+{
+    const char *last = NULL;
+    natsStatus status = natsConnection_FlushTimeout(connection, SUBSCRIBED_MS);
+    if (status == NATS_OK) status = natsConnection_GetLastError(connection, &last);
+    if (status == NATS_OK) return true;
+    nats_trouble(live->engine, &live->link, "the server does not let it listen: %s", nats_words(status, last));
+    return false;
+}
+
 /* On the link's thread, as the next one. Once a server has answered it has the subscriptions. */
 static bool on_opened(void *part, natsConnection *connection)
 {
@@ -103,7 +114,7 @@ static bool on_opened(void *part, natsConnection *connection)
     }
     snprintf(own, sizeof own, "%s%s", live->subject_prefix, live->engine->options.name);
     return subscribe(live, connection, 0, own) && subscribe(live, connection, 1, live->all) &&
-           natsConnection_FlushTimeout(connection, SUBSCRIBED_MS) == NATS_OK;
+           is_answered(live, connection);
 }
 
 static void on_closing(void *part)

@@ -98,6 +98,8 @@ bool nats_link_open(struct nats_link *link, struct nats_engine *engine, const ch
 /* The connection, which stays until it is released; NULL: there is none. Any thread; not to be held while one waits. */
 natsConnection *nats_link_use(struct nats_link *link);
 void nats_link_release(struct nats_link *link);
+/* What libnats says went wrong, without the line of its own source. last: its words, or NULL. */
+const char *nats_words(natsStatus status, const char *last);
 void nats_link_server(struct nats_link *link, char *server, size_t cap);
 /* Ends it; waits until that time at the most. The link stays valid as long as the engine is held. */
 void nats_link_close(struct nats_link *link, uint64_t until_ms);

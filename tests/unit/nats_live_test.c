@@ -399,6 +399,30 @@ static void test_refused_for_a_while(void **state)
     wait_for(stage, a->is_live);
 }
 
+/* Who may not listen is not connected, and is told why. */
+static void test_forbidden_to_listen(void **state)
+{
+    static const char *const users = "authorization { users: [{ user: ann, password: right, permissions: { publish: "
+                                     "\">\", subscribe: \"_INBOX.>\" } }] }";
+    struct stage *stage = stage_of(state);
+    char path[300];
+    snprintf(path, sizeof path, "%s/users.conf", stage->rig.directory);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fputs(users, file);
+    assert_int_equal(fclose(file), 0);
+    const char *const more[] = {"-c", path, NULL};
+    nats_rig_kill(&stage->rig);
+    nats_rig_start(&stage->rig, more);
+    struct engine_options options = options_of(stage, "a");
+    options.user = "ann";
+    options.password = "right";
+    struct end *a = open_with(stage, 0, &options);
+    wait_for(stage, strstr(figures_of(a).text, "Permissions Violation") != NULL);
+    wait_for(stage, figures_of(a).is_storing);
+    assert_int_equal(a->changes, 0);
+}
+
 static void test_token(void **state)
 {
     static const char *const more[] = {"--auth", "secret", NULL};
@@ -515,6 +539,7 @@ int main(void)
         each(test_frozen_server),
         each(test_slow_reader),
         each(test_refused_for_a_while),
+        each(test_forbidden_to_listen),
         each(test_token),
         each(test_last_words),
         each(test_closing_while_it_connects),

@@ -2,7 +2,6 @@
  * records and messages of the stream that all share, while clients, time and the connections do what they do. The
  * broker serves its own clients all the same: in the end a message still reaches who is subscribed, and nothing of
  * anybody is left. */
-/* Hostile 29, 32. */
 #include <string.h>
 
 #include "../unit/broker_stage.h"

@@ -242,16 +242,17 @@ void cursor_take_all_back(struct cursor *cursor)
     else group_each(container_of(cursor->box, struct group, box), take_back, NULL);
 }
 
-static void restart(struct reading *reading)
+/* keeps: what is below stands as it is. */
+static void restart(struct reading *reading, uint64_t from, uint64_t keeps)
 {
     const struct stream *stream = reading->stream;
     reading_stop_waiting(reading);
-    pending_cut(reading, 0);
+    pending_cut(reading, keeps);
     survey_free(reading->survey);
     reading->survey = NULL;
     reading->since_ms = 0;
     reading->begins_later = reading->has_just_begun = false;
-    reading->next = reading->sent = stream->first;
+    reading->next = reading->sent = from;
     reading->live = reading->mark_at = stream_accepted(stream);
 }
 
@@ -261,29 +262,37 @@ static bool has_no_place(const struct reading *reading)
     return reading->begins_later && reading->later_kind != MPS_FROM_SEQ;
 }
 
-/* Once, however often that happens while nobody is there who could be told. */
-static void return_restarted(struct reading *reading)
+static struct outlet_entry *find_restarted(const struct reading *reading)
+{
+    const struct outlet *returned = reading->cursor->returned;
+    for (uint32_t i = 0; i < returned->count; i++) {
+        struct outlet_entry *told = outlet_at(returned, i);
+        if (told->reading == reading && told->reason == MPS_GAP_RESTARTED) return told;
+    }
+    return NULL;
+}
+
+/* Whoever is served next gets it: once, however often that happens while nobody is there. */
+static void tell_restarted(struct reading *reading, uint64_t from)
 {
     struct cursor *cursor = reading->cursor;
-    uint64_t first = reading->stream->first;
     if (cursor->returned == NULL) cursor->returned = outlet_new();
-    for (uint32_t i = 0; i < cursor->returned->count; i++) {
-        const struct outlet_entry *told = outlet_at(cursor->returned, i);
-        if (told->reading == reading && told->reason == MPS_GAP_RESTARTED) return;
-    }
-    outlet_push(
-        cursor->returned,
-        &(struct outlet_entry){
-            .kind = OUTLET_GAP, .reason = MPS_GAP_RESTARTED, .seq = first, .last = first - 1, .reading = reading});
+    struct outlet_entry *told = find_restarted(reading);
+    if (told != NULL) told->seq = from, told->last = from - 1;
+    else
+        outlet_push(
+            cursor->returned,
+            &(struct outlet_entry){
+                .kind = OUTLET_GAP, .reason = MPS_GAP_RESTARTED, .seq = from, .last = from - 1, .reading = reading});
+    cursor_changed(cursor);
+    cursor_dirty(cursor);
 }
 
 void cursor_restart(struct cursor *cursor, struct reading *reading)
 {
     cursor_take_all_back(cursor);
-    restart(reading);
-    return_restarted(reading);
-    cursor_changed(cursor);
-    cursor_dirty(cursor);
+    restart(reading, reading->stream->first, 0);
+    tell_restarted(reading, reading->stream->first);
 }
 
 void cursors_restart(struct stream *stream)
@@ -292,6 +301,23 @@ void cursors_restart(struct stream *stream)
         struct reading *reading = container_of(node, struct reading, in_readings);
         if (has_no_place(reading)) start(reading);
         else cursor_restart(reading->cursor, reading);
+    }
+}
+
+void cursors_go_back(struct stream *stream, uint64_t to)
+{
+    for (struct list_node *node = stream->readings.first; node != NULL; node = node->next) {
+        struct reading *reading = container_of(node, struct reading, in_readings);
+        cursor_take_all_back(reading->cursor);
+        if (reading->next > to) {
+            restart(reading, to, to);
+            tell_restarted(reading, to);
+            continue;
+        }
+        cut_to_known(reading);
+        reading->mark_at = least(reading->mark_at, stream_accepted(stream));
+        reading_stop_waiting(reading);
+        cursor_dirty(reading->cursor);
     }
 }
 

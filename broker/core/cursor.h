@@ -168,6 +168,8 @@ void cursors_begin_late(struct stream *stream);
 /* It is another one than before, where positions mean something else: all begin again with its first message, and are told. */
 void cursors_restart(struct stream *stream);
 void cursor_restart(struct cursor *cursor, struct reading *reading); /* likewise this one */
+/* From this position on it holds other messages than before, or none yet: who is behind goes back to there, and is told. */
+void cursors_go_back(struct stream *stream, uint64_t to);
 struct reading *cursor_reading(const struct cursor *cursor, uint64_t stream);
 mps_view cursor_pattern(const struct cursor *cursor);
 /* The subscription is to be told when it has been given all that there is now. */

@@ -921,13 +921,16 @@ static void a_stream_that_is_made_anew_again_and_again_is_told_once(void **state
     assert_non_null(strstr(gap, "o/1=y"));
 }
 
-/* The engine says so, or not: then it is seen by positions that go back. */
+/* The engine says so, or not: then it is seen by positions that go back. Whoever is behind goes back as well. */
 static void a_stream_that_lost_its_end_is_another_one(void **state)
 {
     struct sea *sea = two_brokers(state);
+    hello(sea, 1, 's', (struct mps_hello){0});
     for (int i = 0; i < 3; i++) publish(sea, 0, 'p', "o/1", "x");
     subscribe(sea, 1, 'r', "o/#", from_all);
+    subscribe(sea, 1, 's', "o/#", acked);
     words(sea, 1, 'r');
+    words(sea, 1, 's');
     const struct stream *stream = stream_at(sea, 1);
     sea->engines[1]->events.stream_state(
         sea->engines[1]->events.arg,
@@ -935,7 +938,30 @@ static void a_stream_that_lost_its_end_is_another_one(void **state)
             .number = number(), .is_there = true, .identity = stream->identity, .first = 2, .next = 3});
     assert_non_null(strstr(sea->at[1]->logged, "is not the one that it was"));
     flow(sea);
-    expect(sea, 1, 'r', "gap 1 x? reason 9 at S-0..0 | for 1 flags 2 at S-2 | o/1=x");
+    publish(sea, 0, 'p', "o/1", "y");
+    for (const char *p = "rs"; *p != '\0'; p++)
+        expect(sea, 1, *p, "gap 1 x? reason 9 at S-0..0 | for 1 at S-3 | o/1=x | o/1=y");
+}
+
+/* What is before that stands: it comes once, and is acknowledged as ever. */
+static void who_is_before_the_end_that_a_stream_lost_notices_nothing(void **state)
+{
+    struct sea *sea = two_brokers(state);
+    hello(sea, 1, 's', (struct mps_hello){0});
+    for (int i = 0; i < 4; i++) publish(sea, 0, 'p', "o/1", "x");
+    struct mps_sub_options one = acked;
+    one.given |= MPS_SUB_INFLIGHT;
+    one.inflight = 1;
+    subscribe(sea, 1, 's', "o/#", one);
+    words(sea, 1, 's');
+    const struct stream *stream = stream_at(sea, 1);
+    sea->engines[1]->events.stream_state(
+        sea->engines[1]->events.arg,
+        &(struct engine_stream_state){
+            .number = number(), .is_there = true, .identity = stream->identity, .first = 1, .next = 4});
+    flow(sea);
+    expect(sea, 1, 's', "");
+    assert_int_equal(sea->at[1]->broker->pending_count, 1);
 }
 
 /* A broker that keeps its sessions remembers which stream their places are of. */
@@ -1353,6 +1379,7 @@ int main(void)
         TEST(a_stream_that_is_made_anew_again_and_again_is_told_once),
         TEST(brokers_without_streams_of_their_own_have_one_epoch),
         TEST(a_stream_that_lost_its_end_is_another_one),
+        TEST(who_is_before_the_end_that_a_stream_lost_notices_nothing),
         TEST(places_of_another_stream_are_known_after_a_restart),
         TEST(who_is_new_at_another_stream_begins_as_it_asks),
         TEST(rubbish_is_a_hole_and_ends_nothing),

@@ -432,22 +432,25 @@ static bool is_another(const struct stream *stream, const struct engine_stream_s
            (state->identity != stream->identity || (stream->is_known && state->next < stream->next));
 }
 
-/* Somebody has deleted it, or it has lost its end. Positions that clients remember mean something else from now on, and
- * they see that by the epoch. */
+/* Somebody has deleted it, or it has lost its end: then what is before that stands. Positions that clients remember
+ * mean something else from now on, and they see that by the epoch. */
 static void begin_anew(struct stream *stream, const struct engine_stream_state *state)
 {
     char name[128];
+    bool has_lost_end = state->identity == stream->identity;
     snprintf(name, sizeof name, "%s", printable(mps_text(stream->name)));
     log_say(stream->broker, EVENT_STREAM_REPLACED,
             LOG_FIELDS(log_value("stream", mps_text(stream->name)), log_number("before", stream->next),
                        log_number("next", state->next)),
             "stream '%s' is not the one that it was: its next position was %llu or more, and is %llu now; its readers "
-            "begin again, and what was acknowledged in between may be lost",
-            name, (unsigned long long)stream->next, (unsigned long long)state->next);
+            "%s, and what was acknowledged in between may be lost",
+            name, (unsigned long long)stream->next, (unsigned long long)state->next,
+            has_lost_end ? "go back to there" : "begin again");
     forget_messages(stream, state);
     stream->is_known = true;
     epoch_renew(stream->broker);
-    cursors_restart(stream);
+    if (has_lost_end) cursors_go_back(stream, state->next);
+    else cursors_restart(stream);
 }
 
 static void get_to_know(struct stream *stream, const struct engine_stream_state *state)

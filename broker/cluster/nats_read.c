@@ -56,12 +56,17 @@ static void forget(struct nats_stream *stream, struct cursor *cursor, const char
     if (read != NULL) read_failed(stream->storing, read, why);
 }
 
-static void forget_and_delete(struct nats_stream *stream, struct cursor *cursor, const char *why)
+static void delete_consumer(struct nats_stream *stream, const struct cursor *cursor)
 {
     char name[64], subject[NAME_MAX_BYTES + 128];
     consumer_name(stream->storing, 'r', stream->index, cursor->number, name, sizeof name);
     snprintf(subject, sizeof subject, "$JS.API.CONSUMER.DELETE.%s.%s", stream->name, name);
     js_ask(stream, subject, "");
+}
+
+static void forget_and_delete(struct nats_stream *stream, struct cursor *cursor, const char *why)
+{
+    delete_consumer(stream, cursor);
     forget(stream, cursor, why);
 }
 
@@ -176,6 +181,12 @@ static void wait_for_replica(struct cursor *cursor)
     cursor->due_ms = nats_now_ms() + EMPTY_WAIT_MS;
 }
 
+/* Its copy may differ from the leader's. */
+static bool is_elsewhere(const struct nats_stream *stream, const struct cursor *cursor)
+{
+    return stream->leader != 0 && cursor->host != 0 && cursor->host != stream->leader;
+}
+
 /* The read is answered, or more is fetched. */
 static void go_on(struct nats_stream *stream, struct cursor *cursor)
 {
@@ -183,7 +194,8 @@ static void go_on(struct nats_stream *stream, struct cursor *cursor)
     if (holds_enough(cursor) || cursor->at >= cursor->read->end) finish(stream, cursor);
     else if (cursor->pending > 0) pull(stream, cursor);
     else if (cursor->empty < EMPTY_MOST) wait_for_replica(cursor);
-    else finish(stream, cursor);
+    else if (!is_elsewhere(stream, cursor)) finish(stream, cursor);
+    else forget_and_delete(stream, cursor, "the server that was read from does not have what the others have");
 }
 
 static struct cursor *cursor_of(struct nats_stream *stream, uint64_t number)
@@ -193,12 +205,22 @@ static struct cursor *cursor_of(struct nats_stream *stream, uint64_t number)
     return NULL;
 }
 
+static void make(struct nats_stream *stream, struct cursor *cursor, uint64_t from);
+
 static void made(struct nats_stream *stream, const struct js_request *request, mps_view answer)
 {
     struct cursor *cursor = cursor_of(stream, request->about);
     char text[STORE_TEXT_MAX], why[160];
     if (cursor == NULL || cursor->state != CURSOR_MAKING) return;
     if (answer.ptr != NULL && json_find(answer, "error").ptr == NULL) {
+        cursor->host = leader_of(answer);
+        if (is_elsewhere(stream, cursor) && cursor->tries < LEADER_TRIES) {
+            cursor->tries++;
+            delete_consumer(stream, cursor);
+            make(stream, cursor, cursor->at);
+            return;
+        }
+        cursor->tries = 0;
         cursor->pending = json_uint(answer, "num_pending", 0);
         go_on(stream, cursor);
         return;
@@ -290,6 +312,7 @@ static struct cursor *cursor_for(struct nats_stream *stream, uint64_t from)
     struct cursor *best = NULL;
     for (uint32_t i = 0; i < CURSORS; i++) {
         struct cursor *cursor = &stream->cursors[i];
+        if (cursor->state == CURSOR_IDLE && is_elsewhere(stream, cursor)) forget_and_delete(stream, cursor, "");
         if (cursor->state == CURSOR_IDLE && cursor->at == from) return cursor;
         if (cursor->state != CURSOR_NONE && cursor->state != CURSOR_IDLE) continue;
         if (best == NULL || cursor->used_ms < best->used_ms) best = cursor;

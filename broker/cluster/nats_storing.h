@@ -34,6 +34,9 @@
 #define CURSORS 8u                   /* for reading a stream */
 #define HEARTBEAT_MS 1000            /* of a tail */
 #define SILENCE_MS 3500              /* and it is made anew */
+#define BEHIND_MS 5000               /* likewise, if nothing came for so long of what is known to be there */
+#define LEADER_TRIES 12u             /* that a consumer is made anew, to have it where the stream's leader is */
+#define SHOWN (1u << 16)             /* messages that a tail has shown last, and can tell from others; a power of two */
 #define MESSAGE_ROOM 1024            /* bytes of a message for headers, below the server's max_payload */
 #define OWN_MARKS_MS 300000          /* the mark that a removed record leaves goes after so long, if we removed it; */
 #define OTHER_MARKS_MS 600000        /* else after so long, as who did may be no more */
@@ -146,6 +149,14 @@ struct tail {
     uint64_t number;                 /* of the consumer, in its name */
     uint64_t again_ms, heard_ms;
     uint64_t next;                   /* position that was not shown yet; of a bucket: 0: nothing was */
+    uint64_t at;                     /* position that the consumer is at: those below .next are only compared */
+    uint64_t sure, nearly_sure;      /* what is below was shown by who led the stream before and after; will be, if he still does */
+    uint64_t shown_from;             /* of those from here on sums are known */
+    uint64_t *shown;                 /* SHOWN: sum of the message at a position; 0: there was none */
+    uint64_t leader;                 /* who led the stream when the consumer was made */
+    uint64_t moved_ms;               /* when a message came */
+    uint32_t tries;                  /* that ended elsewhere than at the leader */
+    bool is_elsewhere;               /* so did the last one that there was to be: nothing is compared */
     uint64_t current_ms;             /* when nothing was missing for the last time */
     uint64_t consumer_next;          /* number of its next message */
     bool is_loading;                 /* a bucket, which didn't tell all that is in it yet */
@@ -186,6 +197,8 @@ struct held {
 struct cursor {
     enum { CURSOR_NONE, CURSOR_MAKING, CURSOR_PULLING, CURSOR_WAITING, CURSOR_IDLE } state;
     uint64_t number;                 /* of the consumer, in its name */
+    uint64_t host;                   /* the server that it is on */
+    uint32_t tries;                  /* that ended elsewhere than at the stream's leader */
     uint64_t at;                     /* position that comes next */
     uint64_t consumer_next, pending; /* number of its next message; how many it has behind that */
     uint64_t pulled, left;           /* serial of what was asked, messages that are to come */
@@ -213,6 +226,7 @@ struct nats_stream {
     uint64_t seen_identity, seen_ms; /* the last one that was heard of, and since when */
     uint64_t wanted_mark;            /* of the core's, for the next question; 0: it wants to know nothing */
     uint64_t identity, first_position, known_next, msgs, bytes;
+    uint64_t leader;                 /* a sum of its server's name; 0: there is none, or only one server */
     uint32_t replicas, current;
     struct tail tail;
     natsSubscription *followed;      /* the sending thread's, with the connection in use */
@@ -225,6 +239,11 @@ void stream_free(struct nats_stream *stream);
 void stream_work(struct nats_stream *stream, struct round *round);
 void stream_disconnected(struct nats_stream *stream);
 void stream_knows(struct nats_stream *stream, uint64_t next); /* this is a position that was not used yet, or it is known */
+/* From this position on, something else is there than what was shown. */
+void stream_was_rewritten(struct nats_stream *stream, uint64_t from);
+uint64_t leader_of(mps_view answer);                          /* of a stream or a consumer: as nats_stream.leader */
+/* The same bytes have the same sum, others hardly ever. Never 0. */
+uint64_t sum_of(mps_view bytes);
 
 /* ---- nats_append.c ---- */
 
@@ -251,6 +270,8 @@ uint64_t append_cost(const struct engine_append *append);
 /* ---- nats_tail.c ---- */
 
 void tail_work(struct nats_stream *stream, struct round *round);
+void tail_led_by(struct nats_stream *stream); /* the stream has just said who leads it */
+void tail_begins_at(struct nats_stream *stream, uint64_t next); /* whatever it has shown */
 void tail_restart(struct nats_stream *stream);
 /* What came to the inbox of tails. Not locked. */
 void tail_message(natsConnection *connection, natsSubscription *subscription, natsMsg *message, void *arg);

@@ -184,6 +184,25 @@ static uint32_t copies_that_are_current(mps_view answer)
     return count;
 }
 
+uint64_t sum_of(mps_view bytes)
+{
+    uint64_t sum = bytes.len + UINT64_C(0x9e3779b97f4a7c15);
+    for (uint32_t i = 0; i < bytes.len; i += 8) {
+        uint64_t word = 0;
+        memcpy(&word, bytes.ptr + i, bytes.len - i < 8 ? bytes.len - i : 8);
+        sum = (sum ^ word) * UINT64_C(0xff51afd7ed558ccd);
+        sum ^= sum >> 32;
+    }
+    return sum != 0 ? sum : 1;
+}
+
+uint64_t leader_of(mps_view answer)
+{
+    char name[256];
+    json_text(answer, "cluster.leader", name, sizeof name);
+    return name[0] != '\0' ? sum_of(mps_text(name)) : 0;
+}
+
 /* Other positions than before: a stream that was made anew, or one that has lost its end. */
 static void begin_at(struct nats_stream *stream, uint64_t identity, uint64_t next)
 {
@@ -191,9 +210,18 @@ static void begin_at(struct nats_stream *stream, uint64_t identity, uint64_t nex
     stream->known_next = next;
     stream->backwards_ms = 0;
     cursors_forget(stream);
-    stream->tail.next = stream->is_bucket ? 0 : next;
+    tail_begins_at(stream, stream->is_bucket ? 0 : next);
     if (stream->is_bucket) marks_forget(stream->storing);
     tail_restart(stream);
+}
+
+/* A server that led the stream when it was cut off can show messages that it has stored alone, which others replace
+ * (nats-server 2.9 does, when it hears the others again). To the core that is a stream that has lost its end. */
+void stream_was_rewritten(struct nats_stream *stream, uint64_t from)
+{
+    begin_at(stream, stream->identity, from);
+    stream->is_there = true;
+    tell_state(stream, "");
 }
 
 /* An answer may be older than what a tail or an acknowledgement has shown since it was asked for. */
@@ -234,6 +262,8 @@ static void take_state(struct nats_stream *stream, const struct js_request *requ
     stream->bytes = json_uint(answer, "state.bytes", 0);
     stream->replicas = (uint32_t)json_uint(answer, "config.num_replicas", 1);
     stream->current = copies_that_are_current(answer);
+    stream->leader = leader_of(answer);
+    tail_led_by(stream);
     stream->is_there = true;
     stream->make_ms = 0;
     bool knows_less = stream->backwards_ms != 0; /* what others were told to be stored as well, perhaps */
@@ -334,6 +364,7 @@ void stream_free(struct nats_stream *stream)
 {
     cursors_forget(stream);
     appends_free(stream);
+    free(stream->tail.shown);
     free((char *)stream->config.name);
     free(stream);
 }

@@ -1,7 +1,11 @@
 /* What comes into a stream, as it comes, from a consumer of our own: JetStream pushes it, asks for leave every now and
  * then (flow control), and says when it has nothing (heartbeats). Whatever doesn't fit, or when it is silent for too
  * long, the consumer is made anew from the first position that wasn't shown. So is the watch over the bucket of
- * records. */
+ * records.
+ *
+ * Copies of a stream can differ: nats-server 2.9 lets one that was cut off keep what it had taken alone. So tails, and
+ * what reads, are where the stream's leader is, and go with it; and each tail that is made anew begins with what was
+ * shown before, back to where the leader is known to have been the same, and compares. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -56,6 +60,27 @@ void tail_restart(struct nats_stream *stream)
     storing_hurry(stream->storing);
 }
 
+void tail_begins_at(struct nats_stream *stream, uint64_t next)
+{
+    struct tail *tail = &stream->tail;
+    tail->next = tail->sure = tail->nearly_sure = tail->shown_from = next;
+}
+
+/* Whoever follows another one may have other messages. Who loads a bucket is told all of its values anyhow. */
+void tail_led_by(struct nats_stream *stream)
+{
+    struct tail *tail = &stream->tail;
+    if (stream->is_bucket || tail->state != TAIL_RUNS || stream->leader == 0) return;
+    if (stream->leader != tail->leader) {
+        tail->tries = 0;
+        tail_restart(stream);
+        return;
+    }
+    if (tail->at < tail->next) return; /* it is still comparing */
+    tail->sure = tail->nearly_sure;
+    tail->nearly_sure = tail->next;
+}
+
 static void restart_later(struct nats_stream *stream)
 {
     tail_restart(stream);
@@ -82,11 +107,28 @@ static void made(struct nats_stream *stream, const struct js_request *request, m
         stream->ask_ms = 0; /* is it still there? */
         return;
     }
+    uint64_t host = leader_of(answer);
+    tail->is_elsewhere = stream->leader != 0 && host != 0 && host != stream->leader;
+    if (tail->is_elsewhere && tail->tries < LEADER_TRIES) {
+        tail->tries++;
+        tail_restart(stream);
+        return;
+    }
+    tail->tries = 0;
     tail->state = TAIL_RUNS;
-    tail->heard_ms = nats_now_ms();
+    tail->heard_ms = tail->moved_ms = nats_now_ms();
     if (tail->consumer_next == 1 && json_uint(answer, "num_pending", 0) == 0 &&
         json_uint(answer, "delivered.consumer_seq", 0) == 0)
         all_came(stream);
+}
+
+/* Where the consumer begins: what was shown is compared as far as it isn't sure. */
+static uint64_t beginning(const struct nats_stream *stream)
+{
+    const struct tail *tail = &stream->tail;
+    uint64_t from = tail->sure > tail->shown_from ? tail->sure : tail->shown_from;
+    if (tail->next > SHOWN && from < tail->next - SHOWN) from = tail->next - SHOWN;
+    return from > stream->first_position ? from : stream->first_position;
 }
 
 static void start(struct nats_stream *stream)
@@ -106,9 +148,12 @@ static void start(struct nats_stream *stream)
         snprintf(from, sizeof from, "\"deliver_policy\":\"last_per_subject\",\"filter_subject\":\"%s.>\"",
                  stream->subjects);
         storing_tell(stream->storing, EVENT_BEGIN, 0);
+        tail->at = 0;
     } else {
-        snprintf(from, sizeof from, "\"deliver_policy\":\"by_start_sequence\",\"opt_start_seq\":%" PRIu64, tail->next);
+        tail->at = stream->is_bucket ? tail->next : beginning(stream);
+        snprintf(from, sizeof from, "\"deliver_policy\":\"by_start_sequence\",\"opt_start_seq\":%" PRIu64, tail->at);
     }
+    tail->leader = stream->leader;
     snprintf(subject, sizeof subject, "$JS.API.CONSUMER.CREATE.%s.%s", stream->name, name);
     snprintf(
         body, sizeof body,
@@ -125,6 +170,13 @@ static void start(struct nats_stream *stream)
     tail->heard_ms = nats_now_ms();
 }
 
+/* Its server has less than what others have said is there, and gets no more. */
+static bool is_behind(const struct nats_stream *stream, uint64_t now_ms)
+{
+    const struct tail *tail = &stream->tail;
+    return !stream->is_bucket && tail->next < stream->known_next && tail->moved_ms + BEHIND_MS <= now_ms;
+}
+
 void tail_work(struct nats_stream *stream, struct round *round)
 {
     struct tail *tail = &stream->tail;
@@ -135,7 +187,8 @@ void tail_work(struct nats_stream *stream, struct round *round)
     }
     if (tail->state == TAIL_RUNS) {
         bool waits = stream->storing->event_bytes >= EVENT_BYTES; /* it is we who don't take what is there */
-        if (!waits && tail->heard_ms + SILENCE_MS <= round->now_ms) tail_restart(stream);
+        bool is_silent = tail->heard_ms + SILENCE_MS <= round->now_ms;
+        if (!waits && (is_silent || is_behind(stream, round->now_ms))) tail_restart(stream);
         else round_again(round, round->now_ms + HEARTBEAT_MS);
     }
     if (tail->state == TAIL_NONE) start(stream);
@@ -157,18 +210,44 @@ static void take_frame(struct nats_stream *stream, const struct delivery *delive
                  delivery->position);
 }
 
+static void note_shown(struct tail *tail, uint64_t position, uint64_t sum)
+{
+    if (tail->shown == NULL && (tail->shown = calloc(SHOWN, sizeof *tail->shown)) == NULL) abort();
+    if (position - tail->next >= SHOWN) memset(tail->shown, 0, SHOWN * sizeof *tail->shown);
+    else
+        for (uint64_t hole = tail->next; hole < position; hole++) tail->shown[hole % SHOWN] = 0;
+    tail->shown[position % SHOWN] = sum;
+}
+
+/* False: it had been shown. */
+static bool is_new(struct nats_stream *stream, const struct delivery *delivery, natsMsg *message)
+{
+    struct tail *tail = &stream->tail;
+    int len = natsMsg_GetDataLength(message);
+    uint64_t sum = sum_of((mps_view){(const uint8_t *)natsMsg_GetData(message), len > 0 ? (uint32_t)len : 0});
+    if (delivery->position >= tail->next) {
+        note_shown(tail, delivery->position, sum);
+        return true;
+    }
+    if (!tail->is_elsewhere && sum != tail->shown[delivery->position % SHOWN])
+        stream_was_rewritten(stream, delivery->position);
+    return false;
+}
+
 /* One message of a consumer. It has to be the next one. */
 static void take(struct nats_stream *stream, const struct delivery *delivery, natsMsg *message)
 {
     struct tail *tail = &stream->tail;
     tail->heard_ms = nats_now_ms();
-    if (delivery->number != tail->consumer_next || delivery->position < tail->next) {
+    if (delivery->number != tail->consumer_next || delivery->position < tail->at) {
         tail_restart(stream);
         return;
     }
     tail->consumer_next++;
-    tail->current_ms = tail->heard_ms;
-    tail->next = delivery->position + 1;
+    tail->current_ms = tail->moved_ms = tail->heard_ms;
+    tail->at = delivery->position + 1;
+    if (!stream->is_bucket && !is_new(stream, delivery, message)) return;
+    tail->next = tail->at;
     stream_knows(stream, tail->next);
     if (stream->is_bucket) record_came(stream, delivery, message);
     else take_frame(stream, delivery, message);

@@ -359,6 +359,48 @@ static void test_stream_deleted_under_us(void **state)
 }
 
 /* Somebody else's consumers, and a configuration that is not ours. */
+static void check_positions_of_others(const struct end *end, size_t from, uint64_t position)
+{
+    for (size_t i = from; i < end->tail.count; i++) {
+        assert_int_equal(end->tail.list[i].position, position + (i - from));
+        assert_string_equal(end->tail.list[i].payload, "other");
+    }
+}
+
+static void copy_directory(const char *from, const char *to)
+{
+    char command[1100];
+    snprintf(command, sizeof command, "rm -rf '%s' && cp -a '%s' '%s'", to, from, to);
+    assert_int_equal(system(command), 0);
+}
+
+/* The server has lost its end, and has others there by now: what was shown of it is no more. */
+static void test_rewritten_under_us(void **state)
+{
+    struct nats_stage *stage = *state;
+    struct nats_rig *rig = &stage->rigs[0];
+    char copy[sizeof rig->directory + 8];
+    snprintf(copy, sizeof copy, "%s-copy", rig->directory);
+    struct end *a = open_ready(stage, 0);
+    append_numbers(a, 1, 10);
+    stage_wait(stage, a->tail.count == 10);
+    nats_rig_kill(rig);
+    copy_directory(rig->directory, copy);
+    stage_start_server(stage, 0);
+    append_numbers(a, 11, 10);
+    stage_wait(stage, a->tail.count == 20);
+    nats_rig_kill(rig);
+    copy_directory(copy, rig->directory);
+    copy_directory("/dev/null", copy);
+    assert_int_equal(remove(copy), 0);
+    stage_start_server(stage, 0);
+    struct end *b = open_ready(stage, 1);
+    for (uint64_t i = 1; i <= 15; i++) assert_true(stage_append(b, "a/b", "other", "you", i) > 0);
+    stage_wait(stage, a->tail.count == 35);
+    check_positions_of_others(a, 20, 11);
+    assert_int_equal(a->identities, 1);
+}
+
 static void test_changed_configuration(void **state)
 {
     struct nats_stage *stage = *state;
@@ -618,6 +660,7 @@ int main(int argc, char **argv)
         each(test_holes),
         each(test_reads_beside_each_other),
         each(test_stream_deleted_under_us),
+        each(test_rewritten_under_us),
         each(test_changed_configuration),
         each(test_replicas_that_cannot_be),
         each(test_server_killed),

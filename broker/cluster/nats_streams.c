@@ -221,7 +221,7 @@ void stream_was_rewritten(struct nats_stream *stream, uint64_t from)
 {
     begin_at(stream, stream->identity, from);
     stream->is_there = true;
-    tell_state(stream, "");
+    tell_state(stream, "", 0);
 }
 
 /* An answer may be older than what a tail or an acknowledgement has shown since it was asked for. */

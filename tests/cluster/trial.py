@@ -8,6 +8,7 @@ from judge import holes, judge_live, judge_stored
 from parties import LIVE, LivePublisher, Reader, StoredPublisher, StreamReader, read_stream
 
 RESTARTED = 9  # a reason of GAPs
+SHIFTED = 5000  # a message has at most so much lower a position after another server leads the stream, whose copy differs
 PATIENCE_S = 120
 CONFIG = """
 [stream orders]
@@ -32,6 +33,7 @@ class Result:
     doubled: int = 0
     refused: int = 0
     resent: int = 0
+    diverged: int = 0          # trials after which the servers' own copies of the stream differed
     longest_ms: int = 0        # until an acknowledgement
     wrong: list = dataclasses.field(default_factory=list)   # sentences
 
@@ -196,10 +198,32 @@ class Trial:
             time.sleep(0.1)
         return found
 
+    def copies(self):
+        """How the servers' own copies of the stream differ, as their files say, in this trial's messages; "": they don't. It is
+        nats-server that lets them (docs/cluster.md)."""
+        held = [server.holds(self.stream_name()) for server in self.cluster.servers]
+        end = min(max(one, default=0) for one in held)   # what came last may not be in all files yet
+        first = max(1, self.first_position())
+        places = [place for place in range(first, end + 1) if any(one.get(place) != held[0].get(place) for one in held)]
+        if not places:
+            return ""
+        return (f"the servers' own copies differ at {len(places)} positions, {places[0]} to {places[-1]}: the first are "
+                f"{[one.get(places[0]) for one in held]}")
+
+    def first_position(self):
+        return self.begin[2] if self.begin != "all" else 1
+
+    def read_own(self, broker):
+        """What a broker reads of this trial: (the stream's number, [(position, who)])."""
+        begin = "all"
+        if self.begin != "all" and not self.forgives_loss and self.first_position() > SHIFTED:
+            begin = [*self.begin[:2], self.first_position() - SHIFTED]
+        stream, found = read_stream(broker, begin)
+        return stream, [one for one in found if one[1][0][0] == self.number]
+
     def judge_streams(self, result):
         accounts = {publisher.account.name: publisher.account for publisher in self.storing}
-        begin = "all" if self.forgives_loss else self.begin
-        read = self.await_right(lambda: [read_stream(broker, begin) for broker in self.cluster.brokers],
+        read = self.await_right(lambda: [self.read_own(broker) for broker in self.cluster.brokers],
                                 lambda read: all(one == read[0] for one in read))
         if any(one != read[0] for one in read):
             self.noted.append(f"brokers read different things in the stream: {[(one[0], len(one[1])) for one in read]} messages; "
@@ -212,6 +236,11 @@ class Trial:
         self.noted += [f"acknowledged and lost: {who}" for who in stored.lost[:3] if not self.forgives_loss]
         self.noted += [f"stored twice: {who}" for who in stored.doubled[:3]]
         self.noted += [f"stored, and never sent: {who}" for who in stored.unknown[:3]]
+        self.await_right(self.copies, lambda differs: not differs, seconds=3)
+        differs = self.copies()
+        result.diverged = int(bool(differs))
+        if differs and (self.noted or result.lost or result.doubled):
+            self.noted.append(differs)
         self.next_begin = ["seq", stream, found[-1][0] + 1] if found else "all"
         end = found[-1][1] if found else None
         self.await_right(lambda: [reader.notes[-1].found[-1:] for reader in self.streams if reader.notes],

@@ -8,6 +8,7 @@ import pathlib
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import tempfile
 import time
@@ -26,6 +27,7 @@ ANSWER_S = 5       # a request that was not answered by then was lost
 TRIES = 5          # somebody else may take a port that was free
 NOWHERE = 1        # a port at which nobody listens
 MARK_CAUGHT_UP = 2
+RECORD = struct.Struct("<IQqH")   # of a message in a server's files: length, position, time, length of its subject
 
 
 def nats_server():
@@ -128,6 +130,22 @@ jetstream {{ store_dir: "{self.dir}", max_memory_store: 64MB, max_file_store: 8G
                 return json.load(answer)
         except (urllib.error.URLError, OSError, ValueError):
             return None
+
+    def holds(self, stream):
+        """{position: bytes} of what its files say a stream holds: its own copy, whatever the others have."""
+        found = {}
+        blocks = (self.dir / "jetstream" / "$G" / "streams" / stream / "msgs").glob("*.blk")
+        for path in sorted(blocks, key=lambda path: int(path.stem)):
+            data, at = path.read_bytes(), 0
+            while at + RECORD.size <= len(data):
+                length, position, _, _ = RECORD.unpack_from(data, at)
+                length &= 0x7fffffff                  # the highest bit: it has headers
+                if not RECORD.size + 8 <= length <= len(data) - at:
+                    break
+                if 0 < position < 1 << 63:            # else it was removed
+                    found[position] = data[at + RECORD.size:at + length - 8]   # a checksum is behind it
+                at += length
+        return found
 
     def is_running(self):
         return self.process is not None and self.process.poll() is None

@@ -7,8 +7,7 @@ import time
 
 import raw
 from cluster import NatsClient, wait_for
-from parties import Wrong
-from trial import RESTARTED
+from parties import RESTARTED, Wrong
 
 # Names with their defaults, and what --short makes of them; in seconds unless said otherwise.
 OPTIONS = {

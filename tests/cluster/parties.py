@@ -18,6 +18,8 @@ ACCEPTED = 0, 1, 2    # codes of a PUBACK
 LIVE, KEPT = "live", "orders"  # the first levels of topics; those of the second are in a shared stream
 RUN = struct.Struct(">HBIQ")  # trial, publisher, life, number
 CAUGHT_UP = 2
+RESTARTED = 9         # a reason of GAPs
+TRIES = 10
 
 
 class Wrong(Exception):
@@ -276,13 +278,28 @@ class Positions:
         self.is_whole = True
 
 
+class Restarted(Exception):
+    """The stream has become another one while it was read."""
+
+
 def read_stream(broker, begin):
     """(its number, [(position, who)]) of what the stream holds, up to what was accepted when it was asked. With a hole or a GAP it is
-    Wrong."""
+    Wrong, but for one that says that the stream has become another one: then it is read again."""
+    for _ in range(TRIES):
+        try:
+            return read_once(broker, begin)
+        except Restarted:
+            pass
+    raise Wrong(f"the stream has become another one {TRIES} times while it was read")
+
+
+def read_once(broker, begin):
     found, stream, position = [], None, None
     with raw.welcomed(broker.unix) as peer:
         peer.tell(raw.SUB, 1, f"{KEPT}/#", {"from": begin, "retained": 2})
         while (got := peer.next()) != [raw.MARK, 1, CAUGHT_UP]:
+            if got and got[0] == raw.GAP and got[3] == RESTARTED:
+                raise Restarted
             if got is None or got[0] == raw.GAP or got[0] == raw.SUBACK and got[2] != 0:
                 raise Wrong(f"the stream could not be read: {got}")
             if got[0] == raw.FOR:

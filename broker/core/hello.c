@@ -80,10 +80,13 @@ static bool admits(struct session *session, const struct mps_hello *hello)
     return false;
 }
 
-/* An id that a user has, or had and left a session with, is that user's. */
+/* An id that a user has, or had and left a session with, is that user's; at whichever broker, if it has places in
+ * shared streams. */
 static bool may_have_id(struct session *session, const struct session *other, mps_view id, mps_view user)
 {
-    if (other == NULL || origin_may_follow(other->origin, user)) return true;
+    const struct cluster *cluster = session->broker->cluster;
+    bool is_others = other != NULL && !origin_may_follow(other->origin, user);
+    if (!is_others && (cluster == NULL || shared_cursors_allow(cluster, id, user))) return true;
     session_byef(session, MPS_BAD_CLIENT_ID, "the client id '%s' is another user's", printable(id));
     return false;
 }

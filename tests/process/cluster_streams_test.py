@@ -104,9 +104,8 @@ class Streams(StreamsTest):
         found = []
         for host in (0, 1, 2, 0):
             found += self.acknowledged(host, name, topic, 5)
-        # What was acknowledged last where it left may come again: nothing is left out, and it never begins anew.
-        self.assertEqual(list(dict.fromkeys(found)), list(range(len(set(found)))))
-        self.assertGreater(len(set(found)), 15)
+        # The brokers where it was are there, and have answered its PING: so they know what it acknowledged.
+        self.assertEqual(found, list(range(20)))
 
     def test_a_group_reads_each_message_at_one_broker(self):
         topic, group = self.topic(), fresh_topic().replace("/", "-")

@@ -835,6 +835,60 @@ static void a_client_that_hurries_gets_nothing_twice(void **state)
     expect_came(sea, 2, 'c', "7 8 9");
 }
 
+/* What it does, all within the time that its claim and its place take to be heard of elsewhere. */
+static void a_client_that_has_only_just_come_gets_nothing_twice(void **state)
+{
+    struct sea *sea = brokers(state, 3);
+    memory_bus_faults(sea->bus)->record_ms = 300;
+    memory_bus_faults(sea->bus)->delay_ms = 50;
+    write_to_stream(sea, 2, 1, 9);
+    pass(sea, 1000);
+    for (int which = 0; which < 3; which++) {
+        char expected[32] = "";
+        for (int i = 3 * which + 1; i <= 9; i++)
+            snprintf(expected + strlen(expected), 4, "%s%d", expected[0] != '\0' ? " " : "", i);
+        hello(sea, which, 'c', client("c"));
+        subscribe(sea, which, 'c', "o/#", durable(MPS_ACK_EACH));
+        for (int i = 0; i < (which == 0 ? 6 : 30); i++) pass(sea, 20); /* until who there is has answered */
+        expect_came(sea, which, 'c', expected);
+        for (uint64_t seq = 1; seq <= 3; seq++) ack(sea, which, 'c', 3 * (uint64_t)which + seq);
+        if (which != 1) stage_cut(sea->at[which], 'c');
+    }
+}
+
+/* It came long ago, and reads only now. */
+static void a_client_that_has_only_just_subscribed_gets_nothing_twice(void **state)
+{
+    struct sea *sea = brokers(state, 2);
+    write_to_stream(sea, 1, 1, 3);
+    hello(sea, 0, 'c', client("c"));
+    pass(sea, 12000);
+    memory_bus_faults(sea->bus)->record_ms = 3000;
+    subscribe(sea, 0, 'c', "o/#", durable(MPS_ACK_EACH));
+    expect_came(sea, 0, 'c', "1 2 3");
+    for (uint64_t seq = 1; seq <= 2; seq++) ack(sea, 0, 'c', seq);
+    stage_cut(sea->at[0], 'c');
+    hello(sea, 1, 'c', client("c"));
+    subscribe(sea, 1, 'c', "o/#", durable(MPS_ACK_EACH));
+    pass(sea, 2500);
+    expect_came(sea, 1, 'c', ""); /* of what is known to be said, the others are waited for longer */
+    pass(sea, 1000);
+    expect_came(sea, 1, 'c', "3");
+}
+
+/* Who has answered has said all that there is: nobody waits for more. */
+static void what_is_new_at_another_broker_begins_at_once(void **state)
+{
+    struct sea *sea = brokers(state, 2);
+    come(sea, 0, MPS_ACK_EACH);
+    write_to_stream(sea, 0, 1, 2);
+    stage_cut(sea->at[0], 'c');
+    hello(sea, 1, 'c', client("c"));
+    stage_sub(sea->at[1], 'c', 2, "o/1", durable(MPS_ACK_EACH));
+    pass(sea, 100);
+    expect_came(sea, 1, 'c', "1 2");
+}
+
 static void who_comes_takes_the_id_over_from_all_brokers(void **state)
 {
     struct sea *sea = brokers(state, 3);
@@ -989,6 +1043,23 @@ static void a_place_that_is_learnt_late_is_gone_on_from(void **state)
     expect_came(sea, 0, 'c', "3");
 }
 
+/* It reaches the stream, and does not know yet where anything stands in it. */
+static void nobody_begins_before_places_are_known(void **state)
+{
+    struct sea *sea = brokers(state, 1);
+    come(sea, 0, MPS_ACK_EACH);
+    write_to_stream(sea, 0, 1, 3);
+    for (uint64_t seq = 1; seq <= 2; seq++) ack(sea, 0, 'c', seq);
+    stage_cut(sea->at[0], 'c');
+    pass(sea, 200);
+    memory_bus_faults(sea->bus)->record_ms = 2500;
+    start(sea, 1);
+    hello(sea, 1, 'c', client("c"));
+    subscribe(sea, 1, 'c', "o/#", durable(MPS_ACK_EACH));
+    pass(sea, 3000);
+    expect_came(sea, 1, 'c', "3");
+}
+
 /* The stream was made anew meanwhile: positions of before mean nothing. */
 static void a_place_in_another_stream_is_none(void **state)
 {
@@ -1008,20 +1079,20 @@ static void a_place_in_another_stream_is_none(void **state)
         "suback 1 | gap 1 x? reason 9 at S-0..0 | for 1 flags 2 at S-1 | o/1=11 | o/1=12 | o/1=13 | o/1=14 | mark 1 2");
 }
 
-static void a_place_behind_the_end_is_the_end(void **state)
+/* As somebody says by a record of this kind where the subscription 1 of c stands, which is a user's. */
+static void say_place(struct sea *sea, uint32_t kind, const char *user, uint64_t claim, uint64_t next)
 {
-    struct sea *sea = brokers(state, 2);
     uint8_t room[256];
     struct mps_out out = mps_out_open(room, sizeof room);
-    write_to_stream(sea, 0, 1, 3);
     mps_put_array(&out, 11);
     mps_put_uint(&out, 40);
     mps_put_text(&out, mps_text("elsewhere"));
     mps_put_uint(&out, 1);
-    mps_put_uint(&out, 1);
+    if (kind == PLACE) mps_put_uint(&out, claim);
+    else mps_put_uint(&out, 1); /* a lease is held */
     mps_put_uint(&out, sea->at[0]->wall_ms);
     mps_put_uint(&out, 100);
-    mps_put_text(&out, mps_text(""));
+    mps_put_text(&out, mps_text(user));
     mps_put_text(&out, mps_text("o/#"));
     mps_put_bool(&out, true);
     mps_put_array(&out, 0);
@@ -1029,22 +1100,67 @@ static void a_place_behind_the_end_is_the_end(void **state)
     mps_put_bool(&out, true);
     mps_put_array(&out, 4);
     mps_put_uint(&out, stream_shared_number("orders"));
-    mps_put_uint(&out, MPS_NUMBER_MAX - 10);
-    mps_put_array(&out, 2); /* it says that a billion of messages are open */
-    mps_put_uint(&out, MPS_NUMBER_MAX - 3);
-    mps_put_uint(&out, MPS_NUMBER_MAX);
+    mps_put_uint(&out, next);
+    mps_put_array(&out, 2); /* it says that a billion of messages are open, if next is so large */
+    mps_put_uint(&out, next + 7);
+    mps_put_uint(&out, next + 10);
     mps_put_array(&out, 0);
-    memory_bus_put(sea->bus, PLACE,
+    memory_bus_put(sea->bus, kind,
                    (mps_view){(const uint8_t *)"c\0"
                                                "1",
                               3},
                    mps_out_view(&out));
     pass(sea, 1000);
+}
+
+static void a_place_behind_the_end_is_the_end(void **state)
+{
+    struct sea *sea = brokers(state, 2);
+    write_to_stream(sea, 0, 1, 3);
+    say_place(sea, PLACE, "", 1, MPS_NUMBER_MAX - 10);
     assert_int_equal(figures(sea, 0).bad, 0);
     come(sea, 0, MPS_ACK_EACH);
     expect_came(sea, 0, 'c', "");
     write_to_stream(sea, 0, 4, 4);
     expect_came(sea, 0, 'c', "4");
+}
+
+/* An id that has a place is its user's at each broker, as if his session were here. */
+static void places_of_another_user_are_not_gone_on_from(void **state)
+{
+    struct sea *sea = brokers(state, 2);
+    write_to_stream(sea, 0, 1, 3);
+    say_place(sea, PLACE, "ann", 1, 2);
+    uint64_t revision = place_of(sea, "c");
+    for (int clean = 0; clean <= 1; clean++) {
+        struct mps_hello with = client("c");
+        with.clean = clean;
+        stage_hello(sea->at[clean], 'c', with);
+        flow(sea);
+        assert_non_null(strstr(words(sea, clean, 'c'), "bye 117"));
+    }
+    assert_int_equal(place_of(sea, "c"), revision);
+    hello(sea, 1, 'd', client("d"));
+    subscribe(sea, 1, 'd', "o/#", durable(MPS_ACK_NONE));
+    expect_came(sea, 1, 'd', "1 2 3");
+}
+
+/* A lease of something that is no group; a claim after which there could be none. */
+static void records_of_clients_that_mean_nothing_do_no_harm(void **state)
+{
+    struct sea *sea = brokers(state, 2);
+    say_place(sea, LEASE, "", 1, 1);
+    struct mps_hello with = client("c");
+    with.clean = true;
+    hello(sea, 0, 'c', with);
+    subscribe(sea, 0, 'c', "o/#", durable(MPS_ACK_NONE));
+    write_to_stream(sea, 0, 1, 1);
+    pass(sea, 2100);
+    expect_came(sea, 0, 'c', "1");
+    say_place(sea, PLACE, "", MPS_NUMBER_MAX, 1);
+    assert_int_equal(figures(sea, 0).bad, 1);
+    write_to_stream(sea, 0, 2, 2);
+    expect_came(sea, 0, 'c', "2");
 }
 
 /* ---- groups ------------------------------------------------------------------------------------------------- */
@@ -1307,6 +1423,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_client_goes_on_at_another_broker, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_is_not_acknowledged_comes_again_at_another_broker, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_client_that_hurries_gets_nothing_twice, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_client_that_has_only_just_come_gets_nothing_twice, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_client_that_has_only_just_subscribed_gets_nothing_twice, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_is_new_at_another_broker_begins_at_once, set_up, tear_down),
         cmocka_unit_test_setup_teardown(who_comes_takes_the_id_over_from_all_brokers, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_missed_claim_is_learnt_from_the_place, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_is_unsubscribed_has_no_place, set_up, tear_down),
@@ -1314,8 +1433,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(another_pattern_does_not_go_on, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_broker_that_restarts_goes_on_where_others_were_meanwhile, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_place_that_is_learnt_late_is_gone_on_from, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(nobody_begins_before_places_are_known, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_place_in_another_stream_is_none, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_place_behind_the_end_is_the_end, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(places_of_another_user_are_not_gone_on_from, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(records_of_clients_that_mean_nothing_do_no_harm, set_up, tear_down),
         cmocka_unit_test_setup_teardown(one_broker_hands_out_and_others_stand_by, set_up, tear_down),
         cmocka_unit_test_setup_teardown(when_the_broker_that_hands_out_dies_another_goes_on, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_broker_that_stops_gives_its_groups_to_others, set_up, tear_down),

@@ -21,6 +21,7 @@ enum between_op {
     BETWEEN_CLAIM = 38,
     BETWEEN_RESYNC = 39,
     BETWEEN_LEAVE = 40,
+    BETWEEN_CLAIMED = 41,
     BETWEEN_LAST = 63,
 };
 

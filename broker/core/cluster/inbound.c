@@ -232,12 +232,13 @@ static bool take_other(struct incoming *in, unsigned op, mps_view frame)
     case BETWEEN_ECHO: return scope_on_echo(cluster, from, frame);
     case BETWEEN_ECHOED: return scope_on_echoed(cluster, from, frame);
     case BETWEEN_CLAIM: return records_on_claim(cluster, from, frame);
+    case BETWEEN_CLAIMED: return records_on_claimed(cluster, from, frame);
     case BETWEEN_RESYNC: interest_tell_all(from); return true;
     case BETWEEN_LEAVE:
         if (from->is_present) neighbour_gone(from, true);
         in->end = in->p; /* nothing follows */
         return true;
-    default: return op > BETWEEN_LEAVE && op <= BETWEEN_LAST; /* of a later version */
+    default: return op > BETWEEN_CLAIMED && op <= BETWEEN_LAST; /* of a later version */
     }
 }
 

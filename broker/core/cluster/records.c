@@ -226,6 +226,10 @@ void records_on_begin(struct cluster *cluster)
 void records_on_record(struct cluster *cluster, const struct engine_record *record)
 {
     struct records *records = cluster->records;
+    if (record->key.len == 0 || record->key.len > STORE_KEY_MAX) {
+        record_is_bad(records, record, "its key is too long, or empty");
+        return;
+    }
     switch ((enum shared_kind)record->kind) {
     case SHARED_RETAINED: retained_on_record(records, record); return;
     case SHARED_PLACE: places_on_record(records, record); return;
@@ -271,6 +275,11 @@ bool records_on_claim(struct cluster *cluster, struct neighbour *from, mps_view 
     return claim_take(cluster->records, from, frame);
 }
 
+bool records_on_claimed(struct cluster *cluster, struct neighbour *from, mps_view frame)
+{
+    return claim_take_answer(cluster->records, from, frame);
+}
+
 /* ---- life --------------------------------------------------------------------------------------------------- */
 
 int records_join(struct cluster *cluster, char *text, size_t cap)
@@ -308,7 +317,8 @@ void records_leave(struct cluster *cluster)
 uint64_t records_turn(struct cluster *cluster)
 {
     struct records *records = cluster->records;
-    return least(least(offer_again(records), retained_records_turn(records)), places_turn(records));
+    uint64_t next_ms = least(offer_again(records), retained_records_turn(records));
+    return least(least(next_ms, claims_turn(records)), places_turn(records));
 }
 
 void records_figures(const struct cluster *cluster, struct records_figures *figures)

@@ -17,6 +17,7 @@ void records_on_loaded(struct cluster *cluster);
 void records_on_put_done(struct cluster *cluster, uint64_t mark, bool is_done, uint64_t revision);
 /* A CLAIM frame came, scanned and not decoded. False: it is malformed. */
 bool records_on_claim(struct cluster *cluster, struct neighbour *from, mps_view frame);
+bool records_on_claimed(struct cluster *cluster, struct neighbour *from, mps_view frame); /* likewise, the answer to one */
 
 /* For tests. */
 struct records_figures {
@@ -46,6 +47,8 @@ void shared_cursor_look(struct cursor *cursor);   /* members of its group come o
 void shared_cursor_forget(struct cursor *cursor); /* nobody is to go on where it stands */
 void shared_cursor_retire(struct cursor *cursor); /* its group ends here */
 void shared_cursor_free(struct cursor *cursor);
+/* Whether the client's id isn't another user's, by the places that are known of it. user.ptr NULL: nobody. */
+bool shared_cursors_allow(const struct cluster *cluster, mps_view id, mps_view user);
 void shared_cursors_forget_client(struct cluster *cluster, mps_view client); /* all of its places, wherever they are served */
 
 /* claim.c */

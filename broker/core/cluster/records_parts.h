@@ -43,12 +43,14 @@ struct doomed {
     uint8_t topic[];
 };
 
-/* A claim of another broker, of late. */
+/* The last claim of another broker, of late. */
 struct heard_claim {
     struct hash_node in_heard;
     struct list_node in_age;
     uint64_t claim, came_ms;
     const struct neighbour *from;
+    bool is_told;                /* it has said since that it ended its part for this broker, */
+    uint32_t words;              /* and the last words of so many places */
     uint8_t id_len;
     uint8_t id[MPS_ID_MAX];
 };
@@ -59,6 +61,8 @@ struct records {
     uint64_t last_claim;         /* the latest that was heard of, or made (claim.c) */
     struct hash heard;           /* struct heard_claim, by client */
     struct list heard_by_age;    /* likewise */
+    struct hash askings;         /* struct asking (claim.c), by client: claims that not all have answered */
+    struct list askings_by_age;  /* likewise */
     struct hash puts, marks;     /* struct own_put */
     struct list taken, untaken;  /* likewise */
     uint32_t taken_count, untaken_count;
@@ -70,7 +74,8 @@ struct records {
     struct snapshot sweep;       /* of retained values, after all was told */
     struct list doomed;          /* struct doomed; who is due first comes first */
     uint32_t doomed_count;
-    struct hash known, known_clients; /* struct known_record (shared_cursors.h): places and leases, as they were told last */
+    struct hash known;           /* struct known_record (shared_cursors.h): places and leases, as they were told last */
+    struct hash known_clients;   /* struct known_client: those of each client */
     struct list known_all;       /* likewise */
     uint64_t known_bytes;
     struct list cursors;         /* struct shared_cursor */

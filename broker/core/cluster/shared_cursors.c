@@ -20,10 +20,11 @@
 #define SAY_REST_MS 1000u
 /* A record goes when nobody has said it again for its lifetime and this. Who serves says it four times in that. */
 #define GRACE_MS 600000u
-/* Who comes waits so long for the last word of the broker where he was; and where nobody knows of any, for one to come.
- */
-#define LAST_WORD_MS 1000u
-#define FIRST_WORD_MS 100u
+/* Who comes waits so long for a last word from where he was: of a broker that may not be there any more; and of one
+ * that has said that there is one, or until what there is is known at all. */
+#define LAST_WORD_MS 2000u
+#define SURE_WORD_MS 5000u
+#define WORDS_COUNTED_MAX 256u /* each that waits counts them */
 /* What all that is known may take. */
 #define KNOWN_BYTES_MAX (256u * 1024 * 1024)
 #define PLACE_BYTES_MAX (1024u * 1024) /* of one */
@@ -61,37 +62,65 @@ struct known_record *known_find(const struct records *records, enum shared_kind 
     return node != NULL ? container_of(node, struct known_record, in_known) : NULL;
 }
 
-static mps_view client_of(const struct known_record *known)
+static bool is_clients(const struct hash_node *node, const void *id)
 {
-    return (mps_view){known->bytes, known->client_len};
+    const struct known_client *client = container_of(node, struct known_client, in_clients);
+    return mps_view_equal((mps_view){client->id, client->id_len}, *(const mps_view *)id);
 }
 
-static bool is_clients(const struct hash_node *node, const void *client)
+static struct known_client *client_find(const struct records *records, mps_view id)
 {
-    return mps_view_equal(client_of(container_of(node, struct known_record, in_clients)), *(const mps_view *)client);
+    uint64_t hash = hash_bytes(broker_of(records)->seed, id.ptr, id.len);
+    struct hash_node *node = hash_find(&records->known_clients, hash, is_clients, &id);
+    return node != NULL ? container_of(node, struct known_client, in_clients) : NULL;
+}
+
+static void join_client(struct records *records, struct known_record *known, mps_view id)
+{
+    if (known->kind != SHARED_PLACE || id.len == 0) return;
+    struct known_client *client = client_find(records, id);
+    if (client == NULL) {
+        client = sure_zeroed(sizeof *client + id.len); /* at most one a record */
+        client->id_len = (uint8_t)id.len;
+        memcpy(client->id, id.ptr, id.len);
+        hash_add(&records->known_clients, &client->in_clients, hash_bytes(broker_of(records)->seed, id.ptr, id.len));
+    }
+    known->client = client;
+    list_append(&client->places, &known->in_client);
+}
+
+static void leave_client(struct records *records, struct known_record *known)
+{
+    struct known_client *client = known->client;
+    if (client == NULL) return;
+    list_remove(&client->places, &known->in_client);
+    if (client->places.first != NULL) return;
+    hash_remove(&records->known_clients, &client->in_clients);
+    free(client);
 }
 
 static uint64_t cost(uint32_t key_len, uint32_t value_len)
 {
-    return sizeof(struct known_record) + key_len + value_len;
+    return sizeof(struct known_record) + sizeof(struct known_client) + MPS_ID_MAX + key_len + value_len;
 }
 
 void known_free(struct records *records, struct known_record *known)
 {
     records->known_bytes -= cost(known->key_len, known->value_len);
     hash_remove(&records->known, &known->in_known);
-    if (known->client_len > 0) hash_remove(&records->known_clients, &known->in_clients);
+    leave_client(records, known);
     timer_cancel(&records->expiries, &known->expiry);
     list_remove(&records->known_all, &known->in_all);
     records->figures.places -= known->kind == SHARED_PLACE;
     free(known);
 }
 
-/* Bytes of the client's id, with which the key of a subscription begins. */
-static uint8_t client_len(mps_view key)
+/* The client's id, with which the key of a subscription begins; that of a group's does with none. */
+static mps_view client_of(mps_view key)
 {
     const uint8_t *end = memchr(key.ptr, '\0', key.len);
-    return end != NULL && end - key.ptr <= MPS_ID_MAX ? (uint8_t)(end - key.ptr) : 0;
+    bool is_id = end != NULL && end - key.ptr <= MPS_ID_MAX;
+    return (mps_view){key.ptr, is_id ? (uint32_t)(end - key.ptr) : 0};
 }
 
 struct known_record *known_set(struct records *records, const struct engine_record *record)
@@ -114,7 +143,6 @@ struct known_record *known_set(struct records *records, const struct engine_reco
                                    .load = records->load,
                                    .revision = record->revision,
                                    .came_ms = broker_of(records)->now_ms,
-                                   .client_len = client_len(key),
                                    .key_len = key.len,
                                    .value_len = value.len};
     memcpy(known->bytes, key.ptr, key.len);
@@ -122,10 +150,7 @@ struct known_record *known_set(struct records *records, const struct engine_reco
     timer_init(&known->expiry);
     list_append(&records->known_all, &known->in_all);
     hash_add(&records->known, &known->in_known, hash_of(records, (enum shared_kind)known->kind, key));
-    mps_view client = client_of(known);
-    if (client.len > 0)
-        hash_add(&records->known_clients, &known->in_clients,
-                 hash_bytes(broker_of(records)->seed, client.ptr, client.len));
+    join_client(records, known, client_of(key));
     records->known_bytes += cost(key.len, value.len);
     records->figures.places += known->kind == SHARED_PLACE;
     return known;
@@ -174,7 +199,7 @@ static bool read_place(mps_view value, struct place *place)
     struct mps_reader r = record_open(value, &fields);
     place->broker = mps_read_text(&r, "broker");
     place->boot = mps_read_uint(&r, MPS_NUMBER_MAX, "boot");
-    place->claim = mps_read_uint(&r, MPS_NUMBER_MAX, "claim");
+    place->claim = mps_read_uint(&r, CLAIM_MAX, "claim");
     place->said_ms = mps_read_uint(&r, MPS_NUMBER_MAX, "time");
     place->lifetime_s = mps_read_uint(&r, UINT32_MAX, "lifetime");
     place->user = mps_read_text(&r, "user");
@@ -186,6 +211,12 @@ static bool read_place(mps_view value, struct place *place)
     place->identities.len = (uint32_t)(r.p - place->identities.ptr);
     place->cursor = mps_read_any(&r, "cursor");
     return r.bad == NULL;
+}
+
+/* As identities are compared: ptr NULL for nobody. */
+static mps_view place_user(const struct place *place)
+{
+    return place->user.len > 0 ? place->user : (mps_view){NULL, 0};
 }
 
 /* Of the stream as it was when that was said; 0: it isn't said. */
@@ -391,36 +422,67 @@ void shared_cursor_serve(struct shared_cursor *shared)
     cursor_dirty(shared->cursor);
 }
 
-/* How long to wait for the last word of the broker where it was. That is the one that has claimed the client before, or
- * which the record names. */
+/* All of the client's places that were to be said for the last time where it was with that claim, have been; as far as
+ * those that came last show that. */
+static bool have_words_come(const struct records *records, const struct heard_claim *heard)
+{
+    const struct known_client *client = client_find(records, (mps_view){heard->id, heard->id_len});
+    const struct list_node *node = client != NULL ? client->places.last : NULL;
+    uint32_t count = 0;
+    struct place place;
+    for (uint32_t i = 0; node != NULL && i < WORDS_COUNTED_MAX && count < heard->words; i++, node = node->prev) {
+        const struct known_record *known = container_of(node, struct known_record, in_client);
+        if (read_place(known_value(known), &place)) count += place.claim >= heard->claim && place.is_left;
+    }
+    return count >= heard->words;
+}
+
+/* How long to wait, since it began to, for the last word of the broker where it was. That is one that may still answer
+ * that it has had the client, the one that has claimed it before, or the one that the record names. Before the records
+ * are known, anyone. */
 static uint64_t wait_ms(const struct shared_cursor *shared)
 {
+    const struct records *records = shared->records;
     const struct session *session = shared->cursor->box->session;
-    const struct heard_claim *heard = claim_heard(shared->records, session->id);
+    const struct heard_claim *heard = claim_heard(records, session->id);
     const struct known_record *known;
     struct place place;
     bool is_there = find_place(shared, &known, &place);
-    if (!shared->records->is_loaded) return 0;
-    const struct neighbour *there = NULL;
-    if (heard != NULL && heard->claim < session->claim && !(is_there && place.claim >= heard->claim))
-        there = heard->from;
-    else if (is_there && !known->is_named_ours && !place.is_left)
-        there = cluster_find(shared->records->cluster, place.broker);
+    if (!records->is_loaded) return SURE_WORD_MS;
+    if (claim_is_asked(records, session->id)) return LAST_WORD_MS;
+    if (heard != NULL && heard->claim < session->claim) {
+        bool is_since = is_there && place.claim >= heard->claim;
+        bool is_word_due = heard->is_told && !(is_since && place.is_left);
+        if (is_word_due && !have_words_come(records, heard)) return SURE_WORD_MS;
+        if (!heard->is_told && !is_since) return heard->from->is_present ? LAST_WORD_MS : 0;
+    }
+    if (!is_there || known->is_named_ours || place.is_left) return 0;
+    const struct neighbour *there = cluster_find(records->cluster, place.broker);
     return there != NULL && there->is_present ? LAST_WORD_MS : 0;
 }
 
 /* Its client is here. */
 static void come(struct shared_cursor *shared)
 {
-    uint64_t ms = wait_ms(shared);
-    if (ms == 0) {
+    uint64_t now_ms = broker_of(shared->records)->now_ms;
+    if (!shared->is_coming) shared->come_ms = now_ms;
+    uint64_t until_ms = shared->come_ms + wait_ms(shared);
+    if (until_ms <= now_ms) {
         shared_cursor_serve(shared);
         return;
     }
     shared->is_coming = true;
     shared->is_left = false;
     shared->cursor->served_until_ms = 0;
-    timer_set(&shared->records->looks, &shared->look, broker_of(shared->records)->now_ms + ms);
+    timer_set(&shared->records->looks, &shared->look, until_ms);
+}
+
+void shared_cursors_answered(struct session *session)
+{
+    for (struct hash_node *node = hash_first(&session->subs); node != NULL; node = hash_next(&session->subs, node)) {
+        struct cursor *cursor = container_of(node, struct subscription, in_subs)->box.cursor;
+        if (cursor != NULL && cursor->shared != NULL && cursor->shared->is_coming) come(cursor->shared);
+    }
 }
 
 void shared_cursor_left(struct cursor *cursor)
@@ -523,14 +585,24 @@ void shared_cursor_look(struct cursor *cursor)
     lease_look_soon(cursor->shared);
 }
 
+bool shared_cursors_allow(const struct cluster *cluster, mps_view id, mps_view user)
+{
+    const struct known_client *client = client_find(cluster->records, id);
+    struct place place;
+    for (struct list_node *node = client != NULL ? client->places.first : NULL; node != NULL; node = node->next) {
+        const struct known_record *known = container_of(node, struct known_record, in_client);
+        if (!read_place(known_value(known), &place) || place.user.len == 0) continue;
+        return mps_view_equal(place.user, user);
+    }
+    return true;
+}
+
 void shared_cursors_forget_client(struct cluster *cluster, mps_view client)
 {
     struct records *records = cluster->records;
-    uint64_t hash = hash_bytes(cluster->broker->seed, client.ptr, client.len);
     uint8_t room[STORE_KEY_MAX];
-    struct hash_node *node;
-    while ((node = hash_find(&records->known_clients, hash, is_clients, &client)) != NULL) {
-        mps_view key = known_key(container_of(node, struct known_record, in_clients));
+    for (struct known_client *known; (known = client_find(records, client)) != NULL;) {
+        mps_view key = known_key(container_of(known->places.first, struct known_record, in_client));
         memcpy(room, key.ptr, key.len);
         place_forget(records, (mps_view){room, key.len});
     }
@@ -545,9 +617,11 @@ static void contest(struct shared_cursor *shared, const struct place *place)
     if (shared->is_unsure) {
         shared->is_new = true;
         shared_cursor_serve(shared);
-    } else if (!shared_cursor_is_group(shared) && place->claim > shared->claim)
+    } else if (shared_cursor_is_group(shared) || place->claim <= shared->claim) {
+        shared_cursor_say_soon(shared);
+    } else if (origin_may_follow(shared->cursor->box->session->origin, place_user(place))) {
         claim_end(shared->cursor->box->session, place->broker, true);
-    else shared_cursor_say_soon(shared);
+    } /* else two users came with the same id at two brokers at once: each keeps what is its own there */
 }
 
 static void take_place(struct records *records, const struct engine_record *record, const struct place *place)
@@ -603,6 +677,7 @@ void places_on_loaded(struct records *records, bool is_all)
         struct shared_cursor *shared = container_of(node, struct shared_cursor, in_cursors);
         uint8_t room[STORE_KEY_MAX];
         shared->is_unsure = false;
+        if (shared->is_coming) come(shared);
         if (shared_cursor_is_group(shared)) lease_look_soon(shared);
         if (known_find(records, SHARED_PLACE, shared_cursor_key(shared, room)) == NULL) shared_cursor_say_soon(shared);
     }

@@ -10,16 +10,24 @@
 struct known_record {
     struct hash_node in_known;   /* by kind and key */
     struct list_node in_all;     /* of records */
-    struct hash_node in_clients; /* by the client's id, unless it is a group's */
+    struct known_client *client; /* whose it is; NULL: a group's */
+    struct list_node in_client;  /* of that */
     struct timer expiry;         /* in records.expiries: nobody has renewed it for too long */
     uint64_t revision;
     uint64_t came_ms;            /* when that was told; monotonic */
     uint8_t kind, load;
     bool is_ours;                /* this broker put it, in this life */
     bool is_named_ours;          /* or in an earlier one */
-    uint8_t client_len;          /* 0: it is a group's */
     uint32_t key_len, value_len;
     uint8_t bytes[];             /* key, then value, which was scanned */
+};
+
+/* A client of which places are known. */
+struct known_client {
+    struct hash_node in_clients; /* records.known_clients */
+    struct list places;          /* struct known_record, at least one */
+    uint8_t id_len;
+    uint8_t id[];
 };
 
 /* What the cursor of a durable subscription, or a group, that reads shared streams has besides. */
@@ -32,6 +40,7 @@ struct shared_cursor {
     uint64_t claim;              /* of its session's client, when it came (claim.c) */
     bool is_ours;                /* it is served here: what others say of its place doesn't matter */
     bool is_coming;              /* its client is here: it waits for the last word of where it was, until .look */
+    uint64_t come_ms;            /* since when */
     bool is_left;                /* its client has gone, and nothing more happens to it here */
     bool is_new;                 /* it never was */
     bool is_restored;            /* it was there before this broker joined the others, with a place from the store */
@@ -70,6 +79,12 @@ struct shared_cursor *shared_cursor_of_key(const struct broker *broker, mps_view
 void shared_cursor_say(struct shared_cursor *shared);     /* puts its place now */
 void shared_cursor_say_soon(struct shared_cursor *shared);
 void shared_cursor_serve(struct shared_cursor *shared);   /* it waited long enough */
+void shared_cursors_answered(struct session *session);    /* nobody is to say any more whether he has had the client */
+/* Its last word is put. */
+static inline bool shared_cursor_has_left(const struct shared_cursor *shared)
+{
+    return shared->is_ours && shared->is_left;
+}
 /* It is served here from now on; may_go_on: from where the record says, if there is one. */
 void shared_cursor_take_place(struct shared_cursor *shared, bool may_go_on);
 void shared_cursor_stop(struct shared_cursor *shared);    /* nobody here is served from shared streams any more */

@@ -542,6 +542,7 @@ bool nats_storing_append(struct nats_storing *storing, const struct engine_appen
 {
     uint64_t max = message_max(storing), cost = append_cost(append);
     uint64_t waiting = atomic_load(&storing->waiting_bytes), most = storing->engine->options.defer_bytes;
+    if (!append->is_waited_for) most = most / 4 * 3; /* who waits for nothing is never held: the rest is for others */
     struct nats_stream *stream = stream_of_number(storing, append->stream);
     uint32_t frame = longest(append);
     if (stream == NULL) {

@@ -209,6 +209,7 @@ static void begin_at(struct nats_stream *stream, uint64_t identity, uint64_t nex
     stream->identity = identity;
     stream->known_next = next;
     stream->backwards_ms = 0;
+    for (struct pending_append *append = stream->appends.first; append != NULL; append = append->next) append->last = 0;
     cursors_forget(stream);
     tail_begins_at(stream, stream->is_bucket ? 0 : next);
     if (stream->is_bucket) marks_forget(stream->storing);

@@ -300,8 +300,13 @@ class Cluster:
 
     def await_servers(self):
         """Until they are one cluster, with a leader."""
+        def is_ready(server):
+            for other in self.servers:
+                other.check()  # without all of them, none is
+            return server.is_ready(len(self.servers))
+
         for server in self.servers:
-            wait_for(lambda: server.is_ready(len(self.servers)), lambda: f"server {server.host} is ready; it said: {server.said()}")
+            wait_for(lambda: is_ready(server), lambda: f"server {server.host} is ready; it said: {server.said()}")
 
     def await_copies(self):
         """Until each stream has a leader, and all copies that there are to be."""

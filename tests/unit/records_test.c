@@ -1046,17 +1046,23 @@ static void a_place_that_is_learnt_late_is_gone_on_from(void **state)
 /* It reaches the stream, and does not know yet where anything stands in it. */
 static void nobody_begins_before_places_are_known(void **state)
 {
-    struct sea *sea = brokers(state, 1);
+    struct sea *sea = brokers(state, 2);
+    const struct engine_events *tell = &sea->engines[1]->events;
+    write_to_stream(sea, 1, 1, 3);
+    memory_bus_faults(sea->bus)->record_ms = 8000;
     come(sea, 0, MPS_ACK_EACH);
-    write_to_stream(sea, 0, 1, 3);
     for (uint64_t seq = 1; seq <= 2; seq++) ack(sea, 0, 'c', seq);
-    stage_cut(sea->at[0], 'c');
     pass(sea, 200);
-    memory_bus_faults(sea->bus)->record_ms = 2500;
-    start(sea, 1);
+    crash(sea, 0);
+    pass(sea, 6000);
+    tell->connected(tell->arg, true, false, "gone");
+    tell->connected(tell->arg, true, true, "");
     hello(sea, 1, 'c', client("c"));
     subscribe(sea, 1, 'c', "o/#", durable(MPS_ACK_EACH));
     pass(sea, 3000);
+    expect_came(sea, 1, 'c', "");
+    tell->records_loaded(tell->arg);
+    pass(sea, 100);
     expect_came(sea, 1, 'c', "3");
 }
 

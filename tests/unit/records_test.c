@@ -1167,6 +1167,10 @@ static void records_of_clients_that_mean_nothing_do_no_harm(void **state)
     assert_int_equal(figures(sea, 0).bad, 1);
     write_to_stream(sea, 0, 2, 2);
     expect_came(sea, 0, 'c', "2");
+    say_place(sea, PLACE, "", MPS_NUMBER_MAX / 2, 3);
+    hello(sea, 1, 'c', client("c"));
+    pass(sea, 1000);
+    assert_null(strstr(sea->at[0]->logged, "malformed"));
 }
 
 /* ---- groups ------------------------------------------------------------------------------------------------- */

@@ -22,7 +22,7 @@ uint64_t claim_next(struct records *records)
 {
     struct env *env = records->cluster->broker->env;
     uint64_t wall_ms = env->wall_ms(env) & MPS_NUMBER_MAX;
-    records->last_claim = wall_ms > records->last_claim ? wall_ms : records->last_claim + 1;
+    records->last_claim = least(wall_ms > records->last_claim ? wall_ms : records->last_claim + 1, CLAIM_MAX);
     return records->last_claim;
 }
 

@@ -6,7 +6,7 @@
 
 #include "records_parts.h"
 
-#define CLAIM_MAX (MPS_NUMBER_MAX / 2) /* so that whatever others say, there are later ones */
+#define CLAIM_MAX (MPS_NUMBER_MAX / 2) /* no time is so late. Whoever says so is not outdone; nothing else comes of it */
 #define CLAIM_ANSWER_MS 2000u           /* who hasn't answered by then is not waited for */
 
 /* Claims are Unix times in ms, made later where that is needed to be after all that were heard of: so clocks that differ a little

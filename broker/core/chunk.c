@@ -136,6 +136,7 @@ static void load(struct stream *stream, uint64_t position)
 {
     struct broker *broker = stream->broker;
     int place = -1;
+    if (position >= stream->stored) return; /* a place that somebody else wrote down: it comes later, or never */
     for (int i = 0; i < STREAM_LOADS; i++) {
         if (stream->loads[i] == position) return;
         if (stream->loads[i] == 0) place = i;

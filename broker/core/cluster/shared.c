@@ -271,6 +271,7 @@ void shared_on_tail(struct cluster *cluster, const struct store_block *block)
     stream->stored_msgs += block->count; /* until it is heard anew */
     stream->stored_bytes += block->len;
     cursors_wake_tail(stream);
+    cursors_wake(&stream->loading); /* who waits for what came just now */
 }
 
 /* ---- reading ------------------------------------------------------------------------------------------------ */

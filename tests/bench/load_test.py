@@ -329,7 +329,7 @@ class UsageTest(unittest.TestCase):
     def test_bad_options(self):
         good = ("--protocol", "mps", "--url", "tcp://127.0.0.1:1", "--mode", "flow")
         self.refused("--url is missing")
-        self.refused("--protocol is 'smtp', but has to be mps, nats, redis, mqtt or raw", "--protocol", "smtp")
+        self.refused("--protocol is 'smtp', but has to be mps, mps-cluster, nats, redis, mqtt or raw", "--protocol", "smtp")
         self.refused("--mode is 'flaw', which is none of those that --help lists", "--mode", "flaw")
         self.refused("--payload is '15', but has to be a whole number from 16 to 1048576", *good, "--payload", "15")
         self.refused("--seconds is 'x', but has to be a number of seconds from 0.01 to 3600", *good, "--seconds", "x")

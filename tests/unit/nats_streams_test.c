@@ -206,6 +206,10 @@ static void test_limits(void **state)
     append.is_waited_for = false;
     unsigned taken = 0;
     while (a->engine->append(a->engine, &append, text)) taken++, append.token++;
+    assert_int_equal(taken, 50); /* 48 MiB: three quarters */
+    assert_non_null(strstr(text, "the limit is 50331648"));
+    append.is_waited_for = true; /* the rest is kept for those who wait for answers */
+    while (a->engine->append(a->engine, &append, text)) taken++, append.token++;
     assert_int_equal(taken, 67); /* 64 MiB */
     assert_non_null(strstr(text, "the limit is 67108864"));
     free(frame);

@@ -355,6 +355,25 @@ static void test_hole(void **state)
     assert_int_equal(at(rig, 1, 0)->lost, 1);
 }
 
+/* What is told a moment later is not for who came meanwhile. */
+static void test_holes_of_before(void **state)
+{
+    struct rig *rig = two(state);
+    rig_sub(rig, 1, 's', 1, "a");
+    rig_client(rig, 1, 't');
+    for (int i = 0; i < 2; i++) {
+        memory_bus_lose(rig->bus, "one", "two", 1);
+        rig_msg(rig, 0, 'p', "a", "lost");
+        rig_msg(rig, 0, 'p', "a", "x");
+    }
+    assert_int_equal(at(rig, 1, 0)->holes, 2);
+    stage_sub(rig->at[1], 't', 1, "b", (struct mps_sub_options){0});
+    stage_sub(rig->at[1], 't', 2, "c", (struct mps_sub_options){.given = MPS_SUB_GROUP, .group = mps_text("g")});
+    stage_words(rig->at[1], 't');
+    rig_pass(rig, 1000);
+    rig_expect(rig, 1, 't', "");
+}
+
 static void test_hole_of_the_last_message(void **state)
 {
     struct rig *rig = two(state);
@@ -1107,6 +1126,7 @@ int main(void)
         TEST(test_topics),
         TEST(test_inbox),
         TEST(test_hole),
+        TEST(test_holes_of_before),
         TEST(test_hole_of_the_last_message),
         TEST(test_signs_of_life_that_are_lost_are_no_hole),
         TEST(test_twice),

@@ -65,6 +65,7 @@ void group_far_update(struct group *group)
     bool wants = has_present(group) && cluster_overlaps(cluster, pattern) && !interest_only_reads(&group->box, pattern);
     if (wants != group->box.is_told) {
         group->box.is_told = wants;
+        if (wants && group->untold_ms == 0) group->box.holes = cluster->holes; /* it was not there yet */
         if (wants) interest_comes(cluster, group_name(group), pattern);
         else interest_goes(cluster, group_name(group), pattern);
         if (!wants) group->untold_ms = cluster->broker->now_ms;

@@ -193,6 +193,7 @@ void interest_attach(struct mailbox *box, mps_view pattern)
     struct cluster *cluster = box->broker->cluster;
     if (box->is_told || !cluster_overlaps(cluster, pattern) || interest_only_reads(box, pattern)) return;
     box->is_told = true;
+    box->holes = cluster->holes; /* it was not there yet */
     interest_comes(cluster, (mps_view){NULL, 0}, pattern);
 }
 

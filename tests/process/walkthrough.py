@@ -123,12 +123,12 @@ class Relay:
     def _carry(self, source, sink, unpacker):
         try:
             while data := source.recv(1 << 16):
-                sink.sendall(data)
-                if unpacker:
+                if unpacker:  # counted before the command can know of it, and end: see forget()
                     unpacker.feed(data)
                     for frame in unpacker:
                         if frame[0] == raw.SUBACK and frame[2] == 0:
                             self.subscribed.release()
+                sink.sendall(data)
             sink.shutdown(socket.SHUT_WR)
         except OSError:
             pass  # one side has gone: the other finds out by itself

@@ -28,12 +28,6 @@
 #define JS_MESSAGE_TOO_LONG 10054
 #define JS_SEALED 10109
 
-static void *sure(void *memory)
-{
-    if (memory == NULL) abort();
-    return memory;
-}
-
 uint64_t append_cost(const struct engine_append *append)
 {
     return sizeof(struct pending_append) + append->len + (uint64_t)append->count * MESSAGE_COST;

@@ -8,12 +8,6 @@
 #define UNSAID_MOST 64 /* events, and the loop is woken though there is more to come */
 #define BLOCK_TOLD 256 /* messages of a block, likewise */
 
-static void *sure(void *memory)
-{
-    if (memory == NULL) abort();
-    return memory;
-}
-
 struct storing_event *storing_tell(struct nats_storing *storing, enum storing_event_kind kind, size_t more)
 {
     struct storing_event *event = sure(calloc(1, sizeof *event + more));

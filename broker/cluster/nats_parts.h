@@ -18,8 +18,16 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 
 #include "engine.h"
+
+/* Small allocations end the process when there is no memory. */
+static inline void *sure(void *memory)
+{
+    if (memory == NULL) abort();
+    return memory;
+}
 
 #define NATS_CLOSE_MS 1000         /* what close() may take in all */
 #define NATS_INTERRUPT SIGURG      /* ends calls of the system that take too long, on the thread of a link */

@@ -14,12 +14,6 @@
 #define EMPTY_WAIT_MS 100u
 #define IDLE_NS UINT64_C(60000000000) /* a consumer that nobody pulls from goes */
 
-static void *sure(void *memory)
-{
-    if (memory == NULL) abort();
-    return memory;
-}
-
 /* ---- a read is over ----------------------------------------------------------------------------------------- */
 
 static void tell(struct nats_storing *storing, struct store_read *read)

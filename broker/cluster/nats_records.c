@@ -19,12 +19,6 @@
 
 #define JS_WRONG_LAST_SEQUENCE 10071
 
-static void *sure(void *memory)
-{
-    if (memory == NULL) abort();
-    return memory;
-}
-
 /* ---- what waits --------------------------------------------------------------------------------------------- */
 
 static uint64_t cost_of(const struct pending_put *put)

@@ -8,12 +8,6 @@
 
 #define PAYLOAD_MAX (1u << 20) /* bytes of a message, as long as no server has said */
 
-static void *sure(void *memory)
-{
-    if (memory == NULL) abort();
-    return memory;
-}
-
 /* ---- names -------------------------------------------------------------------------------------------------- */
 
 void storing_inbox(const struct nats_storing *storing, char kind, const char *rest, char *to, size_t cap)

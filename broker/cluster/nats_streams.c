@@ -18,12 +18,6 @@
 #define MAKE_MOST_MS \
     300 /* of several that are made at the same moment the last one stays. So nobody makes one at once */
 
-static void *sure(void *memory)
-{
-    if (memory == NULL) abort();
-    return memory;
-}
-
 /* ---- what JetStream is to make ------------------------------------------------------------------------------ */
 
 static int64_t limit(uint64_t value)

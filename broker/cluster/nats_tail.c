@@ -212,7 +212,7 @@ static void take_frame(struct nats_stream *stream, const struct delivery *delive
 
 static void note_shown(struct tail *tail, uint64_t position, uint64_t sum)
 {
-    if (tail->shown == NULL && (tail->shown = calloc(SHOWN, sizeof *tail->shown)) == NULL) abort();
+    if (tail->shown == NULL) tail->shown = sure(calloc(SHOWN, sizeof *tail->shown));
     if (position - tail->next >= SHOWN) memset(tail->shown, 0, SHOWN * sizeof *tail->shown);
     else
         for (uint64_t hole = tail->next; hole < position; hole++) tail->shown[hole % SHOWN] = 0;

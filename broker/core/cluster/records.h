@@ -36,9 +36,8 @@ void shared_retained_cleared(struct cluster *cluster, mps_view topic);          
 void shared_retained_expired(struct cluster *cluster, struct retained_value *value); /* as this, */
 void shared_retained_denied(struct cluster *cluster, struct retained_value *value);  /* and this: nobody may have published it */
 
-
 /* shared_cursors.c: those of durable subscriptions and groups. The first is called when there is a cursor, the others if it
- * has .shared */
+ * has .shared. */
 void shared_cursor_begin(struct cursor *cursor);
 void shared_cursor_back(struct cursor *cursor);   /* its session has a connection again */
 void shared_cursor_left(struct cursor *cursor);   /* it has none any more */
@@ -47,6 +46,8 @@ void shared_cursor_look(struct cursor *cursor);   /* members of its group come o
 void shared_cursor_forget(struct cursor *cursor); /* nobody is to go on where it stands */
 void shared_cursor_retire(struct cursor *cursor); /* its group ends here */
 void shared_cursor_free(struct cursor *cursor);
+
+/* places.c */
 /* Whether the client's id isn't another user's, by the places that are known of it. user.ptr NULL: nobody. */
 bool shared_cursors_allow(const struct cluster *cluster, mps_view id, mps_view user);
 void shared_cursors_forget_client(struct cluster *cluster, mps_view client); /* all of its places, wherever they are served */

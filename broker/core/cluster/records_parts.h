@@ -7,7 +7,7 @@
 /* Kinds of shared records. Values are frames of msgpack, whose first field is RECORD_OP. */
 enum shared_kind {
     SHARED_RETAINED = 1, /* topic -> [40, when it expires, MSG frame, user, client]: see open.c, retained_put() */
-    SHARED_PLACE = 2,    /* as RECORD_CURSOR's key -> see shared_cursors.c */
+    SHARED_PLACE = 2,    /* as RECORD_CURSOR's key -> see place_record.h */
     SHARED_LEASE = 3,    /* likewise, of groups only -> see lease.c */
 };
 #define RECORD_OP 40u
@@ -74,7 +74,7 @@ struct records {
     struct snapshot sweep;       /* of retained values, after all was told */
     struct list doomed;          /* struct doomed; who is due first comes first */
     uint32_t doomed_count;
-    struct hash known;           /* struct known_record (shared_cursors.h): places and leases, as they were told last */
+    struct hash known;           /* struct known_record (known.h): places and leases, as they were told last */
     struct hash known_clients;   /* struct known_client: those of each client */
     struct list known_all;       /* likewise */
     uint64_t known_bytes;
@@ -107,14 +107,18 @@ bool record_is_frame(mps_view value, uint32_t len_max);
 struct mps_reader record_open(mps_view value, uint32_t *fields);
 void record_is_bad(struct records *records, const struct engine_record *record, const char *why);
 
-/* shared_cursors.c, lease.c */
+/* places.c */
 void places_join(struct records *records);
 void places_leave(struct records *records);
 void places_say_all(struct records *records); /* this broker goes: others go on where it stands */
 uint64_t places_turn(struct records *records);
 void places_on_record(struct records *records, const struct engine_record *record);
-void places_on_loaded(struct records *records, bool is_all);
+void places_on_loaded(struct records *records, bool is_all); /* is_all: what was not told is no more */
+
+/* place_record.c */
 void place_forget(struct records *records, mps_view key); /* the record of a place goes */
+
+/* lease.c */
 void leases_on_record(struct records *records, const struct engine_record *record);
 void leases_on_done(struct records *records, struct own_put *own, bool is_done, uint64_t revision);
 

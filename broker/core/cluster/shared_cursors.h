@@ -1,34 +1,10 @@
-/* Where durable subscriptions, and groups, stand in shared streams: each is served by one broker at a time, which says by a
- * record where it stands, so that another one can go on from there. A subscription's is the broker where its client is
+/* Cursors of durable subscriptions, and of groups, in shared streams: each is served by one broker at a time, which says by a
+ * record (place_record.h) where it stands, so that another one can go on from there. A subscription's is the broker where its client is
  * (claim.c); a group's is the one that holds its lease (lease.c). Internal to cluster/. */
 #ifndef CLUSTER_SHARED_CURSORS_H
 #define CLUSTER_SHARED_CURSORS_H
 
-#include "records_parts.h"
-
-/* A record of somebody's place, or of a lease, as it was told last. */
-struct known_record {
-    struct hash_node in_known;   /* by kind and key */
-    struct list_node in_all;     /* of records */
-    struct known_client *client; /* whose it is; NULL: a group's */
-    struct list_node in_client;  /* of that */
-    struct timer expiry;         /* in records.expiries: nobody has renewed it for too long */
-    uint64_t revision;
-    uint64_t came_ms;            /* when that was told; monotonic */
-    uint8_t kind, load;
-    bool is_ours;                /* this broker put it, in this life */
-    bool is_named_ours;          /* or in an earlier one */
-    uint32_t key_len, value_len;
-    uint8_t bytes[];             /* key, then value, which was scanned */
-};
-
-/* A client of which places are known. */
-struct known_client {
-    struct hash_node in_clients; /* records.known_clients */
-    struct list places;          /* struct known_record, at least one */
-    uint8_t id_len;
-    uint8_t id[];
-};
+#include "known.h"
 
 /* What the cursor of a durable subscription, or a group, that reads shared streams has besides. */
 struct shared_cursor {
@@ -57,27 +33,12 @@ struct shared_cursor {
 };
 
 /* shared_cursors.c */
-struct known_record *known_find(const struct records *records, enum shared_kind kind, mps_view key); /* NULL: none */
-/* What the record says now. Returns it; NULL: there is too much. revision 0: it isn't told yet. */
-struct known_record *known_set(struct records *records, const struct engine_record *record);
-void known_free(struct records *records, struct known_record *known);
-void known_keep_for(struct records *records, struct known_record *known, uint64_t ms); /* unless it is told again */
-static inline mps_view known_key(const struct known_record *known)
-{
-    return (mps_view){known->bytes, known->key_len};
-}
-static inline mps_view known_value(const struct known_record *known)
-{
-    return (mps_view){known->bytes + known->key_len, known->value_len};
-}
-/* Removes the record if it is still this one. */
-void known_remove(struct records *records, const struct known_record *known);
-
 bool shared_cursor_is_group(const struct shared_cursor *shared);
 mps_view shared_cursor_key(const struct shared_cursor *shared, uint8_t room[STORE_KEY_MAX]);
 struct shared_cursor *shared_cursor_of_key(const struct broker *broker, mps_view key); /* NULL: none */
 void shared_cursor_say(struct shared_cursor *shared);     /* puts its place now */
 void shared_cursor_say_soon(struct shared_cursor *shared);
+void shared_cursor_come(struct shared_cursor *shared);    /* its client is here: served once no last word is to be waited for */
 void shared_cursor_serve(struct shared_cursor *shared);   /* it waited long enough */
 void shared_cursors_answered(struct session *session);    /* nobody is to say any more whether he has had the client */
 /* Its last word is put. */

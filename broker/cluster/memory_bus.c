@@ -223,15 +223,18 @@ static void look(struct memory_bus *bus, struct choice *choice)
     uint32_t count = bus->endpoints_count;
     for (uint32_t i = 0; i < count; i++) look_connection(bus, &all[i], choice);
     for (uint32_t i = 0; i < count; i++)
-        if (all[i].engine != NULL) bus_streams_look_states(bus, all[i].engine, choice);
+        if (all[i].engine != NULL) bus_reading_look_states(bus, all[i].engine, choice);
     for (uint32_t i = 0; i < count; i++) look_links(bus, &all[i], choice);
-    bus_streams_look_ghosts(bus, choice);
-    for (uint32_t i = 0; i < count; i++)
-        if (all[i].engine != NULL && !all[i].is_frozen) bus_streams_look(bus, all[i].engine, choice);
+    bus_appends_look_ghosts(bus, choice);
+    for (uint32_t i = 0; i < count; i++) {
+        if (all[i].engine == NULL || all[i].is_frozen) continue;
+        bus_appends_look(bus, all[i].engine, choice);
+        bus_reading_look(bus, all[i].engine, choice);
+    }
     for (uint32_t i = 0; i < count; i++)
         if (bus_stores(&all[i])) bus_records_look(bus, all[i].engine, choice);
     for (uint32_t i = 0; i < count; i++)
-        if (bus_stores(&all[i])) bus_streams_look_tails(bus, all[i].engine, choice);
+        if (bus_stores(&all[i])) bus_reading_look_tails(bus, all[i].engine, choice);
     for (uint32_t i = 0; i < count; i++)
         if (bus_stores(&all[i])) bus_records_look_watch(bus, all[i].engine, choice);
 }
@@ -290,6 +293,7 @@ void memory_bus_free(struct memory_bus *bus)
             datagram_free(bus->endpoints[i].links[k].again);
         }
     }
+    bus_appends_free(bus);
     bus_streams_free(bus);
     bus_records_free(bus);
     free(bus);

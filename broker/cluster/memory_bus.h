@@ -1,5 +1,5 @@
-/* Inside the engines in memory: the bus with its links (memory_bus.c), what all share (memory_streams.c,
- * memory_records.c), and each engine's own end (memory_engine.c). */
+/* Inside the engines in memory: the bus with its links (memory_bus.c), what all share (memory_streams.c with
+ * memory_appends.c and memory_reading.c, memory_records.c), and each engine's own end (memory_engine.c). */
 #ifndef CLUSTER_MEMORY_BUS_H
 #define CLUSTER_MEMORY_BUS_H
 
@@ -187,19 +187,31 @@ mps_view memory_copy(mps_view bytes);       /* never NULL but for NULL */
 struct event *bus_event(struct memory_engine *engine, enum event_kind kind); /* behind all others */
 struct event *bus_event_bytes(struct memory_engine *engine, enum event_kind kind, mps_view first, mps_view second);
 
-/* ---- memory_streams.c */
-void bus_streams_look(struct memory_bus *bus, struct memory_engine *engine, struct choice *choice);
-void bus_streams_look_states(struct memory_bus *bus, struct memory_engine *engine, struct choice *choice);
-void bus_streams_look_tails(struct memory_bus *bus, struct memory_engine *engine, struct choice *choice);
-void bus_streams_look_ghosts(struct memory_bus *bus, struct choice *choice);
+/* ---- memory_streams.c: what the streams have, whoever it came from */
+struct shared_stream *bus_stream(struct memory_bus *bus, uint32_t number); /* NULL: there is none of that number */
+struct shared_stream *bus_stream_made(struct memory_bus *bus, const struct engine_stream *stream); /* if it was none yet */
+struct kept_message *bus_stream_message(const struct shared_stream *shared, uint64_t position); /* NULL: it isn't there */
+/* Stores those of its messages that are not there yet. The outcome is pending's. */
+void bus_stream_apply(struct memory_bus *bus, struct shared_stream *shared, struct pending_append *pending);
 void bus_streams_age(struct memory_bus *bus);
-bool bus_streams_take(struct memory_engine *engine, const struct engine_append *append, char text[STORE_TEXT_MAX]);
-void bus_streams_flush(struct memory_engine *engine);
-void bus_streams_open(struct memory_engine *engine, const struct engine_stream *stream);
-void bus_streams_ask(struct memory_engine *engine, uint32_t stream, uint64_t mark);
-void bus_streams_read(struct memory_engine *engine, struct store_read *read);
-void bus_streams_end(struct memory_engine *engine, bool kept); /* what waits is stored, if it may be; all is freed */
 void bus_streams_free(struct memory_bus *bus);
+
+/* ---- memory_appends.c: the way of what engines append, from being taken to being settled or given up */
+bool bus_appends_take(struct memory_engine *engine, const struct engine_append *append, char text[STORE_TEXT_MAX]);
+void bus_appends_flush(struct memory_engine *engine);
+void bus_appends_look(struct memory_bus *bus, struct memory_engine *engine, struct choice *choice);
+void bus_appends_look_ghosts(struct memory_bus *bus, struct choice *choice);
+void bus_appends_end(struct memory_engine *engine, bool kept); /* what waits is stored, if it may be; all is freed */
+void bus_appends_free(struct memory_bus *bus);
+
+/* ---- memory_reading.c: what engines are told of the streams: how far they are, their tails, and what was asked for */
+void bus_reading_open(struct memory_engine *engine, const struct engine_stream *stream);
+void bus_reading_ask(struct memory_engine *engine, uint32_t stream, uint64_t mark);
+void bus_reading_begin(struct memory_engine *engine, struct store_read *read);
+void bus_reading_look(struct memory_bus *bus, struct memory_engine *engine, struct choice *choice); /* at its reads */
+void bus_reading_look_states(struct memory_bus *bus, struct memory_engine *engine, struct choice *choice);
+void bus_reading_look_tails(struct memory_bus *bus, struct memory_engine *engine, struct choice *choice);
+void bus_reading_end(struct memory_engine *engine);
 
 /* ---- memory_records.c */
 void bus_records_look(struct memory_bus *bus, struct memory_engine *engine, struct choice *choice);

@@ -118,29 +118,29 @@ static void flush(struct engine *engine)
         bus_post(memory->bus, memory->at, datagram);
     }
     bus_datagrams_free(&memory->out);
-    bus_streams_flush(memory);
+    bus_appends_flush(memory);
 }
 
 /* ---- the rest of the table ---------------------------------------------------------------------------------- */
 
 static void open_stream(struct engine *engine, const struct engine_stream *stream)
 {
-    bus_streams_open(of(engine), stream);
+    bus_reading_open(of(engine), stream);
 }
 
 static void ask_state(struct engine *engine, uint32_t stream, uint64_t mark)
 {
-    bus_streams_ask(of(engine), stream, mark);
+    bus_reading_ask(of(engine), stream, mark);
 }
 
 static bool append(struct engine *engine, const struct engine_append *append, char text[STORE_TEXT_MAX])
 {
-    return bus_streams_take(of(engine), append, text);
+    return bus_appends_take(of(engine), append, text);
 }
 
 static void begin_read(struct engine *engine, struct store_read *read)
 {
-    bus_streams_read(of(engine), read);
+    bus_reading_begin(of(engine), read);
 }
 
 static bool put(struct engine *engine, const struct engine_put *put)
@@ -163,7 +163,8 @@ static void tell_figures(struct engine *engine, struct engine_figures *figures)
 /* Nothing of it is left but itself. */
 static void end(struct memory_engine *engine, bool kept)
 {
-    bus_streams_end(engine, kept);
+    bus_appends_end(engine, kept);
+    bus_reading_end(engine);
     bus_records_end(engine, kept);
     bus_datagrams_free(&engine->out);
     for (struct event *event; (event = take_event(&engine->events)) != NULL;) free_event(event);

@@ -393,12 +393,18 @@ void stage_pub(struct stage *stage, char name, uint64_t pid, unsigned level)
     stage_send(stage, name, &out);
 }
 
-void stage_msg(struct stage *stage, char name, const char *topic, const char *text)
+void stage_write_msg(struct stage *stage, char name, const char *topic, const char *text)
 {
     uint8_t room[2048];
     struct mps_out out = mps_out_open(room, sizeof room);
     mps_encode_msg(&out, &(struct mps_msg){.topic = mps_text(topic), .payload = mps_text(text)});
-    stage_send(stage, name, &out);
+    stage_write(stage, name, &out);
+}
+
+void stage_msg(struct stage *stage, char name, const char *topic, const char *text)
+{
+    stage_write_msg(stage, name, topic, text);
+    stage_settle(stage);
 }
 
 void stage_bye(struct stage *stage, char name, uint32_t code)

@@ -87,6 +87,7 @@ void stage_sub(struct stage *stage, char link, uint32_t sid, const char *pattern
 void stage_unsub(struct stage *stage, char link, uint32_t sid);
 void stage_pub(struct stage *stage, char link, uint64_t pid, unsigned level);
 void stage_msg(struct stage *stage, char link, const char *topic, const char *text);
+void stage_write_msg(struct stage *stage, char link, const char *topic, const char *text); /* comes to the broker with the next turn */
 void stage_bye(struct stage *stage, char link, uint32_t code);
 void stage_ping(struct stage *stage, char link);
 void stage_stat(struct stage *stage, char link, uint32_t sid);

@@ -2,7 +2,7 @@
 
 #include <stdlib.h>
 
-/* The core's own calls, to end a broker without a word. */
+/* The core's own calls and data, to end a broker without a word, and to see what it keeps. */
 #include "../../broker/core/cluster/cluster.h"
 
 #define STEP_MS 50u
@@ -69,6 +69,15 @@ void rig_start_all(struct rig *rig, int count)
     rig_pass(rig, 100);
 }
 
+struct rig *rig_two(void **state)
+{
+    struct rig *rig = *state;
+    rig_start_all(rig, 2);
+    rig_client(rig, 0, 'p');
+    rig_client(rig, 1, 's');
+    return rig;
+}
+
 void rig_leave(struct rig *rig, int number)
 {
     broker_leave(rig->at[number]->broker);
@@ -125,6 +134,13 @@ void rig_pass(struct rig *rig, uint64_t ms)
     rig_run(rig);
     for (; ms > STEP_MS; ms -= STEP_MS) step(rig, STEP_MS);
     step(rig, ms);
+}
+
+struct neighbour *rig_neighbour(struct rig *rig, int here, int there)
+{
+    struct neighbour *neighbour = cluster_find(rig->at[here]->broker->cluster, mps_text(rig_name(there)));
+    assert_non_null(neighbour);
+    return neighbour;
 }
 
 void rig_client(struct rig *rig, int number, char link)

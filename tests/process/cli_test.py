@@ -4,7 +4,6 @@ import json
 import os
 import pty
 import re
-import select
 import subprocess
 import tempfile
 import unittest
@@ -128,8 +127,8 @@ class Forms(CliTest):
                 with open(master, "rb", buffering=0) as shown:
                     command = subprocess.run([PUBSUB, "pub", "-s", self.url, *options, fresh_topic(), text],
                                              stderr=slave, timeout=PATIENCE_S)
-                    seen = shown.read(4096) if select.select([shown], [], [], 0)[0] else b""
                     os.close(slave)
+                    seen = read_terminal(shown)
                 self.assertEqual(command.returncode, 0)
                 self.assertEqual(b"-j" in seen, hinted, seen)
         done = self.run_cli("pub", fresh_topic(), "{\"a\":1}")  # stderr is no terminal

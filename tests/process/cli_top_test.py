@@ -105,8 +105,7 @@ class Screen(TopTest):
         top.type("\x1b[D")  # left
         top.shows("↓MSG/S")
         top.type("/FIRST")
-        top.until(lambda _: topics[1] not in top.text() and topics[0] in top.text())
-        self.assertEqual(top.lines()[-1], "/FIRST")
+        top.until(lambda _: topics[1] not in top.text() and topics[0] in top.text() and top.lines()[-1] == "/FIRST")
         top.type("\r")
         top.shows("only with 'FIRST'")
         top.type("\x1b")
@@ -206,7 +205,8 @@ class Screen(TopTest):
             top.shows("[2 subscriptions")
             broker.start()
             top.until(lambda _: "connect" not in top.lines()[-1])
-            self.assertEqual(run_without_broker("pub", "-s", broker.unix, "back/again", "x").code, 0)
+            publisher = Program([PUBSUB, "pub", "-s", broker.unix, "-n", "1000000", "--rate", "20", "back/again", "x"])
+            self.addCleanup(publisher.stop)  # more than once: the broker counts topics only since top has asked it again
             top.type("1")
             top.shows("back/again")
             top.type("q")

@@ -14,6 +14,7 @@ import pyte
 from programs import PATIENCE_S, PUBSUB
 
 TYPE = "linux"  # what pyte is one of
+END = b"\0the end\0"  # no program writes that
 
 
 class Terminal:
@@ -53,6 +54,18 @@ class Terminal:
         self.stream.feed(data)
         return True
 
+    def read_rest(self):
+        """Shows all that was written by a program that has ended. What is written to a terminal comes to its other side a
+        moment later: so it is read up to something that is written after it."""
+        os.write(self.slave, END)
+        came = b""
+        while not came.endswith(END):
+            if not select.select([self.master], [], [], PATIENCE_S)[0]:
+                raise AssertionError("the terminal keeps what was written to it")
+            came += os.read(self.master, 65536)
+        self.raw += came[:-len(END)]
+        self.stream.feed(came[:-len(END)])
+
     def lines(self):
         return [line.rstrip() for line in self.screen.display]
 
@@ -62,13 +75,17 @@ class Terminal:
     def until(self, condition):
         """Shows what is written until the condition, of this terminal, holds. Returns what it says."""
         deadline = time.monotonic() + PATIENCE_S
-        while True:
-            met = condition(self)
-            if met:
-                return met
-            if time.monotonic() > deadline or (self.process.poll() is not None and not self.read(0)):
-                raise AssertionError(f"not to be seen ({self.process.poll()}):\n{self.text()}")
+        while not (met := condition(self)):
+            has_ended = self.process.poll() is not None
+            if has_ended:
+                self.read_rest()
+                met = condition(self)
+            if met or has_ended or time.monotonic() > deadline:
+                break
             self.read(0.1)
+        if not met:
+            raise AssertionError(f"not to be seen ({self.process.poll()}):\n{self.text()}")
+        return met
 
     def shows(self, text):
         return self.until(lambda _: text in self.text())
@@ -92,9 +109,9 @@ class Terminal:
         deadline = time.monotonic() + PATIENCE_S
         while self.process.poll() is None and time.monotonic() < deadline:
             self.read(0.05)
-        while self.read():
-            pass
-        return self.process.wait(1)
+        code = self.process.wait(1)
+        self.read_rest()
+        return code
 
     def hang_up(self):
         """The terminal goes away."""

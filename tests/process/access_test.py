@@ -445,20 +445,21 @@ class WaysIn(AccessTest):
             peer.goodbye()
 
         self.come(self.broker.unix).ping()  # what it had open only to start is closed
-        at_rest, began = self.broker.descriptors(), time.monotonic()
+        at_rest, before_s = self.broker.descriptors(), self.broker.cpu_s()
         welcome(come(1)[0])
-        check_s = time.monotonic() - began
+        check_s = self.broker.cpu_s() - before_s
         for leave in raw.Peer.close, raw.Peer.reset:
             self.assertTrue(raw.eventually(lambda: self.broker.descriptors() <= at_rest))
             peers = come(8)  # as many checks as one address may have
             self.assertTrue(raw.eventually(lambda: self.broker.descriptors() == at_rest + 8))
-            began = time.monotonic()
-            for peer in peers:
-                leave(peer)
+            before_s = self.broker.cpu_s()
+            with self.broker.stopped():  # so that all of them go at once
+                for peer in peers:
+                    leave(peer)
             self.assertTrue(raw.eventually(lambda: self.broker.descriptors() <= at_rest))
-            gone_s = time.monotonic() - began
-            print(f"a check takes {check_s:.2f} s, eight connections were gone after {gone_s:.2f} s")
-            self.assertLess(gone_s, 2 * check_s)
+            gone_s = self.broker.cpu_s() - before_s  # how long that took a busy machine says nothing
+            print(f"a check takes {check_s:.2f} s of processor time, until eight connections were gone it was {gone_s:.2f} s")
+            self.assertLess(gone_s, 4 * check_s)
             welcome(come(1)[0])  # which waits for the one at work only
 
     def test_what_was_sent_before_the_end_is_worked_on(self):
@@ -483,6 +484,12 @@ class WaysIn(AccessTest):
         self.assertEqual(self.publish(ann, "site/bob/t"), DENIED)
         self.assertEqual(self.publish(self.come(), "site/ann/t"), DENIED)  # over TCP nobody knows
 
+    def what_is_right_is_refused(self):
+        """Right after too many guesses. One is forgotten every two seconds, so that a slow machine may have to try again."""
+        guesses = [self.hello(auth="token", data=b"guess")[1] for _ in range(2)]
+        _, first = self.hello(auth="password", data=["ann", "correct horse"])
+        return [first, *guesses] == [[raw.BYE, WRONG, "there were too many failed attempts, try again later"]] * 3
+
     # hostile.md 14
     # Hostile 14.
     def test_guessing_is_slow_and_keeps_nobody_else_waiting(self):
@@ -496,12 +503,13 @@ class WaysIn(AccessTest):
         self.assertEqual(codes.count("the token is not valid"), 10 + codes[10:].count("the token is not valid"))
         self.assertLess(codes.count("the token is not valid"), 40)
         self.assertIn("there were too many failed attempts, try again later", codes)
-        self.assert_kept_out(WRONG, auth="password", data=["ann", "correct horse"])  # not even what is right
+        self.assertTrue(raw.eventually(self.what_is_right_is_refused))
         slowest = 0
         guesses = [raw.Peer(self.broker.unix) for _ in range(30)]
-        for guess in guesses:
-            self.addCleanup(guess.close)
-            guess.send(raw.hello(auth="password", data=["ann", "wrong"]))
+        with self.broker.stopped():  # so that it has them all at once
+            for guess in guesses:
+                self.addCleanup(guess.close)
+                guess.send(raw.hello(auth="password", data=["ann", "wrong"]))
         for _ in range(20):
             before = time.monotonic()
             watcher.ping()
@@ -524,9 +532,12 @@ class WaysIn(AccessTest):
         guesses = [raw.Peer(self.broker.unix) for _ in range(8)]
         for guess in guesses:
             self.addCleanup(guess.close)
-            guess.send(raw.hello(auth="password", data=["ann", "wrong"]))
-        spent, before = resource.getrusage(resource.RUSAGE_CHILDREN), self.broker.cpu_s()
-        self.broker.process.send_signal(signal.SIGTERM)
+        self.come(self.broker.unix).ping()  # by now those are accepted
+        with self.broker.stopped():  # so that it has the guesses and the signal at once
+            for guess in guesses:
+                guess.send(raw.hello(auth="password", data=["ann", "wrong"]))
+            self.broker.process.send_signal(signal.SIGTERM)
+            spent, before = resource.getrusage(resource.RUSAGE_CHILDREN), self.broker.cpu_s()
         for guess in guesses:
             self.assertEqual(guess.next()[0], raw.BYE)
             guess.close()

@@ -60,6 +60,12 @@ class Program:
         with open(self.err_path, errors="replace") as file:
             return file.read()
 
+    def handles(self, number):
+        """Whether it has a handler of its own for a signal. Before, while it connects, it just ends by it."""
+        with open(f"/proc/{self.process.pid}/status") as file:
+            caught = next(int(line.split()[1], 16) for line in file if line.startswith("SigCgt:"))
+        return bool(caught >> (number - 1) & 1)
+
     def wait(self):
         return self.process.wait(PATIENCE_S)
 

@@ -134,6 +134,16 @@ class Ends(CliTest):
         self.assertEqual(done.code, 6)
         subscriber.stop()
 
+    def timed(self, *arguments):
+        """Runs it again if it could not connect: that may take no longer than --for, which is little for a busy machine."""
+        results = []
+
+        def is_connected():
+            results.append(self.run_cli(*arguments))
+            return results[-1].code != 3
+        eventually(is_connected)
+        return results[-1]
+
     def test_time_runs_out(self):
         topic = fresh_topic()
         for arguments, code in ((["-n", "1", "--for", "200ms"], 124), (["--for", "200ms"], 0),
@@ -141,26 +151,29 @@ class Ends(CliTest):
                                 (["--idle", "1h", "--for", "200ms"], 0)):
             with self.subTest(arguments=arguments):
                 began = time.monotonic()
-                done = self.run_cli("sub", topic, *arguments)
+                done = self.timed("sub", topic, *arguments)
                 self.assertEqual(done, (b"", "", code))
                 self.assertGreater(time.monotonic() - began, 0.19)
 
     def test_for_counts_though_messages_come(self):
         topic = fresh_topic()
-        subscriber = self.subscriber("--for", "2s", "-n", "1000000", topic)
         command = [PUBSUB, "pub", "-s", self.url, "-n", "1000000", "--rate", "200", topic, "x"]
         with subprocess.Popen(command) as publisher:
-            self.assertEqual(subscriber.wait(), 124)
+            def came():
+                """Unless a busy machine took all of that time to connect."""
+                done = self.timed("sub", "--for", "1s", "-n", "1000000", topic)
+                self.assertEqual((done.stderr, done.code), ("", 124))
+                return b"x\n" in done.stdout
+            self.assertTrue(eventually(came))
             publisher.terminate()
             self.assertEqual(publisher.wait(PATIENCE_S), 128 + signal.SIGTERM)
-        self.assertIn(b"x\n", subscriber.lines())
 
     def test_retained_choices(self):
         topic = fresh_topic()
         self.ok("pub", "-r", topic, "kept")
         self.assertEqual(self.ok("sub", "-n", "1", topic), b"kept\n")
         self.assertEqual(self.ok("sub", "--retained", "only", topic), b"kept\n")
-        self.assertEqual(self.run_cli("sub", "--retained", "no", "-n", "1", "--for", "200ms", topic), (b"", "", 124))
+        self.assertEqual(self.timed("sub", "--retained", "no", "-n", "1", "--for", "200ms", topic), (b"", "", 124))
         self.assertEqual(self.run_cli("sub", "--retained", "only", "-n", "2", topic), (b"kept\n", "", 124))
 
     def test_get_without_values(self):

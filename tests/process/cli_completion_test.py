@@ -14,9 +14,19 @@ TAB = "\t"
 MEAN = ("mean/1$(touch harm)", "mean/2`touch harm`", "mean/3'; touch harm; '", 'mean/4"; touch harm; "', "mean/5\\!!\\",
         "mean/6; touch harm;")
 
-# In place of the program, which is only asked for candidates: notes its arguments, one a line, and a last line.
+# In place of the program, which is only asked for candidates: notes its arguments, one a line, and a last line. It waits half a
+# second for the broker's, which is little for a busy machine: so it is asked again when there are none, several times.
 NOTING = """pubsub() {
-    if [ "$1" = __complete ]; then command "$PUBSUB" "$@"; else { printf '%s\\n' "$@" && echo over; } > "$NOTES"; fi
+    if [ "$1" != __complete ]; then
+        { printf '%s\\n' "$@" && echo over; } > "$NOTES"
+        return
+    fi
+    local answer try
+    for try in 1 2 3 4 5; do
+        answer=$(command "$PUBSUB" "$@")
+        case $answer in *[!a-z]*) break ;; esac
+    done
+    printf '%s\\n' "$answer"
 }
 """
 BASH = NOTING + """PS1='' PS2=''

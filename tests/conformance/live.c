@@ -13,7 +13,7 @@
 #include "own_broker.h"
 #include "stage.h"
 
-#define WAIT_MS 10000 /* a live broker answers within this, or it does not answer */
+#define WAIT_MS 60000 /* a live broker answers within this, or it does not answer */
 
 struct live {
     struct stage stage; /* first: a stage is a live one */

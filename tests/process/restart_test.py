@@ -5,6 +5,7 @@ import subprocess
 import threading
 import unittest
 
+import brokers
 import raw
 from manager import Manager
 from programs import PATIENCE_S, PUBSUB, SANITIZED, Program, eventually, run_without_broker
@@ -21,7 +22,6 @@ url = {unix}
 topics = kept/#
 """
 SHUTTING_DOWN = 113
-DISK_IS_LATE = "the disk does not take the last messages in time"  # a stopping broker waits for it for 4 s
 
 
 class Caller(threading.Thread):
@@ -103,7 +103,7 @@ class Restart(unittest.TestCase):
 
     def end(self, number=signal.SIGTERM):
         code = self.manager.end(number)
-        if number == signal.SIGTERM and code == 1 and DISK_IS_LATE in self.manager.said():
+        if number == signal.SIGTERM and code == 1 and brokers.DISK_IS_LATE in self.manager.said():
             return  # what it gave up was not acknowledged, so its publisher has it still
         self.assertEqual(code, 0 if number == signal.SIGTERM else -number, self.manager.said())
 

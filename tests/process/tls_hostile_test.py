@@ -15,12 +15,13 @@ from tls_broker import TlsTest, listener, setUpModule
 
 
 class Hostile(TlsTest):
-    LIMITS = "[limits]\nhandshake_timeout = 2s\n"
+    HANDSHAKE_S = 10  # so long that those who mean it well have theirs in time on a machine that stands still for seconds
+    LIMITS = f"[limits]\nhandshake_timeout = {HANDSHAKE_S}s\n"
 
     # hostile.md 1, 2
     def test_a_handshake_that_stalls(self):
         before = self.said_so_far()
-        terms, began, stalled = tls.context(self.ca), time.monotonic(), []
+        terms, began, stalled = tls.context(self.ca), time.monotonic(), []  # the time before the first connection's
         for sent in 0, 1, 5, 100, 10000:
             sock = self.plain_socket()
             half = tls.Socket(sock, terms)
@@ -31,8 +32,9 @@ class Hostile(TlsTest):
         for sock in stalled:
             while sock.recv(4096):
                 pass
-            self.assertGreater(time.monotonic() - began, 1.9)
-        self.said_since(before, "from 127.0.0.1 before it is one: the TLS handshake was not complete within 2000 ms")
+            self.assertGreater(time.monotonic() - began, self.HANDSHAKE_S - 0.1)
+        self.said_since(before, "from 127.0.0.1 before it is one: the TLS handshake was not complete within "
+                        f"{self.HANDSHAKE_S * 1000} ms")
 
     def test_a_byte_at_a_time_gains_no_time(self):
         began, sock = time.monotonic(), self.plain_socket()  # in this order: the broker's clock begins with the connection
@@ -43,20 +45,20 @@ class Hostile(TlsTest):
                     break
             else:
                 self.fail("it was not closed")
-        self.assertGreater(time.monotonic() - began, 1.9)
+        self.assertGreater(time.monotonic() - began, self.HANDSHAKE_S - 0.1)
 
     def test_the_time_is_from_the_accept_to_the_hello(self):
         """Of two the one that came first is ended first, although its handshake was complete only after the other came."""
-        config = "[limits]\nhandshake_timeout = 4s\n[listener plain]\nurl = tcp://127.0.0.1:0\n" + listener("a", self.server)
+        config = "[limits]\nhandshake_timeout = 12s\n[listener plain]\nurl = tcp://127.0.0.1:0\n" + listener("a", self.server)
         with brokers.Broker(config=config, listens=False) as broker:
             sock = self.plain_socket(broker.tls[0])
             time.sleep(0.1)
             other = raw.Peer(broker.tcp)
             self.addCleanup(other.close)
-            time.sleep(0.7)
+            time.sleep(5)
             peer = self.peer(sock=sock, version="TLSv1_2")  # 1.3 sends tickets afterwards
             self.assertEqual(other.rest()[-1][:2], [BYE, HANDSHAKE_TIMEOUT])
-            self.assertTrue(select.select([sock], [], [], 0.3)[0], "the handshake gained time")
+            self.assertTrue(select.select([sock], [], [], 3)[0], "the handshake gained time")  # five seconds, then
             self.assertEqual(peer.rest()[-1][:2], [BYE, HANDSHAKE_TIMEOUT])
             peer.close()
             other.close()

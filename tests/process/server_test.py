@@ -251,9 +251,11 @@ class Handed(ServerTest):
 
 class Stopping(ServerTest):
     def test_clients_are_told(self):
+        config = self.dir / "conf"
+        config.write_text("[limits]\nclosing_timeout = 1m\n")
         for number in signal.SIGTERM, signal.SIGINT:
             with self.subTest(signal=number):
-                process = self.spawn("--listen", "tcp://127.0.0.1:0")
+                process = self.spawn("--config", str(config), "--listen", "tcp://127.0.0.1:0")
                 url, = self.ready(process)
                 peers = [self.welcomed(url) for _ in range(20)]
                 silent = raw.Peer(url)
@@ -374,7 +376,7 @@ class Stopping(ServerTest):
 class Connections(ServerTest):
     @classmethod
     def setUpClass(cls):
-        cls.broker = brokers.Broker()
+        cls.broker = brokers.Broker(config="[limits]\nclosing_timeout = 1m\n")
         cls.addClassCleanup(cls.broker.stop)
 
     def subscriber(self, pattern, options=(), **hello_options):

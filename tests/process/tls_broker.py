@@ -36,7 +36,7 @@ def listener(name, pair, *more):
 
 class TlsTest(unittest.TestCase):
     """A broker with a plain listener, and TLS ones for clients without a certificate, with one, or both."""
-    LIMITS = ""
+    LIMITS = "[limits]\nhandshake_timeout = 1m\nclosing_timeout = 1m\n"  # no test depends on this machine's speed
 
     @classmethod
     def setUpClass(cls):

@@ -21,7 +21,7 @@ class Hostile(TlsTest):
     # hostile.md 1, 2
     def test_a_handshake_that_stalls(self):
         before = self.said_so_far()
-        terms, began, stalled = tls.context(self.ca), time.monotonic(), []  # the time before the first connection's
+        terms, began, stalled = tls.context(self.ca), time.monotonic(), []
         for sent in 0, 1, 5, 100, 10000:
             sock = self.plain_socket()
             half = tls.Socket(sock, terms)

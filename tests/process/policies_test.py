@@ -104,7 +104,8 @@ class Block(PoliciesTest):
     def stop_for_good(self, then, **publisher_terms):
         """A reader without credit, and twice as many messages as its queue takes. Returns it, the publisher and how
         long all took."""
-        block_ms = publisher_terms.pop("block_ms", 301)  # the broker counts whole milliseconds: 300 are over for sure
+        # The broker counts whole milliseconds, by a clock that may be a tick behind: 300 are over for sure.
+        block_ms = publisher_terms.pop("block_ms", 303)
         reader = self.reader("work", policy="block", then=then, block_ms=block_ms, max_msgs=self.QUEUE_MSGS, credit=0)
         publisher = self.publisher(**publisher_terms)
         began = time.monotonic()
@@ -147,7 +148,7 @@ class Block(PoliciesTest):
     def test_half_the_keepalive(self):
         """A publisher is not held so long that it seems dead."""
         reader, _, took_s = self.stop_for_good("drop_new", block_ms=LONG_MS, ka=2)
-        self.assertGreaterEqual(took_s, 1)
+        self.assertGreater(took_s, 0.99)  # a second, in whole milliseconds
         self.assertLess(took_s, 60)
         self.wake(reader)
 
@@ -224,7 +225,8 @@ class TimeToLive(PoliciesTest):
         publisher.publish([numbered("news", total + 1, size)])
         publisher.wait()
         keeps.read_to(total + 1)
-        self.assertEqual(keeps.received, total + 1)
+        self.assertEqual(keeps.received + keeps.told.pop(EXPIRED, 0), total + 1)  # if this process was held up, some have expired
+        self.assertEqual(keeps.told, {})
         self.assertTrue(raw.eventually(lambda: reader.ask_stat()[3] == 1), f"STAT says {reader.stat}")
         reader.check_stat(total + 1)
         if not SANITIZED:

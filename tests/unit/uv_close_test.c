@@ -294,7 +294,7 @@ static void a_silent_broker_is_not_waited_for_longer(void **state)
     int64_t start = stage_now_ms();
     pubsub_uv_close(on_loop.bus, 50, uv_stage_on_closed);
     expect_closed(stage, "");
-    assert_true(stage_now_ms() - start >= 50);
+    assert_true(stage_now_ms() - start >= 48); /* libuv's clock may be a tick behind */
     stage_expect_frames(stage, "BYE, ");
 }
 

@@ -6,6 +6,7 @@ import pty
 import selectors
 import socket
 import subprocess
+import tempfile
 import threading
 import unittest
 
@@ -15,6 +16,7 @@ from programs import PATIENCE_S
 SCENARIO = pathlib.Path(os.environ.get("PUBSUB_CLIENT_PROGRAMS", ".")) / "client_scenario"
 PUBSUBD = os.environ.get("PUBSUBD", "pubsubd")
 PIECE = 64
+CONFIG = "[limits]\nhandshake_timeout = 1m\n"  # it begins before the client's program does
 
 
 def scenario(fd):
@@ -51,8 +53,10 @@ class Lines(unittest.TestCase):
     def test_a_pair_of_sockets(self):
         ours, its = socket.socketpair()
         ready, ready_end = os.pipe()
-        with ours, its:
-            broker = subprocess.Popen([PUBSUBD, "--listen", f"fd:{its.fileno()}", "--ready-fd", str(ready_end)],
+        with ours, its, tempfile.NamedTemporaryFile("w", prefix="pubsub-test-") as config:
+            config.write(CONFIG)
+            config.flush()
+            broker = subprocess.Popen([PUBSUBD, "--config", config.name, "--listen", f"fd:{its.fileno()}", "--ready-fd", str(ready_end)],
                                       stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                                       pass_fds=(its.fileno(), ready_end))
             os.close(ready_end)
@@ -70,7 +74,7 @@ class Lines(unittest.TestCase):
         self.assertEqual(broker.returncode, 0)
 
     def test_a_serial_line(self):
-        with brokers.Broker() as broker, socket.socket(socket.AF_UNIX) as connection:
+        with brokers.Broker(config=CONFIG) as broker, socket.socket(socket.AF_UNIX) as connection:
             connection.connect(broker.unix.removeprefix("unix:"))
             line, terminal = pty.openpty()  # as it comes: with echo, line editing, and line ends translated
             thread = threading.Thread(target=relay, args=(line, connection))

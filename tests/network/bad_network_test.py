@@ -124,10 +124,10 @@ class BadNetwork(unittest.TestCase):
         """256 kbit/s, that is 32 bytes a millisecond. A large message takes longer than the keepalive; that is no reason
         to believe that nobody is there. TCP itself may be silent for over a second on such a link."""
         self.link.slow_down("256kbit")
-        counts, keepalive_s = {"small": 300, "large": 2}, 3
+        counts, keepalive_s = {"small": 300, "large": 1}, 8
         receiver = self.traffic("receive", "reader", keepalive_s=keepalive_s)
         publishers = [self.traffic("publish", "small", counts["small"], 100, 100, keepalive_s=keepalive_s),
-                      self.traffic("publish", "large", counts["large"], 250_000, 100, keepalive_s=keepalive_s)]
+                      self.traffic("publish", "large", counts["large"], 500_000, 100, keepalive_s=keepalive_s)]
         for publisher, count in zip(publishers, counts.values()):
             self.assertEqual(self.connected_again(publisher, count), 0, publisher.stderr())
         self.check(receiver, counts)

@@ -18,7 +18,7 @@ MEMCHECK = ["valgrind", "--quiet", "--error-exitcode=99", "--leak-check=full", "
 
 def checked(*command, **environment):
     """(what it printed, what it and valgrind complained of, its exit code)"""
-    done = subprocess.run([*MEMCHECK, *map(str, command)], capture_output=True, text=True, timeout=500,
+    done = subprocess.run([*MEMCHECK, *map(str, command)], capture_output=True, text=True, timeout=1000,
                           env={**os.environ, **environment})
     return done.stdout, done.stderr, done.returncode
 
@@ -59,7 +59,7 @@ class Memcheck(unittest.TestCase):
 
     def stored(self):
         return subprocess.run([os.environ.get("PUBSUB", "pubsub"), "sub", "-s", self.broker.unix, "-o", "topic", "--all",
-                               "--until-live", "sensors/#"], capture_output=True, timeout=500).stdout
+                               "--until-live", "sensors/#"], capture_output=True, timeout=1000).stdout
 
     def test_nobody_is_there(self):
         for url, words in (("unix:/no/such/socket,tcp://127.0.0.1:1", "cannot connect to any of 2 brokers"),

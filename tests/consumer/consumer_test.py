@@ -23,7 +23,7 @@ PACKAGES = {"pubsub": "main.c", "pubsub-core": "core.c", "pubsub-tls": "tls.c", 
 
 def run(*command, **environment):
     result = subprocess.run([str(part) for part in command], env={**os.environ, **environment}, text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300)
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=800)
     if result.returncode != 0:
         raise AssertionError(f"{' '.join(map(str, command))} ended with {result.returncode}:\n{result.stdout}")
     return result.stdout

@@ -11,7 +11,7 @@ import unittest
 SOURCE = pathlib.Path(__file__).resolve().parents[2] / "client-lib" / "javascript"
 COPY = pathlib.Path(os.environ.get("PUBSUB_JAVASCRIPT_DIR", "javascript")).resolve()
 NODE_MAJOR = 18
-INSTALL_S, TESTS_S = 120, 250
+INSTALL_S, TESTS_S = 120, 600
 
 
 def skip(why):

@@ -15,7 +15,7 @@ import brokers
 import raw
 from raw import BYE, CREDIT, GAP, INFO, MSG, PUB, PUBACK, ROUTED, STORED, SUB, SUBACK, frame, hello, welcomed
 
-END_S = 30
+END_S = 60
 TAKEN_OVER, KEEPALIVE, SHUTTING_DOWN = 109, 110, 113
 
 

@@ -189,7 +189,7 @@ class Trial:
         result.wrong += self.noted
         return result
 
-    def await_right(self, look, is_right, seconds=15):
+    def await_right(self, look, is_right, seconds=60):
         """What look() says once that is right, or at last."""
         deadline = time.monotonic() + seconds
         while not is_right(found := look()) and time.monotonic() < deadline:

@@ -11,6 +11,9 @@ import unittest
 
 from programs import CliTest, PATIENCE_S, PUBSUB, fresh_topic, scaled
 
+# Of a subscriber that loses nothing, should the machine give it no time while its publisher goes on.
+HOLDS = "--policy", "block", "--block", "1h"
+
 
 class Lines(CliTest):
     """A message per line."""
@@ -28,7 +31,7 @@ class Lines(CliTest):
     def test_a_million_lines(self):
         topic, count = fresh_topic(), scaled(1_000_000)
         data = b"".join(b"line %d of the file\n" % i for i in range(count))
-        subscriber = self.subscriber("-n", str(count + 1), topic)
+        subscriber = self.subscriber(*HOLDS, "-n", str(count + 1), topic)
         began = time.monotonic()
         self.ok("pub", "-l", topic, stdin=data)
         self.assertEqual(subscriber.wait(), 0)
@@ -151,7 +154,7 @@ class Lines(CliTest):
     def test_unacknowledged_lines_arrive(self):
         topic, count = fresh_topic(), scaled(100_000)
         data = b"".join(b"%d\n" % i for i in range(count))
-        subscriber = self.subscriber("-n", str(count + 1), topic)
+        subscriber = self.subscriber(*HOLDS, "-n", str(count + 1), topic)
         self.ok("pub", "-l", "--ack", "none", topic, stdin=data)
         self.assertEqual(subscriber.wait(), 0)
         self.assertTrue(subscriber.lines() == data)
@@ -226,7 +229,7 @@ class RealInput(CliTest):
         with open(path, "rb") as file:
             text = base64.encodebytes(file.read())
         topic = fresh_topic()
-        subscriber = self.subscriber("-n", str(text.count(b"\n") + 1), topic)
+        subscriber = self.subscriber(*HOLDS, "-n", str(text.count(b"\n") + 1), topic)
         self.ok("pub", "-l", topic, stdin=text)
         self.assertEqual(subscriber.wait(), 0)
         self.assertEqual(hashlib.sha256(subscriber.lines()).digest(), hashlib.sha256(text).digest())
@@ -238,7 +241,7 @@ class RealInput(CliTest):
         if not data.endswith(b"\n"):
             data += b"\n"
         topic = fresh_topic()
-        subscriber = self.subscriber("-n", str(data.count(b"\n") + 1), topic)
+        subscriber = self.subscriber(*HOLDS, "-n", str(data.count(b"\n") + 1), topic)
         self.ok("pub", "-l", topic, stdin=data)
         self.assertEqual(subscriber.wait(), 0)
         self.assertEqual(subscriber.lines(), data.replace(b"\0", b"\\0"))

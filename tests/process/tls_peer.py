@@ -86,6 +86,7 @@ class TlsPeer:
         self.port = self.listener.getsockname()[1]
         self.url = f"tls://localhost:{self.port}"
         self.accepted = 0
+        self.heard_bytes = 0    # by a silent one
         self.established = []   # (TLS version, ALPN, the client's certificate) of each connection
         self.failures = []      # of handshakes
         self.endings = []       # "told" or "cut": how each client ended its stream
@@ -121,8 +122,8 @@ class TlsPeer:
         sock = raw
         try:
             if self.silent:
-                while raw.recv(CHUNK):
-                    pass
+                while data := raw.recv(CHUNK):
+                    self.heard_bytes += len(data)
                 return
             if self.context:
                 sock = self.context.wrap_socket(raw, server_side=True, suppress_ragged_eofs=False)

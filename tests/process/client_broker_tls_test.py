@@ -32,12 +32,23 @@ class SecureBroker:
         config = os.path.join(self.dir, "pubsubd.conf")
         with open(config, "w") as file:
             file.write(CONFIG.format(port=self.port, dir=self.dir, clients=self.clients, wanted=self.wanted))
-        self.program = Program([brokers.PUBSUBD, "-c", config, "--data", os.path.join(self.dir, "data")])
-        if not eventually(lambda: "ready tls://" in self.program.stderr() or self.program.process.poll() is not None):
-            raise AssertionError(self.program.stderr())
+        if not eventually(lambda: self._starts(config)):
+            raise AssertionError(f"somebody else keeps port {self.port}")
         ready = next(line for line in self.program.stderr().splitlines() if line.startswith("ready "))
         self.port = int(ready.rpartition(":")[2])
         self.url = f"tls://localhost:{self.port}"
+
+    def _starts(self, config):
+        """Whether the port was still free: somebody else may have been given it meanwhile."""
+        self.program = Program([brokers.PUBSUBD, "-c", config, "--data", os.path.join(self.dir, "data")])
+        if eventually(lambda: "ready tls://" in self.program.stderr() or self.program.process.poll() is not None):
+            if "ready tls://" in self.program.stderr():
+                return True
+        said = self.program.stderr()
+        self.program.stop()
+        if "Address already in use" not in said:
+            raise AssertionError(said)
+        return False
 
     def stop(self):
         if self.program.process.poll() is None:

@@ -242,13 +242,14 @@ class Answers(scrape.MetricsTest):
     def test_a_disk_that_takes_nothing(self):
         broker = self.start("[stream all]\ntopics = #\n")
         self.publish("t", flags=STORED)
-        resource.prlimit(broker.process.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+        before = resource.prlimit(broker.process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(broker.process.pid, resource.RLIMIT_FSIZE, (0, before[1]))
         peer = self.peer()
         peer.send(frame(PUB, 1, ROUTED) + frame(MSG, "t", None, b"\xc0"))
         self.assertTrue(eventually(lambda: scrape.ask(broker.metrics, "/readyz")[0] == 503))
         self.assertIn("did not reach the disk", scrape.ask(broker.metrics, "/readyz")[2])
         broker.page(lambda page: page["pubsub_store_failing"] == 1)
-        resource.prlimit(broker.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        resource.prlimit(broker.process.pid, resource.RLIMIT_FSIZE, before)
         self.assertTrue(eventually(lambda: scrape.ask(broker.metrics, "/readyz")[0] == 200))
         broker.page(lambda page: page["pubsub_store_failing"] == 0)
 

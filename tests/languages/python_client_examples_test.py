@@ -46,7 +46,7 @@ class Examples(unittest.TestCase):
             self.assertRegex(line, r"^site/a/load [56]: \{'number': [01], 'load': ")
 
     async def publish_bytes(self):
-        async with pubsub.connect(self.broker.unix) as client:
+        async with pubsub.connect(self.broker.unix, connect_timeout=PATIENCE_S) as client:
             await client.publish("site/a/load", raw=b"\xc1", ack=pubsub.Ack.STORED)
 
     def test_the_readmes_first_program(self):

@@ -27,7 +27,7 @@ class ClientTest(unittest.IsolatedAsyncioTestCase):
         asyncio.get_running_loop().set_debug(False)  # which tells of every pause of a busy machine
 
     async def client(self, url=None, **options):
-        client = await pubsub.connect(url or self.broker.unix, **options)
+        client = await pubsub.connect(url or self.broker.unix, **{"connect_timeout": PATIENCE_S, **options})
         self.addAsyncCleanup(client.close)
         return client
 
@@ -361,7 +361,7 @@ class Requests(ClientTest):
     async def test_questions_and_answers(self):
         await self.serve("square", lambda number: number * number)
         client = await self.client()
-        answers = await asyncio.gather(*(client.request("square", number) for number in range(50)))
+        answers = await asyncio.gather(*(client.request("square", number, timeout=PATIENCE_S) for number in range(50)))
         self.assertEqual([answer.value for answer in answers], [number * number for number in range(50)])
         self.assertEqual(client._requests, {})
 
@@ -375,7 +375,7 @@ class Requests(ClientTest):
     async def test_nobody_and_nothing(self):
         client = await self.client()
         with self.assertRaises(Nobody):
-            await client.request("no/such/service")
+            await client.request("no/such/service", timeout=PATIENCE_S)
         await (await self.client()).subscribe("silent")
         with self.assertRaisesRegex(TimeoutError, "'silent' in 0.05 s"):
             await client.request("silent", timeout=0.05)
@@ -411,7 +411,9 @@ class WhoComesIn(ClientTest):
             return subprocess.run([brokers.PUBSUBD, *map(str, arguments)], check=True, capture_output=True, text=True, **how).stdout
         cls.token = run("token", "new", "bob", "--file", tokens).strip().encode()
         run("passwd", passwords, "ann", input="correct horse\n")
-        cls.BROKER = {"listens": False, "config": f"""[access]
+        cls.BROKER = {"listens": False, "config": f"""[limits]
+handshake_timeout = {PATIENCE_S}s
+[access]
 tokens = {tokens}
 passwords = {passwords}
 [listener plain]
@@ -483,7 +485,7 @@ class Connecting(ClientTest):
         client = await self.client()
         subscription = await client.subscribe("closed")
         answer = await client.submit("closed", 1)
-        await client.close()
+        await client.close(PATIENCE_S)
         self.assertEqual(answer.result().matched, 1)
         self.assertEqual([item.value async for item in subscription], [1])
         with self.assertRaises(pubsub.Closed):

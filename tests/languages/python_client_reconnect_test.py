@@ -8,7 +8,7 @@ import pubsub
 from pubsub import Ack, Gap, Message
 
 PATIENCE_S = 120
-AT_ONCE = {"reconnect_min": 0.001, "reconnect_max": 0.05}
+AT_ONCE = {"reconnect_min": 0.001, "reconnect_max": 0.05, "connect_timeout": PATIENCE_S}
 
 
 class Cut:

@@ -12,7 +12,7 @@ const package_ = join(import.meta.dirname ?? new URL(".", import.meta.url).pathn
 let broker, client;
 before(async () => {
   broker = await Broker.start("--durable", "site/#");
-  client = await connect(broker.unix);
+  client = await connect(broker.unix, { connectTimeout: PATIENCE_MS });
 });
 after(async () => {
   await client.close();
@@ -43,9 +43,9 @@ test("sensor", async () => {
 test("service", async () => {
   const service = start("examples/service.js", "sum");
   while (!service.out.includes("ready\n")) await once(service.stdout, "data");
-  assert.deepEqual((await client.request("sum", [1, 2, 3])).value, { sum: 6 });
-  assert.deepEqual((await client.request("sum", "x")).value, { error: "an array of numbers is due" });
-  assert.match((await client.request("sum", null, { raw: Buffer.from("x") })).value.error, /content type 0/);
+  assert.deepEqual((await client.request("sum", [1, 2, 3], { timeout: PATIENCE_MS })).value, { sum: 6 });
+  assert.deepEqual((await client.request("sum", "x", { timeout: PATIENCE_MS })).value, { error: "an array of numbers is due" });
+  assert.match((await client.request("sum", null, { raw: Buffer.from("x"), timeout: PATIENCE_MS })).value.error, /content type 0/);
   const end = ended(service);
   service.kill("SIGTERM");
   await end;

@@ -18,7 +18,7 @@ after(async () => {
 });
 
 async function client(options = {}, url = broker.unix) {
-  const made = await connect(url, options);
+  const made = await connect(url, { connectTimeout: PATIENCE_MS, ...options });
   clients.push(made);
   return made;
 }
@@ -272,10 +272,10 @@ test("requests and replies", async () => {
   const served = (async () => {
     for await (const request of service) await server.reply(request, request.value ** 2);
   })();
-  const answers = await Promise.all(range(0, 50).map(number => one.request("square", number)));
+  const answers = await Promise.all(range(0, 50).map(number => one.request("square", number, { timeout: PATIENCE_MS })));
   assert.deepEqual(answers.map(answer => answer.value), range(0, 50).map(number => number ** 2));
   await server.subscribe("silent");
-  await assert.rejects(one.request("nobody/serves/this"), Nobody);
+  await assert.rejects(one.request("nobody/serves/this", null, { timeout: PATIENCE_MS }), Nobody);
   await assert.rejects(one.request("silent", 1, { timeout: 30 }), TimedOut);
   await assert.rejects(one.reply(new Message({ props: new Map() }), 1), TypeError);
   const polled = await client(), poll = await polled.subscribe("poll");
@@ -322,18 +322,18 @@ test("TLS, with a token and with a password", async () => {
   await chmod(key, 0o600);
   const token = run(process.env.PUBSUBD, ["token", "new", "bob", "--file", tokens]);
   run(process.env.PUBSUBD, ["passwd", passwords, "ann"], "correct horse\n");
-  await writeFile(config, `[access]\ntokens = ${tokens}\npasswords = ${passwords}\n[listener plain]\nurl = tcp://127.0.0.1:0\n` +
+  await writeFile(config, `[limits]\nhandshake_timeout = 1m\n[access]\ntokens = ${tokens}\npasswords = ${passwords}\n[listener plain]\nurl = tcp://127.0.0.1:0\n` +
     `[listener tls]\nurl = tls://127.0.0.1:0\ncertificate = ${certificate}\nkey = ${key}\n`);
   const secure = await Broker.start("--config", config);
   try {
     const ca = await readFile(certificate);
     for (const proof of [{ token }, { user: "ann", password: "correct horse" }]) {
-      const one = await connect(secure.tls, { tls: { ca }, connectTimeout: 60000, ...proof }), subscription = await one.subscribe("over/tls");
+      const one = await connect(secure.tls, { tls: { ca }, connectTimeout: PATIENCE_MS, ...proof }), subscription = await one.subscribe("over/tls");
       await one.publish("over/tls", "x".repeat(300000));
       assert.equal((await take(subscription)).value.length, 300000);
       await one.close();
     }
-    await assert.rejects(connect(secure.tls, { tls: { ca }, user: "ann", password: "wrong" }), AuthError);
+    await assert.rejects(connect(secure.tls, { tls: { ca }, connectTimeout: PATIENCE_MS, user: "ann", password: "wrong" }), AuthError);
     await assert.rejects(connect(secure.tls), /self.signed certificate/);
     await assert.rejects(connect(secure.tcp.replace("tcp:", "tls:"), { tls: { ca } }), ConnectFailed); // no TLS there
   } finally {
@@ -373,7 +373,7 @@ test("taken over", async () => {
 test("after close", async () => {
   const one = await client(), subscription = await one.subscribe("closed");
   const { answer } = await one.submit("closed", 1);
-  await one.close();
+  await one.close({ timeout: PATIENCE_MS });
   assert.equal((await answer).matched, 1);
   const items = [];
   for await (const item of subscription) items.push(item.value);

@@ -18,7 +18,7 @@ afterEach(async () => {
 });
 
 async function client(options = {}, url = broker.unix) {
-  const made = await connect(url, { reconnectMin: 1, reconnectMax: 50, ...options });
+  const made = await connect(url, { reconnectMin: 1, reconnectMax: 50, connectTimeout: PATIENCE_MS, ...options });
   opened.push(made);
   return made;
 }

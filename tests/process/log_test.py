@@ -175,6 +175,7 @@ class Forms(LogTest):
         for form in ("text", *PARSERS):
             with self.subTest(form):
                 self.start(f"format = {form}\nfile = {self.file}\nlevel = debug",
+                           "[limits]\nhandshake_timeout = 1m\n"  # a busy machine checks a password in some seconds
                            f"[access]\npasswords = {users}\ntokens = {tokens}\nuser_group = all\n[group all]\npublish = t\n"
                            "subscribe = t\n")
                 ways = (("password", ["ann", "hunter2hunter2"]), ("password", ["ann", "wrong-secret"]),

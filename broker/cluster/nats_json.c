@@ -108,13 +108,31 @@ static mps_view unquoted(mps_view text)
     return part(text, 1, text.len - 1);
 }
 
+/* What stands behind a backslash; *at is there, and then at its last byte. 0: nothing that is shown. */
+static uint32_t escaped(mps_view text, uint32_t *at)
+{
+    static const char digits[] = "0123456789abcdef0123456789ABCDEF";
+    uint32_t c = text.ptr[*at], code = 0;
+    if (c != 'u') return c == '"' || c == '\\' || c == '/' ? c : 0;
+    for (int i = 0; i < 4 && *at + 1 < text.len; i++) {
+        const char *digit = memchr(digits, text.ptr[*at + 1], sizeof digits - 1);
+        if (digit == NULL) return 0;
+        code = code << 4 | (uint32_t)(digit - digits) % 16;
+        ++*at;
+    }
+    return code;
+}
+
 void json_text(mps_view document, const char *path, char *to, size_t cap)
 {
     mps_view text = unquoted(json_find(document, path));
     size_t len = 0;
     for (uint32_t i = 0; i < text.len && len + 1 < cap; i++) {
-        uint8_t c = text.ptr[i];
-        if (c == '\\' && i + 1 < text.len) c = text.ptr[++i];
+        uint32_t c = text.ptr[i];
+        if (c == '\\' && i + 1 < text.len) {
+            i++;
+            c = escaped(text, &i);
+        }
         to[len++] = c >= ' ' && c < 0x7f ? (char)c : '?';
     }
     to[len] = '\0';

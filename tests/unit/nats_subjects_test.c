@@ -139,6 +139,8 @@ static void test_json(void **state)
     assert_string_equal(text, "a \"");
     json_text(document, "config", text, sizeof text);
     assert_string_equal(text, "");
+    json_text(mps_text("{\"why\":\"replicas \\u003e 1, \\u00e9\\u001b\\n\\u00\"}"), "why", text, sizeof text);
+    assert_string_equal(text, "replicas > 1, ????");
     assert_true(json_find(document, "config.deep.x").ptr != NULL);
     int count = 0, current = 0;
     for (uint32_t at = 0; json_next(json_find(document, "cluster.replicas"), &at, &replica); count++)

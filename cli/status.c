@@ -181,7 +181,7 @@ static void put_cluster(struct page *page)
         output_format(&page->out, " (round trip %.1f ms)", (double)cluster->rtt_us / 1000);
     if (!cluster->storing) output_text(&page->out, "; its streams are away");
     output_char(&page->out, '\n');
-    if (cluster->trouble.ptr && !(cluster->live && cluster->storing)) {
+    if (cluster->trouble.ptr) {
         put_title(page, "");
         put_name(page, cluster->trouble);
         output_char(&page->out, '\n');

@@ -93,7 +93,11 @@ struct engine_figures {
 /* What is lent is lent for the call. */
 struct engine_events {
     void (*received)(void *arg, const uint8_t *bytes, size_t len);
-    void (*connected)(void *arg, bool is_live, bool is_storing, const char *text); /* one of them has changed, or there is a first reason why neither is there */
+    /* One of them has changed, or there is a first reason why one is not there. Both reasons are sentences; "": it is there, or
+     * there is nothing to say of it. */
+    void (*connected)(void *arg, bool is_live, bool is_storing, const char *why_not_live, const char *why_not_storing);
+    /* Something does not work although both are there, and operators should know: a sentence, once for each connection. */
+    void (*trouble)(void *arg, const char *text);
     /* last: the position of the last of its messages. was_there: all of them had been stored before. */
     void (*settled)(void *arg, uint64_t token, enum store_code code, uint64_t last, bool was_there, const char *text);
     void (*stream_state)(void *arg, const struct engine_stream_state *state);

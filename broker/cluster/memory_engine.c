@@ -40,7 +40,10 @@ static void tell(struct memory_engine *engine, struct event *event)
         engine->events.datagrams--;
         to->received(to->arg, event->bytes, event->len);
         break;
-    case CONNECTED: to->connected(to->arg, event->is_live, event->is_storing, event->text); break;
+    case CONNECTED:
+        to->connected(to->arg, event->is_live, event->is_storing, event->is_live ? "" : event->text,
+                      event->is_storing ? "" : event->text);
+        break;
     case SETTLED: to->settled(to->arg, event->number, event->code, event->last, event->was_there, event->text); break;
     case STATE: to->stream_state(to->arg, &event->state); break;
     case TAIL: to->tail(to->arg, &event->block); break;

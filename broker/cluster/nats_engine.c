@@ -110,22 +110,53 @@ void nats_wake(struct nats_engine *engine)
     pthread_mutex_unlock(&engine->lock);
 }
 
+static bool was_warned(const struct nats_engine *engine)
+{
+    for (uint32_t i = 0; i < NATS_WARNED; i++)
+        if (strcmp(engine->warned[i], engine->trouble) == 0) return true;
+    return false;
+}
+
+static void set_trouble(struct nats_engine *engine, const void *who, bool warns, const char *format, va_list arguments)
+{
+    pthread_mutex_lock(&engine->lock);
+    vsnprintf(engine->trouble, sizeof engine->trouble, format, arguments);
+    engine->troubled = who;
+    if (warns && !was_warned(engine)) memcpy(engine->warning, engine->trouble, sizeof engine->warning);
+    pthread_mutex_unlock(&engine->lock);
+    nats_wake(engine);
+}
+
 void nats_trouble(struct nats_engine *engine, const void *who, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
-    pthread_mutex_lock(&engine->lock);
-    vsnprintf(engine->trouble, sizeof engine->trouble, format, arguments);
-    engine->troubled = who;
-    pthread_mutex_unlock(&engine->lock);
+    set_trouble(engine, who, false, format, arguments);
     va_end(arguments);
-    nats_wake(engine);
+}
+
+void nats_warn(struct nats_engine *engine, const void *who, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    set_trouble(engine, who, true, format, arguments);
+    va_end(arguments);
+}
+
+void nats_warn_again(struct nats_engine *engine)
+{
+    pthread_mutex_lock(&engine->lock);
+    memset(engine->warned, 0, sizeof engine->warned);
+    pthread_mutex_unlock(&engine->lock);
 }
 
 void nats_trouble_over(struct nats_engine *engine, const void *who)
 {
     pthread_mutex_lock(&engine->lock);
-    if (engine->troubled == who) engine->trouble[0] = '\0';
+    if (engine->troubled == who) {
+        if (strcmp(engine->warning, engine->trouble) == 0) engine->warning[0] = '\0';
+        engine->trouble[0] = '\0';
+    }
     pthread_mutex_unlock(&engine->lock);
 }
 
@@ -133,6 +164,16 @@ static void get_trouble(struct nats_engine *engine, char text[STORE_TEXT_MAX])
 {
     pthread_mutex_lock(&engine->lock);
     memcpy(text, engine->trouble, STORE_TEXT_MAX);
+    pthread_mutex_unlock(&engine->lock);
+}
+
+/* Once for each. */
+static void take_warning(struct nats_engine *engine, char text[STORE_TEXT_MAX])
+{
+    pthread_mutex_lock(&engine->lock);
+    memcpy(text, engine->warning, STORE_TEXT_MAX);
+    engine->warning[0] = '\0';
+    if (text[0] != '\0') memcpy(engine->warned[engine->warned_count++ % NATS_WARNED], text, STORE_TEXT_MAX);
     pthread_mutex_unlock(&engine->lock);
 }
 
@@ -186,20 +227,46 @@ static bool engine_put(struct engine *engine, const struct engine_put *put)
     return nats_storing_put(engine_of(engine)->storing, put);
 }
 
+static bool is_first(bool *was_told, const char *why)
+{
+    bool is_news = !*was_told && why[0] != '\0';
+    *was_told = *was_told || is_news;
+    return is_news;
+}
+
+static void tell_connections(struct nats_engine *engine, bool is_live, bool is_storing)
+{
+    const struct engine_events *events = &engine->base.events;
+    char not_live[STORE_TEXT_MAX], not_storing[STORE_TEXT_MAX];
+    nats_live_why_not(engine->live, not_live);
+    nats_storing_why_not(engine->storing, not_storing);
+    bool is_news = is_live != engine->was_live || is_storing != engine->was_storing;
+    is_news |= is_first(&engine->was_told_why_not_live, not_live);
+    is_news |= is_first(&engine->was_told_why_not_storing, not_storing);
+    engine->was_live = is_live;
+    engine->was_storing = is_storing;
+    if (is_news && events->connected != NULL)
+        events->connected(events->arg, is_live, is_storing, not_live, not_storing);
+}
+
+/* While one is away, that is what operators are told. */
+static void tell_warning(struct nats_engine *engine, bool is_live, bool is_storing)
+{
+    const struct engine_events *events = &engine->base.events;
+    char text[STORE_TEXT_MAX];
+    if (!is_live || !is_storing || events->trouble == NULL) return;
+    take_warning(engine, text);
+    if (text[0] != '\0') events->trouble(events->arg, text);
+}
+
 static void engine_poll(struct engine *base)
 {
-    char text[STORE_TEXT_MAX];
     struct nats_engine *engine = engine_of(base);
     atomic_exchange(&engine->is_woken, false); /* before all looking: what comes now wakes again, the rest is seen */
     bool is_live = nats_live_is_up(engine->live), is_storing = nats_storing_is_up(engine->storing);
     if (is_live) base->datagram_max = nats_live_datagram_max(engine->live);
-    get_trouble(engine, text);
-    if (is_live != engine->was_live || is_storing != engine->was_storing || (!engine->was_told && text[0] != '\0')) {
-        engine->was_live = is_live;
-        engine->was_storing = is_storing;
-        engine->was_told = true;
-        if (base->events.connected != NULL) base->events.connected(base->events.arg, is_live, is_storing, text);
-    }
+    tell_connections(engine, is_live, is_storing);
+    tell_warning(engine, is_live, is_storing);
     nats_live_poll(engine->live);
     nats_storing_poll(engine->storing, is_storing);
 }

@@ -1,3 +1,4 @@
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
@@ -53,16 +54,6 @@ static natsStatus set_tls(natsOptions *options, const struct engine_options *giv
     return status;
 }
 
-static natsStatus set_identity(natsOptions *options, const struct engine_options *given)
-{
-    natsStatus status = NATS_OK;
-    if (given->user != NULL) status = natsOptions_SetUserInfo(options, given->user, given->password);
-    if (status == NATS_OK && given->token != NULL) status = natsOptions_SetToken(options, given->token);
-    if (status == NATS_OK && given->credentials_file != NULL)
-        status = natsOptions_SetUserCredentialsFromFiles(options, given->credentials_file, NULL);
-    return status;
-}
-
 static void on_closed(natsConnection *connection, void *arg)
 {
     (void)connection;
@@ -75,14 +66,17 @@ static void on_closed(natsConnection *connection, void *arg)
     nats_let_go(engine);
 }
 
-/* What a server did not like of ours, or what came faster than it was taken. */
+/* What a server did not like of ours, or what came faster than it was taken. What it forbids may come while the link is
+ * not up yet, and is still true then. */
 static void on_error(natsConnection *connection, natsSubscription *subscription, natsStatus status, void *arg)
 {
     (void)subscription;
     struct nats_link *link = arg;
     const char *last = NULL;
     natsConnection_GetLastError(connection, &last);
-    nats_trouble(link->engine, link, "%s: %s", natsStatus_GetText(status), last != NULL ? last : "");
+    if (status == NATS_NOT_PERMITTED)
+        nats_warn(link->engine, link->what, "the server forbids this broker something: %s", nats_words(status, last));
+    else nats_trouble(link->engine, link, "%s: %s", natsStatus_GetText(status), last != NULL ? last : "");
 }
 
 static natsStatus set_behaviour(natsOptions *options, struct nats_link *link)
@@ -118,7 +112,7 @@ static natsOptions *make_options(struct nats_link *link, char text[STORE_TEXT_MA
     natsOptions *options = NULL;
     natsStatus status = natsOptions_Create(&options);
     if (status == NATS_OK) status = set_servers(options, given, &is_tls);
-    if (status == NATS_OK) status = set_identity(options, given);
+    if (status == NATS_OK) status = nats_identity_set(options, given);
     if (status == NATS_OK && is_tls) status = set_tls(options, given);
     if (status == NATS_OK) status = set_behaviour(options, link);
     if (status == NATS_OK) return options;
@@ -183,6 +177,15 @@ static natsStatus connect_in_time(struct nats_link *link, natsConnection **conne
     return status;
 }
 
+static void note_failure(struct nats_link *link, natsStatus status)
+{
+    const struct engine_options *given = &link->engine->options;
+    char who[STORE_TEXT_MAX] = "";
+    if (status == NATS_CONNECTION_AUTH_FAILED) nats_identity_words(given, who, sizeof who);
+    nats_link_failed(link, "no connection to %.150s: %.100s%s%.130s", given->urls,
+                     nats_words(status, nats_GetLastError(NULL)), who[0] != '\0' ? ": " : "", who);
+}
+
 /* NULL: none could be made. */
 static natsConnection *try_to_connect(struct nats_link *link)
 {
@@ -190,14 +193,15 @@ static natsConnection *try_to_connect(struct nats_link *link)
     natsConnection *connection = NULL;
     natsOptions *options = make_options(link, text);
     if (options == NULL) {
-        nats_trouble(link->engine, link, "%s", text);
+        nats_link_failed(link, "%s", text);
         return NULL;
     }
+    nats_trouble_over(link->engine, link->what);
+    nats_warn_again(link->engine);
     begin_life(link);
     natsStatus status = connect_in_time(link, &connection, options);
     if (status != NATS_OK) {
-        nats_trouble(link->engine, link, "no connection to %.150s: %.100s", link->engine->options.urls,
-                     nats_words(status, nats_GetLastError(NULL)));
+        note_failure(link, status);
         end_life(link);
     }
     natsOptions_Destroy(options);
@@ -231,8 +235,8 @@ static void note_break(struct nats_link *link, natsConnection *connection)
     const char *last = NULL;
     natsConnection_GetLastError(connection, &last);
     bool is_said = last != NULL && last[0] != '\0';
-    nats_trouble(link->engine, link, "the connection to %.127s broke%s%.100s", link->server, is_said ? ": " : "",
-                 is_said ? last : "");
+    nats_link_failed(link, "the connection to %.127s broke%s%.100s", link->server, is_said ? ": " : "",
+                     is_said ? last : "");
 }
 
 /* It serves until it breaks, or is not wanted any more. */
@@ -241,6 +245,7 @@ static void serve(struct nats_link *link, natsConnection *connection)
     pthread_mutex_lock(&link->lock);
     note_server(link, connection);
     link->connection = connection;
+    link->why[0] = '\0';
     atomic_store(&link->max_payload, natsConnection_GetMaxPayload(connection));
     nats_trouble_over(link->engine, link);
     atomic_store(&link->is_up, true);
@@ -255,7 +260,11 @@ static void serve(struct nats_link *link, natsConnection *connection)
             ;
     }
     link->connection = NULL;
-    if (!link->is_closing) note_break(link, connection);
+    if (!link->is_closing) {
+        pthread_mutex_unlock(&link->lock);
+        note_break(link, connection);
+        pthread_mutex_lock(&link->lock);
+    }
     link->server[0] = '\0';
     atomic_store(&link->is_up, false);
     atomic_store(&link->rtt_us, UINT64_MAX);
@@ -320,8 +329,9 @@ bool nats_link_open(struct nats_link *link, struct nats_engine *engine, const ch
     atomic_store(&link->rtt_us, UINT64_MAX);
     pthread_mutex_init(&link->lock, NULL);
     nats_condition_init(&link->changed);
-    natsOptions *options = make_options(link, text); /* what can't be used is told at once */
     link->is_over = true;
+    if (!nats_identity_check(&engine->options, text)) return false;
+    natsOptions *options = make_options(link, text); /* what can't be used is told at once */
     if (options == NULL) return false;
     natsOptions_Destroy(options);
     link->is_over = false;
@@ -344,6 +354,26 @@ void nats_link_release(struct nats_link *link)
 {
     pthread_mutex_lock(&link->lock);
     if (--link->users == 0 && link->connection == NULL) pthread_cond_broadcast(&link->changed);
+    pthread_mutex_unlock(&link->lock);
+}
+
+void nats_link_failed(struct nats_link *link, const char *format, ...)
+{
+    char why[STORE_TEXT_MAX];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(why, sizeof why, format, arguments);
+    va_end(arguments);
+    pthread_mutex_lock(&link->lock);
+    memcpy(link->why, why, sizeof why);
+    pthread_mutex_unlock(&link->lock);
+    nats_trouble(link->engine, link, "%s", why);
+}
+
+void nats_link_why(struct nats_link *link, char text[STORE_TEXT_MAX])
+{
+    pthread_mutex_lock(&link->lock);
+    memcpy(text, link->why, STORE_TEXT_MAX);
     pthread_mutex_unlock(&link->lock);
 }
 

@@ -77,7 +77,7 @@ static bool subscribe(struct nats_live *live, natsConnection *connection, int in
     natsSubscription *subscription;
     natsStatus status = natsConnection_Subscribe(&subscription, connection, subject, on_message, live);
     if (status != NATS_OK) {
-        nats_trouble(live->engine, &live->link, "it can't subscribe to %s: %s", subject, natsStatus_GetText(status));
+        nats_link_failed(&live->link, "it can't subscribe to %s: %s", subject, natsStatus_GetText(status));
         return false;
     }
     nats_hold(live->engine); /* until nothing is called back any more */
@@ -97,7 +97,7 @@ static bool is_answered(struct nats_live *live, natsConnection *connection)
     natsStatus status = natsConnection_FlushTimeout(connection, SUBSCRIBED_MS);
     if (status == NATS_OK) status = natsConnection_GetLastError(connection, &last);
     if (status == NATS_OK) return true;
-    nats_trouble(live->engine, &live->link, "the server does not let it listen: %s", nats_words(status, last));
+    nats_link_failed(&live->link, "the server does not let it listen: %s", nats_words(status, last));
     return false;
 }
 
@@ -108,8 +108,8 @@ static bool on_opened(void *part, natsConnection *connection)
     char own[NATS_SUBJECT_MAX + ENGINE_NAME_MAX];
     int64_t most = natsConnection_GetMaxPayload(connection);
     if (most < ENGINE_DATAGRAM_LEAST) {
-        nats_trouble(live->engine, &live->link, "the server's max_payload is %lld, and must be %d at least",
-                     (long long)most, ENGINE_DATAGRAM_LEAST);
+        nats_link_failed(&live->link, "the server's max_payload is %lld, and must be %d at least", (long long)most,
+                         ENGINE_DATAGRAM_LEAST);
         return false;
     }
     snprintf(own, sizeof own, "%s%s", live->subject_prefix, live->engine->options.name);
@@ -255,6 +255,11 @@ bool nats_live_open(struct nats_engine *engine, char text[STORE_TEXT_MAX])
 bool nats_live_is_up(const struct nats_live *live)
 {
     return atomic_load_explicit(&live->link.is_up, memory_order_relaxed);
+}
+
+void nats_live_why_not(struct nats_live *live, char text[STORE_TEXT_MAX])
+{
+    nats_link_why(&live->link, text);
 }
 
 size_t nats_live_datagram_max(const struct nats_live *live)

@@ -216,8 +216,8 @@ void puts_acked(struct nats_storing *storing, uint64_t serial, natsMsg *message)
     } else {
         char why[160];
         json_text(answer, "error.description", why, sizeof why);
-        nats_trouble(storing->engine, puts, "a shared record could not be stored yet: %s",
-                     why[0] != '\0' ? why : "nobody answers for the bucket");
+        nats_warn(storing->engine, puts, "a shared record could not be stored yet: %s",
+                  why[0] != '\0' ? why : "nobody answers for the bucket");
         puts->is_troubled = true;
         put->sent_ms = 0;
         puts->again_ms = nats_now_ms() + AGAIN_MS;

@@ -483,6 +483,11 @@ bool nats_storing_is_up(const struct nats_storing *storing)
     return atomic_load(&storing->link.is_up);
 }
 
+void nats_storing_why_not(struct nats_storing *storing, char text[STORE_TEXT_MAX])
+{
+    nats_link_why(&storing->link, text);
+}
+
 void nats_storing_open_stream(struct nats_storing *storing, const struct engine_stream *config)
 {
     pthread_mutex_lock(&storing->lock);

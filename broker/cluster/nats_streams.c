@@ -91,7 +91,9 @@ static void is_away(struct nats_stream *stream, const char *why)
     char text[STORE_TEXT_MAX];
     const char *what = stream->is_bucket ? "the bucket of shared records" : "the shared stream";
     snprintf(text, sizeof text, "%s %.80s: %.150s", what, stream->name, why);
-    if (stream->storing->is_connected) nats_trouble(stream->storing->engine, stream, "%s", text);
+    struct nats_engine *engine = stream->storing->engine;
+    if (stream->storing->is_connected && stream->is_bucket) nats_warn(engine, stream, "%s", text);
+    else if (stream->storing->is_connected) nats_trouble(engine, stream, "%s", text); /* the core tells of it itself */
     stream->is_there = false;
     tell_state(stream, text, 0);
 }
@@ -162,8 +164,8 @@ static void came_to_be(struct nats_stream *stream, const struct js_request *requ
         }
         char why[160];
         json_text(answer, "error.description", why, sizeof why);
-        nats_trouble(stream->storing->engine, &stream->config, "the stream %.80s stays as it was configured: %s",
-                     stream->name, why);
+        nats_warn(stream->storing->engine, &stream->config, "the stream %.80s stays as it was configured: %s",
+                  stream->name, why);
         return;
     }
     stream->ask_ms = 0;

@@ -205,9 +205,9 @@ static void take_frame(struct nats_stream *stream, const struct delivery *delive
         storing_tell_tail(stream, delivery, frame, expires_ms);
         return;
     }
-    nats_trouble(stream->storing->engine, &stream->tail,
-                 "the shared stream %.80s: what is at %" PRIu64 " is no message, and passed over", stream->config.name,
-                 delivery->position);
+    nats_warn(stream->storing->engine, &stream->tail,
+              "the shared stream %.80s: what is at %" PRIu64 " is no message, and passed over", stream->config.name,
+              delivery->position);
 }
 
 static void note_shown(struct tail *tail, uint64_t position, uint64_t sum)

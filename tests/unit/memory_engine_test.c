@@ -42,10 +42,11 @@ static void received(void *arg, const uint8_t *bytes, size_t len)
     say(arg, "%.*s", (int)len, (const char *)bytes);
 }
 
-static void connected(void *arg, bool is_live, bool is_storing, const char *text)
+static void connected(void *arg, bool is_live, bool is_storing, const char *why_not_live, const char *why_not_storing)
 {
     say(arg, "connected %d %d", is_live, is_storing);
-    assert_true((text[0] == '\0') == (is_live && is_storing));
+    assert_true((why_not_live[0] == '\0') == is_live);
+    assert_true((why_not_storing[0] == '\0') == is_storing);
 }
 
 static void settled(void *arg, uint64_t token, enum store_code code, uint64_t last, bool was_there, const char *text)

@@ -65,13 +65,14 @@ static void on_received(void *arg, const uint8_t *bytes, size_t len)
     }
 }
 
-static void on_connected(void *arg, bool is_live, bool is_storing, const char *text)
+static void on_connected(void *arg, bool is_live, bool is_storing, const char *why_not_live,
+                         const char *why_not_storing)
 {
-    (void)is_storing;
+    (void)is_storing, (void)why_not_storing;
     struct end *end = arg;
     if (is_live != end->is_live) end->changes++;
     end->is_live = is_live;
-    snprintf(end->text, sizeof end->text, "%s", text);
+    snprintf(end->text, sizeof end->text, "%s", why_not_live);
 }
 
 static struct engine_options options_of(struct stage *stage, const char *name)

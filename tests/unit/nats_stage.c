@@ -28,9 +28,10 @@ static void on_wake(void *arg)
     sem_post(&((struct nats_stage *)arg)->woken);
 }
 
-static void on_connected(void *arg, bool is_live, bool is_storing, const char *text)
+static void on_connected(void *arg, bool is_live, bool is_storing, const char *why_not_live,
+                         const char *why_not_storing)
 {
-    (void)is_live, (void)text;
+    (void)is_live, (void)why_not_live, (void)why_not_storing;
     ((struct end *)arg)->is_storing = is_storing;
 }
 

@@ -21,17 +21,23 @@ static void on_received(void *arg, const uint8_t *bytes, size_t len)
     inbound_take(arg, bytes, len);
 }
 
-static void on_connected(void *arg, bool is_live, bool is_storing, const char *text)
+static void on_connected(void *arg, bool is_live, bool is_storing, const char *why_not_live,
+                         const char *why_not_storing)
 {
     struct cluster *cluster = arg;
     bool was_live = cluster->is_live, was_storing = cluster->is_storing;
     cluster->is_live = is_live;
     cluster->is_storing = is_storing;
-    connection_tell(cluster, text);
+    connection_tell(cluster, why_not_live, why_not_storing);
     if (is_live && !was_live) cluster->here_ms = 0; /* at once */
     if (is_storing == was_storing) return;
-    shared_on_connected(cluster, text);
-    records_on_connected(cluster, text);
+    shared_on_connected(cluster, why_not_storing);
+    records_on_connected(cluster, why_not_storing);
+}
+
+static void on_trouble(void *arg, const char *text)
+{
+    connection_trouble(arg, text);
 }
 
 static void on_settled(void *arg, uint64_t token, enum store_code code, uint64_t last, bool was_there, const char *text)
@@ -118,6 +124,7 @@ static struct cluster *cluster_new(struct broker *broker, struct engine *engine,
     cluster->turn_ms = broker->now_ms;
     engine->events = (struct engine_events){.received = on_received,
                                             .connected = on_connected,
+                                            .trouble = on_trouble,
                                             .settled = on_settled,
                                             .stream_state = on_stream_state,
                                             .tail = on_tail,

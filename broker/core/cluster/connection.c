@@ -59,9 +59,15 @@ static bool is_news(enum told *told, bool is_there, const char *text)
     return true;
 }
 
-void connection_tell(struct cluster *cluster, const char *text)
+void connection_tell(struct cluster *cluster, const char *why_not_live, const char *why_not_storing)
 {
-    if (is_news(&cluster->told_live, cluster->is_live, text)) tell_live(cluster, text);
+    if (is_news(&cluster->told_live, cluster->is_live, why_not_live)) tell_live(cluster, why_not_live);
     if (cluster->is_live) tell_limit(cluster);
-    if (is_news(&cluster->told_storing, cluster->is_storing, text)) tell_storing(cluster, text);
+    if (is_news(&cluster->told_storing, cluster->is_storing, why_not_storing)) tell_storing(cluster, why_not_storing);
+}
+
+void connection_trouble(struct cluster *cluster, const char *text)
+{
+    log_say(cluster->broker, EVENT_CLUSTER_TROUBLE, LOG_FIELDS(log_value("text", mps_text(text))),
+            "something does not work in the cluster: %s", text);
 }

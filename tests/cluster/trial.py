@@ -183,11 +183,16 @@ class Trial:
             result.doubled_live += one.doubled
             result.disordered += one.disordered
             self.noted += [f"unsaid hole: {hole}" for hole in one.unsaid]
+        self.note_count("live messages came twice", result.doubled_live)
+        self.note_count("live messages came behind later ones", result.disordered)
         self.judge_streams(result)
         result.resent = sum(publisher.resent for publisher in self.storing)
         result.longest_ms = int(max(publisher.longest_s for publisher in self.storing) * 1000)
         result.wrong += self.noted
         return result
+
+    def note_count(self, what, count):
+        self.noted += [f"{count} {what}"] if count else []
 
     def await_right(self, look, is_right, seconds=60):
         """What look() says once that is right, or at last."""
@@ -244,6 +249,7 @@ class Trial:
         result.acknowledged, result.refused = stored.acknowledged, stored.refused
         result.lost, result.doubled = 0 if self.forgives_loss else len(stored.lost), len(stored.doubled)
         result.disordered += stored.disordered
+        self.note_count("messages are stored behind later ones of their publisher", stored.disordered)
         self.noted += [f"acknowledged and lost: {who}" for who in stored.lost[:3] if not self.forgives_loss]
         self.noted += [f"stored twice: {who}" for who in stored.doubled[:3]]
         self.noted += [f"stored, and never sent: {who}" for who in stored.unknown[:3]]

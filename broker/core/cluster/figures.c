@@ -22,41 +22,40 @@ static uint32_t present_count(const struct cluster *cluster)
     return count;
 }
 
-static void put_alone(struct mps_out *out)
+/* cluster NULL: nil, as of names that are "". */
+static void put_number(struct mps_out *out, const struct cluster *cluster, const char *key, uint64_t number)
 {
-    static const char *const keys[CLUSTER_FIELDS] = {
-        "name",      "live",        "storing",      "server",          "rtt_us",       "reconnects",
-        "trouble",   "present",     "datagrams_in", "bytes_in",        "dropped_in",   "datagrams_out",
-        "bytes_out", "dropped_out", "malformed",    "waiting_appends", "waiting_bytes"};
-    for (unsigned i = 0; i < CLUSTER_FIELDS; i++) sys_put_number(out, keys[i], UINT64_MAX);
+    sys_put_number(out, key, cluster != NULL ? number : UINT64_MAX);
+}
+
+static void put_flag(struct mps_out *out, const struct cluster *cluster, const char *key, bool flag)
+{
+    if (cluster != NULL) sys_put_flag(out, key, flag);
+    else sys_put_number(out, key, UINT64_MAX);
 }
 
 void sys_put_cluster(struct mps_out *out, const struct broker *broker)
 {
-    struct cluster *cluster = broker->cluster;
+    const struct cluster *cluster = broker->cluster;
     struct engine_figures engine = {0};
-    if (cluster == NULL) {
-        put_alone(out);
-        return;
-    }
-    cluster->engine->figures(cluster->engine, &engine);
-    sys_put_name(out, "name", mps_text(cluster->name));
-    sys_put_flag(out, "live", engine.is_live);
-    sys_put_flag(out, "storing", engine.is_storing);
+    if (cluster != NULL) cluster->engine->figures(cluster->engine, &engine);
+    sys_put_name(out, "name", text_or_nil(cluster != NULL ? cluster->name : ""));
+    put_flag(out, cluster, "live", engine.is_live);
+    put_flag(out, cluster, "storing", engine.is_storing);
     sys_put_name(out, "server", text_or_nil(engine.server));
-    sys_put_number(out, "rtt_us", engine.rtt_us);
-    sys_put_number(out, "reconnects", engine.reconnects);
+    put_number(out, cluster, "rtt_us", engine.rtt_us);
+    put_number(out, cluster, "reconnects", engine.reconnects);
     sys_put_name(out, "trouble", text_or_nil(engine.text));
-    sys_put_number(out, "present", present_count(cluster));
-    sys_put_number(out, "datagrams_in", engine.datagrams_in);
-    sys_put_number(out, "bytes_in", engine.bytes_in);
-    sys_put_number(out, "dropped_in", engine.dropped_in);
-    sys_put_number(out, "datagrams_out", engine.datagrams_out);
-    sys_put_number(out, "bytes_out", engine.bytes_out);
-    sys_put_number(out, "dropped_out", engine.dropped_out);
-    sys_put_number(out, "malformed", cluster->malformed);
-    sys_put_number(out, "waiting_appends", engine.waiting_appends);
-    sys_put_number(out, "waiting_bytes", engine.waiting_bytes);
+    put_number(out, cluster, "present", cluster != NULL ? present_count(cluster) : 0);
+    put_number(out, cluster, "datagrams_in", engine.datagrams_in);
+    put_number(out, cluster, "bytes_in", engine.bytes_in);
+    put_number(out, cluster, "dropped_in", engine.dropped_in);
+    put_number(out, cluster, "datagrams_out", engine.datagrams_out);
+    put_number(out, cluster, "bytes_out", engine.bytes_out);
+    put_number(out, cluster, "dropped_out", engine.dropped_out);
+    put_number(out, cluster, "malformed", cluster != NULL ? cluster->malformed : 0);
+    put_number(out, cluster, "waiting_appends", engine.waiting_appends);
+    put_number(out, cluster, "waiting_bytes", engine.waiting_bytes);
 }
 
 void sys_put_neighbour(struct mps_out *out, const struct neighbour *neighbour)

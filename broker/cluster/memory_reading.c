@@ -67,11 +67,7 @@ static struct store_block gathered(const struct shared_stream *shared, uint64_t 
 
 void bus_reading_begin(struct memory_engine *engine, struct store_read *read)
 {
-    read->code = STORE_OK;
-    read->block = (struct store_block){0};
-    read->bytes = NULL;
-    read->damaged_first = read->damaged_last = 0;
-    read->text[0] = '\0';
+    store_read_begin(read);
     read->next = NULL;
     if (engine->reads == NULL) engine->reads = read;
     else engine->last_read->next = read;

@@ -603,11 +603,7 @@ void nats_storing_flush(struct nats_storing *storing)
 
 void nats_storing_read(struct nats_storing *storing, struct store_read *read)
 {
-    read->code = STORE_OK;
-    read->block = (struct store_block){0};
-    read->bytes = NULL;
-    read->damaged_first = read->damaged_last = 0;
-    read->text[0] = '\0';
+    store_read_begin(read);
     read->next = NULL;
     pthread_mutex_lock(&storing->lock);
     struct store_read **at = &storing->reads;

@@ -146,11 +146,7 @@ static void finish_read(struct memory_store *memory, struct store_read *read)
 static void begin_read(struct store *store, struct store_read *read)
 {
     struct memory_store *memory = of(store);
-    read->code = STORE_OK;
-    read->block = (struct store_block){0};
-    read->bytes = NULL;
-    read->damaged_first = read->damaged_last = 0;
-    read->text[0] = '\0';
+    store_read_begin(read);
     if (memory->hold_reads) add(&memory->held, read);
     else finish_read(memory, read);
 }

@@ -18,11 +18,9 @@ static bool is_ready(const struct ahead *ahead, const struct store_read *read)
 
 static void hand_over(struct ahead *ahead, struct store_read *read)
 {
-    read->code = STORE_OK;
+    store_read_begin(read);
     read->block = ahead->ready.block;
     read->bytes = ahead->ready.bytes;
-    read->damaged_first = read->damaged_last = 0;
-    read->text[0] = '\0';
     ahead->ready.bytes = NULL;
 }
 

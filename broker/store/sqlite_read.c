@@ -316,11 +316,7 @@ void reader_read(struct reader *reader, struct store_read *read)
     assert(read->stream >= STORE_STREAM_FIRST && read->stream - STORE_STREAM_FIRST < STORE_STREAMS_MAX);
     assert(read->from >= 1 && read->end <= POSITION_MAX + 1);
     struct reading reading = {.reader = reader, .read = read, .end = block_place(read->stream, 0) + read->end};
-    read->code = STORE_OK;
-    read->block = (struct store_block){0};
-    read->bytes = NULL;
-    read->damaged_first = read->damaged_last = 0;
-    read->text[0] = '\0';
+    store_read_begin(read);
 
     sqlite3_step(reader->begin); /* takes effect with the first of the others, which tells if it can't */
     sqlite3_reset(reader->begin);

@@ -88,6 +88,16 @@ struct store_read {
     char text[STORE_TEXT_MAX];            /* of an error */
 };
 
+/* For stores: nothing is found yet, and nothing was wrong. */
+static inline void store_read_begin(struct store_read *read)
+{
+    read->code = STORE_OK;
+    read->block = (struct store_block){0};
+    read->bytes = NULL;
+    read->damaged_first = read->damaged_last = 0;
+    read->text[0] = '\0';
+}
+
 /* What load() finds, in this order: records by kind and key, then the blocks of each stream by position. Views die with the
  * call. .bytes of a block is NULL: they are not read. */
 struct store_visitor {

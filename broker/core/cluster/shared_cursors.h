@@ -1,6 +1,6 @@
 /* Cursors of durable subscriptions, and of groups, in shared streams: each is served by one broker at a time, which says by a
- * record (place_record.h) where it stands, so that another one can go on from there. A subscription's is the broker where its client is
- * (claim.c); a group's is the one that holds its lease (lease.c). Internal to cluster/. */
+ * record (place_record.h) where it stands, so that another one can go on from there. A subscription's is the broker where its
+ * client is (claim.c); a group's is the one that holds its lease (lease.c). Internal to cluster/. */
 #ifndef CLUSTER_SHARED_CURSORS_H
 #define CLUSTER_SHARED_CURSORS_H
 
@@ -21,8 +21,7 @@ struct shared_cursor {
     bool is_new;                 /* it never was */
     bool is_restored;            /* it was there before this broker joined the others, with a place from the store */
     bool is_unsure;              /* it begins, and it wasn't known whether there is a record of where it stands */
-
-    struct timer look;           /* in records.looks */
+    struct timer look;           /* in records.looks: until its last word is waited for; of a group, when its lease is due */
 
     /* of a group: the lease */
     uint64_t asked_ms;           /* when it was asked for, and there is no answer yet; 0: it wasn't */

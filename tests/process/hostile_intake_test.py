@@ -114,7 +114,7 @@ class IntakeTest:
         holder.close()  # all of them may go on
         for peer in peers:
             peer.ping()
-        self.assertEqual(self.input_bytes(), 0)
+        self.assertTrue(raw.eventually(lambda: self.input_bytes() == 0))  # a bystander's message may have come in part
         for peer in peers:
             peer.close()
 

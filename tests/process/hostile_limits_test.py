@@ -1,6 +1,5 @@
 """Limits against hostile peers, each with its number of the list of what hostile peers do: the limit holds, the refusal
 names it and its value, it is counted under $SYS/limits, and nobody else notices."""
-import time
 import unittest
 
 import msgpack
@@ -28,12 +27,13 @@ def address_space_bytes(broker, field="VmSize"):
 
 
 class BeforeWelcome(HostileTest):
+    """None of them is ended because the machine is slow: they have a minute to say HELLO."""
     SILENT = 10_000 if not SANITIZED else 4000
     CAP = 1024
 
     @classmethod
     def start_broker(cls):
-        return brokers.Broker(config=SOON)
+        return brokers.Broker(config=SOON + "[limits]\nhandshake_timeout = 1m\n")
 
     def check_legitimate(self, name):
         peer = welcomed(self.broker.tcp, id=name)
@@ -69,19 +69,25 @@ class BeforeWelcome(HostileTest):
         self.assertTrue(raw.eventually(lambda: self.broker.descriptors() <= self.descriptors))
         before = address_space_bytes(self.broker, "VmPeak")
         peers = [self.connect() for _ in range(100)]
-        began = time.monotonic()
+        before_s = self.broker.cpu_s()
         for number, peer in enumerate(peers):
             peer.send(bytes.fromhex(claims[number % len(claims)]))
         for peer in peers:
             came = peer.rest()
             self.assertEqual([got[0] for got in came], [BYE])
             self.assertIn(came[0][1], (MALFORMED, LIMIT))
-        took_s = time.monotonic() - began
-        print(f"100 huge claims: all closed after {took_s * 1000:.0f} ms, "
+        took_s = self.broker.cpu_s() - before_s
+        print(f"100 huge claims: all closed after {took_s * 1000:.0f} ms of processor time, "
               f"{(address_space_bytes(self.broker, 'VmPeak') - before) >> 10} KiB of address space")
-        self.assertLess(took_s, min(PROMPT_S, HANDSHAKE_S - 1), "not because of what they claim")
+        self.assertLess(took_s, min(PROMPT_S, HANDSHAKE_S - 1), "not for what they say but for what they claim")
         if not SANITIZED:
             self.assertLess(address_space_bytes(self.broker, "VmPeak"), before + (1 << 20))
+
+
+class Silence(HostileTest):
+    @classmethod
+    def start_broker(cls):
+        return brokers.Broker(config=SOON)
 
     # Hostile 1.
     def test_silence_is_counted(self):

@@ -69,7 +69,9 @@ class Storm(HostileTest):
 
     @classmethod
     def start_broker(cls):
-        config = "[broker]\nsys_interval = 100ms\n[listener plain]\nurl = tcp://127.0.0.1:0\n" + listener("tls", Made.server)
+        # A handshake in Python may take longer than the 5 s of default where the machine is busy.
+        config = ("[broker]\nsys_interval = 100ms\n[limits]\nhandshake_timeout = 1m\n[listener plain]\nurl = tcp://127.0.0.1:0\n" +
+                  listener("tls", Made.server))
         broker = brokers.Broker(config=config, listens=False)
         broker.unix = broker.tcp  # for the bystanders
         return broker

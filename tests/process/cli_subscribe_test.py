@@ -172,6 +172,11 @@ class Subscriptions(CliTest):
 
     # ---- groups ----
 
+    @staticmethod
+    def numbers(members):
+        """What these have printed, of which a last line may be under way."""
+        return [int(line) for member in members for line in member.stdout().rpartition(b"\n")[0].split() if line != b"ready"]
+
     def test_group(self):
         topic, count = fresh_topic(), scaled(10_000, 1_000)
         members = [self.subscriber("--group", "g", topic, probe=False) for _ in range(2)]
@@ -183,10 +188,8 @@ class Subscriptions(CliTest):
         self.assertEqual((done.stderr, done.code), ("pubsub: 1 subscription matched, 2 required\n", 6))
         self.ok("pub", "-l", topic, stdin=b"".join(b"%d\n" % i for i in range(count)))
 
-        def numbers():
-            return [int(line) for member in members for line in member.stdout().split() if line != b"ready"]
-        self.assertTrue(eventually(lambda: len(numbers()) >= count))
-        self.assertEqual(sorted(numbers()), list(range(count)))
+        self.assertTrue(eventually(lambda: len(self.numbers(members)) >= count))
+        self.assertEqual(sorted(self.numbers(members)), list(range(count)))
 
     def test_group_options_that_differ(self):
         topic = fresh_topic()
@@ -215,10 +218,8 @@ class Subscriptions(CliTest):
             self.assertEqual((goes.wait(), goes.stderr()), (0, ""))
             self.assertEqual(publisher.wait(PATIENCE_S), 0)
 
-        def numbers():
-            return [int(line) for member in (stays, goes) for line in member.stdout().split() if line != b"ready"]
-        self.assertTrue(eventually(lambda: len(numbers()) >= count), len(numbers()))
-        self.assertEqual(sorted(numbers()), list(range(count)))
+        self.assertTrue(eventually(lambda: len(self.numbers((stays, goes))) >= count), len(self.numbers((stays, goes))))
+        self.assertEqual(sorted(self.numbers((stays, goes))), list(range(count)))
 
     # ---- what a message says of itself ----
 

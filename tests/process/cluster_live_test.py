@@ -112,7 +112,7 @@ class Live(ClusterTest):
         self.assertTrue(eventually(
             lambda: run_without_broker("req", "-s", self.urls[2], "--timeout", "1s", topic, "ready").code == 0), server.stderr())
         for host in range(3):
-            done = run_without_broker("req", "-s", self.urls[host], topic, f"from {host}")
+            done = run_without_broker("req", "-s", self.urls[host], "--timeout", "100s", topic, f"from {host}")
             self.assertEqual((done.stdout, done.stderr, done.code), (f"from {host}\n".encode(), "", 0))
 
     def test_the_same_client_elsewhere_takes_over(self):

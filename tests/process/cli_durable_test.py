@@ -276,8 +276,14 @@ class Workers(DurableTest):
         self.assertTrue(eventually(lambda: len(self.done()) >= count), self.done())
         self.assertEqual(sorted(self.done(), key=int), [str(i) for i in range(count)])
         for worker in workers:
-            worker.process.terminate()
-            self.assertEqual((worker.wait(), worker.stderr()), (128 + signal.SIGTERM, ""))
+            self.terminate(worker)
+            self.assertEqual(worker.stderr(), "")
+
+    def terminate(self, worker):
+        """Also one that came late, and has just connected."""
+        self.assertTrue(eventually(lambda: worker.handles(signal.SIGTERM)))
+        worker.process.terminate()
+        self.assertEqual(worker.wait(), 128 + signal.SIGTERM)
 
     def note(self, worker):
         """A command that writes its message into the worker's file."""
@@ -322,8 +328,7 @@ class Workers(DurableTest):
             # What was done in its last moments may come again.
             self.assertTrue(eventually(lambda: len(set(self.done())) == 2 * count), len(set(self.done())))
             for worker in workers:
-                worker.process.terminate()
-                self.assertEqual(worker.wait(), 128 + signal.SIGTERM)
+                self.terminate(worker)
 
     def test_a_pool_survives_the_broker(self):
         self.survive(lambda i: ["--durable", f"w-{i}"])

@@ -235,7 +235,7 @@ class There(ClusterConfigTest):
         url = self.serve_nats(f'tls {{ cert_file: "{theirs.path}", key_file: "{theirs.key}" }}')
         broker = self.start(f"url = {url.replace('nats:', 'tls:')}\nca = {authority.path}\n")
         self.says(broker, "the cluster is away")
-        self.assertIn("mismatch", broker.said())
+        self.says(broker, "mismatch")  # perhaps not at the first attempt, which a busy server does not answer in time
 
 
 if __name__ == "__main__":

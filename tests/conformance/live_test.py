@@ -10,7 +10,7 @@ sys.path.insert(0, os.path.join(TOP, "tests", "process"))
 from brokers import PUBSUBD, Broker  # noqa: E402
 
 VECTORS = os.environ["VECTORS"]
-TIMEOUT_S = 800
+TIMEOUT_S = 1700
 
 
 class VectorsTest(unittest.TestCase):

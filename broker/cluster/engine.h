@@ -7,8 +7,8 @@
  *                                        twice; what comes from one broker comes in its order unless the link broke
  *   append(stream, frames, token)    ->  .settled(token), when a majority of the stream's replicas has them, or when that
  *                                        failed; tokens settle in their order
- *                                    ->  .tail(block) at every broker, in the order of positions, without a hole: what was
- *                                        appended by anybody
+ *   follow(stream, from)             ->  .tail(block), in the order of positions, without a hole: what was appended by anybody,
+ *                                        at each broker that follows
  *   read(request)                    ->  .read_done(request): what is in a shared stream
  *   put(kind, key, value)            ->  .record() at every broker, in one order for each key; the last one stays
  *   poll()                           ->  where the events are called from, never from elsewhere
@@ -101,7 +101,7 @@ struct engine_events {
     /* last: the position of the last of its messages. was_there: all of them had been stored before. */
     void (*settled)(void *arg, uint64_t token, enum store_code code, uint64_t last, bool was_there, const char *text);
     void (*stream_state)(void *arg, const struct engine_stream_state *state);
-    /* .bytes are lent, too. The first one follows the first .stream_state(), and begins at or behind its .next. */
+    /* .bytes are lent, too. From the position on that follow() named; also of what was shown before, perhaps. */
     void (*tail)(void *arg, const struct store_block *block);
     void (*read_done)(void *arg, struct store_read *read);
     void (*record)(void *arg, const struct engine_record *record);
@@ -124,6 +124,10 @@ struct engine {
     void (*flush)(struct engine *engine);
     /* Before the first append(); made if it isn't there. Whether it is, comes by .stream_state(). */
     void (*open_stream)(struct engine *engine, const struct engine_stream *stream);
+    /* .tail() is wanted from this position on, of the stream of this identity, both as .stream_state() told them; 0: no more, though
+     * some may come still. At first nothing is wanted. Where a state tells of another identity, or of a lower .next than before,
+     * what is followed goes on from that .next, and is named anew. */
+    void (*follow)(struct engine *engine, uint32_t stream, uint64_t identity, uint64_t from);
     /* How far is it now? .stream_state() answers with this mark (from 1 on): its .next is behind all that anybody had been told
      * to be settled. A later call may take this one's place; and while the stream is away it may never be answered. */
     void (*ask_state)(struct engine *engine, uint32_t stream, uint64_t mark);

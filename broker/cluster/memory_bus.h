@@ -72,7 +72,8 @@ struct opened {
     bool was_told;
     bool is_there;               /* as it was told last; likewise the others */
     uint64_t identity, first, next, msgs, told_ms;
-    uint64_t tail_next;          /* position that the tail hasn't shown yet */
+    bool is_followed;
+    uint64_t tail_from, tail_next; /* where the tail began; position that it hasn't shown yet */
     uint64_t asked, asked_ms;    /* the mark of what was asked, and when; 0: nothing was */
 };
 
@@ -206,6 +207,7 @@ void bus_appends_free(struct memory_bus *bus);
 
 /* ---- memory_reading.c: what engines are told of the streams: how far they are, their tails, and what was asked for */
 void bus_reading_open(struct memory_engine *engine, const struct engine_stream *stream);
+void bus_reading_follow(struct memory_engine *engine, uint32_t stream, uint64_t identity, uint64_t from);
 void bus_reading_ask(struct memory_engine *engine, uint32_t stream, uint64_t mark);
 void bus_reading_begin(struct memory_engine *engine, struct store_read *read);
 void bus_reading_look(struct memory_bus *bus, struct memory_engine *engine, struct choice *choice); /* at its reads */

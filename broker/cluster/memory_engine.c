@@ -131,6 +131,11 @@ static void open_stream(struct engine *engine, const struct engine_stream *strea
     bus_reading_open(of(engine), stream);
 }
 
+static void follow(struct engine *engine, uint32_t stream, uint64_t identity, uint64_t from)
+{
+    bus_reading_follow(of(engine), stream, identity, from);
+}
+
 static void ask_state(struct engine *engine, uint32_t stream, uint64_t mark)
 {
     bus_reading_ask(of(engine), stream, mark);
@@ -202,6 +207,10 @@ static void dead_open_stream(struct engine *engine, const struct engine_stream *
 {
     (void)engine, (void)stream;
 }
+static void dead_follow(struct engine *engine, uint32_t stream, uint64_t identity, uint64_t from)
+{
+    (void)engine, (void)stream, (void)identity, (void)from;
+}
 static void dead_ask_state(struct engine *engine, uint32_t stream, uint64_t mark)
 {
     (void)engine, (void)stream, (void)mark;
@@ -237,6 +246,7 @@ void memory_engine_die(struct engine *engine, bool kept)
     engine->send = dead_send;
     engine->flush = dead_call;
     engine->open_stream = dead_open_stream;
+    engine->follow = dead_follow;
     engine->ask_state = dead_ask_state;
     engine->append = dead_append;
     engine->read = dead_read;
@@ -262,6 +272,7 @@ struct engine *memory_engine_open(struct memory_bus *bus, const struct engine_op
                                      .send = send_datagram,
                                      .flush = flush,
                                      .open_stream = open_stream,
+                                     .follow = follow,
                                      .ask_state = ask_state,
                                      .append = append,
                                      .read = begin_read,

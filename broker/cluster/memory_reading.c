@@ -110,14 +110,29 @@ void bus_reading_open(struct memory_engine *engine, const struct engine_stream *
         (const char *)memory_copy((mps_view){(const uint8_t *)stream->name, (uint32_t)strlen(stream->name) + 1}).ptr;
 }
 
+static struct opened *opened_of(struct memory_engine *engine, uint32_t stream)
+{
+    for (uint32_t i = 0; i < engine->opened_count; i++)
+        if (engine->opened[i].stream.number == stream) return &engine->opened[i];
+    return NULL;
+}
+
+/* The identity of a state that was not told yet: that one's .next counts, and it is said anew. */
+void bus_reading_follow(struct memory_engine *engine, uint32_t stream, uint64_t identity, uint64_t from)
+{
+    struct opened *opened = opened_of(engine, stream);
+    if (opened == NULL) return;
+    bool goes_on = opened->is_followed && from >= opened->tail_from;
+    opened->is_followed = from > 0;
+    if (from > 0 && identity == opened->identity && !goes_on) opened->tail_from = opened->tail_next = from;
+}
+
 void bus_reading_ask(struct memory_engine *engine, uint32_t stream, uint64_t mark)
 {
-    for (uint32_t i = 0; i < engine->opened_count; i++) {
-        struct opened *opened = &engine->opened[i];
-        if (opened->stream.number != stream) continue;
-        opened->asked = mark;
-        opened->asked_ms = engine->bus->now_ms;
-    }
+    struct opened *opened = opened_of(engine, stream);
+    if (opened == NULL) return;
+    opened->asked = mark;
+    opened->asked_ms = engine->bus->now_ms;
 }
 
 static void tell_state(struct memory_bus *bus, struct memory_engine *engine, void *with)
@@ -140,7 +155,7 @@ static void tell_state(struct memory_bus *bus, struct memory_engine *engine, voi
             stores ? "the stream was deleted: the test says so" : "the cluster is away: the test says so";
         return;
     }
-    if (opened->identity != shared->identity) opened->tail_next = shared->next;
+    if (opened->identity != shared->identity) opened->tail_from = opened->tail_next = shared->next;
     opened->identity = event->state.identity = shared->identity;
     opened->first = event->state.first = shared->first;
     opened->next = event->state.next = shared->next;
@@ -190,7 +205,8 @@ void bus_reading_look_tails(struct memory_bus *bus, struct memory_engine *engine
     for (uint32_t i = 0; i < engine->opened_count; i++) {
         struct opened *opened = &engine->opened[i];
         const struct shared_stream *shared = bus_stream(bus, opened->stream.number);
-        if (!opened->is_there || !shared->is_there || opened->identity != shared->identity) continue;
+        if (!opened->is_followed || !opened->is_there || !shared->is_there || opened->identity != shared->identity)
+            continue;
         if (opened->tail_next >= shared->next) continue;
         uint64_t at = opened->tail_next > shared->first ? opened->tail_next : shared->first;
         const struct kept_message *message = bus_stream_message(shared, at);

@@ -207,6 +207,11 @@ static void engine_open_stream(struct engine *engine, const struct engine_stream
     nats_storing_open_stream(engine_of(engine)->storing, stream);
 }
 
+static void engine_follow(struct engine *engine, uint32_t stream, uint64_t identity, uint64_t from)
+{
+    nats_storing_follow(engine_of(engine)->storing, stream, identity, from);
+}
+
 static void engine_ask_state(struct engine *engine, uint32_t stream, uint64_t mark)
 {
     nats_storing_ask_state(engine_of(engine)->storing, stream, mark);
@@ -365,6 +370,7 @@ struct engine *pubsubd_engine_open(const struct engine_options *options, char te
                                    .send = engine_send,
                                    .flush = engine_flush,
                                    .open_stream = engine_open_stream,
+                                   .follow = engine_follow,
                                    .ask_state = engine_ask_state,
                                    .append = engine_append,
                                    .read = engine_read,

@@ -155,6 +155,7 @@ bool nats_storing_open(struct nats_engine *engine, char text[STORE_TEXT_MAX]);
 bool nats_storing_is_up(const struct nats_storing *storing);
 void nats_storing_why_not(struct nats_storing *storing, char text[STORE_TEXT_MAX]);
 void nats_storing_open_stream(struct nats_storing *storing, const struct engine_stream *stream);
+void nats_storing_follow(struct nats_storing *storing, uint32_t stream, uint64_t identity, uint64_t from);
 void nats_storing_ask_state(struct nats_storing *storing, uint32_t stream, uint64_t mark);
 bool nats_storing_append(struct nats_storing *storing, const struct engine_append *append, char text[STORE_TEXT_MAX]);
 void nats_storing_flush(struct nats_storing *storing);

@@ -7,6 +7,7 @@
 #include <sys/random.h>
 
 #define PAYLOAD_MAX (1u << 20) /* bytes of a message, as long as no server has said */
+#define ENDED_MS 60000         /* so long is no message being read */
 
 /* ---- names -------------------------------------------------------------------------------------------------- */
 
@@ -141,6 +142,7 @@ static void requests_work(struct nats_storing *storing, struct round *round)
             storing_inbox(storing, 'c', rest, reply, sizeof reply);
             *out = (struct outgoing){.request = request,
                                      .stream = request->stream,
+                                     .number = request->about,
                                      .subject = request->subject,
                                      .reply = sure(strdup(reply)),
                                      .body = request->body,
@@ -249,15 +251,26 @@ static void on_complete(void *arg)
     nats_let_go(((struct nats_storing *)arg)->engine);
 }
 
-/* Nothing comes for it any more. It is freed when its connection is closed: libnats before 3.6 uses one that is
- * destroyed while a message for it is read. subscription NULL is allowed. */
+static void free_ended(struct nats_storing *storing, uint64_t until_ms)
+{
+    uint32_t count = 0;
+    while (count < storing->ended_count && storing->ended[count].since_ms <= until_ms)
+        natsSubscription_Destroy(storing->ended[count++].subscription);
+    storing->ended_count -= count;
+    if (storing->ended_count > 0)
+        memmove(storing->ended, storing->ended + count, storing->ended_count * sizeof *storing->ended);
+}
+
+/* Nothing comes for it any more. It is freed when its connection is closed, or a while later: libnats before 3.6 uses
+ * one that is destroyed while a message for it is read. subscription NULL is allowed. */
 static void unsubscribe(struct nats_storing *storing, natsSubscription *subscription)
 {
+    uint64_t now_ms = nats_now_ms();
     if (subscription == NULL) return;
     natsSubscription_Unsubscribe(subscription);
-    storing->ended = realloc(storing->ended, (storing->ended_count + 1) * sizeof(natsSubscription *));
-    if (storing->ended == NULL) abort();
-    storing->ended[storing->ended_count++] = subscription;
+    if (now_ms > ENDED_MS) free_ended(storing, now_ms - ENDED_MS);
+    storing->ended = sure(realloc(storing->ended, (storing->ended_count + 1) * sizeof *storing->ended));
+    storing->ended[storing->ended_count++] = (struct ended){subscription, now_ms};
 }
 
 /* Its thread calls until it is complete, also behind the end of the connection. */
@@ -285,6 +298,16 @@ static void follow(struct nats_storing *storing, natsConnection *connection, con
     struct nats_stream *stream = out->stream;
     unsubscribe(storing, stream->followed);
     stream->followed = subscribe(storing, connection, out->inbox, tail_message);
+    stream->followed_number = out->number;
+}
+
+/* Perhaps there is a later one already. */
+static void follow_no_more(struct nats_storing *storing, const struct outgoing *out)
+{
+    struct nats_stream *stream = out->stream;
+    if (stream->followed_number != out->number) return;
+    unsubscribe(storing, stream->followed);
+    stream->followed = NULL;
 }
 
 /* ---- the thread that sends ---------------------------------------------------------------------------------- */
@@ -331,7 +354,8 @@ static void gather(struct nats_storing *storing, struct round *round)
 /* Without the lock, as all that sends. */
 static void send_request(struct nats_storing *storing, natsConnection *connection, const struct outgoing *out)
 {
-    if (out->inbox != NULL) follow(storing, connection, out);
+    if (out->inbox != NULL && out->inbox[0] != '\0') follow(storing, connection, out);
+    else if (out->inbox != NULL) follow_no_more(storing, out);
     natsConnection_PublishRequest(connection, out->subject, out->reply, out->body, (int)strlen(out->body));
 }
 
@@ -418,7 +442,7 @@ static void free_subscriptions(struct nats_storing *storing)
         natsSubscription_Destroy(storing->subscriptions[i]);
         storing->subscriptions[i] = NULL;
     }
-    while (storing->ended_count > 0) natsSubscription_Destroy(storing->ended[--storing->ended_count]);
+    free_ended(storing, UINT64_MAX);
     free(storing->ended);
     storing->ended = NULL;
 }
@@ -463,6 +487,7 @@ bool nats_storing_open(struct nats_engine *engine, char text[STORE_TEXT_MAX])
     storing->own_marks.wait_ms = OWN_MARKS_MS;
     storing->other_marks.wait_ms = OTHER_MARKS_MS;
     storing->stale_ms = STALE_MS;
+    storing->linger_ms = LINGER_MS;
     name_this_life(storing);
     pthread_mutex_init(&storing->lock, NULL);
     nats_condition_init(&storing->work);
@@ -523,6 +548,17 @@ static struct nats_stream *stream_of_number(const struct nats_storing *storing, 
     struct nats_stream *stream = storing->streams; /* the loop alone adds to them, at the end */
     while (stream != NULL && (stream->is_bucket || stream->config.number != number)) stream = stream->next;
     return stream;
+}
+
+void nats_storing_follow(struct nats_storing *storing, uint32_t number, uint64_t identity, uint64_t from)
+{
+    struct nats_stream *stream = stream_of_number(storing, number);
+    if (stream == NULL) return;
+    pthread_mutex_lock(&storing->lock);
+    if (from > 0) tail_wanted(stream, identity, from);
+    else tail_unwanted(stream);
+    storing_hurry(storing);
+    pthread_mutex_unlock(&storing->lock);
 }
 
 /* With the next question that is asked: one that is under way may have been answered before. */

@@ -4,7 +4,7 @@
  *   nats_events.c    what poll() will tell
  *   nats_streams.c   each stream: made if it is absent, asked how far it is every other second
  *   nats_append.c    messages on their way into a stream
- *   nats_tail.c      what comes into a stream, or a bucket
+ *   nats_tail.c      what comes into a stream that somebody reads, or the bucket
  *   nats_read.c      what was in it
  *   nats_records.c   values under keys, in a bucket
  *
@@ -21,7 +21,9 @@
 
 #define LONG_SUBJECT_MAX 3600        /* bytes: those of records, whose keys may be escaped three for one */
 #define NAME_MAX_BYTES 400           /* of a stream or a bucket */
-#define ASK_EVERY_MS 2000            /* how far a stream is */
+#define ASK_EVERY_MS 2000            /* how far a stream is, that is followed; */
+#define ASK_UNFOLLOWED_MS 500        /* that isn't */
+#define LINGER_MS 2000               /* so long is it followed on when nobody reads it any more: somebody else may come */
 #define ANSWER_MS 3000               /* an answer takes no longer, or it does not come. Less than electing a leader takes, 4 s: */
 #define ACK_MS 3000                  /* what was lost with the old one is known before the new one takes what was sent later */
 #define FLIGHTS 8192u                /* messages of a stream that are sent, and not acknowledged; a power of two */
@@ -53,7 +55,8 @@ struct nats_stream;
 struct js_request {
     struct js_request *next;
     char *subject, *body;            /* our own; NULL when they are sent */
-    char *inbox;                     /* likewise: the stream's tail is subscribed to there, before it is sent; NULL: it isn't */
+    char *inbox;                     /* likewise: the stream's tail is subscribed to there, before it is sent; NULL: it isn't, */
+                                     /* "": what was subscribed to for the consumer .about is no more */
     uint64_t serial, due_ms;
     /* answer: JSON; .ptr NULL: none came in time. Not called if the connection ends before. */
     void (*done)(struct nats_stream *stream, const struct js_request *request, mps_view answer);
@@ -146,6 +149,9 @@ void storing_events_free(struct storing_event *event);
 
 struct tail {
     enum { TAIL_NONE, TAIL_ASKED, TAIL_RUNS } state;
+    enum { TAIL_UNWANTED, TAIL_ENDING, TAIL_WANTED } wish;
+    uint64_t end_ms, end_at;         /* ENDING: it ends then at the earliest, and when what is below this position is sure */
+    uint64_t from;                   /* the core has heard of all that is from here on by none but the tail */
     uint64_t number;                 /* of the consumer, in its name */
     uint64_t again_ms, heard_ms;
     uint64_t next;                   /* position that was not shown yet; of a bucket: 0: nothing was */
@@ -229,7 +235,8 @@ struct nats_stream {
     uint64_t leader;                 /* a sum of its server's name; 0: there is none, or only one server */
     uint32_t replicas, current;
     struct tail tail;
-    natsSubscription *followed;      /* the sending thread's, with the connection in use */
+    natsSubscription *followed;      /* the sending thread's, with the connection in use; */
+    uint64_t followed_number;        /* likewise: of the tail's consumer that it is for */
     struct appends appends;
     struct cursor cursors[CURSORS];
 };
@@ -270,6 +277,8 @@ uint64_t append_cost(const struct engine_append *append);
 /* ---- nats_tail.c ---- */
 
 void tail_work(struct nats_stream *stream, struct round *round);
+void tail_wanted(struct nats_stream *stream, uint64_t identity, uint64_t from);
+void tail_unwanted(struct nats_stream *stream);
 void tail_led_by(struct nats_stream *stream); /* the stream has just said who leads it */
 void tail_begins_at(struct nats_stream *stream, uint64_t next); /* whatever it has shown */
 void tail_restart(struct nats_stream *stream);
@@ -328,6 +337,12 @@ void records_all_came(struct nats_stream *bucket);
 
 /* ---- all of it ---- */
 
+/* A subscription that nothing comes for any more. */
+struct ended {
+    natsSubscription *subscription;
+    uint64_t since_ms;
+};
+
 struct nats_storing {
     struct nats_engine *engine;
     struct nats_link link;
@@ -340,8 +355,8 @@ struct nats_storing {
     bool is_connected, is_closing, is_hurried, is_idle;
     uint64_t connection;             /* how many there were */
     natsSubscription *subscriptions[2];
-    natsSubscription **ended;        /* .ended_count of them, until their connection is closed: the sending thread's, then */
-    uint32_t ended_count;            /* the link's */
+    struct ended *ended;             /* .ended_count of them, the oldest first, until their connection is closed, or they are */
+    uint32_t ended_count;            /* old: the sending thread's, then the link's */
     struct nats_stream *streams, *bucket; /* the bucket is one of them */
     uint32_t streams_count;
     struct js_request *requests;
@@ -350,7 +365,7 @@ struct nats_storing {
     struct puts puts;
     struct marks own_marks, other_marks;
     uint64_t marks_ms;               /* when some may go again */
-    uint64_t stale_ms;
+    uint64_t stale_ms, linger_ms;
     struct pending_append *garbage;  /* likewise */
     struct storing_event *events, *last_event;
     uint64_t event_bytes;

@@ -301,7 +301,8 @@ void stream_work(struct nats_stream *stream, struct round *round)
 {
     if (!stream->is_asking && stream->ask_ms <= round->now_ms) {
         /* Until it is there, it is asked for more often. */
-        stream->ask_ms = round->now_ms + (stream->is_there ? ASK_EVERY_MS : ASK_EVERY_MS / 8);
+        uint64_t often_ms = stream->tail.wish == TAIL_UNWANTED ? ASK_UNFOLLOWED_MS : ASK_EVERY_MS;
+        stream->ask_ms = round->now_ms + (stream->is_there ? often_ms : ASK_EVERY_MS / 8);
         ask(stream, "INFO", "", answered);
     }
     if (!stream->is_asking) round_again(round, stream->ask_ms);
@@ -346,6 +347,7 @@ struct nats_stream *stream_new(struct nats_storing *storing, const struct engine
         .storing = storing, .config = *config, .is_bucket = is_bucket, .index = storing->streams_count};
     stream->config.name = sure(strdup(config->name));
     stream->tail.is_loading = is_bucket;
+    stream->tail.wish = is_bucket ? TAIL_WANTED : TAIL_UNWANTED;
     if (!name_it(stream, storing->engine->options.prefix)) {
         stream_free(stream);
         return NULL;

@@ -43,12 +43,12 @@ bool frame_is_sound(mps_view frame, uint64_t time_ms, uint64_t *expires_ms)
 /* ---- the consumer ------------------------------------------------------------------------------------------- */
 
 /* It goes, and nobody waits for that. */
-static void forget_consumer(struct nats_stream *stream)
+static struct js_request *forget_consumer(struct nats_stream *stream)
 {
     char name[64], subject[NAME_MAX_BYTES + 128];
     consumer_name(stream->storing, 't', stream->index, stream->tail.number, name, sizeof name);
     snprintf(subject, sizeof subject, "$JS.API.CONSUMER.DELETE.%s.%s", stream->name, name);
-    js_ask(stream, subject, "");
+    return js_ask(stream, subject, "");
 }
 
 void tail_restart(struct nats_stream *stream)
@@ -63,7 +63,36 @@ void tail_restart(struct nats_stream *stream)
 void tail_begins_at(struct nats_stream *stream, uint64_t next)
 {
     struct tail *tail = &stream->tail;
-    tail->next = tail->sure = tail->nearly_sure = tail->shown_from = next;
+    tail->next = tail->sure = tail->nearly_sure = tail->shown_from = tail->from = next;
+    if (tail->end_at > next) tail->end_at = next;
+}
+
+/* ---- whether anybody wants it ------------------------------------------------------------------------------- */
+
+void tail_wanted(struct nats_stream *stream, uint64_t identity, uint64_t from)
+{
+    struct tail *tail = &stream->tail;
+    bool goes_on = tail->wish != TAIL_UNWANTED && from >= tail->from;
+    tail->wish = TAIL_WANTED;
+    if (goes_on || identity != stream->identity) return; /* what the core hears next is where it begins */
+    tail_begins_at(stream, from);
+    tail_restart(stream);
+}
+
+void tail_unwanted(struct nats_stream *stream)
+{
+    struct tail *tail = &stream->tail;
+    if (tail->wish != TAIL_WANTED) return;
+    tail->wish = TAIL_ENDING;
+    tail->end_ms = nats_now_ms() + stream->storing->linger_ms;
+    tail->end_at = tail->next;
+}
+
+/* What it has shown may turn out not to be what all have: that is to be known before it ends. */
+static bool may_end(const struct nats_stream *stream, uint64_t now_ms)
+{
+    const struct tail *tail = &stream->tail;
+    return tail->wish == TAIL_ENDING && tail->end_ms <= now_ms && (stream->leader == 0 || tail->sure >= tail->end_at);
 }
 
 /* Whoever follows another one may have other messages. Who loads a bucket is told all of its values anyhow. */
@@ -170,6 +199,18 @@ static void start(struct nats_stream *stream)
     tail->heard_ms = nats_now_ms();
 }
 
+static void end(struct nats_stream *stream)
+{
+    struct tail *tail = &stream->tail;
+    tail->wish = TAIL_UNWANTED;
+    tail->open = NULL;
+    if (tail->state == TAIL_NONE) return;
+    tail->state = TAIL_NONE;
+    struct js_request *request = forget_consumer(stream);
+    request->about = tail->number;
+    request->inbox = sure(strdup(""));
+}
+
 /* Its server has less than what others have said is there, and gets no more. */
 static bool is_behind(const struct nats_stream *stream, uint64_t now_ms)
 {
@@ -180,7 +221,8 @@ static bool is_behind(const struct nats_stream *stream, uint64_t now_ms)
 void tail_work(struct nats_stream *stream, struct round *round)
 {
     struct tail *tail = &stream->tail;
-    if (!stream->is_there) return;
+    if (may_end(stream, round->now_ms)) end(stream);
+    if (!stream->is_there || tail->wish == TAIL_UNWANTED) return;
     if (tail->state == TAIL_NONE && tail->again_ms > round->now_ms) {
         round_again(round, tail->again_ms);
         return;

@@ -79,11 +79,19 @@ static void begin_at_position(struct reading *reading, const struct mps_from *fr
     begin(reading, &(struct mps_from){.kind = from->rest, .number = from->number});
 }
 
+/* Where the last ones begin is not known before it is known how far it is: nobody has followed it until now. */
+static bool waits_to_begin(struct reading *reading, enum mps_from_kind kind)
+{
+    const struct stream *stream = reading->stream;
+    if (!stream->is_known) return kind != MPS_FROM_SEQ;
+    return (kind == MPS_FROM_LAST || kind == MPS_FROM_LAST_PER_TOPIC) && !stream->is_followed && shared_ask(reading);
+}
+
 static void begin(struct reading *reading, const struct mps_from *from)
 {
     const struct stream *stream = reading->stream;
     reading->next = stream->first;
-    if (stream->is_shared && !stream->is_known && from->kind != MPS_FROM_SEQ) {
+    if (stream->is_shared && waits_to_begin(reading, from->kind)) {
         put_off(reading, from->kind, from->number);
         return;
     }
@@ -205,6 +213,10 @@ void cursor_heard(struct reading *reading)
 {
     if (reading->is_ahead) cut_to_known(reading);
     reading->is_ahead = false;
+    if (reading->begins_later) {
+        begin_late(reading);
+        reading_stop_waiting(reading);
+    }
     reading->mark_at = stream_accepted(reading->stream);
     if (reading->has_just_begun && reading->next <= reading->live && reading->live < reading->mark_at) {
         reading->live = reading->mark_at;

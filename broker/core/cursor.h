@@ -59,7 +59,7 @@ struct reading {
     uint64_t since_end;        /* nor from this position on */
     uint64_t since_high;       /* of a shared stream: at this position something stands that came since; what lies before .next
                                   did not. 0: it isn't being looked for */
-    bool begins_later;         /* its stream, a shared one, isn't known yet: then it begins there, */
+    bool begins_later;         /* its stream, a shared one, or how far that is, isn't known yet: then it begins there, */
     enum mps_from_kind later_kind;
     uint64_t later_number;     /* of SEQ the position */
     bool takes_all;            /* every message of the stream matches, whatever it holds */

@@ -335,6 +335,10 @@ enum reading_result reading_take(struct reading *reading, struct subscription *s
                                  uint64_t msgs_most)
 {
     struct stream *stream = reading->stream;
+    if (reading->begins_later) {
+        reading_wait(reading, &stream->tail);
+        return READING_NOTHING;
+    }
     drop_survey(reading, sub);
     if (reading->survey != NULL && !survey_is_done(reading->survey)) return look(reading, sub);
     if (seeks(reading)) return seek(reading);

@@ -65,6 +65,8 @@ struct stream {
                                /* .first, .next, .stored_msgs and .stored_bytes are what was heard of it lately */
     bool is_known;             /* shared: that was heard at all */
     bool is_there, is_away;    /* shared: it answers; it doesn't, and that was logged */
+    bool is_followed;          /* shared: the engine shows what comes, as somebody here reads it, */
+    bool is_followed_from;     /* and was told that this is from .stored on, in the stream that it is now */
     uint32_t replicas, current;/* shared: copies that there are to be, and that are up to date */
     uint64_t identity;         /* shared: another one means that it was made anew; 0: not known */
     char *name;
@@ -73,7 +75,8 @@ struct stream {
     uint64_t max_bytes, max_msgs, max_age_ms; /* UINT64_MAX: no limit */
     bool refuses;              /* when it is full; else the oldest go */
 
-    uint64_t first, stored, next; /* shared: below .stored it can be read here; below .next there was something at least */
+    uint64_t first, stored, next; /* shared: below .stored it can be read here: all, while nobody follows it; below .next
+                                  there was something at least */
     uint64_t stored_msgs, stored_bytes;   /* on disk */
     uint64_t waiting_msgs, waiting_bytes; /* not yet */
     uint64_t damaged;          /* messages that were found damaged, each counted once */

@@ -17,6 +17,7 @@
 /* What an engine told, as words. */
 struct end {
     struct engine *engine;
+    uint64_t identity; /* of the stream */
     char words[4096];
 };
 
@@ -58,10 +59,15 @@ static void settled(void *arg, uint64_t token, enum store_code code, uint64_t la
 
 static void stream_state(void *arg, const struct engine_stream_state *state)
 {
+    struct end *end = arg;
     assert_int_equal(state->number, STREAM);
-    if (state->is_there)
-        say(arg, "state %" PRIu64 ": %" PRIu64 "..%" PRIu64, state->identity, state->first, state->next);
-    else say(arg, "state away");
+    if (!state->is_there) {
+        say(end, "state away");
+        return;
+    }
+    say(end, "state %" PRIu64 ": %" PRIu64 "..%" PRIu64, state->identity, state->first, state->next);
+    end->identity = state->identity;
+    end->engine->follow(end->engine, STREAM, state->identity, state->next);
 }
 
 static void say_block(struct end *end, const char *word, const struct store_block *block)
@@ -429,6 +435,26 @@ static void test_a_stream_that_is_deleted(void **state)
     assert_int_equal(memory_bus_next_position(room->bus, STREAM), 2);
 }
 
+static void test_a_stream_that_nobody_follows(void **state)
+{
+    struct room *room = *state;
+    open_stream(room, UINT64_MAX, false);
+    hear_all(room);
+    room->b.engine->follow(room->b.engine, STREAM, room->b.identity, 0);
+    append(room, &room->a, "xyz", 1, true);
+    expect(room, &room->a, "settled 1 ok 3 | tail 1: x y z");
+    expect(room, &room->b, "");
+    room->b.engine->follow(room->b.engine, STREAM, room->b.identity, 2);
+    expect(room, &room->b, "tail 2: y z");
+    room->b.engine->follow(room->b.engine, STREAM, room->b.identity, 3); /* that was said */
+    expect(room, &room->b, "");
+    room->b.engine->follow(room->b.engine, STREAM, room->b.identity, 1);
+    expect(room, &room->b, "tail 1: x y z");
+    room->b.engine->follow(room->b.engine, STREAM, room->b.identity + 1, 1); /* of a stream that isn't there */
+    append(room, &room->a, "n", 4, true);
+    expect(room, &room->b, "tail 4: n");
+}
+
 /* ---- records ------------------------------------------------------------------------------------------------ */
 
 static void put(struct end *end, const char *key, const char *value, uint64_t expected, uint64_t mark)
@@ -527,6 +553,7 @@ int main(void)
         TEST(test_what_waits_for_the_streams),
         TEST(test_an_answer_that_is_lost),
         TEST(test_a_stream_that_is_deleted),
+        TEST(test_a_stream_that_nobody_follows),
         TEST(test_records_come_everywhere),
         TEST(test_records_are_told_again),
         cmocka_unit_test(test_the_same_seed_does_the_same),

@@ -60,11 +60,18 @@ static void on_state(void *arg, const struct engine_stream_state *state)
         return;
     }
     assert_true(end->is_storing);
-    if (state->identity != end->state.identity) end->identities++;
+    bool is_another = state->identity != end->state.identity, goes_back = state->next < end->state.next;
+    if (is_another) end->identities++;
     end->state = *state;
+    if (!end->reads_nothing && (is_another || goes_back)) stage_follow(end, state->next);
     if (state->mark == 0) return;
     end->answered = state->mark;
     end->answer = state->next;
+}
+
+void stage_follow(struct end *end, uint64_t from)
+{
+    end->engine->follow(end->engine, STREAM, end->state.identity, from);
 }
 
 static void show(struct shown_list *list, uint64_t position, const uint8_t *payload, size_t len)

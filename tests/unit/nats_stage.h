@@ -54,6 +54,7 @@ struct end {
     bool tail_overlaps;         /* a position came twice, or after a higher one */
     uint64_t tail_bytes, tail_count;
     bool counts_only;           /* of the tail: payloads are not kept */
+    bool reads_nothing;         /* else the stream is followed as soon as it is known */
     struct engine_stream_state state;
     uint64_t answered, answer;  /* the last mark of ask_state() that came back, and .next with it */
     char state_text[STORE_TEXT_MAX];
@@ -97,6 +98,7 @@ uint64_t stage_ms(void);
 const char *stage_trouble(const struct nats_stage *stage); /* what the engines say, for who looks at a test that failed */
 
 void stage_open_stream(struct end *end, uint32_t replicas, uint64_t max_msgs, bool refuses);
+void stage_follow(struct end *end, uint64_t from); /* 0: no more */
 /* A MSG frame; returns its length. */
 uint32_t stage_frame(uint8_t *to, size_t cap, const char *topic, const char *payload);
 /* Appends one message, and hands it over. Returns its token; 0: it was refused. */

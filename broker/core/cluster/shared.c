@@ -8,8 +8,6 @@
 #include "sure.h"
 #include "trace.h"
 
-/* Of a message: the most that any configuration allows. */
-#define PAYLOAD_MAX (256u * 1024 * 1024)
 /* How long an answer to how far a stream is is waited for, and how little there is between two questions at least. */
 #define ASK_MS 2000u
 #define ASK_APART_MS 10u
@@ -30,6 +28,12 @@ struct shared {
     uint64_t asks;    /* how often it was asked how far a stream is */
     bool has_settled; /* something, in this poll */
 };
+
+struct stream *shared_stream(const struct cluster *cluster, uint32_t number)
+{
+    struct stream *stream = stream_by_number(cluster->broker, number);
+    return stream != NULL && stream->is_shared ? stream : NULL;
+}
 
 /* ---- appends ------------------------------------------------------------------------------------------------ */
 
@@ -86,7 +90,10 @@ bool shared_append(struct stream *stream, struct session *session, const struct 
     if (!cluster->engine->append(cluster->engine, &append, text)) return false;
     cluster->shared->token++;
     add(stream->broker, stream, append.token, session != NULL && level_of(session) > 2);
-    if (run->is_traced) trace_shared(stream, run, part, append.token);
+    if (run->is_traced) {
+        shared_follow(stream);
+        trace_shared(stream, run, part, append.token);
+    }
     return true;
 }
 
@@ -144,7 +151,7 @@ static void settle(struct cluster *cluster, struct shared_append *append, const 
 {
     struct stream *stream = append->stream;
     if (outcome->last >= stream->next && outcome->last < MPS_NUMBER_MAX) /* 0, if it isn't known */
-        stream->next = outcome->last + 1;
+        shared_knows(stream, outcome->last + 1);
     if (append->session == NULL && outcome->code != STORE_OK) note_unstored(stream, outcome->text);
     end_append(cluster, append, outcome);
 }
@@ -167,111 +174,6 @@ void shared_polled(struct cluster *cluster)
     if (!cluster->shared->has_settled) return;
     cluster->shared->has_settled = false;
     acks_answer_all(cluster->broker);
-}
-
-/* ---- what comes --------------------------------------------------------------------------------------------- */
-
-/* The length of the frame, 0: that can't be known. is_message: somebody may have published it. */
-static uint32_t judge(const uint8_t *p, uint32_t len, bool *is_message, uint64_t *ttl_ms)
-{
-    struct mps_scan scan = {0};
-    struct mps_limits limits = {MPS_HEAD_MAX, MPS_VALUES_MAX, PAYLOAD_MAX};
-    struct mps_msg msg;
-    const char *what;
-    *is_message = false;
-    if (mps_scan(&scan, p, len, &limits) != MPS_SCAN_FRAME) return 0;
-    if (scan.op != MPS_OP_MSG || mps_decode_msg((mps_view){p, scan.pos}, &msg, &what) != MPS_OK) return scan.pos;
-    if (mps_topic_error(msg.topic) != NULL) return scan.pos;
-    if (msg.props.ptr == NULL) {
-        *is_message = true;
-        return scan.pos;
-    }
-    if (mps_props_check(msg.props, &what) != MPS_OK) return scan.pos;
-    *is_message = true;
-    mps_view raw = mps_props_find(msg.props, MPS_PROP_TTL_MS);
-    if (raw.ptr == NULL) return scan.pos;
-    struct mps_reader r = mps_reader_open(raw);
-    uint64_t value = mps_read_uint(&r, MPS_NUMBER_MAX, "ttl");
-    if (r.bad == NULL && value < *ttl_ms) *ttl_ms = value;
-    return scan.pos;
-}
-
-/* Messages of a block that stand one behind the other. */
-struct stretch {
-    uint64_t first;
-    uint32_t off, len, count;
-    uint64_t ttl_ms; /* the shortest */
-};
-
-static void take_stretch(struct stream *stream, const struct store_block *block, const uint8_t *bytes,
-                         const struct stretch *stretch)
-{
-    uint8_t *own = stretch->count > 0 ? malloc(stretch->len) : NULL;
-    if (own == NULL) return; /* without memory: who wants it reads it later */
-    memcpy(own, bytes + stretch->off, stretch->len);
-    struct store_block part = {.stream = stream->number,
-                               .count = stretch->count,
-                               .first = stretch->first,
-                               .time_ms = least(block->time_ms, MPS_NUMBER_MAX),
-                               .len = stretch->len};
-    if (stretch->ttl_ms != UINT64_MAX) part.expires_ms = part.time_ms + stretch->ttl_ms + 1;
-    if (stream->broker->tracing != NULL) trace_shared_came(stream, own, &part);
-    chunk_of_bytes(stream, &part, own);
-}
-
-static void note_rubbish(struct stream *stream, uint64_t first, uint64_t last)
-{
-    chunk_note_hole(stream, first, last + 1);
-    if (damage_note(stream, first, last) == 0) return;
-    log_say(
-        stream->broker, EVENT_STREAM_DAMAGED,
-        LOG_FIELDS(log_value("stream", mps_text(stream->name)), log_number("first", first), log_number("last", last)),
-        "stream '%s' holds what is no message: positions %llu to %llu", printable(mps_text(stream->name)),
-        (unsigned long long)first, (unsigned long long)last);
-}
-
-void shared_take_block(struct stream *stream, const struct store_block *block, const uint8_t *bytes)
-{
-    struct stretch stretch = {.first = block->first, .ttl_ms = UINT64_MAX};
-    uint64_t end = block->first + block->count;
-    uint32_t off = 0;
-    for (uint64_t at = block->first; at < end; at++) {
-        bool is_message;
-        uint32_t len = judge(bytes + off, block->len - off, &is_message, &stretch.ttl_ms);
-        if (is_message) {
-            stretch.len += len;
-            stretch.count++;
-            off += len;
-            continue;
-        }
-        take_stretch(stream, block, bytes, &stretch);
-        note_rubbish(stream, at, len > 0 ? at : end - 1);
-        if (len == 0) return;
-        off += len;
-        stretch = (struct stretch){.first = at + 1, .off = off, .ttl_ms = UINT64_MAX};
-    }
-    take_stretch(stream, block, bytes, &stretch);
-}
-
-static struct stream *stream_of(const struct cluster *cluster, uint32_t number)
-{
-    struct stream *stream = stream_by_number(cluster->broker, number);
-    return stream != NULL && stream->is_shared ? stream : NULL;
-}
-
-void shared_on_tail(struct cluster *cluster, const struct store_block *block)
-{
-    struct stream *stream = stream_of(cluster, block->stream);
-    if (stream == NULL || block->first == 0 || block->first > MPS_NUMBER_MAX - block->count) return;
-    uint64_t end = block->first + block->count;
-    shared_take_block(stream, block, block->bytes);
-    if (end <= stream->stored) return;
-    stream->stored = end;
-    if (stream->next < end) stream->next = end;
-    stream->stored_msgs += block->count; /* until it is heard anew */
-    stream->stored_bytes += block->len;
-    cursors_wake_tail(stream);
-    cursors_wake(&stream->loading); /* who waits for what came just now */
 }
 
 /* ---- reading ------------------------------------------------------------------------------------------------ */
@@ -408,6 +310,7 @@ static void forget_messages(struct stream *stream, const struct engine_stream_st
     stream->identity = state->identity;
     stream->first = state->first;
     stream->stored = stream->next = state->next;
+    stream->is_followed_from = false;
 }
 
 /* A broker without a store of its own has only what all have: its epoch is that of all of them, so that clients that
@@ -464,7 +367,7 @@ static void get_to_know(struct stream *stream, const struct engine_stream_state 
 /* Retention goes on, and others publish. */
 static void move_on(struct stream *stream, const struct engine_stream_state *state)
 {
-    if (state->next > stream->next) stream->next = state->next;
+    if (state->next > stream->next) shared_knows(stream, state->next);
     if (state->first <= stream->first) return;
     stream->first = state->first;
     chunks_forget_below(stream, stream->first);
@@ -481,7 +384,7 @@ static bool is_sane(const struct engine_stream_state *state)
 
 void shared_on_stream_state(struct cluster *cluster, const struct engine_stream_state *state)
 {
-    struct stream *stream = stream_of(cluster, state->number);
+    struct stream *stream = shared_stream(cluster, state->number);
     if (stream == NULL) return;
     if (!state->is_there || !is_sane(state)) {
         note_away(stream, state->text != NULL ? state->text : "it says nothing of itself");
@@ -559,6 +462,7 @@ void shared_leave(struct cluster *cluster)
         struct stream *stream = cluster->broker->streams[i];
         if (!stream->is_shared) continue;
         memset(stream->loads, 0, sizeof stream->loads);
+        stream->is_followed = false;
         hear_all(stream);
     }
     hash_free(&shared->appends);
@@ -570,8 +474,11 @@ uint64_t shared_turn(struct cluster *cluster)
 {
     const struct broker *broker = cluster->broker;
     uint64_t next_ms = UINT64_MAX;
-    for (uint32_t i = 0; i < broker->streams_count; i++)
-        if (broker->streams[i]->is_shared) next_ms = least(next_ms, ask_turn(broker->streams[i]));
+    for (uint32_t i = 0; i < broker->streams_count; i++) {
+        if (!broker->streams[i]->is_shared) continue;
+        shared_follow(broker->streams[i]);
+        next_ms = least(next_ms, ask_turn(broker->streams[i]));
+    }
     return next_ms;
 }
 

@@ -7,7 +7,8 @@
  *
  * Positions are the engine's: one order for all brokers. What comes from there was perhaps written by others than brokers: it
  * is judged as what comes from a client, and what is no message is a hole. A stream that is away holds nobody: what is
- * published waits in the engine within its bounds, and is refused then; readers wait. One thread. */
+ * published waits in the engine within its bounds, and is refused then; readers wait. Messages come as long as somebody here reads
+ * the stream (shared_tail.c); else only how far it is. One thread. */
 #ifndef CLUSTER_SHARED_H
 #define CLUSTER_SHARED_H
 
@@ -28,6 +29,12 @@ bool shared_append_is_waiting(const struct broker *broker, uint64_t token); /* i
 bool shared_read(struct stream *stream, uint64_t position, uint32_t bytes_most);
 /* What is a message in it becomes chunks, the rest holes. bytes: those of the block. */
 void shared_take_block(struct stream *stream, const struct store_block *block, const uint8_t *bytes);
+
+/* For these files among themselves. */
+struct stream *shared_stream(const struct cluster *cluster, uint32_t number); /* NULL: there is none of this number */
+/* Follows it, or does no more, as somebody reads it or nobody does. */
+void shared_follow(struct stream *stream);
+void shared_knows(struct stream *stream, uint64_t next); /* this is its next position now */
 
 /* For cursor.c. Asks the stream's leader how far it is, once for all that want to know in a turn: cursor_heard() comes then, or
  * when there is no answer in time. False: the stream is away, and nobody is asked. */

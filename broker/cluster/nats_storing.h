@@ -44,7 +44,8 @@
 #define OTHER_MARKS_MS 600000        /* else after so long, as who did may be no more */
 #define MARKS_MOST (1u << 20)        /* that are known to be there; others stay until somebody loads the bucket */
 #define STALE_MS 120000              /* who has heard nothing for so long may have missed some, and loads everything */
-#define DUPLICATES_MS 120000         /* so long the server knows what it has stored */
+#define DUPLICATES_MS 120000         /* so long at least the server knows what it has stored; else twice as long as something waits */
+#define STUCK_MS 60000               /* what nobody waits for, and a stream that is there doesn't acknowledge, is given up */
 
 struct nats_storing;
 struct nats_stream;
@@ -188,6 +189,9 @@ struct appends {
     uint64_t again_ms, wait_ms;      /* then it is sent again */
     uint64_t calm_ms;                /* until then nothing is sent at all; 0: no */
     uint32_t given_up;               /* appends that are over before older ones */
+    uint64_t refused_ms;             /* since when all is refused, for a reason that may pass: .refusal; 0: it isn't */
+    char refusal[160];
+    uint64_t stuck_ms;               /* since when nothing is acknowledged, though the stream is there; 0: something was */
     uint64_t look_ms;                /* for what is to be given up */
 };
 
@@ -232,6 +236,7 @@ struct nats_stream {
     uint64_t seen_identity, seen_ms; /* the last one that was heard of, and since when */
     uint64_t wanted_mark;            /* of the core's, for the next question; 0: it wants to know nothing */
     uint64_t identity, first_position, known_next, msgs, bytes;
+    uint64_t window_ns;              /* in which the server knows messages again, as it is configured there */
     uint64_t leader;                 /* a sum of its server's name; 0: there is none, or only one server */
     uint32_t replicas, current;
     struct tail tail;
@@ -365,7 +370,7 @@ struct nats_storing {
     struct puts puts;
     struct marks own_marks, other_marks;
     uint64_t marks_ms;               /* when some may go again */
-    uint64_t stale_ms, linger_ms;
+    uint64_t stale_ms, linger_ms, stuck_ms;
     struct pending_append *garbage;  /* likewise */
     struct storing_event *events, *last_event;
     uint64_t event_bytes;

@@ -32,9 +32,13 @@ static int64_t age_ns(const struct nats_stream *stream)
     return (int64_t)(ms < 100 ? 100 : ms) * 1000000; /* JetStream's least */
 }
 
+/* Something may be sent again as long as it waits, here, and then by its publisher at another broker. A window that is
+ * there and longer stays: other brokers may wait for longer. */
 static int64_t window_ns(const struct nats_stream *stream)
 {
-    int64_t window = INT64_C(1000000) * DUPLICATES_MS, age = age_ns(stream);
+    uint64_t twice_ms = stream->is_bucket ? 0 : 2 * stream->storing->engine->options.defer_ms;
+    uint64_t wanted_ns = (twice_ms > DUPLICATES_MS ? twice_ms : DUPLICATES_MS) * 1000000;
+    int64_t window = (int64_t)(stream->window_ns > wanted_ns ? stream->window_ns : wanted_ns), age = age_ns(stream);
     return age > 0 && age < window ? age : window; /* JetStream wants it so */
 }
 
@@ -269,6 +273,7 @@ static void take_state(struct nats_stream *stream, const struct js_request *requ
     nats_trouble_over(stream->storing->engine, stream);
     if (stream->is_checked) return;
     stream->is_checked = true;
+    stream->window_ns = json_uint(answer, "config.duplicate_window", 0);
     if (!is_as_wanted(stream, json_find(answer, "config"))) make(stream, "UPDATE");
 }
 

@@ -20,6 +20,7 @@
 #define LOOK_MS 100     /* for what is given up */
 #define MESSAGE_COST 64 /* what a message takes beside its bytes */
 
+#define JS_NOT_AVAILABLE 10008
 #define JS_STORE_FAILED 10077
 #define JS_ACCOUNT_RESOURCES 10002
 #define JS_RESOURCES 10023
@@ -141,14 +142,38 @@ static bool is_no_room(uint64_t error)
            error == JS_STORAGE;
 }
 
+/* Who waits is answered in time whatever JetStream says. Others would wait for ever, and all that stand behind them. */
+static bool is_refused_for_long(struct nats_stream *stream, const char *why)
+{
+    struct appends *appends = &stream->appends;
+    struct nats_engine *engine = stream->storing->engine;
+    uint64_t now_ms = nats_now_ms();
+    if (appends->refused_ms == 0) appends->refused_ms = now_ms;
+    snprintf(appends->refusal, sizeof appends->refusal, "%s", why);
+    nats_trouble(engine, appends, "the shared stream %.80s takes no messages: %s", stream->config.name, why);
+    return now_ms - appends->refused_ms >= engine->options.defer_ms;
+}
+
+static void forget_refusals(struct nats_stream *stream)
+{
+    struct appends *appends = &stream->appends;
+    appends->stuck_ms = 0;
+    if (appends->refused_ms == 0) return;
+    appends->refused_ms = 0;
+    appends->refusal[0] = '\0';
+    nats_trouble_over(stream->storing->engine, appends);
+}
+
 /* False: it may do better if it is sent again. */
 static bool was_refused(struct nats_stream *stream, struct pending_append *append, mps_view answer)
 {
     char text[STORE_TEXT_MAX], why[160];
     uint64_t error = json_uint(answer, "error.err_code", 0);
     bool is_full = is_no_room(error);
-    if (!is_full && error != JS_MESSAGE_TOO_LONG && error != JS_SEALED) return false;
+    if (error == JS_NOT_AVAILABLE) return false;
     json_text(answer, "error.description", why, sizeof why);
+    if (!is_full && error != JS_MESSAGE_TOO_LONG && error != JS_SEALED && !is_refused_for_long(stream, why))
+        return false;
     snprintf(text, sizeof text, "the shared stream %.80s takes no more: %s", stream->config.name, why);
     fail(append, is_full ? STORE_FULL : STORE_FAILED, text);
     return true;
@@ -176,6 +201,7 @@ static bool take_answer(struct nats_stream *stream, struct flight *flight, mps_v
     if (is_strange(stream, append, answer)) return true;
     if (!json_is_true(answer, "duplicate")) append->were_there = false;
     if (position > append->last) append->last = position;
+    forget_refusals(stream);
     stream_knows(stream, position + 1);
     return true;
 }
@@ -223,10 +249,9 @@ void appends_acked(struct nats_stream *stream, uint64_t number, natsMsg *message
 
 /* ---- what is given up --------------------------------------------------------------------------------------- */
 
-static void give_up(struct nats_stream *stream, struct pending_append *append)
+static void give_up(struct nats_stream *stream, struct pending_append *append, const char *text)
 {
     struct appends *appends = &stream->appends;
-    char text[STORE_TEXT_MAX];
     for (uint64_t number = appends->oldest; number < appends->numbered; number++) {
         struct flight *flight = flight_of(appends, number);
         if (flight->append == append && !flight->is_done) land(appends, flight);
@@ -235,12 +260,23 @@ static void give_up(struct nats_stream *stream, struct pending_append *append)
         appends->next_append = append->next;
         appends->next_at = appends->next_index = 0;
     }
-    snprintf(text, sizeof text,
-             "the shared stream %.80s could not be reached within %" PRIu64 " ms: the message may have been stored",
-             stream->config.name, stream->storing->engine->options.defer_ms);
     fail(append, STORE_FAILED, text);
     append->is_over = append->is_given_up = true;
     appends->given_up++;
+}
+
+static void give_up_late(struct nats_stream *stream, struct pending_append *append)
+{
+    char text[STORE_TEXT_MAX];
+    uint64_t defer_ms = stream->storing->engine->options.defer_ms;
+    if (stream->appends.refused_ms != 0)
+        snprintf(text, sizeof text, "the shared stream %.80s did not take the message within %" PRIu64 " ms: %.100s",
+                 stream->config.name, defer_ms, stream->appends.refusal);
+    else
+        snprintf(text, sizeof text,
+                 "the shared stream %.80s could not be reached within %" PRIu64 " ms: the message may have been stored",
+                 stream->config.name, defer_ms);
+    give_up(stream, append, text);
 }
 
 static void give_up_what_is_late(struct nats_stream *stream, struct round *round)
@@ -254,10 +290,29 @@ static void give_up_what_is_late(struct nats_stream *stream, struct round *round
         next = append->next;
         if (round->now_ms - append->taken_ms < defer_ms) break;
         if (!append->is_waited_for || append->is_over) continue;
-        give_up(stream, append);
+        give_up_late(stream, append);
         some = true;
     }
     if (some) end_in_order(stream);
+}
+
+/* The stream is there, and says nothing to the oldest message: NATS may not let us publish that one. What nobody waits
+ * for would hold all others for ever. Those behind it have as long as an acknowledgement may take. */
+static void give_up_what_is_stuck(struct nats_stream *stream, struct round *round)
+{
+    struct appends *appends = &stream->appends;
+    char text[STORE_TEXT_MAX];
+    uint64_t most_ms = stream->storing->stuck_ms;
+    if (!appends->is_probing || appends->oldest == appends->send) return;
+    if (appends->stuck_ms == 0) appends->stuck_ms = round->now_ms;
+    struct pending_append *append = flight_of(appends, appends->oldest)->append;
+    if (append->is_waited_for || round->now_ms - appends->stuck_ms < most_ms) return;
+    snprintf(text, sizeof text,
+             "the shared stream %.80s is there and has not acknowledged the message, which may have been stored",
+             stream->config.name);
+    give_up(stream, append, text);
+    end_in_order(stream);
+    if (most_ms > ACK_MS) appends->stuck_ms = round->now_ms - (most_ms - ACK_MS);
 }
 
 /* ---- sending ------------------------------------------------------------------------------------------------ */
@@ -329,7 +384,10 @@ void appends_work(struct nats_stream *stream, struct round *round)
     give_up_what_is_late(stream, round);
     round_again(round, appends->look_ms);
     /* What is not known to be there may be a stream that is about to be replaced. */
+    if (!round->is_connected || !stream->is_there) forget_refusals(stream);
     if (!round->is_connected || !stream->is_there || appends->first == NULL) return;
+    give_up_what_is_stuck(stream, round);
+    if (appends->first == NULL) return;
     if (is_overdue(appends, round)) be_careful(appends, round->now_ms);
     if (appends->calm_ms != 0 && appends->calm_ms <= round->now_ms) be_confident(appends);
     if (appends->calm_ms != 0) round_again(round, appends->calm_ms);

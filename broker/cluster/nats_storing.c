@@ -488,6 +488,7 @@ bool nats_storing_open(struct nats_engine *engine, char text[STORE_TEXT_MAX])
     storing->other_marks.wait_ms = OTHER_MARKS_MS;
     storing->stale_ms = STALE_MS;
     storing->linger_ms = LINGER_MS;
+    storing->stuck_ms = STUCK_MS;
     name_this_life(storing);
     pthread_mutex_init(&storing->lock, NULL);
     nats_condition_init(&storing->work);

@@ -301,8 +301,8 @@ static void nobody_begins_before_places_are_known(void **state)
     sea_pass(sea, 200);
     sea_crash(sea, 0);
     sea_pass(sea, 6000);
-    tell->connected(tell->arg, true, false, "gone");
-    tell->connected(tell->arg, true, true, "");
+    tell->connected(tell->arg, true, false, "", "gone");
+    tell->connected(tell->arg, true, true, "", "");
     sea_hello(sea, 1, 'c', sea_client("c"));
     sea_subscribe(sea, 1, 'c', "o/#", sea_durable(MPS_ACK_EACH));
     sea_pass(sea, 3000);

@@ -53,8 +53,11 @@ class JavaScript(unittest.TestCase):
     maxDiff = None
 
     def run_tests(self, name):
-        done = run("node", "--test", "--test-reporter=tap", f"test/{name}.test.js", timeout=TESTS_S,
-                   env={key: value for key, value in os.environ.items() if key != "NODE_OPTIONS"})
+        try:
+            done = run("node", "--test", "--test-reporter=tap", f"test/{name}.test.js", timeout=TESTS_S,
+                       env={key: value for key, value in os.environ.items() if key != "NODE_OPTIONS"})
+        except subprocess.TimeoutExpired as hung:
+            self.fail(f"it did not end within {TESTS_S} s, and said: {(hung.stdout or b'').decode(errors='replace')[-20000:]}")
         self.assertEqual(done.returncode, 0, done.stdout[-20000:] + done.stderr[-5000:])
         self.assertRegex(done.stdout, r"(?m)^# pass [1-9]")
         self.assertRegex(done.stdout, r"(?m)^# skipped 0$")

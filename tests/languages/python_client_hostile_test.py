@@ -26,6 +26,11 @@ def resident_bytes():
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+def connect(url, **options):
+    """This process may stand still for some seconds: it is broker and client."""
+    return pubsub.connect(url, **{"connect_timeout": PATIENCE_S, **options})
+
+
 class Broker:
     """Listens, greets one client, grants what it subscribes to, and then says what it is told to."""
 
@@ -88,7 +93,7 @@ class Hostile(unittest.IsolatedAsyncioTestCase):
     async def assert_breaks(self, data, code=None, unread=False):
         with self.subTest(bytes=data[:40].hex(" "), length=len(data)):
             async with Broker() as broker:
-                client = await pubsub.connect(broker.url)
+                client = await connect(broker.url)
                 subscription = await client.subscribe("t")
                 await broker.send(data)
                 if unread:
@@ -111,7 +116,7 @@ class Hostile(unittest.IsolatedAsyncioTestCase):
         """The client takes it, and the message that comes then."""
         with self.subTest(bytes=data[:40].hex(" "), length=len(data)):
             async with Broker() as broker:
-                client = await pubsub.connect(broker.url)
+                client = await connect(broker.url)
                 subscription = await client.subscribe("t")
                 await broker.send(data + HELLO_MSG)
                 items = [await subscription.next(PATIENCE_S)]
@@ -166,7 +171,7 @@ class Hostile(unittest.IsolatedAsyncioTestCase):
         data = HELLO_MSG + frame(GAP, 1, 3, 1) + TERMS + frame(MSG, "t", {"h": [1]}, bytes(300)) + HELLO_MSG
         for size in 1, 2, 3, 7:
             async with Broker() as broker:
-                client = await pubsub.connect(broker.url)
+                client = await connect(broker.url)
                 subscription = await client.subscribe("t")
                 for at in range(0, len(data), size):
                     await broker.send(data[at:at + size])
@@ -185,7 +190,7 @@ class Hostile(unittest.IsolatedAsyncioTestCase):
             for _ in range(source.randint(1, 4)):
                 data[source.randrange(len(data))] = source.randrange(256)
             async with Broker() as broker:
-                client = await pubsub.connect(broker.url, reconnect=False)
+                client = await connect(broker.url, reconnect=False)
                 subscription = await client.subscribe("t")
                 await broker.send(bytes(data))
                 broker.writer.write_eof()
@@ -204,7 +209,7 @@ class Hostile(unittest.IsolatedAsyncioTestCase):
 
     async def test_a_flood_of_pings_that_nobody_reads_the_answers_of(self):
         async with Broker() as broker:
-            client = await pubsub.connect(broker.url)
+            client = await connect(broker.url)
             broker.writer.transport.pause_reading()
             flood = frame(PING, bytes(64)) * 1000
             sent = stalled = 0
@@ -223,7 +228,7 @@ class Hostile(unittest.IsolatedAsyncioTestCase):
 
     async def test_an_idle_client_says_that_it_is_there(self):
         async with Broker(frame(WELCOME, 1, {"id": "given", "ka": 1})) as broker:
-            client = await pubsub.connect(broker.url)
+            client = await connect(broker.url)
             while sum(got[0] == PING for got in broker.said) < 3:
                 await asyncio.sleep(0.01)
             await client.close(0)
@@ -240,16 +245,16 @@ class Hostile(unittest.IsolatedAsyncioTestCase):
             with self.subTest(greeting=greeting):
                 async with Broker(greeting) as broker:
                     with self.assertRaises(pubsub.ProtocolError):
-                        await pubsub.connect(broker.url)
+                        await connect(broker.url)
         for greeting, error in (frame(BYE, 108, "who?"), pubsub.AuthError), (frame(BYE, 115, "full"), pubsub.ConnectFailed), \
                 (frame(BYE, 117, "bad id"), pubsub.Closed):
             async with Broker(greeting) as broker:
                 with self.assertRaises(error) as refused:
-                    await pubsub.connect(broker.url)
+                    await connect(broker.url)
                 self.assertGreater(refused.exception.code, 100)
         async with Broker(b"") as broker:
             with self.assertRaisesRegex(pubsub.ConnectFailed, "did not answer within 0.1 s"):
-                await pubsub.connect(broker.url, connect_timeout=0.1)
+                await connect(broker.url, connect_timeout=0.1)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import net from "node:net";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { decodeMulti, encode } from "@msgpack/msgpack";
-import { AuthError, Closed, ConnectFailed, Gap, Message, ProtocolError, connect } from "../pubsub.js";
+import { AuthError, Closed, ConnectFailed, Gap, Message, ProtocolError, connect as connectOnce } from "../pubsub.js";
 import { PATIENCE_MS } from "./broker.js";
 
 const MEMORY_BYTES = 512 << 20; // a claim that was believed takes 2 GiB and more; how much garbage node keeps before it collects is not ours
@@ -21,12 +21,15 @@ const GREETING = frame(WELCOME, 1, { id: "given", ka: 60, max_payload: 1 << 20, 
 const TERMS = frame(FOR, 1);
 const MESSAGE = Buffer.concat([TERMS, frame(MSG, "t", null, encode("hello"))]);
 
+/** This process may stand still for some seconds: it is broker and client. */
+const connect = (url, options = {}) => connectOnce(url, { connectTimeout: PATIENCE_MS, ...options });
+
 /** Listens, greets one client, grants what it subscribes to, and then says what it is told to. */
 async function fake(greeting = GREETING) {
   const broker = { said: [], wasReset: false };
   broker.server = net.createServer(socket => {
     broker.socket = socket;
-    broker.ended = once(socket, "close");
+    broker.ended = new Promise(resolve => socket.once("close", resolve)); // once() of events takes a reset for a failure
     socket.on("error", () => { broker.wasReset = true; });
     socket.on("data", data => {
       for (const got of decodeMulti(data)) {

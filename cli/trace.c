@@ -75,7 +75,8 @@ static enum options_result parse(struct trace_options *options, int argc, char *
         .arguments = "TOPIC|PATTERN",
         .summary =
             "Follows the next message of a topic through the broker: who published it, in whose queues it waited\n"
-            "and how long, to whom it was written, where it was lost and why; and who did not get it, and why not.",
+            "and how long, to whom it was written, to which other brokers it was sent, where it was lost and why;\n"
+            "and who did not get it, and why not.",
         .tables = {&what, &connection},
         .notes =
             "Written means that the connection to the client took it. It needs the right 'sys', or the broker's own\n"

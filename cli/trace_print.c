@@ -280,6 +280,12 @@ static void print_stored(struct output *out, mps_view step)
     output_format(out, " at %" PRIu64, trace_number(step, "seq"));
 }
 
+static void print_relayed(struct output *out, mps_view step)
+{
+    output_text(out, is(trace_text(step, "step"), "relayed") ? "sent to the broker " : "NOT SENT to the broker ");
+    put(out, trace_text(step, "broker"));
+}
+
 static void print_step(struct output *out, struct trace_message *message, mps_view step)
 {
     mps_view name = trace_text(step, "step");
@@ -292,6 +298,7 @@ static void print_step(struct output *out, struct trace_message *message, mps_vi
     else if (is(name, "not")) print_not(out, &holder, step);
     else if (is(name, "given") || is(name, "returned")) print_move(out, &holder, step);
     else if (is(name, "stored") || is(name, "unstored")) print_stored(out, step);
+    else if (is(name, "relayed") || is(name, "unrelayed")) print_relayed(out, step);
     else print_fate(out, &holder, step);
     output_char(out, '\n');
     holder_free(&holder);
@@ -303,9 +310,9 @@ static void print_step(struct output *out, struct trace_message *message, mps_vi
 static void put_publisher(struct output *out, mps_view event)
 {
     mps_view client = trace_text(event, "client"), user = trace_text(event, "user"), peer = trace_text(event, "peer"),
-             listener = trace_text(event, "listener");
-    output_text(out, client.ptr ? "from " : "from the broker itself");
-    put(out, client);
+             listener = trace_text(event, "listener"), broker = trace_text(event, "broker");
+    output_text(out, client.ptr ? "from " : broker.ptr ? "from the broker " : "from the broker itself");
+    put(out, client.ptr ? client : broker);
     if (user.ptr) {
         output_text(out, ", user ");
         put(out, user);
@@ -329,7 +336,8 @@ static void begin_message(struct trace_printer *printer, uint64_t number)
 
 static void print_message(struct trace_printer *printer, uint64_t number, mps_view event)
 {
-    static const char *const levels[] = {"", ", to be acknowledged as routed", ", to be acknowledged as stored"};
+    static const char *const levels[] = {"", ", to be acknowledged as routed", ", to be acknowledged as stored",
+                                         ", to be acknowledged as replicated"};
     struct output *out = printer->out;
     uint64_t bytes = trace_number(event, "bytes"), level = trace_number(event, "level"),
              held_ms = trace_number(event, "held_ms");

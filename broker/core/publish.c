@@ -735,7 +735,7 @@ void publish_own(struct broker *broker, struct run *take_run, bool retain_it, st
     struct delivery delivery = {
         .route = router_route_once(broker, msg.topic), .run = take_run, .topic = msg.topic, .props = msg.props};
     struct stream *stream = delivery.route->stream;
-    if (broker->tracing != NULL) trace_came_from_broker(broker, take_run, origin, retain_it);
+    if (broker->tracing != NULL) trace_came_from_broker(broker, take_run, origin, NULL, retain_it);
     char no_room[RETAINED_TEXT_MAX]; /* there is nobody to be told */
     if (retain_it) retain(broker, delivery.route, frame, take_run->expires_ms, origin, no_room);
     struct part whole = {0, frame.len, 1};

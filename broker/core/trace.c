@@ -121,6 +121,7 @@ void traced_free(struct traced *message)
     buffer_free(&message->steps);
     buffer_free(&message->end);
     free(message->text);
+    free(message->neighbour);
     free(message);
 }
 
@@ -188,7 +189,7 @@ static void note_stored(struct traced *message)
 static bool is_complete(const struct traced *message)
 {
     return message->is_taken && !message->is_done && !message->looks && !message->waits_for_store &&
-           message->open_count == 0;
+           message->open_count == 0 && message->relaying == 0;
 }
 
 static void advance(struct traced *message)

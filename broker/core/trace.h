@@ -33,7 +33,9 @@ TRACE_COLD void traces_free(struct broker *broker);
 /* trace_follow.c: messages coming in. A message that is taken up before it is judged is followed once it is known that it
  * does not have to wait. */
 TRACE_COLD void trace_came(struct session *session, const struct publish *publish);
-TRACE_COLD void trace_came_from_broker(struct broker *broker, struct run *run, struct origin *origin, bool retain);
+/* neighbour: the name of another broker that it came from; NULL: it is of this broker itself, or of that origin. */
+TRACE_COLD void trace_came_from_broker(struct broker *broker, struct run *run, struct origin *origin, const char *neighbour,
+                                       bool retain);
 TRACE_COLD void trace_refused(struct broker *broker, const struct run *run, struct part part, uint32_t code, const char *text);
 TRACE_COLD void trace_kept(struct stream *stream, struct run *run, struct part part, uint64_t last_seq);
 /* The engine was given these for a shared stream, by this token. Their positions are known when they come from there. */
@@ -63,6 +65,12 @@ TRACE_COLD void trace_read_lost(struct subscription *sub, const struct stream *s
                      enum mps_gap_reason reason);
 /* As cursors_renumber(): of count positions from this one on, only so many are left. */
 TRACE_COLD void trace_renumber(const struct stream *stream, uint64_t from, uint64_t count, uint64_t left);
+
+/* trace_relay.c: what goes to other brokers */
+struct neighbour;
+TRACE_COLD void trace_relaying(const struct neighbour *to, const struct run *run, struct part part); /* gathered for it, */
+TRACE_COLD void trace_relayed(const struct neighbour *to, bool is_sent); /* all that was is sent, or can't be */
+TRACE_COLD void trace_unrelayed(const struct neighbour *to, const struct run *run, struct part part); /* it is too long */
 
 /* trace_near.c */
 /* Whether somebody may have meant the topic with a pattern that does not match it: letters of the other case, a slip of one

@@ -73,7 +73,8 @@ void trace_came(struct session *session, const struct publish *publish)
     if (trace->taken < trace->wanted) take_up(trace, session, publish);
 }
 
-void trace_came_from_broker(struct broker *broker, struct run *run, struct origin *origin, bool retain)
+void trace_came_from_broker(struct broker *broker, struct run *run, struct origin *origin, const char *neighbour,
+                            bool retain)
 {
     struct mps_msg msg;
     const char *what;
@@ -84,6 +85,7 @@ void trace_came_from_broker(struct broker *broker, struct run *run, struct origi
         if (trace->taken >= trace->wanted || !matches(trace, msg.topic)) continue;
         struct traced *message = add(trace, run, (struct part){0, run->len, 1}, msg.topic);
         message->origin = origin_ref(origin);
+        if (neighbour != NULL) message->neighbour = sure_text(neighbour);
         message->retain = retain;
     }
 }

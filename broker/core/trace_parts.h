@@ -1,4 +1,5 @@
-/* What traces share among themselves: trace.c, trace_follow.c, trace_fates.c, trace_others.c, trace_tell.c. */
+/* What traces share among themselves: trace.c, trace_follow.c, trace_fates.c, trace_others.c,
+ * trace_relay.c, trace_tell.c. */
 #ifndef BROKER_TRACE_PARTS_H
 #define BROKER_TRACE_PARTS_H
 
@@ -15,7 +16,9 @@ struct traced {
     uint64_t came_us;
     bool is_taken;                    /* false: it is being judged, or has to wait */
     bool is_done;                     /* all is known of it, and noted */
-    struct origin *origin;            /* who published it; NULL: the broker */
+    struct origin *origin;            /* who published it; NULL: the broker, or somebody at another one */
+    char *neighbour;                  /* that one's name, or NULL */
+    uint64_t relaying;                /* bits of the other brokers to which it is about to be sent */
     bool retain;
     uint8_t level;                    /* of acknowledgement */
     uint64_t held_ms;                 /* its publisher had to wait */
@@ -130,6 +133,7 @@ void trace_note_not(struct traced *message, const struct mailbox *box, const cha
 void trace_note_step(struct traced *message, const struct trace_copy *copy, const char *step,
                      const struct subscription *sub, const char *reason, bool waited);
 void trace_note_stored(struct traced *message, bool is_stored);
+void trace_note_relayed(struct traced *message, const char *neighbour, bool is_sent);
 void trace_note_end(struct traced *message);
 void trace_tell(struct traced *message);            /* publishes what waits */
 bool traced_has_news(const struct traced *message);

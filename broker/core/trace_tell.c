@@ -60,7 +60,7 @@ void trace_note_head(struct traced *message, const struct session *from, mps_vie
     uint64_t ttl_ms = ttl_of(msg.props);
     uint32_t ttls = ttl_ms != UINT64_MAX ? 1 : 0, codes = message->code != 0 ? 2 : 0,
              places = message->stream != NULL ? 2 : 0;
-    mps_put_map(&out, 13 + ttls + codes + places);
+    mps_put_map(&out, 13 + ttls + codes + places + (message->neighbour != NULL));
     sys_put_name(&out, "event", mps_text("message"));
     sys_put_number(&out, "number", message->number);
     sys_put_name(&out, "topic", traced_topic(message));
@@ -73,6 +73,7 @@ void trace_note_head(struct traced *message, const struct session *from, mps_vie
     sys_put_name(&out, "user", origin != NULL ? origin_user(origin) : (mps_view){NULL, 0});
     sys_put_name(&out, "peer", from != NULL ? audit_peer(from) : (mps_view){NULL, 0});
     sys_put_name(&out, "listener", listener_of(from));
+    if (message->neighbour != NULL) sys_put_name(&out, "broker", mps_text(message->neighbour));
     sys_put_number(&out, "held_ms", message->held_ms);
     if (ttl_ms != UINT64_MAX) sys_put_number(&out, "ttl_ms", ttl_ms);
     if (message->code != 0) {
@@ -167,6 +168,17 @@ void trace_note_stored(struct traced *message, bool is_stored)
     sys_put_number(&out, "at_us", at_us(message));
     sys_put_name(&out, "stream", mps_text(message->stream->name));
     sys_put_number(&out, "seq", message->seq);
+    append(&message->steps, &out);
+}
+
+void trace_note_relayed(struct traced *message, const char *neighbour, bool is_sent)
+{
+    uint8_t room[MAP_MAX];
+    struct mps_out out = mps_out_open(room, sizeof room);
+    mps_put_map(&out, 3);
+    sys_put_name(&out, "step", mps_text(is_sent ? "relayed" : "unrelayed"));
+    sys_put_number(&out, "at_us", at_us(message));
+    sys_put_name(&out, "broker", mps_text(neighbour));
     append(&message->steps, &out);
 }
 

@@ -124,7 +124,8 @@ static void add_named(struct told *told, mps_view map, const char *key)
 
 static void add_step(struct told *told, mps_view step)
 {
-    static const char *const keys[] = {"step", "copy", "why", "client", "group", "sid", "reason", "stream", "seq"};
+    static const char *const keys[] = {"step", "copy",   "why",    "client", "group",
+                                       "sid",  "reason", "stream", "seq",    "broker"};
     add(told, " |");
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) add_field(told, step, keys[i]);
     add_named(told, step, "ahead");

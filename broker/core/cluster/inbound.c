@@ -81,7 +81,7 @@ TRACE_COLD static void deliver_traced(struct incoming *in, const struct route *r
     for (uint32_t at = 0, end, one; at < run->len; at = end) {
         end = run_frame_end(run, at, at, &one);
         struct run *alone = run_slice(&broker->runs, run, at, end - at, 1, at);
-        trace_came_from_broker(broker, alone, NULL, false);
+        trace_came_from_broker(broker, alone, NULL, in->in.from->name, false);
         deliver_to(in, route, alone);
         if (alone->is_traced) trace_taken(broker, NULL, alone, alone->len);
         run_unref(&broker->runs, alone);

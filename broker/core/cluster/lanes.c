@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "sure.h"
+#include "trace.h"
 
 /* Bytes of a datagram to which messages are gathered; a longer message goes alone, if the engine takes it. */
 #define DATAGRAM_BYTES (256u * 1024)
@@ -21,9 +22,10 @@ static uint32_t most(const struct neighbour *to)
     return (uint32_t)least(datagram_max(to), DATAGRAM_BYTES);
 }
 
-/* Whoever knew one of before sees that another one is new. */
+/* Whoever knew one of before sees that another one is new. What was gathered is not sent any more. */
 static void note_last(const struct neighbour *to)
 {
+    if (to->cluster->broker->tracing != NULL) trace_relayed(to, false);
     if (to->lane.seq > to->cluster->last_seq) to->cluster->last_seq = to->lane.seq;
 }
 
@@ -74,6 +76,7 @@ static void send(struct neighbour *to)
                                                      .told = lane->told});
     if (frames_len > 0) bytes = memcpy(lane->bytes + BETWEEN_LANE_MAX - out.len, head, out.len);
     bool is_sent = cluster->engine->send(cluster->engine, to->name, bytes, out.len + frames_len);
+    if (cluster->broker->tracing != NULL) trace_relayed(to, is_sent);
     to->dropped_out += !is_sent;
     to->datagrams_out++;
     to->messages_out += lane->messages_here;
@@ -131,8 +134,10 @@ static void encode_terms(struct mps_out *out, const struct far_terms *terms)
     between_encode_terms(out, terms == NULL || terms->plain, groups, count);
 }
 
-static void put_too_long(struct neighbour *to, uint32_t len)
+static void put_too_long(struct neighbour *to, const struct run *run, struct part one)
 {
+    const uint32_t len = one.len;
+    if (run->is_traced) trace_unrelayed(to, run, one);
     struct broker *broker = to->cluster->broker;
     log_say(broker, EVENT_CLUSTER_TOO_LONG, LOG_FIELDS(log_word("to", to->name), log_number("bytes", len)),
             "a message of %u bytes is too long to go to broker '%s': a datagram has at most %u bytes", len, to->name,
@@ -159,12 +164,14 @@ static struct part put_some(struct neighbour *to, const struct mps_out *terms, s
     struct part some = fitting(run, part, room > before ? room - before : 0);
     if (some.count == 0) return some;
     if (!make_room(lane, before + some.len)) {
+        if (run->is_traced) trace_unrelayed(to, run, some);
         lane_lose(to, some.count);
         return some;
     }
     if (before > 0) append(lane, terms->buf, before);
     append(lane, run->bytes + some.off, some.len);
     lane->messages_here += some.count;
+    if (run->is_traced) trace_relaying(to, run, some);
     return some;
 }
 
@@ -183,7 +190,7 @@ void lane_put_msgs(struct neighbour *to, const struct far_terms *terms, struct r
         } else {
             uint32_t one, end = run_frame_end(run, part.off, part.off, &one);
             some = (struct part){part.off, end - part.off, 1};
-            if (put_some(to, &before, run, some, datagram_max(to)).count == 0) put_too_long(to, some.len);
+            if (put_some(to, &before, run, some, datagram_max(to)).count == 0) put_too_long(to, run, some);
             else lane_flush(to);
         }
         part = (struct part){part.off + some.len, part.len - some.len, part.count - some.count};

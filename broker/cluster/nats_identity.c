@@ -150,5 +150,5 @@ void nats_identity_words(const struct engine_options *options, char *text, size_
     else if (options->credentials_file != NULL) credentials_words(options->credentials_file, text, cap);
     else if (options->token != NULL) snprintf(text, cap, "the token of token_file");
     else if (options->cert_file != NULL) snprintf(text, cap, "certificate '%.*s'", SHOWN_MAX, options->cert_file);
-    else snprintf(text, cap, "neither user, token_file nor credentials are set");
+    else snprintf(text, cap, "neither user, token_file nor credentials is set");
 }

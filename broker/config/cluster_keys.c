@@ -161,6 +161,23 @@ static const char *fail(const char *key, const char *why, char *text, size_t tex
     return key;
 }
 
+/* Who says how other brokers are met means to meet them. */
+static const char *without_url(const struct cluster_section *cluster, char *text, size_t text_cap)
+{
+    const struct {
+        const char *key, *value;
+    } keys[] = {{"name", cluster->name},
+                {"user", cluster->user},
+                {"token_file", cluster->token_file},
+                {"credentials", cluster->credentials},
+                {"ca", cluster->ca},
+                {"certificate", cluster->certificate}};
+    for (size_t i = 0; cluster->urls_count == 0 && i < sizeof keys / sizeof *keys; i++)
+        if (keys[i].value[0] != '\0')
+            return fail(keys[i].key, "needs a url: without one this broker is alone", text, text_cap);
+    return NULL;
+}
+
 const char *cluster_problem(const struct cluster_section *cluster, char *text, size_t text_cap)
 {
     bool has_user = cluster->user[0] != '\0', has_token = cluster->token_file[0] != '\0';
@@ -173,5 +190,5 @@ const char *cluster_problem(const struct cluster_section *cluster, char *text, s
     if (has_credentials && has_token) return fail("credentials", "can't be there beside a token_file", text, text_cap);
     if (has_certificate && !has_key) return fail("certificate", "needs a key", text, text_cap);
     if (has_key && !has_certificate) return fail("key", "needs a certificate", text, text_cap);
-    return NULL;
+    return without_url(cluster, text, text_cap);
 }

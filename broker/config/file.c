@@ -95,12 +95,27 @@ static bool end_listener(struct parser *parser)
 }
 
 /* The section that was open is complete. */
+static int line_of(const struct parser *parser, const char *section, const char *key)
+{
+    return parser->lines[setting_find(section, key) - settings];
+}
+
+/* Nobody is to believe that there are copies where there is one. */
+static bool check_replicas(struct parser *parser)
+{
+    int line = line_of(parser, STREAM, "replicas");
+    if (line == 0 || line_of(parser, STREAM, "store") > 0) return true;
+    return fail_at(parser, line,
+                   "replicas of [stream %s] needs store = jetstream: without, there is one copy, this broker's own",
+                   parser->stream->name);
+}
+
 static bool section_end(struct parser *parser)
 {
     if (parser->section == NULL || !section_has_name(parser->section)) return true;
     if (strcmp(parser->section, LISTENER) == 0) return end_listener(parser);
     if (strcmp(parser->section, STREAM) != 0) return true;
-    return parser->stream->terms.patterns_count > 0 || fail_missing(parser, "topics", "");
+    return (parser->stream->terms.patterns_count > 0 || fail_missing(parser, "topics", "")) && check_replicas(parser);
 }
 
 static void forget_lines(struct parser *parser, const char *section)
@@ -403,12 +418,9 @@ static bool check_shared(struct parser *parser)
 static bool check_cluster(struct parser *parser)
 {
     char text[200];
-    int line = 0;
     const char *key = cluster_problem(&parser->config.cluster, text, sizeof text);
     if (key == NULL) return true;
-    const struct setting *setting = setting_find(CLUSTER, key);
-    line = parser->lines[setting - settings];
-    return fail_at(parser, line, "%s", text);
+    return fail_at(parser, line_of(parser, CLUSTER, key), "%s", text);
 }
 
 static bool check_groups(struct parser *parser)

@@ -86,6 +86,14 @@ static bool say_where_it_belongs(const char *key, char *text, size_t text_cap)
     return is_found;
 }
 
+/* Of "password", "password_file"; NULL: none is longer by a word. */
+static const char *longer_name(const char *key, const char *const *names)
+{
+    size_t len = strlen(key);
+    while (*names != NULL && (strncmp(*names, key, len) != 0 || (*names)[len] != '_')) names++;
+    return *names;
+}
+
 void hint_key(const char *section, const char *key, char *text, size_t text_cap)
 {
     const char *names[KEYS_MAX + 1];
@@ -93,6 +101,7 @@ void hint_key(const char *section, const char *key, char *text, size_t text_cap)
     snprintf(text, text_cap, "unknown key '%.60s' in [%s]; ", key, section);
     keys_of(section, names);
     const char *nearest = nearest_name(key, names);
+    if (nearest == NULL) nearest = longer_name(key, names);
     if (nearest != NULL) {
         add(text, text_cap, "did you mean '%s'?", nearest);
         return;

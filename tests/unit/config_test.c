@@ -504,6 +504,13 @@ static void wrong_files_are_refused(void **state)
         {"[cluster]\ndefer_time = 1ms\n", "file:2: defer_time = '1ms' is not a time from 1s to 1h"},
         {"[cluster]\ndefer_bytes = 1k\n", "file:2: defer_bytes = '1k' is not a size from 1m to 1024g"},
         {"[cluster]\nuser = ann\n", "file:2: user needs a password_file"},
+        {"[cluster]\n#\nname = h1\n", "file:3: name needs a url: without one this broker is alone"},
+        {"[cluster]\nca = /c\n[log]\n", "file:2: ca needs a url: without one this broker is alone"},
+        {"[cluster]\npassword = x\n", "file:2: unknown key 'password' in [cluster]; did you mean 'password_file'?"},
+        {"[stream s]\nreplicas = 3\ntopics = a/#\n[log]\n",
+         "file:2: replicas of [stream s] needs store = jetstream: without, there is one copy, this broker's own"},
+        {"[stream s]\ntopics = a/#\nreplicas = 1\n",
+         "file:3: replicas of [stream s] needs store = jetstream: without, there is one copy, this broker's own"},
         {"[cluster]\npassword_file = /p\n", "file:2: password_file needs a user"},
         {"[cluster]\ntoken_file = /t\nuser = ann\npassword_file = /p\n",
          "file:2: token_file can't be there beside a user"},
@@ -569,7 +576,8 @@ static void wrong_files_are_refused(void **state)
          "file:3: store = jetstream of [stream b] needs a [cluster], whose brokers share it"},
         {"[cluster]\nurl = nats://h:4222\n[stream stream-15512]\ntopics = a\nstore = jetstream\n"
          "[stream stream-33955]\ntopics = b\nstore = jetstream\n",
-         "file:6: [stream stream-33955] and [stream stream-15512] would both have the number 1813018361 at all brokers: "
+         "file:6: [stream stream-33955] and [stream stream-15512] would both have the number 1813018361 at all "
+         "brokers: "
          "rename one"},
         {"[stream a]\ntopics =\n", "file:2: topics: '' can't be a stream's pattern: it is empty"},
         {"[stream a]\ntopics = x,\n", "file:2: topics: '' can't be a stream's pattern: it is empty"},

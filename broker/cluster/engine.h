@@ -108,8 +108,9 @@ struct engine_events {
     /* What .record() tells from here to .records_loaded() is all that there is: what was told before and isn't among it is no
      * more. For the first time, and when all was lost. */
     void (*records_begin)(void *arg);
-    /* What there is came; again after each .connected() with is_storing, when what has changed since came. */
-    void (*records_loaded)(void *arg);
+    /* What there is came; again after each .connected() with is_storing, when what has changed since came. revision: all up to
+     * this one was told, but what was removed since. */
+    void (*records_loaded)(void *arg, uint64_t revision);
     void (*put_done)(void *arg, uint64_t mark, bool is_done, uint64_t revision); /* false: .expected was not what is there */
     void *arg;
 };

@@ -99,6 +99,7 @@ struct memory_engine {
     bool is_loading, is_watching, tells_all;
     uint64_t bucket;             /* of which it tells */
     uint32_t watch_next, load_end; /* in the bus's log of records */
+    uint64_t load_revision;        /* the last one of what is being loaded */
     struct engine_figures figures;
 };
 

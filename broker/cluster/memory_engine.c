@@ -55,7 +55,7 @@ static void tell(struct memory_engine *engine, struct event *event)
     }
     case RECORD: to->record(to->arg, &event->record); break;
     case BEGIN: to->records_begin(to->arg); break;
-    case LOADED: to->records_loaded(to->arg); break;
+    case LOADED: to->records_loaded(to->arg, event->last); break;
     case PUT_DONE: to->put_done(to->arg, event->number, event->is_done, event->last); break;
     }
 }

@@ -106,6 +106,7 @@ void bus_records_watch(struct memory_engine *engine, bool is_storing)
     struct memory_bus *bus = engine->bus;
     engine->is_watching = engine->is_loading = is_storing;
     engine->load_end = bus->log_count;
+    engine->load_revision = bus->revision;
     if (!is_storing || engine->bucket == bus->bucket) return;
     engine->bucket = bus->bucket;
     engine->tells_all = true;
@@ -118,7 +119,7 @@ static void tell_record(struct memory_bus *bus, struct memory_engine *engine, vo
     (void)with;
     if (engine->is_loading && engine->watch_next >= engine->load_end) {
         engine->is_loading = engine->tells_all = false;
-        bus_event(engine, LOADED);
+        bus_event(engine, LOADED)->last = engine->load_revision;
         return;
     }
     const struct logged_record *record = &bus->log[engine->watch_next++];

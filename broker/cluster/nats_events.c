@@ -128,7 +128,7 @@ static void tell(struct engine_events *events, struct storing_event *event)
     }
     case EVENT_RECORD: events->record(events->arg, &event->record); return;
     case EVENT_BEGIN: events->records_begin(events->arg); return;
-    case EVENT_LOADED: events->records_loaded(events->arg); return;
+    case EVENT_LOADED: events->records_loaded(events->arg, event->loaded.revision); return;
     case EVENT_PUT: events->put_done(events->arg, event->put.mark, event->put.is_done, event->put.revision); return;
     }
 }
@@ -142,7 +142,7 @@ static bool is_early(const struct storing_event *event, bool is_up)
 /* What was true of a connection that is gone. */
 static bool is_late(const struct nats_storing *storing, const struct storing_event *event)
 {
-    return event->kind == EVENT_LOADED && (event->connection != storing->connection || !storing->is_connected);
+    return event->kind == EVENT_LOADED && (event->loaded.connection != storing->connection || !storing->is_connected);
 }
 
 /* What may be told now. */
@@ -152,7 +152,7 @@ static struct storing_event *take(struct nats_storing *storing, bool is_up)
     for (struct storing_event *event = first; event != NULL; last = event, event = event->next) {
         if (is_early(event, is_up) && storing->is_connected) break;
         if (event->kind == EVENT_STATE && !is_up) event->state.is_there = false;
-        if (is_late(storing, event)) event->connection = 0;
+        if (is_late(storing, event)) event->loaded.connection = 0;
     }
     if (last == NULL) return NULL;
     storing->events = last->next;
@@ -175,7 +175,7 @@ void nats_storing_poll(struct nats_storing *storing, bool is_up)
     pthread_mutex_unlock(&storing->lock);
     while (event != NULL) {
         struct storing_event *next = event->next;
-        if (event->kind != EVENT_LOADED || event->connection != 0) tell(&storing->engine->base.events, event);
+        if (event->kind != EVENT_LOADED || event->loaded.connection != 0) tell(&storing->engine->base.events, event);
         free_event(event);
         event = next;
     }

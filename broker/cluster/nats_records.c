@@ -343,7 +343,10 @@ void record_came(struct nats_stream *bucket, const struct delivery *delivery, na
 
 void records_all_came(struct nats_stream *bucket)
 {
-    storing_tell(bucket->storing, EVENT_LOADED, 0)->connection = bucket->storing->connection;
+    const struct tail *tail = &bucket->tail;
+    struct storing_event *event = storing_tell(bucket->storing, EVENT_LOADED, 0);
+    event->loaded.connection = bucket->storing->connection;
+    event->loaded.revision = (tail->next > tail->load_next ? tail->next : tail->load_next) - 1;
 }
 
 void puts_free(struct nats_storing *storing)

@@ -130,7 +130,9 @@ struct storing_event {
             uint64_t mark, revision;
             bool is_done;
         } put;
-        uint64_t connection;              /* of EVENT_LOADED */
+        struct {
+            uint64_t connection, revision;
+        } loaded;
     };
     char text[];
 };
@@ -166,7 +168,8 @@ struct tail {
     bool is_elsewhere;               /* so did the last one that there was to be: nothing is compared */
     uint64_t current_ms;             /* when nothing was missing for the last time */
     uint64_t consumer_next;          /* number of its next message */
-    bool is_loading;                 /* a bucket, which didn't tell all that is in it yet */
+    bool is_loading;                 /* a bucket, which didn't tell all that is in it yet, */
+    uint64_t load_next;              /* and which had positions below this when it was asked to */
     struct storing_event *open;      /* the last block, which may grow; NULL: it was polled */
 };
 

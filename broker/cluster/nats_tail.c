@@ -170,6 +170,7 @@ static void start(struct nats_stream *stream)
     storing_inbox(stream->storing, 'd', name, inbox, sizeof inbox);
     if (stream->is_bucket) {
         tail->is_loading = true;
+        tail->load_next = stream->known_next;
         /* Marks of what was removed may have gone meanwhile. */
         if (nats_now_ms() - tail->current_ms > stream->storing->stale_ms) tail->next = 0;
     }

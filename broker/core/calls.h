@@ -370,6 +370,7 @@ static inline struct cursor *subscription_cursor(const struct subscription *sub)
     return sub->group != NULL ? sub->group->box.cursor : sub->box.cursor;
 }
 void subscription_begin_snapshot(struct subscription *sub); /* of the retained values that match it */
+void subscription_extend_snapshot(struct subscription *sub, uint64_t revision); /* see snapshot_extend() */
 void subscription_end_snapshot(struct subscription *sub);   /* if there is one */
 static inline uint64_t subscription_credit_left(const struct subscription *sub)
 {

@@ -165,7 +165,7 @@ static bool wants_value(struct subscription *sub, const struct retained_value *v
 {
     struct broker *broker = sub->session->broker;
     mps_view topic = {value->topic, value->len};
-    if (!mps_topic_matches(subscription_pattern(sub), topic)) return false;
+    if (!mps_topic_matches(subscription_pattern(sub), topic) || !snapshot_has(sub->snapshot, value)) return false;
     if (sub->box.is_guarded && !grant_receives(sub->session->grant, topic)) return false;
     if (sub->box.cursor != NULL && sub->box.cursor->passes_retained && stream_of_topic(broker, topic) != NULL)
         return false;

@@ -274,6 +274,7 @@ struct retained_value *retained_take(struct broker *broker, const struct route *
     origin_unref(value->origin);
     value->origin = origin_ref(origin);
     value->revision = revision;
+    value->is_told = revision > 0;
     if (kept != NULL) keep_prepared(broker, kept);
     else if (value->is_kept) keep_remove(broker, RECORD_RETAINED, topic); /* the topic was durable once */
     value->is_kept = is_kept;

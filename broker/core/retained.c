@@ -152,8 +152,21 @@ struct retained_value *retained_due(struct retained *retained, uint64_t now_ms)
 void snapshot_begin(struct snapshot *snapshot, struct retained *retained, mps_view pattern)
 {
     snapshot_end(snapshot);
-    snapshot->until = retained->version;
+    snapshot->until = snapshot->since = retained->version;
     park(snapshot, mps_topic_is_wild(pattern) ? retained->oldest : retained_find(retained, pattern));
+}
+
+void snapshot_extend(struct snapshot *snapshot, struct retained *retained, mps_view pattern, uint64_t revision)
+{
+    uint64_t since = snapshot->since;
+    snapshot_begin(snapshot, retained, pattern);
+    snapshot->since = since;
+    snapshot->revision = revision;
+}
+
+bool snapshot_has(const struct snapshot *snapshot, const struct retained_value *value)
+{
+    return value->version <= snapshot->since || (value->is_told && value->revision <= snapshot->revision);
 }
 
 struct retained_value *snapshot_value(const struct snapshot *snapshot)

@@ -22,6 +22,7 @@ struct retained_value {
     struct origin *origin;              /* who published it; NULL: the broker, or nobody knows. The value's */
     uint64_t revision;                  /* of the record that all brokers share (cluster/shared_retained.c); 0: it is none yet */
     bool is_kept;                       /* it is a record in the store, too */
+    bool is_told;                       /* another broker set it, and a record has told of it */
     uint8_t load;                       /* which load of the shared records it was last seen in */
     uint8_t len;
     uint8_t topic[];
@@ -29,7 +30,8 @@ struct retained_value {
 
 /* A walk over the retained values as they were when it began. A subscription has one until it is told that all were sent. */
 struct snapshot {
-    uint64_t until;                     /* versions up to this belong to it */
+    uint64_t until;                     /* versions up to this belong to it; */
+    uint64_t since, revision;           /* of those after .since only what records have told up to .revision */
     struct retained_value *at;          /* the next one to look at; NULL: at the end */
     struct snapshot *prev, *next;       /* others that are parked at the same value */
 };
@@ -59,6 +61,9 @@ struct retained_value *retained_due(struct retained *retained, uint64_t now_ms);
 
 /* Begins a walk at the front, or for a topic without wildcard at its value. */
 void snapshot_begin(struct snapshot *snapshot, struct retained *retained, mps_view pattern);
+/* Of one that nothing was taken from yet: what records have told since belongs to it, too. */
+void snapshot_extend(struct snapshot *snapshot, struct retained *retained, mps_view pattern, uint64_t revision);
+bool snapshot_has(const struct snapshot *snapshot, const struct retained_value *value); /* up to .until */
 /* The value to look at now, or NULL: done. */
 struct retained_value *snapshot_value(const struct snapshot *snapshot);
 /* On to what stands behind this value, which is the one to look at or a later one. `only`: there was but one. */

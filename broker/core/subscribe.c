@@ -373,6 +373,7 @@ static void send_retained(struct subscription *sub, uint32_t retained, bool is_n
     bool wants_values = sub->group == NULL && (retained == 0 || is_new);
     if (!wants_values && sub->snapshot != NULL) return; /* one that is under way answers this SUB, too */
     subscription_begin_snapshot(sub);
+    if (wants_values && sub->awaits != NULL) scope_wants_values(sub);
     if (!wants_values) snapshot_skip(sub->snapshot); /* only the MARK */
 }
 

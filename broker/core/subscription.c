@@ -95,6 +95,11 @@ void subscription_begin_snapshot(struct subscription *sub)
     subscription_activate(sub);
 }
 
+void subscription_extend_snapshot(struct subscription *sub, uint64_t revision)
+{
+    snapshot_extend(sub->snapshot, &sub->session->broker->retained, subscription_pattern(sub), revision);
+}
+
 void subscription_end_snapshot(struct subscription *sub)
 {
     if (sub->snapshot == NULL) return;

@@ -76,6 +76,14 @@ void ledger_granted(struct ledger *ledger, struct sub *sub, bool for_cluster)
 {
     if (sub->local == 0) sub->local = ledger->town->event;
     if (for_cluster) sub->established = ledger->town->event;
+    sub->is_wide = for_cluster;
+}
+
+uint32_t ledger_topic(mps_view topic)
+{
+    if (topic.len != 5) abort();
+    uint32_t kind = topic.ptr[0] == 's' ? 0 : topic.ptr[0] == 't' ? 1 : 2;
+    return kind * 9 + (uint32_t)(topic.ptr[2] - 'a') * 3 + (uint32_t)(topic.ptr[4] - '0');
 }
 
 void ledger_accepted(struct ledger *ledger, uint32_t index)
@@ -286,6 +294,7 @@ void ledger_got_stored(struct ledger *ledger, struct sub *sub, uint32_t index, u
 void ledger_gap(struct ledger *ledger, struct sub *sub, const struct mps_gap *gap)
 {
     ledger->gaps++;
+    sub->gaps++;
     if (gap->reason != MPS_GAP_BETWEEN && gap->reason != MPS_GAP_RESTARTED)
         town_fail(ledger->town, "client %u, sid %u (%s) got a GAP for reason %u", sub->party, sub->sid, sub->pattern,
                   gap->reason);

@@ -17,6 +17,7 @@
 #define PARTIES_MAX 512
 #define SUBS_MAX 1024
 #define GROUPS_MAX 16
+#define TOPICS_COUNT 27 /* [stu]/[abc]/[012] */
 #define NAME_MAX 48 /* bytes of a topic or a pattern here, its NUL counted */
 
 struct message {
@@ -48,6 +49,9 @@ struct sub {
     bool wants_cluster, alive;
     uint32_t owed;        /* a message of a broker that was frozen, its index + 1: a GAP is to follow. 0: none */
     bool reader;          /* from the beginning of the stream */
+    uint32_t gaps;
+    bool is_wide;         /* what is established was granted */
+    uint32_t values[TOPICS_COUNT]; /* of each topic the last message that came and is to be retained, live or not: its index + 1 */
     uint64_t place;       /* position in the stream up to which it has everything */
     uint64_t local, established; /* events from which on it gets what is published at its own broker, and elsewhere */
     struct item *items;
@@ -73,7 +77,7 @@ struct ledger {
     uint32_t groups_count;
     uint64_t connected[PARTIES_MAX]; /* the event when a publisher came */
     uint64_t looked;      /* positions of the stream below this were looked at */
-    uint64_t copies, far_copies, stored_copies, gaps, acked; /* how much was exercised */
+    uint64_t copies, far_copies, stored_copies, gaps, acked, views; /* how much was exercised */
 };
 
 void ledger_open(struct ledger *ledger, struct town *town, bool calm);
@@ -93,6 +97,7 @@ void ledger_gap(struct ledger *ledger, struct sub *sub, const struct mps_gap *ga
 void ledger_all_hear(struct ledger *ledger);
 /* Nothing is on its way any more: what did not come is lost. */
 void ledger_judge_rest(struct ledger *ledger);
+uint32_t ledger_topic(mps_view topic); /* its number, below TOPICS_COUNT */
 bool ledger_goes_far(const struct ledger *ledger, const char *topic); /* to other brokers */
 
 #endif

@@ -269,6 +269,8 @@ static void on_msg(struct party *party, const struct mps_msg *msg)
     if (party->town->trace)
         town_tell(party->town, "c%u << message %u, sid %u%s", party->number, index, sub->sid,
                   party->for_flags & MPS_FOR_RETAINED ? ", retained" : "");
+    if (index < party->ledger->messages_count && party->ledger->messages[index].retain)
+        sub->values[ledger_topic(msg->topic)] = index + 1;
     if (position > 0) ledger_got_stored(party->ledger, sub, index, position);
     else if (party->for_flags & MPS_FOR_RETAINED) show(party, msg->topic, index);
     else ledger_got(party->ledger, sub, index, msg->topic);

@@ -275,6 +275,7 @@ static void compare_values(struct run *run)
     }
     town_pass(town, ARRIVE_MS);
     if (!town->failed) values_judge(&run->ledger, witnesses);
+    if (!town->failed && witnesses[0] != NULL) values_judge_views(&run->ledger, witnesses[0]);
 }
 
 void run_finish(struct run *run)

@@ -28,6 +28,34 @@ static void judge_pair(struct ledger *ledger, const struct party *one, const str
     }
 }
 
+/* Who was told that all brokers knew of a subscription has seen what is retained, as a retained value or as it came,
+ * and nothing after it that its broker had published before. Of two brokers' it may be that what came last is not what
+ * holds. */
+static void judge_view(struct ledger *ledger, const struct sub *sub, const struct shown *shown)
+{
+    uint32_t seen = sub->values[ledger_topic(mps_text(shown->topic))];
+    const struct message *last = &ledger->messages[shown->message];
+    if (!ledger_goes_far(ledger, shown->topic)) return;
+    if (!mps_topic_matches(mps_text(sub->pattern), mps_text(shown->topic))) return;
+    ledger->views++;
+    if (seen == shown->message + 1) return;
+    if (seen == 0)
+        town_fail(ledger->town, "client %u, sid %u (%s) at b%u was not told of message %u, which is retained for %s",
+                  sub->party, sub->sid, sub->pattern, sub->node, shown->message, shown->topic);
+    else if (ledger->messages[seen - 1].node == last->node && ledger->messages[seen - 1].life == last->life)
+        town_fail(ledger->town, "client %u, sid %u (%s) at b%u got message %u last, and %u is retained for %s",
+                  sub->party, sub->sid, sub->pattern, sub->node, seen - 1, shown->message, shown->topic);
+}
+
+void values_judge_views(struct ledger *ledger, const struct party *witness)
+{
+    for (uint32_t i = 0; i < ledger->subs_count; i++) {
+        const struct sub *sub = ledger->subs[i];
+        if (!sub->alive || !sub->is_wide || sub->gaps > 0 || sub->group != NULL || sub->reader) continue;
+        for (uint32_t k = 0; k < witness->shown_count; k++) judge_view(ledger, sub, &witness->shown[k]);
+    }
+}
+
 void values_judge(struct ledger *ledger, struct party *const *witnesses)
 {
     for (uint32_t i = 0; i < ledger->town->nodes_count; i++)

@@ -307,7 +307,7 @@ static void nobody_begins_before_places_are_known(void **state)
     sea_subscribe(sea, 1, 'c', "o/#", sea_durable(MPS_ACK_EACH));
     sea_pass(sea, 3000);
     sea_expect_came(sea, 1, 'c', "");
-    tell->records_loaded(tell->arg);
+    tell->records_loaded(tell->arg, 0);
     sea_pass(sea, 100);
     sea_expect_came(sea, 1, 'c', "3");
 }

@@ -114,8 +114,9 @@ static void records_begin(void *arg)
     say(arg, "begin");
 }
 
-static void records_loaded(void *arg)
+static void records_loaded(void *arg, uint64_t revision)
 {
+    (void)revision;
     say(arg, "loaded");
 }
 

@@ -153,9 +153,10 @@ static void on_begin(void *arg)
     ((struct end *)arg)->begins++;
 }
 
-static void on_loaded(void *arg)
+static void on_loaded(void *arg, uint64_t revision)
 {
     struct end *end = arg;
+    end->loaded_to = revision;
     assert_true(end->is_storing);
     end->loads++;
 }

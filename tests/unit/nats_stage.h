@@ -59,6 +59,7 @@ struct end {
     uint64_t answered, answer;  /* the last mark of ask_state() that came back, and .next with it */
     char state_text[STORE_TEXT_MAX];
     unsigned states, identities, loads, begins;
+    uint64_t loaded_to;         /* revision that the last load told of */
     struct known_record *records;
     size_t records_count;
     struct {

@@ -70,9 +70,9 @@ static void on_records_begin(void *arg)
     records_on_begin(arg);
 }
 
-static void on_records_loaded(void *arg)
+static void on_records_loaded(void *arg, uint64_t revision)
 {
-    records_on_loaded(arg);
+    records_on_loaded(arg, revision);
 }
 
 static void on_put_done(void *arg, uint64_t mark, bool is_done, uint64_t revision)

@@ -63,6 +63,7 @@ struct neighbour {
 
     /* what comes */
     uint64_t seq, messages;            /* of the last datagram; MSGs that were taken, or are known to be missing */
+    uint64_t seq_before, lower_ms;     /* .seq when it was missed; since when lower ones than that come, 0: none has */
     uint64_t holes, lost;              /* times that something was missing, and how many messages that was at least */
     uint64_t malformed, messages_in, datagrams_in;
 
@@ -148,6 +149,7 @@ CLUSTER_COLD void interest_detach(struct mailbox *box, mps_view pattern); /* or 
 bool interest_only_reads(const struct mailbox *box, mps_view pattern);
 void interest_flush(struct cluster *cluster);      /* what has changed goes into the lanes now, before what follows */
 uint64_t interest_version(const struct cluster *cluster); /* of what stands in the lanes */
+uint64_t interest_less_ms(const struct cluster *cluster); /* when the others were told last to send less; 0: never */
 
 /* lanes.c */
 /* Behind what is in the lane already. frame: whole, as it goes out. */

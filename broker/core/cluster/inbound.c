@@ -10,6 +10,9 @@
 #include "scope.h"
 #include "trace.h"
 
+/* Of who was missed a datagram that is none of those that came before comes within this. */
+#define LOWER_MS (2u * HERE_MS)
+
 /* A datagram that is being worked on. */
 struct incoming {
     struct inbound in;
@@ -287,10 +290,24 @@ static void take_frames(struct neighbour *from, const uint8_t *bytes, size_t len
 
 /* ---- datagrams ---------------------------------------------------------------------------------------------- */
 
+/* Of a neighbour that was missed something may come that came before. If it goes on so, nothing else will. */
+static bool came_before(struct neighbour *from, uint64_t seq)
+{
+    uint64_t now_ms = from->cluster->broker->now_ms;
+    if (seq > from->seq_before) {
+        from->seq_before = 0;
+        return false;
+    }
+    if (from->lower_ms == 0) from->lower_ms = now_ms;
+    if (now_ms < from->lower_ms + LOWER_MS) return true;
+    from->seq_before = 0;
+    return false;
+}
+
 /* Whether this one is new; if something before it is missing, that is told. */
 static bool is_next(struct neighbour *from, const struct between_lane *lane)
 {
-    if (lane->seq <= from->seq) return false; /* it came before, or too late */
+    if (lane->seq <= from->seq || came_before(from, lane->seq)) return false; /* it came before, or too late */
     if (from->seq > 0 && lane->seq != from->seq + 1) far_missed(from);
     from->seq = lane->seq;
     if (lane->messages == from->messages) return true;

@@ -28,6 +28,7 @@ struct interest {
     uint64_t version; /* of what the lanes hold; goes up by one with each frame that changes it */
     enum detail detail;
     bool is_anew;        /* the neighbours have to ask for all */
+    uint64_t less_ms;    /* when they were told last that something is not wanted any more; 0: never */
     struct hash own;     /* struct counted, as our clients have them */
     uint32_t own_count;  /* of them, those of subscriptions */
     struct hash told;    /* as the neighbours are told */
@@ -270,7 +271,9 @@ static void tell_changes(struct cluster *cluster, enum interest_kind kind)
         bool comes = counted->refs > 0 && !counted->is_known, goes = counted->refs == 0 && counted->is_known;
         if (kind == INTEREST_ADD ? comes : goes) gather(&gathering, counted);
     }
-    if (gathering.count + gathering.groups_count > 0) put_frame(&gathering, true);
+    if (gathering.count + gathering.groups_count == 0) return;
+    if (kind == INTEREST_REMOVE) cluster->interest->less_ms = cluster->broker->now_ms;
+    put_frame(&gathering, true);
 }
 
 void interest_flush(struct cluster *cluster)
@@ -281,6 +284,7 @@ void interest_flush(struct cluster *cluster)
         struct gathering gathering = {.cluster = cluster, .kind = INTEREST_ANEW};
         put_frame(&gathering, true);
         interest->is_anew = false;
+        interest->less_ms = cluster->broker->now_ms;
     } else {
         tell_changes(cluster, INTEREST_ADD);
         tell_changes(cluster, INTEREST_REMOVE);
@@ -306,6 +310,11 @@ void interest_tell_all(struct neighbour *to)
     for (struct hash_node *n = hash_first(told); n != NULL; n = hash_next(told, n))
         gather(&gathering, container_of(n, struct counted, in_table));
     put_frame(&gathering, true);
+}
+
+uint64_t interest_less_ms(const struct cluster *cluster)
+{
+    return cluster->interest->less_ms;
 }
 
 uint64_t interest_version(const struct cluster *cluster)

@@ -116,7 +116,7 @@ static void begin_life(struct neighbour *neighbour, uint64_t boot, mps_view tag)
     neighbour->boot = boot;
     neighbour->begun_ms = neighbour->cluster->broker->now_ms;
     memcpy(neighbour->tag, tag.ptr, CLUSTER_TAG_BYTES);
-    neighbour->seq = neighbour->messages = 0;
+    neighbour->seq = neighbour->messages = neighbour->seq_before = 0;
     neighbour->told_all_ms = neighbour->asked_ms = 0;
     neighbour->is_asked = neighbour->is_anew = neighbour->is_missed = neighbour->has_left = false;
     neighbour->sure_of = 0;
@@ -212,7 +212,10 @@ void neighbour_gone(struct neighbour *gone, bool is_clean)
     struct cluster *cluster = gone->cluster;
     struct broker *broker = cluster->broker;
     gone->is_present = false;
-    if (!is_clean) gone->seq = 0; /* perhaps nothing was heard because what was taken last was not its own */
+    if (!is_clean) { /* perhaps nothing was heard because what was taken last was not its own */
+        gone->seq_before = gone->seq > gone->seq_before ? gone->seq : gone->seq_before;
+        gone->seq = gone->lower_ms = 0;
+    }
     gone->has_left = is_clean;
     gone->is_missed = !is_clean;
     gone->left_ms = broker->now_ms;

@@ -133,7 +133,9 @@ struct own_put *own_put_make(struct records *records, enum shared_kind kind, mps
     } else {
         own = own_put_new(records, kind, key);
     }
+    bool is_again = own->mark > 0 && !own->is_taken;
     own->mark = ++records->last_mark;
+    if (!is_again) own->since = own->mark;
     own->revision = 0;
     free(own->held);
     own->held = NULL;
@@ -218,14 +220,23 @@ void records_on_connected(struct cluster *cluster, const char *text)
 void records_on_begin(struct cluster *cluster)
 {
     struct records *records = cluster->records;
+    if (records->put_revision > records->put_before) records->put_before = records->put_revision;
+    records->put_revision = records->told_revision = 0;
     records->is_full = true;
     records->load++;
     snapshot_end(&records->sweep);
 }
 
+static void note_put(struct records *records, uint64_t revision)
+{
+    if (revision > records->put_revision) records->put_revision = revision;
+}
+
 void records_on_record(struct cluster *cluster, const struct engine_record *record)
 {
     struct records *records = cluster->records;
+    if (record->revision > records->told_revision) records->told_revision = record->revision;
+    if (record->mark != 0) note_put(records, record->revision);
     if (record->key.len == 0 || record->key.len > STORE_KEY_MAX) {
         record_is_bad(records, record, "its key is too long, or empty");
         return;
@@ -248,10 +259,20 @@ static void drop_gone(struct records *records)
     }
 }
 
-void records_on_loaded(struct cluster *cluster)
+/* Revisions of before the load are none of these records if they are higher than all of them: others took their place.
+ */
+static void note_loaded(struct records *records, uint64_t revision)
+{
+    if (records->put_before <= revision) note_put(records, records->put_before);
+    records->put_before = 0;
+    if (revision > records->told_revision) records->told_revision = revision;
+}
+
+void records_on_loaded(struct cluster *cluster, uint64_t revision)
 {
     struct records *records = cluster->records;
     records->is_loaded = true;
+    note_loaded(records, revision);
     drop_gone(records);
     if (records->is_full) retained_on_loaded(records);
     places_on_loaded(records, records->is_full);
@@ -262,12 +283,54 @@ void records_on_put_done(struct cluster *cluster, uint64_t mark, bool is_done, u
 {
     struct records *records = cluster->records;
     struct own_put *own = find_mark(records, mark);
+    if (is_done) note_put(records, revision);
     if (own == NULL) return; /* a later one of its key took its place, or its record came first */
     switch ((enum shared_kind)own->kind) {
     case SHARED_RETAINED: retained_on_done(records, own, is_done, revision); return;
     case SHARED_PLACE: own_put_done(records, own, revision); return;
     case SHARED_LEASE: leases_on_done(records, own, is_done, revision); return;
     }
+}
+
+/* ---- how far retained values are shared ---------------------------------------------------------------------- */
+
+uint64_t records_last_mark(const struct cluster *cluster)
+{
+    return cluster->records->last_mark;
+}
+
+/* While the engine takes no more it is not looked which ones wait. */
+bool records_are_put(const struct cluster *cluster, uint64_t mark)
+{
+    const struct records *records = cluster->records;
+    if (records->untaken_count > 0) return false;
+    for (struct list_node *node = records->taken.first; node != NULL; node = node->next) {
+        const struct own_put *own = container_of(node, struct own_put, in_list);
+        if (own->kind == SHARED_RETAINED && own->revision == 0 && own->since <= mark) return false;
+    }
+    return true;
+}
+
+uint64_t records_put_revision(const struct cluster *cluster)
+{
+    const struct records *records = cluster->records;
+    return records->put_before > records->put_revision ? records->put_before : records->put_revision;
+}
+
+static bool holds_one(const struct list *puts, uint64_t revision)
+{
+    for (struct list_node *node = puts->first; node != NULL; node = node->next) {
+        const struct own_put *own = container_of(node, struct own_put, in_list);
+        if (own->kind == SHARED_RETAINED && own->held != NULL && own->held->record.revision <= revision) return true;
+    }
+    return false;
+}
+
+bool records_are_told(const struct cluster *cluster, uint64_t revision)
+{
+    const struct records *records = cluster->records;
+    if (records->told_revision < revision) return false;
+    return !holds_one(&records->taken, revision) && !holds_one(&records->untaken, revision);
 }
 
 bool records_on_claim(struct cluster *cluster, struct neighbour *from, mps_view frame)

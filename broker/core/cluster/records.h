@@ -13,11 +13,17 @@ uint64_t records_turn(struct cluster *cluster); /* returns when to call again; U
 void records_on_connected(struct cluster *cluster, const char *text); /* cluster->is_storing has changed */
 void records_on_begin(struct cluster *cluster);
 void records_on_record(struct cluster *cluster, const struct engine_record *record);
-void records_on_loaded(struct cluster *cluster);
+void records_on_loaded(struct cluster *cluster, uint64_t revision);
 void records_on_put_done(struct cluster *cluster, uint64_t mark, bool is_done, uint64_t revision);
 /* A CLAIM frame came, scanned and not decoded. False: it is malformed. */
 bool records_on_claim(struct cluster *cluster, struct neighbour *from, mps_view frame);
 bool records_on_claimed(struct cluster *cluster, struct neighbour *from, mps_view frame); /* likewise, the answer to one */
+
+/* For scope.c: how far retained values are shared. */
+uint64_t records_last_mark(const struct cluster *cluster);               /* of what was put here until now */
+bool records_are_put(const struct cluster *cluster, uint64_t mark);      /* the values among it are where all brokers will get them */
+uint64_t records_put_revision(const struct cluster *cluster);            /* of the last put of this broker that is there */
+bool records_are_told(const struct cluster *cluster, uint64_t revision); /* what was put up to this one holds here, or what came after it */
 
 /* For tests. */
 struct records_figures {

@@ -25,6 +25,7 @@ struct own_put {
     struct hash_node in_marks; /* by .mark */
     struct list_node in_list;  /* of .taken or .untaken */
     uint64_t mark;
+    uint64_t since;            /* mark of the first one of those that the engine had no room for, up to this one */
     uint64_t revision;         /* 0: it isn't known whether it is done; else it is, and only the record is still to come */
     uint32_t connects;         /* records.connects when that was told */
     bool is_taken;             /* by the engine */
@@ -58,6 +59,9 @@ struct heard_claim {
 struct records {
     struct cluster *cluster;
     uint64_t last_mark;
+    uint64_t put_revision;       /* the highest one of what was put here, */
+    uint64_t put_before;         /* and of that before the present load began */
+    uint64_t told_revision;      /* what others put up to this one has been told */
     uint64_t last_claim;         /* the latest that was heard of, or made (claim.c) */
     struct hash heard;           /* struct heard_claim, by client */
     struct list heard_by_age;    /* likewise */

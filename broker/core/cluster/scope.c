@@ -2,9 +2,11 @@
 
 #include <stdlib.h>
 
+#include "records.h"
 #include "sure.h"
 
 #define WAIT_MS 10000u     /* for all of the others */
+#define AWAY_MS 2000u      /* for records, while they can't be reached */
 #define ASK_AGAIN_MS 1000u /* a question or its answer may get lost */
 /* Rounds that wait for somebody who does not answer are looked through in each turn: when there are so many, another
  * one begins only so long after the one before, for all SUBs of that time. */
@@ -12,13 +14,18 @@
 #define ROUND_MS 100u
 /* So long after the connection came up the others are all known: each of them says that it is there once a second. */
 #define MEET_MS (HERE_MS + 500u)
+/* What another broker sent before it knew that less is wanted has come after this, or is missed. */
+#define LESS_MS (2u * NEIGHBOUR_AWAY_MS)
 
 /* SUBs of one turn. */
 struct scope_round {
     struct list_node in_rounds;
-    uint64_t number;   /* of its ECHO */
-    uint64_t until_ms; /* then SUBACK says that it could not be had */
+    uint64_t number; /* of its ECHO */
+    uint64_t begun_ms;
     uint64_t missing;  /* bits of the neighbours that have not answered yet */
+    uint64_t revision; /* of the last one that somebody who has answered had put by then */
+    bool is_unsure;    /* some of these are not where all brokers will get them */
+    bool may_mix;      /* what comes until all have answered may be older than retained values that came as records */
     struct list waits;
 };
 
@@ -28,7 +35,15 @@ struct scope_wait {
     struct scope_round *round;
     struct subscription *sub;
     struct mps_suback suback; /* with nothing that is borrowed */
+    uint64_t matched;         /* messages that had matched it before */
+    bool wants_values;        /* retained ones, too */
     bool drains;              /* MARK 3 is asked for */
+};
+
+/* What a neighbour has asked: it is answered when its interest of that version is known, and what had been put here up
+ * to that mark is where it will get it. number 0: nothing. */
+struct question {
+    uint64_t number, version, mark, came_ms;
 };
 
 struct scopes {
@@ -38,10 +53,10 @@ struct scopes {
     struct scope_round *open; /* the last of them, for which nobody was asked yet; NULL: all were */
     uint64_t last_number;
     uint64_t live_ms; /* since when the engine is connected; UINT64_MAX: it isn't */
+    uint64_t owed;    /* bits of the neighbours that have asked something */
     struct {
-        uint64_t asked_ms; /* it, by us, the last time */
-        uint64_t number,
-            version; /* what it asked, and is answered when its interest is known so far; number 0: nothing */
+        uint64_t asked_ms;           /* it, by us, the last time */
+        struct question first, last; /* of what it asked; those between are answered with the last one */
     } of[NEIGHBOURS_MAX];
 };
 
@@ -99,6 +114,8 @@ static void answer(struct scope_wait *wait, enum mps_scope scope)
     if (scope == MPS_SCOPE_LOCAL) {
         wait->suback.granted.given |= MPS_SUB_SCOPE;
         wait->suback.granted.scope = scope;
+    } else if (wait->wants_values) {
+        subscription_extend_snapshot(wait->sub, wait->round->revision);
     }
     mps_encode_suback(&out, &wait->suback);
     reply_frame(wait->sub->session, &out);
@@ -140,6 +157,11 @@ void scope_forget_all(struct session *session)
     end_all(session, forget_one);
 }
 
+void scope_wants_values(struct subscription *sub)
+{
+    sub->awaits->wants_values = true;
+}
+
 void scope_add_credit(struct subscription *sub, uint64_t total, bool drain)
 {
     if (total > sub->credit && total > sub->credit_then) sub->credit_then = total;
@@ -165,8 +187,7 @@ static struct scope_round *open_round(struct cluster *cluster)
     struct scopes *scopes = cluster->scopes;
     if (scopes->open != NULL) return scopes->open;
     struct scope_round *round = sure_zeroed(sizeof *round); /* at most one a turn, and each has a subscription */
-    round->number = ++scopes->last_number;
-    round->until_ms = cluster->broker->now_ms + WAIT_MS;
+    round->begun_ms = cluster->broker->now_ms;
     list_append(&scopes->rounds, &round->in_rounds);
     scopes->rounds_count++;
     return scopes->open = round;
@@ -179,6 +200,7 @@ bool scope_defer(struct subscription *sub, const struct mps_suback *suback)
     struct scope_wait *wait = sure_zeroed(sizeof *wait); /* small, as subscriptions are */
     wait->sub = sub;
     wait->suback = *suback;
+    wait->matched = sub->box.matched;
     wait->round = open_round(cluster);
     list_append(&wait->round->waits, &wait->in_waits);
     sub->awaits = wait;
@@ -197,42 +219,31 @@ static void end_round(struct scopes *scopes, struct scope_round *round, enum mps
     free(round);
 }
 
-/* Those rounds that all have answered, or that nobody waits for any more. */
-static void end_answered(struct scopes *scopes)
-{
-    for (struct list_node *node = scopes->rounds.first, *next; node != NULL; node = next) {
-        next = node->next;
-        struct scope_round *round = round_of(node);
-        if (round->waits.first == NULL || (round != scopes->open && round->missing == 0))
-            end_round(scopes, round, MPS_SCOPE_CLUSTER);
-    }
-}
-
-/* Those are not waited for any more, in rounds up to this one. */
-static void take_off(struct scopes *scopes, uint64_t bits, uint64_t number)
+/* Those are not waited for any more. */
+static void take_off(struct scopes *scopes, uint64_t bits)
 {
     for (struct list_node *node = scopes->rounds.first; node != NULL; node = node->next)
-        if (round_of(node)->number <= number) round_of(node)->missing &= ~bits;
+        round_of(node)->missing &= ~bits;
 }
 
 static void end_late(struct scopes *scopes, uint64_t now_ms)
 {
     for (struct list_node *node; (node = scopes->rounds.first) != NULL;) {
-        if (now_ms < round_of(node)->until_ms) return;
+        if (now_ms < round_of(node)->begun_ms + WAIT_MS) return;
         end_round(scopes, round_of(node), MPS_SCOPE_LOCAL);
     }
 }
 
 /* ---- asking ------------------------------------------------------------------------------------------------- */
 
-static void put_numbers(struct neighbour *to, enum between_op op, uint64_t number, uint64_t version)
+static void put_echo(struct neighbour *to, uint64_t number, uint64_t version)
 {
     uint8_t room[32];
     struct mps_out out = mps_out_open(room, sizeof room);
-    mps_put_array(&out, op == BETWEEN_ECHO ? 3 : 2);
-    mps_put_uint(&out, op);
+    mps_put_array(&out, 3);
+    mps_put_uint(&out, BETWEEN_ECHO);
     mps_put_uint(&out, number);
-    if (op == BETWEEN_ECHO) mps_put_uint(&out, version);
+    mps_put_uint(&out, version);
     lane_put_frame(to, &out);
 }
 
@@ -243,8 +254,16 @@ static void ask(struct cluster *cluster, uint64_t bits, uint64_t number)
     for (; bits != 0; bits &= bits - 1) {
         uint32_t i = (uint32_t)__builtin_ctzll(bits);
         cluster->scopes->of[i].asked_ms = cluster->broker->now_ms;
-        put_numbers(cluster->neighbours[i], BETWEEN_ECHO, number, interest_version(cluster));
+        put_echo(cluster->neighbours[i], number, interest_version(cluster));
     }
+}
+
+static void ask_round(struct cluster *cluster, struct scope_round *round, uint64_t there)
+{
+    round->number = ++cluster->scopes->last_number;
+    round->missing = there;
+    round->is_unsure = false;
+    ask(cluster, there, round->number);
 }
 
 static void ask_first(struct cluster *cluster, uint64_t there)
@@ -252,8 +271,9 @@ static void ask_first(struct cluster *cluster, uint64_t there)
     struct scope_round *round = cluster->scopes->open;
     cluster->scopes->open = NULL;
     cluster->scopes->begun_ms = cluster->broker->now_ms;
-    round->missing = there;
-    ask(cluster, there, round->number);
+    uint64_t less_ms = interest_less_ms(cluster);
+    round->may_mix = less_ms > 0 && cluster->broker->now_ms < less_ms + LESS_MS;
+    ask_round(cluster, round, there);
 }
 
 /* Those that have not answered for a while. Returns when to do so again. */
@@ -262,9 +282,9 @@ static uint64_t ask_again(struct cluster *cluster)
     struct scopes *scopes = cluster->scopes;
     uint64_t now_ms = cluster->broker->now_ms, next_ms = UINT64_MAX, missing = 0, late = 0, number = 0;
     for (struct list_node *node = scopes->rounds.first; node != NULL; node = node->next) {
-        if (round_of(node) == scopes->open) break;
+        if (round_of(node) == scopes->open) continue;
         missing |= round_of(node)->missing;
-        number = round_of(node)->number;
+        if (round_of(node)->number > number) number = round_of(node)->number;
     }
     for (; missing != 0; missing &= missing - 1) {
         uint32_t i = (uint32_t)__builtin_ctzll(missing);
@@ -277,11 +297,136 @@ static uint64_t ask_again(struct cluster *cluster)
     return next_ms;
 }
 
+/* What has come meanwhile precedes the retained values, which are not older than that once all are asked again. Returns
+ * whether there is any. */
+static bool begin_values_anew(struct scope_round *round)
+{
+    bool has_mixed = false;
+    for (struct list_node *node = round->waits.first; node != NULL; node = node->next) {
+        struct scope_wait *wait = container_of(node, struct scope_wait, in_waits);
+        if (wait->sub->box.matched == wait->matched) continue;
+        subscription_begin_snapshot(wait->sub);
+        has_mixed = true;
+    }
+    return has_mixed;
+}
+
+/* Those who don't ask for retained values wait for no records. */
+static void answer_without_values(struct scope_round *round)
+{
+    for (struct list_node *node = round->waits.first, *next; node != NULL; node = next) {
+        next = node->next;
+        struct scope_wait *wait = container_of(node, struct scope_wait, in_waits);
+        if (!wait->wants_values) answer(wait, MPS_SCOPE_CLUSTER);
+    }
+}
+
+/* All have answered, or are gone. Returns when to look again. */
+static uint64_t end_one(struct cluster *cluster, struct scope_round *round)
+{
+    struct scopes *scopes = cluster->scopes;
+    uint64_t away_ms = round->begun_ms + AWAY_MS;
+    answer_without_values(round);
+    if (round->may_mix && round->waits.first != NULL) {
+        round->may_mix = false;
+        if (begin_values_anew(round)) {
+            ask_round(cluster, round, those_there(cluster));
+            if (round->missing != 0) return UINT64_MAX; /* ask_again() says it */
+        }
+    }
+    if (round->waits.first == NULL || (!round->is_unsure && records_are_told(cluster, round->revision))) {
+        end_round(scopes, round, MPS_SCOPE_CLUSTER);
+    } else if (round->is_unsure || (!cluster->is_storing && cluster->broker->now_ms >= away_ms)) {
+        end_round(scopes, round, MPS_SCOPE_LOCAL);
+    } else {
+        return cluster->is_storing ? UINT64_MAX : away_ms;
+    }
+    return UINT64_MAX;
+}
+
+/* Those rounds that all have answered, or that nobody waits for any more. */
+static uint64_t end_answered(struct cluster *cluster)
+{
+    struct scopes *scopes = cluster->scopes;
+    uint64_t next_ms = UINT64_MAX;
+    for (struct list_node *node = scopes->rounds.first, *next; node != NULL; node = next) {
+        next = node->next;
+        struct scope_round *round = round_of(node);
+        if (round->waits.first == NULL) end_round(scopes, round, MPS_SCOPE_CLUSTER);
+        else if (round != scopes->open && round->missing == 0) next_ms = least(next_ms, end_one(cluster, round));
+    }
+    return next_ms;
+}
+
 static void end_all_rounds(struct scopes *scopes)
 {
     for (struct list_node *node; (node = scopes->rounds.first) != NULL;)
         end_round(scopes, round_of(node), MPS_SCOPE_LOCAL);
 }
+
+/* ---- answering others --------------------------------------------------------------------------------------- */
+
+/* revision nil: some of what was put here is not where all will get it, and can't be. */
+static void put_echoed(struct neighbour *to, uint64_t number, bool is_sure)
+{
+    uint8_t room[32];
+    struct mps_out out = mps_out_open(room, sizeof room);
+    mps_put_array(&out, 3);
+    mps_put_uint(&out, BETWEEN_ECHOED);
+    mps_put_uint(&out, number);
+    if (is_sure) mps_put_uint(&out, records_put_revision(to->cluster));
+    else mps_put_nil(&out);
+    lane_put_frame(to, &out);
+}
+
+/* Answers what can be answered by now. Returns when to look again. */
+static uint64_t answer_neighbour(struct neighbour *from)
+{
+    struct cluster *cluster = from->cluster;
+    struct question *first = &cluster->scopes->of[from->number].first, *last = &cluster->scopes->of[from->number].last;
+    for (; first->number != 0; *first = *last, *last = (struct question){0}) {
+        uint64_t away_ms = first->came_ms + AWAY_MS;
+        if (!from->knows_all || from->version < first->version) return UINT64_MAX;
+        bool is_sure = records_are_put(cluster, first->mark);
+        if (!is_sure && cluster->is_storing) return UINT64_MAX;
+        if (!is_sure && cluster->broker->now_ms < away_ms) return away_ms;
+        put_echoed(from, first->number, is_sure);
+    }
+    cluster->scopes->owed &= ~bit_of(from->number);
+    return UINT64_MAX;
+}
+
+static uint64_t answer_all(struct cluster *cluster)
+{
+    uint64_t next_ms = UINT64_MAX;
+    for (uint64_t owed = cluster->scopes->owed; owed != 0; owed &= owed - 1)
+        next_ms = least(next_ms, answer_neighbour(cluster->neighbours[__builtin_ctzll(owed)]));
+    return next_ms;
+}
+
+void scope_neighbour_known(struct cluster *cluster, struct neighbour *from)
+{
+    if (cluster->scopes->owed & bit_of(from->number)) answer_neighbour(from);
+}
+
+bool scope_on_echo(struct cluster *cluster, struct neighbour *from, mps_view frame)
+{
+    struct mps_reader r = mps_reader_open(frame);
+    bool is_short = mps_read_array(&r, "frame") < 3;
+    mps_read_uint(&r, MPS_OP_MAX, "operation");
+    uint64_t number = mps_read_uint(&r, MPS_NUMBER_MAX, "number");
+    uint64_t version = mps_read_uint(&r, MPS_NUMBER_MAX, "version");
+    if (is_short || r.bad != NULL) return false;
+    if (number == 0) return true; /* nobody asks so */
+    struct question *first = &cluster->scopes->of[from->number].first, *last = &cluster->scopes->of[from->number].last;
+    *(first->number == 0 ? first : last) = (struct question){
+        .number = number, .version = version, .mark = records_last_mark(cluster), .came_ms = cluster->broker->now_ms};
+    cluster->scopes->owed |= bit_of(from->number);
+    answer_neighbour(from);
+    return true;
+}
+
+/* ---- by and by ----------------------------------------------------------------------------------------------- */
 
 /* When the open round may begin. */
 static uint64_t begin_ms(const struct scopes *scopes)
@@ -296,64 +441,50 @@ uint64_t scope_turn(struct cluster *cluster)
     uint64_t now_ms = cluster->broker->now_ms;
     if (!cluster->is_live) scopes->live_ms = UINT64_MAX;
     else if (scopes->live_ms == UINT64_MAX) scopes->live_ms = now_ms;
-    if (scopes->rounds.first == NULL) return UINT64_MAX;
+    uint64_t owed_ms = answer_all(cluster);
+    if (scopes->rounds.first == NULL) return owed_ms;
     if (!cluster->is_live) { /* nobody can be asked */
         end_all_rounds(scopes);
-        return UINT64_MAX;
+        return owed_ms;
     }
-    uint64_t there = those_there(cluster), next_ms = UINT64_MAX;
-    take_off(scopes, ~there, UINT64_MAX);
+    uint64_t there = those_there(cluster), next_ms = owed_ms;
+    take_off(scopes, ~there);
     if (scopes->open != NULL) {
         if (now_ms >= begin_ms(scopes)) ask_first(cluster, there);
-        else next_ms = begin_ms(scopes);
+        else next_ms = least(next_ms, begin_ms(scopes));
     }
-    end_answered(scopes);
+    next_ms = least(next_ms, end_answered(cluster));
     end_late(scopes, now_ms);
-    if (scopes->rounds.first == NULL) return UINT64_MAX;
-    next_ms = least(next_ms, round_of(scopes->rounds.first)->until_ms);
+    if (scopes->rounds.first == NULL) return owed_ms;
+    next_ms = least(next_ms, round_of(scopes->rounds.first)->begun_ms + WAIT_MS);
     return least(next_ms, ask_again(cluster));
 }
 
 bool scope_on_echoed(struct cluster *cluster, struct neighbour *from, mps_view frame)
 {
     struct mps_reader r = mps_reader_open(frame);
-    bool is_short = mps_read_array(&r, "frame") < 2;
+    bool is_short = mps_read_array(&r, "frame") < 3;
     mps_read_uint(&r, MPS_OP_MAX, "operation");
     uint64_t number = mps_read_uint(&r, MPS_NUMBER_MAX, "number");
+    bool is_unsure = mps_read_nil(&r);
+    uint64_t revision = is_unsure ? 0 : mps_read_uint(&r, MPS_NUMBER_MAX, "revision");
     if (is_short || r.bad != NULL) return false;
-    take_off(cluster->scopes, bit_of(from->number), number);
-    end_answered(cluster->scopes);
+    for (struct list_node *node = cluster->scopes->rounds.first; node != NULL; node = node->next) {
+        struct scope_round *round = round_of(node);
+        if ((round->missing & bit_of(from->number)) == 0 || round->number > number) continue;
+        round->missing &= ~bit_of(from->number);
+        round->is_unsure |= is_unsure;
+        if (revision > round->revision) round->revision = revision;
+    }
+    end_answered(cluster);
     return true;
 }
 
 void scope_neighbour_gone(struct cluster *cluster, struct neighbour *gone)
 {
-    cluster->scopes->of[gone->number].number = 0;
-    take_off(cluster->scopes, bit_of(gone->number), UINT64_MAX);
-}
-
-/* ---- answering others --------------------------------------------------------------------------------------- */
-
-void scope_neighbour_known(struct cluster *cluster, struct neighbour *from)
-{
-    uint64_t number = cluster->scopes->of[from->number].number;
-    if (number == 0 || !from->knows_all || from->version < cluster->scopes->of[from->number].version) return;
-    cluster->scopes->of[from->number].number = 0;
-    put_numbers(from, BETWEEN_ECHOED, number, 0);
-}
-
-bool scope_on_echo(struct cluster *cluster, struct neighbour *from, mps_view frame)
-{
-    struct mps_reader r = mps_reader_open(frame);
-    bool is_short = mps_read_array(&r, "frame") < 3;
-    mps_read_uint(&r, MPS_OP_MAX, "operation");
-    uint64_t number = mps_read_uint(&r, MPS_NUMBER_MAX, "number");
-    uint64_t version = mps_read_uint(&r, MPS_NUMBER_MAX, "version");
-    if (is_short || r.bad != NULL) return false;
-    cluster->scopes->of[from->number].number = number; /* it stands for those before it */
-    cluster->scopes->of[from->number].version = version;
-    scope_neighbour_known(cluster, from);
-    return true;
+    cluster->scopes->owed &= ~bit_of(gone->number);
+    cluster->scopes->of[gone->number].first.number = cluster->scopes->of[gone->number].last.number = 0;
+    take_off(cluster->scopes, bit_of(gone->number));
 }
 
 /* ---- life --------------------------------------------------------------------------------------------------- */

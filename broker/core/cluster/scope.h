@@ -8,6 +8,7 @@
 /* For subscribe.c and the ends of sessions; also without a cluster. */
 /* The SUBACK is sent by and by. False: it can be sent at once, as no others are there that could be waited for. */
 CLUSTER_COLD bool scope_defer(struct subscription *sub, const struct mps_suback *suback);
+CLUSTER_COLD void scope_wants_values(struct subscription *sub);       /* retained ones, too: of one that waits */
 CLUSTER_COLD void scope_answer(struct subscription *sub);             /* now, with scope = local: something of the sid follows */
 CLUSTER_COLD void scope_answer_all(struct session *session);          /* likewise, all that wait */
 CLUSTER_COLD void scope_forget(struct subscription *sub);             /* nobody waits for the answer any more; it goes on as before */

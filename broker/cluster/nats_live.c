@@ -17,6 +17,7 @@
 #define OVERHEAD_BYTES 200        /* of a datagram in a ring, about */
 #define POLL_BYTES (1024u * 1024) /* taken at once: then the loop's others have their turn */
 #define POLL_MOST 1024
+#define POLL_MS 10    /* likewise: what is for a thousand subscriptions takes long, however short it is */
 #define BATCH_MOST 64 /* sent before it is asked again whether the connection is there */
 #define FLUSH_MS 500  /* for the last ones at the end */
 #define SUBSCRIBED_MS 1000
@@ -305,8 +306,9 @@ void nats_live_flush(struct nats_live *live)
 void nats_live_poll(struct nats_live *live)
 {
     struct engine *base = &live->engine->base;
+    uint64_t until_ms = nats_now_ms() + POLL_MS;
     size_t bytes = 0;
-    for (int count = 0; count < POLL_MOST && bytes < POLL_BYTES; count++) {
+    for (int count = 0; count < POLL_MOST && bytes < POLL_BYTES && (count == 0 || nats_now_ms() < until_ms); count++) {
         natsMsg *message = ring_pop(&live->in);
         if (message == NULL) return;
         size_t len = (size_t)natsMsg_GetDataLength(message);

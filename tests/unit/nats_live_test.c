@@ -31,6 +31,7 @@ struct end {
     char name[32];
     char log[4000]; /* "name=payload;" */
     uint64_t received, bytes, numbers_wrong, next_number;
+    long each_ms; /* so long it takes for each */
     bool is_live;
     char text[STORE_TEXT_MAX];
     unsigned changes;
@@ -53,6 +54,7 @@ static void on_received(void *arg, const uint8_t *bytes, size_t len)
 {
     struct end *end = arg;
     uint64_t number;
+    if (end->each_ms > 0) nanosleep(&(struct timespec){.tv_nsec = end->each_ms * 1000000}, NULL);
     end->received++;
     end->bytes += len;
     if (len >= sizeof number) {
@@ -531,6 +533,30 @@ static void test_bad_files(void **state)
     assert_non_null(strstr(text, "/nowhere/cert.pem"));
 }
 
+/* However much has come, the loop has others, too: what takes long is taken by and by. */
+static void test_little_at_a_time(void **state)
+{
+    enum { COUNT = 40, EACH_MS = 5, MOST = 3 };
+    struct stage *stage = stage_of(state);
+    struct end *a = open_end(stage, 0, "a"), *b = open_end(stage, 1, "b");
+    wait_for(stage, a->is_live && b->is_live);
+    b->each_ms = EACH_MS;
+    for (int i = 0; i < COUNT; i++) assert_true(say(a, "b", "x"));
+    time_t since = time(NULL);
+    while (figures_of(b).datagrams_in < COUNT) {
+        if (time(NULL) > since + WAIT_S) fail_stage(stage);
+        sched_yield();
+    }
+    for (uint64_t before = 0; before < COUNT; before = b->received) {
+        if (before > 0) assert_int_equal(sem_trywait(&stage->woken), 0); /* it says that there is more */
+        while (sem_trywait(&stage->woken) == 0)
+            ;
+        b->engine->poll(b->engine);
+        assert_in_range(b->received - before, 1, MOST);
+    }
+    assert_int_equal(b->received, COUNT);
+}
+
 #define each(test) cmocka_unit_test_setup_teardown(test, open_stage, close_stage)
 
 int main(void)
@@ -545,6 +571,7 @@ int main(void)
         each(test_server_goes_and_comes_back),
         each(test_frozen_server),
         each(test_slow_reader),
+        each(test_little_at_a_time),
         each(test_refused_for_a_while),
         each(test_forbidden_to_listen),
         each(test_token),

@@ -64,6 +64,7 @@ struct pending_append {
 struct pending_put {
     struct pending_put *next;
     struct engine_put put; /* .key and .value are our own */
+    uint64_t due_ms;
 };
 
 /* A stream as an engine knows it. */

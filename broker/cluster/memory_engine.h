@@ -50,6 +50,7 @@ struct memory_faults {
     uint32_t coalesced;          /* of 1000 records that were replaced before they were told: never told */
     uint64_t delay_ms, delay_more_ms; /* datagrams take so long, and up to so much more; those of a link stay in order */
     uint64_t settle_ms, tail_ms, record_ms; /* from being stored to .settled(), .tail(), .record() */
+    uint64_t put_ms;             /* from put() until it is done */
     uint64_t ask_ms;             /* from ask_state() until that is looked at and told */
 };
 struct memory_faults *memory_bus_faults(struct memory_bus *bus);

@@ -69,6 +69,7 @@ bool bus_records_take(struct memory_engine *engine, const struct engine_put *put
     pending = memory_zeroed(sizeof *pending);
     pending->next = next;
     pending->put = *put;
+    pending->due_ms = engine->bus->now_ms + engine->bus->faults.put_ms;
     pending->put.key = memory_copy(put->key);
     pending->put.value = memory_copy(put->value);
     *at = pending;
@@ -96,7 +97,9 @@ static void do_put(struct memory_bus *bus, struct memory_engine *engine, void *w
 
 void bus_records_look(struct memory_bus *bus, struct memory_engine *engine, struct choice *choice)
 {
-    if (engine->puts != NULL) bus_choice_add(choice, bus->now_ms, (struct candidate){do_put, engine, engine->puts});
+    if (engine->puts == NULL) return;
+    uint64_t due_ms = engine->puts->due_ms > bus->now_ms ? engine->puts->due_ms : bus->now_ms;
+    bus_choice_add(choice, due_ms, (struct candidate){do_put, engine, engine->puts});
 }
 
 /* ---- what is told ------------------------------------------------------------------------------------------- */

@@ -161,11 +161,27 @@ static void plan_retained(struct flush_plan *plan, struct subscription *sub, str
     progress->credit--;
 }
 
+/* Changes before a SUB: records of them may have come before their messages. */
+#define CHANGES_BEFORE 64u
+
+/* One that came as a record at the moment of the SUB, and comes as a message, too, is not sent before that: there may
+ * be older ones. A look at a frame is much less than one at a value. */
+static bool is_queued(struct subscription *sub, const struct retained_value *value)
+{
+    uint64_t looked = 0;
+    if (!value->is_told || sub->snapshot->revision == 0) return false; /* its scope is no cluster */
+    if (value->version + CHANGES_BEFORE <= sub->snapshot->since) return false;
+    bool has = queue_has_frame(&sub->box.queue, (mps_view){value->run->bytes, value->run->len}, &looked);
+    sub->session->broker->work += looked / 8;
+    return has;
+}
+
 static bool wants_value(struct subscription *sub, const struct retained_value *value)
 {
     struct broker *broker = sub->session->broker;
     mps_view topic = {value->topic, value->len};
     if (!mps_topic_matches(subscription_pattern(sub), topic) || !snapshot_has(sub->snapshot, value)) return false;
+    if (is_queued(sub, value)) return false;
     if (sub->box.is_guarded && !grant_receives(sub->session->grant, topic)) return false;
     if (sub->box.cursor != NULL && sub->box.cursor->passes_retained && stream_of_topic(broker, topic) != NULL)
         return false;

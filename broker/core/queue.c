@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "sure.h"
 #include "trace.h"
@@ -324,4 +325,26 @@ void queue_clear(struct queue *queue, struct run_pool *runs)
     }
     free(queue->ring);
     *queue = (struct queue){0};
+}
+
+static bool entry_has_frame(const struct queue_entry *entry, mps_view frame, uint64_t *looked)
+{
+    const uint8_t *p = entry->run->bytes + entry->off, *end = p + entry->len;
+    uint32_t stride = run_stride(entry->run), len;
+    ++*looked;
+    if (stride > 0 && stride != frame.len) return false;
+    for (; p < end; p += len, ++*looked) {
+        len = mps_msg_frame_len(p);
+        if (len == frame.len && memcmp(p, frame.ptr, len) == 0) return true;
+    }
+    return false;
+}
+
+bool queue_has_frame(const struct queue *queue, mps_view frame, uint64_t *looked)
+{
+    for (uint32_t i = queue->before; i < queue->entries; i++) {
+        const struct queue_entry *entry = queue_at(queue, i);
+        if (entry->run != NULL && entry_has_frame(entry, frame, looked)) return true;
+    }
+    return false;
 }

@@ -64,6 +64,8 @@ static inline mps_view queue_frame(const struct queue_entry *entry)
 void queue_pop(struct queue *queue, struct run_pool *runs, uint32_t len, uint64_t count);
 void queue_pop_gap(struct queue *queue);                      /* the first entry, which is a gap */
 void queue_clear(struct queue *queue, struct run_pool *runs); /* forgets everything and frees */
+/* Whether a message behind the mark is this frame, byte by byte. looked: grows by the frames that were looked at. */
+bool queue_has_frame(const struct queue *queue, mps_view frame, uint64_t *looked);
 static inline uint64_t queue_ring_bytes(const struct queue *queue)
 {
     return (uint64_t)queue->cap * sizeof(struct queue_entry);

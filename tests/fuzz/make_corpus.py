@@ -242,7 +242,7 @@ CLUSTER = {
     "interest-bad": lane([34, 1, 0, True, ["t/#/b", "$SYS/#", ""], [["", "a"], ["g"]]]) + lane([34, 9, 1, False, [], [["g" * 65, "a"]]]),
     "interest-much": b"".join(lane([34, i + 1, 2 if i else 0, True, ["t/%d/%d" % (i, k) for k in range(50)], []], bits=0) for i in range(10)),
     "terms": client(0, 0) + client(1, 0, 0, 1) + lane([35, False, [["g", "t/#"], ["h", "a"]]], [2, "t/a", None, b"x"], [35, True, []], [2, "t/a", None, b"y"]),
-    "echo": client(0, 0) + client(1, 0, 0, 2) + lane([36, 1, 1], [37, 1], [36, 2**53 - 1, 2**53 - 1], [37, 0]) + LATER * 12,
+    "echo": client(0, 0) + client(1, 0, 0, 2) + lane([36, 1, 1], [37, 1, 0], [37, 2, None], [36, 2**53 - 1, 2**53 - 1], [37, 3, 2**53 - 1]) + lane([37, 1]) + LATER * 12,
     "claim": client(0, 0) + client(0, 1) + lane([38, "x", "", 2**51, False], [41, "y", 1, 1, 1], [38, "y", "user", 2**51, True], [38, "", "", 1, False]),
     "claim-clean": client(0, 0) + client(1, 0, 4, 28) + lane([38, "x", "", 2**51, True], [38, "x", "", 2**52, False]) + record(3, b"x\0" + b"1", pack([40, "one", 1, 1, 1])) + record(2, b"x\0" + b"1", pack([40, "one", 1, 1, 1, 60, "ann", "s/#", True, [], [True]])) + client(0, 0),
     "resync-leave": lane([39]) + lane([40], [2, "t/a", None, b"x"]) + lane([39]) + LATER,

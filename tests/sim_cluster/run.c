@@ -49,13 +49,14 @@ static void choose_troubles(struct run *run)
     struct memory_faults *faults = memory_bus_faults(run->town.bus);
     run->calm = rng_percent(rng, 30);
     run->pad_max = 3000;
-    run->retain_percent = rng_percent(rng, 50) ? 10 : 0;
+    run->retain_percent = rng_percent(rng, 50) ? rng_percent(rng, 50) ? 10 : 50 : 0;
     faults->delay_ms = rng_percent(rng, 50) ? rng_below(rng, 20) : 0;
     faults->delay_more_ms = rng_percent(rng, 50) ? rng_skewed(rng, 200) : 0;
     if (rng_percent(rng, 50)) faults->twice = rng_below(rng, 100);
     if (rng_percent(rng, 30)) faults->settle_ms = rng_skewed(rng, 300);
     if (rng_percent(rng, 30)) faults->tail_ms = rng_skewed(rng, 300);
     if (rng_percent(rng, 30)) faults->record_ms = rng_skewed(rng, 300);
+    if (rng_percent(rng, 30)) faults->put_ms = rng_skewed(rng, 300);
     if (run->calm) return;
     run->pad_max = 60000;
     run->loses = rng_percent(rng, 50);

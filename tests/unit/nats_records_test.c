@@ -227,6 +227,27 @@ static void test_marks_go(void **state)
     natsConnection_Destroy(connection);
 }
 
+/* Who begins is told up to where the others are, though what was last is not there any more. */
+static void test_told_to_the_end(void **state)
+{
+    struct nats_stage *stage = *state;
+    struct end *a = open_loaded(stage, 0);
+    natsConnection *connection = NULL;
+    jsCtx *js = NULL;
+    assert_int_equal(natsConnection_ConnectTo(&connection, stage->rigs[0].url), NATS_OK);
+    assert_int_equal(natsConnection_JetStream(&js, connection, NULL), NATS_OK);
+    set_marks(a, 10, 3600000, 3600000);
+    assert_true(stage_put(a, 1, "stays", "x", ENGINE_PUT_ANYHOW, 0));
+    assert_true(stage_put(a, 1, "goes", "x", ENGINE_PUT_ANYHOW, 0));
+    assert_true(stage_put(a, 1, "goes", NULL, ENGINE_PUT_ANYHOW, 1));
+    stage_wait(stage, a->puts[1].is_there);
+    stage_wait(stage, messages_of(js) == 1);
+    struct end *b = open_loaded(stage, 1);
+    assert_int_equal(b->loaded_to, a->puts[1].revision);
+    jsCtx_Destroy(js);
+    natsConnection_Destroy(connection);
+}
+
 /* Many at once, from two, of the same keys: all end with the same. */
 static void test_many(void **state)
 {
@@ -259,8 +280,9 @@ static void test_many(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        each(test_put_and_watch), each(test_expected),         each(test_keys),     each(test_away_and_back),
-        each(test_bound),         each(test_bucket_made_anew), each(test_marks_go), each(test_many),
+        each(test_put_and_watch), each(test_expected),        each(test_keys),
+        each(test_away_and_back), each(test_bound),           each(test_bucket_made_anew),
+        each(test_marks_go),      each(test_told_to_the_end), each(test_many),
     };
     signal(SIGPIPE, SIG_IGN);
     if (argc > 1) cmocka_set_test_filter(argv[1]);

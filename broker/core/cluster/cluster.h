@@ -149,7 +149,7 @@ CLUSTER_COLD void interest_detach(struct mailbox *box, mps_view pattern); /* or 
 bool interest_only_reads(const struct mailbox *box, mps_view pattern);
 void interest_flush(struct cluster *cluster);      /* what has changed goes into the lanes now, before what follows */
 uint64_t interest_version(const struct cluster *cluster); /* of what stands in the lanes */
-uint64_t interest_less_ms(const struct cluster *cluster); /* when the others were told last to send less; 0: never */
+bool interest_was_less(const struct cluster *cluster, mps_view pattern); /* lately the others were told to send less of what matches */
 
 /* lanes.c */
 /* Behind what is in the lane already. frame: whole, as it goes out. */

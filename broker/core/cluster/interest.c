@@ -9,6 +9,10 @@
 #define FRAME_ITEMS_BYTES 3000u
 /* So often is a neighbour told all. */
 #define TELL_ALL_MS 500u
+/* Patterns that are remembered of those that are not wanted any more, and for how long: what another broker sent before
+ * it knew has come by then, or is missed. */
+#define LESS_COUNT 128u
+#define LESS_MS (2u * NEIGHBOUR_AWAY_MS)
 
 /* A pattern, and how many want it. */
 struct counted {
@@ -24,16 +28,25 @@ struct counted {
  * is wanted. Those of groups always as they are. */
 enum detail { AS_THEY_ARE, FIRST_LEVELS, EVERYTHING };
 
+/* One that the neighbours were told not to send for any more. */
+struct less {
+    uint64_t told_ms; /* 0: there is none */
+    uint8_t len;
+    uint8_t pattern[MPS_TOPIC_MAX];
+};
+
 struct interest {
     uint64_t version; /* of what the lanes hold; goes up by one with each frame that changes it */
     enum detail detail;
-    bool is_anew;        /* the neighbours have to ask for all */
-    uint64_t less_ms;    /* when they were told last that something is not wanted any more; 0: never */
-    struct hash own;     /* struct counted, as our clients have them */
-    uint32_t own_count;  /* of them, those of subscriptions */
-    struct hash told;    /* as the neighbours are told */
-    uint32_t told_count; /* likewise */
-    struct list changed; /* of .told */
+    bool is_anew;                 /* the neighbours have to ask for all */
+    struct less less[LESS_COUNT]; /* the last ones, in a ring */
+    uint32_t less_next;
+    uint64_t less_all_ms; /* when it was last that they may have been any; 0: never */
+    struct hash own;      /* struct counted, as our clients have them */
+    uint32_t own_count;   /* of them, those of subscriptions */
+    struct hash told;     /* as the neighbours are told */
+    uint32_t told_count;  /* likewise */
+    struct list changed;  /* of .told */
 };
 
 static uint64_t item_hash(const struct cluster *cluster, const struct between_item *item)
@@ -262,6 +275,31 @@ static void gather(struct gathering *gathering, const struct counted *counted)
     gathering->bytes += item.group.len + item.pattern.len + 8;
 }
 
+static void note_less(struct cluster *cluster, const struct counted *counted)
+{
+    struct interest *interest = cluster->interest;
+    uint64_t now_ms = cluster->broker->now_ms;
+    if (counted->group_len > 0) return; /* messages for groups are for them only */
+    struct less *less = &interest->less[interest->less_next++ % LESS_COUNT];
+    if (less->told_ms > 0 && now_ms < less->told_ms + LESS_MS) interest->less_all_ms = less->told_ms;
+    less->told_ms = now_ms;
+    less->len = counted->pattern_len;
+    memcpy(less->pattern, counted->text, counted->pattern_len);
+}
+
+bool interest_was_less(const struct cluster *cluster, mps_view pattern)
+{
+    const struct interest *interest = cluster->interest;
+    uint64_t now_ms = cluster->broker->now_ms;
+    if (interest->less_all_ms > 0 && now_ms < interest->less_all_ms + LESS_MS) return true;
+    for (uint32_t i = 0; i < LESS_COUNT; i++) {
+        const struct less *less = &interest->less[i];
+        if (less->told_ms == 0 || now_ms >= less->told_ms + LESS_MS) continue;
+        if (mps_patterns_overlap(pattern, (mps_view){less->pattern, less->len})) return true;
+    }
+    return false;
+}
+
 /* What has changed one way: comes, or goes. */
 static void tell_changes(struct cluster *cluster, enum interest_kind kind)
 {
@@ -270,9 +308,9 @@ static void tell_changes(struct cluster *cluster, enum interest_kind kind)
         struct counted *counted = container_of(node, struct counted, in_changed);
         bool comes = counted->refs > 0 && !counted->is_known, goes = counted->refs == 0 && counted->is_known;
         if (kind == INTEREST_ADD ? comes : goes) gather(&gathering, counted);
+        if (kind == INTEREST_REMOVE && goes) note_less(cluster, counted);
     }
     if (gathering.count + gathering.groups_count == 0) return;
-    if (kind == INTEREST_REMOVE) cluster->interest->less_ms = cluster->broker->now_ms;
     put_frame(&gathering, true);
 }
 
@@ -284,7 +322,7 @@ void interest_flush(struct cluster *cluster)
         struct gathering gathering = {.cluster = cluster, .kind = INTEREST_ANEW};
         put_frame(&gathering, true);
         interest->is_anew = false;
-        interest->less_ms = cluster->broker->now_ms;
+        interest->less_all_ms = cluster->broker->now_ms;
     } else {
         tell_changes(cluster, INTEREST_ADD);
         tell_changes(cluster, INTEREST_REMOVE);
@@ -310,11 +348,6 @@ void interest_tell_all(struct neighbour *to)
     for (struct hash_node *n = hash_first(told); n != NULL; n = hash_next(told, n))
         gather(&gathering, container_of(n, struct counted, in_table));
     put_frame(&gathering, true);
-}
-
-uint64_t interest_less_ms(const struct cluster *cluster)
-{
-    return cluster->interest->less_ms;
 }
 
 uint64_t interest_version(const struct cluster *cluster)

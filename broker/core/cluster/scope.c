@@ -14,8 +14,6 @@
 #define ROUND_MS 100u
 /* So long after the connection came up the others are all known: each of them says that it is there once a second. */
 #define MEET_MS (HERE_MS + 500u)
-/* What another broker sent before it knew that less is wanted has come after this, or is missed. */
-#define LESS_MS (2u * NEIGHBOUR_AWAY_MS)
 
 /* SUBs of one turn. */
 struct scope_round {
@@ -25,7 +23,7 @@ struct scope_round {
     uint64_t missing;  /* bits of the neighbours that have not answered yet */
     uint64_t revision; /* of the last one that somebody who has answered had put by then */
     bool is_unsure;    /* some of these are not where all brokers will get them */
-    bool may_mix;      /* what comes until all have answered may be older than retained values that came as records */
+    bool is_again;     /* they are asked for the second time */
     struct list waits;
 };
 
@@ -271,8 +269,6 @@ static void ask_first(struct cluster *cluster, uint64_t there)
     struct scope_round *round = cluster->scopes->open;
     cluster->scopes->open = NULL;
     cluster->scopes->begun_ms = cluster->broker->now_ms;
-    uint64_t less_ms = interest_less_ms(cluster);
-    round->may_mix = less_ms > 0 && cluster->broker->now_ms < less_ms + LESS_MS;
     ask_round(cluster, round, there);
 }
 
@@ -297,14 +293,16 @@ static uint64_t ask_again(struct cluster *cluster)
     return next_ms;
 }
 
-/* What has come meanwhile precedes the retained values, which are not older than that once all are asked again. Returns
- * whether there is any. */
-static bool begin_values_anew(struct scope_round *round)
+/* What came meanwhile may be older than retained values that are here: of what others sent before they knew that nobody
+ * here wants it any more, and that somebody does. Then it precedes the values, which are not older than that once all
+ * have been asked again. Returns whether they have to be. */
+static bool begin_values_anew(struct cluster *cluster, struct scope_round *round)
 {
     bool has_mixed = false;
     for (struct list_node *node = round->waits.first; node != NULL; node = node->next) {
         struct scope_wait *wait = container_of(node, struct scope_wait, in_waits);
         if (wait->sub->box.matched == wait->matched) continue;
+        if (!interest_was_less(cluster, subscription_pattern(wait->sub))) continue;
         subscription_begin_snapshot(wait->sub);
         has_mixed = true;
     }
@@ -327,9 +325,9 @@ static uint64_t end_one(struct cluster *cluster, struct scope_round *round)
     struct scopes *scopes = cluster->scopes;
     uint64_t away_ms = round->begun_ms + AWAY_MS;
     answer_without_values(round);
-    if (round->may_mix && round->waits.first != NULL) {
-        round->may_mix = false;
-        if (begin_values_anew(round)) {
+    if (!round->is_again) {
+        round->is_again = true;
+        if (begin_values_anew(cluster, round)) {
             ask_round(cluster, round, those_there(cluster));
             if (round->missing != 0) return UINT64_MAX; /* ask_again() says it */
         }

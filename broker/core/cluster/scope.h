@@ -1,5 +1,8 @@
 /* SUB with scope = cluster: its SUBACK waits until the other brokers know of it. They are asked by an ECHO behind the
- * interest, on the same lane, once for all SUBs of a turn. Meanwhile nothing of the subscription is sent: it has no credit. */
+ * interest, on the same lane, once for all SUBs of a turn. Meanwhile nothing of the subscription is sent: it has no credit.
+ *
+ * Retained values that were set there before are records when they answer, and they say up to which revision: SUBACK waits
+ * until these have come, and they belong to what is retained behind it. What is set later comes as messages. */
 #ifndef CLUSTER_SCOPE_H
 #define CLUSTER_SCOPE_H
 

@@ -1,6 +1,7 @@
 /* Inside the half of the engine that keeps streams and records in JetStream:
  *
- *   nats_storing.c   opening, closing, the thread that sends; what was asked, and its answers
+ *   nats_storing.c   opening, closing, the thread that sends, its connection
+ *   nats_asking.c    what is asked of JetStream, and what comes back
  *   nats_events.c    what poll() will tell
  *   nats_streams.c   each stream: made if it is absent, asked how far it is every other second
  *   nats_append.c    messages on their way into a stream
@@ -50,7 +51,7 @@
 struct nats_storing;
 struct nats_stream;
 
-/* ---- nats_storing.c ---- */
+/* ---- nats_asking.c ---- */
 
 /* Something asked of JetStream's API. */
 struct js_request {
@@ -80,6 +81,16 @@ bool delivery_of(const char *reply, struct delivery *delivery); /* false: it is 
 void consumer_name(const struct nats_storing *storing, char kind, uint32_t index, uint64_t number, char *to, size_t cap);
 bool consumer_is_ours(const struct nats_storing *storing, mps_view name, char kind, uint32_t *index, uint64_t *number);
 struct nats_stream *storing_stream(const struct nats_storing *storing, uint32_t index); /* NULL: there is none */
+struct round;
+/* Those that are new are sent, those that nobody answers are over. */
+void requests_work(struct nats_storing *storing, struct round *round);
+void requests_end(struct nats_storing *storing); /* without a word */
+/* libnats calls these for what comes to the inboxes. Not locked. */
+void storing_ack_came(natsConnection *connection, natsSubscription *subscription, natsMsg *message, void *arg);
+void storing_answer_came(natsConnection *connection, natsSubscription *subscription, natsMsg *message, void *arg);
+
+/* ---- nats_storing.c ---- */
+
 /* The thread that sends has something to do before it thought. */
 void storing_hurry(struct nats_storing *storing);
 

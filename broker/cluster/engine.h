@@ -49,7 +49,7 @@ struct engine_stream_state {
     uint64_t msgs, bytes;
     uint32_t replicas, current;/* copies that there are to be, and that are up to date */
     uint64_t mark;             /* of the last ask_state() that this answers; 0: it answers none */
-    const char *text;          /* why it is not there: a sentence */
+    const char *text;          /* why it is not there, or what makes its copies doubtful: a sentence; "" : nothing */
 };
 
 /* Frames for a shared stream, as they came from one publisher. */

@@ -201,6 +201,18 @@ static struct cursor *cursor_of(struct nats_stream *stream, uint64_t number)
 
 static void make(struct nats_stream *stream, struct cursor *cursor, uint64_t from);
 
+/* JetStream puts a consumer on any server that has the stream, and can't be told which. */
+static void go_to_leader(struct nats_stream *stream, struct cursor *cursor)
+{
+    if (cursor->tries == stream->storing->leader_tries) {
+        forget_and_delete(stream, cursor, "JetStream does not let the shared stream be read where it is led");
+        return;
+    }
+    cursor->tries++;
+    delete_consumer(stream, cursor);
+    make(stream, cursor, cursor->at);
+}
+
 static void made(struct nats_stream *stream, const struct js_request *request, mps_view answer)
 {
     struct cursor *cursor = cursor_of(stream, request->about);
@@ -208,10 +220,8 @@ static void made(struct nats_stream *stream, const struct js_request *request, m
     if (cursor == NULL || cursor->state != CURSOR_MAKING) return;
     if (answer.ptr != NULL && json_find(answer, "error").ptr == NULL) {
         cursor->host = leader_of(answer);
-        if (is_elsewhere(stream, cursor) && cursor->tries < LEADER_TRIES) {
-            cursor->tries++;
-            delete_consumer(stream, cursor);
-            make(stream, cursor, cursor->at);
+        if (is_elsewhere(stream, cursor)) {
+            go_to_leader(stream, cursor);
             return;
         }
         cursor->tries = 0;

@@ -265,6 +265,7 @@ bool nats_storing_open(struct nats_engine *engine, char text[STORE_TEXT_MAX])
     storing->own_marks.wait_ms = OWN_MARKS_MS;
     storing->other_marks.wait_ms = OTHER_MARKS_MS;
     storing->stale_ms = STALE_MS;
+    storing->leader_tries = LEADER_TRIES;
     storing->linger_ms = LINGER_MS;
     storing->stuck_ms = STUCK_MS;
     name_this_life(storing);

@@ -38,7 +38,7 @@
 #define HEARTBEAT_MS 1000            /* of a tail */
 #define SILENCE_MS 3500              /* and it is made anew */
 #define BEHIND_MS 5000               /* likewise, if nothing came for so long of what is known to be there */
-#define LEADER_TRIES 12u             /* that a consumer is made anew, to have it where the stream's leader is */
+#define LEADER_TRIES 12u             /* that a consumer is made anew at once, to have it where the stream's leader is */
 #define SHOWN (1u << 16)             /* messages that a tail has shown last, and can tell from others; a power of two */
 #define MESSAGE_ROOM 1024            /* bytes of a message for headers, below the server's max_payload */
 #define OWN_MARKS_MS 300000          /* the mark that a removed record leaves goes after so long, if we removed it; */
@@ -176,7 +176,7 @@ struct tail {
     uint64_t leader;                 /* who led the stream when the consumer was made */
     uint64_t moved_ms;               /* when a message came */
     uint32_t tries;                  /* that ended elsewhere than at the leader */
-    bool is_elsewhere;               /* so did the last one that there was to be: nothing is compared */
+    bool is_elsewhere;               /* so did the last one: nothing is compared, and there will be another one */
     uint64_t current_ms;             /* when nothing was missing for the last time */
     uint64_t consumer_next;          /* number of its next message */
     bool is_loading;                 /* a bucket, which didn't tell all that is in it yet, */
@@ -251,7 +251,11 @@ struct nats_stream {
     uint64_t wanted_mark;            /* of the core's, for the next question; 0: it wants to know nothing */
     uint64_t identity, first_position, known_next, msgs, bytes;
     uint64_t window_ns;              /* in which the server knows messages again, as it is configured there */
-    uint64_t leader;                 /* a sum of its server's name; 0: there is none, or only one server */
+    uint64_t leader;                 /* a sum of its server's name; 0: not known yet, or there is only one server */
+    uint64_t alone_ms, together_ms;  /* when a server last said that it has the stream alone, or that others have it too; 0: never */
+    uint32_t turns;                  /* how often they took turns with it, of late */
+    uint64_t joined_ms;              /* when the servers were last asked to agree; 0: never */
+    char alone[64];                  /* the name of the one that said it has it alone */
     uint32_t replicas, current;
     struct tail tail;
     natsSubscription *followed;      /* the sending thread's, with the connection in use; */
@@ -385,6 +389,7 @@ struct nats_storing {
     struct marks own_marks, other_marks;
     uint64_t marks_ms;               /* when some may go again */
     uint64_t stale_ms, linger_ms, stuck_ms;
+    uint32_t leader_tries;           /* LEADER_TRIES */
     struct pending_append *garbage;  /* likewise */
     struct storing_event *events, *last_event;
     uint64_t event_bytes;

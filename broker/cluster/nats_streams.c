@@ -16,7 +16,10 @@
 #define CONFIG_MAX 2048    /* bytes */
 #define SETTLE_MS 1000     /* a stream without messages is believed in when it has been the same one for so long: */
 #define MAKE_MOST_MS \
-    300 /* of several that are made at the same moment the last one stays. So nobody makes one at once */
+    300               /* of several that are made at the same moment the last one stays. So nobody makes one at once */
+#define SPLIT_MS 6000 /* so long what a server says stands beside what another one says; */
+#define TURNS 3       /* so often by turns is more than somebody who changes the number of copies; */
+#define JOIN_EVERY_MS 30000 /* so often they are asked to agree, at the most */
 
 /* ---- what JetStream is to make ------------------------------------------------------------------------------ */
 
@@ -250,10 +253,91 @@ static bool is_settled(struct nats_stream *stream, mps_view answer, uint64_t ide
     return next > 1 || stream->is_there || now_ms - stream->seen_ms >= SETTLE_MS;
 }
 
+/* ---- a server that has it alone ------------------------------------------------------------------------------- */
+
+/* nats-server 2.9 that is started soon after a stream was given one copy, and several again, may go on having it alone,
+ * beside the others: it answers, takes and acknowledges what the one that leads them does. It is believed when nobody
+ * has said for a while that others have the stream, too; and while both are heard, nothing counts as replicated. When
+ * somebody changes the number of copies both are heard, too, but not by turns. */
+static bool is_recent(uint64_t when_ms)
+{
+    return when_ms != 0 && nats_now_ms() - when_ms < SPLIT_MS;
+}
+
+static bool is_doubtful(const struct nats_stream *stream)
+{
+    return is_recent(stream->alone_ms) && is_recent(stream->together_ms);
+}
+
+static bool is_split(const struct nats_stream *stream)
+{
+    return is_doubtful(stream) && stream->turns >= TURNS;
+}
+
+static void note_who(struct nats_stream *stream, mps_view answer, bool is_alone)
+{
+    bool was_alone = stream->alone_ms > stream->together_ms;
+    if (is_alone) stream->alone_ms = nats_now_ms();
+    else stream->together_ms = nats_now_ms();
+    if (is_alone) json_text(answer, "cluster.leader", stream->alone, sizeof stream->alone);
+    if (!is_doubtful(stream)) stream->turns = 0;
+    else if (is_alone != was_alone) stream->turns++;
+}
+
+/* False: it tells nothing of the stream that all have. */
+static bool is_believed(struct nats_stream *stream, mps_view answer)
+{
+    if (json_find(answer, "cluster").ptr == NULL) return true; /* a single server */
+    if (leader_of(answer) == 0) return false; /* nobody leads: any of them answers, and may be behind */
+    bool is_alone = json_find(answer, "cluster.replicas").ptr == NULL;
+    note_who(stream, answer, is_alone);
+    return !is_alone || !is_doubtful(stream);
+}
+
+/* What it is known to be, and whether that is to be trusted. */
+static void tell_all(struct nats_stream *stream, uint64_t mark)
+{
+    char text[STORE_TEXT_MAX] = "";
+    if (is_doubtful(stream)) stream->replicas = 1;
+    if (is_split(stream)) {
+        snprintf(text, sizeof text, "the server %.63s has the stream %.80s alone, and others have it together",
+                 stream->alone, stream->name);
+        nats_trouble(stream->storing->engine, stream, "%s", text);
+    } else {
+        nats_trouble_over(stream->storing->engine, stream);
+    }
+    tell_state(stream, text, mark);
+}
+
+/* It is asked again, soon. */
+static void pass_over(struct nats_stream *stream, const struct js_request *request)
+{
+    stream->ask_ms = nats_now_ms() + ASK_EVERY_MS / 8;
+    if (stream->wanted_mark == 0) stream->wanted_mark = request->mark;
+    if (stream->is_there) tell_all(stream, 0);
+}
+
+/* Who has it alone takes part again when the stream is changed, be it to what it is. */
+static void join(struct nats_stream *stream, mps_view config)
+{
+    uint64_t now_ms = nats_now_ms();
+    if (config.len == 0 || (stream->joined_ms != 0 && now_ms - stream->joined_ms < JOIN_EVERY_MS)) return;
+    char *body = sure(strndup((const char *)config.ptr, config.len));
+    stream->joined_ms = now_ms;
+    ask(stream, "UPDATE", body, came_to_be);
+    free(body);
+}
+
+/* ---- how far it is -------------------------------------------------------------------------------------------- */
+
 static void take_state(struct nats_stream *stream, const struct js_request *request, mps_view answer)
 {
     uint64_t identity = json_time(answer, "created"), next = json_uint(answer, "state.last_seq", 0) + 1;
     if (!is_settled(stream, answer, identity, next)) return;
+    if (!is_believed(stream, answer)) {
+        pass_over(stream, request);
+        return;
+    }
     if (identity != stream->identity || goes_backwards(stream, request, next)) begin_at(stream, identity, next);
     stream_knows(stream, next);
     uint64_t first = json_uint(answer, "state.first_seq", 0);
@@ -268,9 +352,12 @@ static void take_state(struct nats_stream *stream, const struct js_request *requ
     stream->is_there = true;
     stream->make_ms = 0;
     bool knows_less = stream->backwards_ms != 0; /* what others were told to be stored as well, perhaps */
-    tell_state(stream, "", knows_less ? 0 : request->mark);
     if (knows_less && stream->wanted_mark == 0) stream->wanted_mark = request->mark;
-    nats_trouble_over(stream->storing->engine, stream);
+    tell_all(stream, knows_less ? 0 : request->mark);
+    if (is_split(stream)) {
+        join(stream, json_find(answer, "config"));
+        return;
+    }
     if (stream->is_checked) return;
     stream->is_checked = true;
     stream->window_ns = json_uint(answer, "config.duplicate_window", 0);

@@ -100,8 +100,8 @@ void tail_led_by(struct nats_stream *stream)
 {
     struct tail *tail = &stream->tail;
     if (stream->is_bucket || tail->state != TAIL_RUNS || stream->leader == 0) return;
-    if (stream->leader != tail->leader) {
-        tail->tries = 0;
+    if (stream->leader != tail->leader) tail->tries = 0;
+    if (stream->leader != tail->leader || tail->is_elsewhere) { /* then there is one more try, each time */
         tail_restart(stream);
         return;
     }
@@ -138,12 +138,12 @@ static void made(struct nats_stream *stream, const struct js_request *request, m
     }
     uint64_t host = leader_of(answer);
     tail->is_elsewhere = stream->leader != 0 && host != 0 && host != stream->leader;
-    if (tail->is_elsewhere && tail->tries < LEADER_TRIES) {
+    if (tail->is_elsewhere && tail->tries < stream->storing->leader_tries) {
         tail->tries++;
         tail_restart(stream);
         return;
     }
-    tail->tries = 0;
+    if (!tail->is_elsewhere) tail->tries = 0;
     tail->state = TAIL_RUNS;
     tail->heard_ms = tail->moved_ms = nats_now_ms();
     if (tail->consumer_next == 1 && json_uint(answer, "num_pending", 0) == 0 &&

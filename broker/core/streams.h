@@ -65,6 +65,7 @@ struct stream {
                                /* .first, .next, .stored_msgs and .stored_bytes are what was heard of it lately */
     bool is_known;             /* shared: that was heard at all */
     bool is_there, is_away;    /* shared: it answers; it doesn't, and that was logged */
+    bool is_split;             /* shared: its copies are doubtful, and that was logged */
     bool is_followed;          /* shared: the engine shows what comes, as somebody here reads it, */
     bool is_followed_from;     /* and was told that this is from .stored on, in the stream that it is now */
     uint32_t replicas, current;/* shared: copies that there are to be, and that are up to date */

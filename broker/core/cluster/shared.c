@@ -302,6 +302,19 @@ static void note_there(struct stream *stream)
     stream->is_away = false;
 }
 
+/* What is published meanwhile may be in one of several copies only. */
+static void note_split(struct stream *stream, const char *text)
+{
+    bool is_split = text != NULL && text[0] != '\0';
+    if (is_split && !stream->is_split)
+        log_say(stream->broker, EVENT_STREAM_SPLIT, LOG_FIELDS(log_value("stream", mps_text(stream->name))),
+                "stream '%s' acknowledges nothing as replicated: %s", printable(mps_text(stream->name)), text);
+    if (!is_split && stream->is_split)
+        log_say(stream->broker, EVENT_STREAM_BACK, LOG_FIELDS(log_value("stream", mps_text(stream->name))),
+                "stream '%s' is one again", printable(mps_text(stream->name)));
+    stream->is_split = is_split;
+}
+
 /* Everything that was known of its messages is void. */
 static void forget_messages(struct stream *stream, const struct engine_stream_state *state)
 {
@@ -392,6 +405,7 @@ void shared_on_stream_state(struct cluster *cluster, const struct engine_stream_
     }
     bool keeps_identity = state->identity == stream->identity;
     note_there(stream);
+    note_split(stream, state->text);
     if (is_another(stream, state)) begin_anew(stream, state);
     else if (!stream->is_known) get_to_know(stream, state);
     else move_on(stream, state);

@@ -243,6 +243,22 @@ static void the_last_one_is_the_last_that_anybody_was_told_of(void **state)
     expect(rig, 1, 'r', "for 1 at S-4 | o/1=d");
 }
 
+/* The answer comes before what the tail has to show. */
+static void the_last_one_does_not_wait_for_the_tail(void **state)
+{
+    struct rig *rig = two_brokers(state);
+    memory_bus_faults(rig->bus)->tail_ms = 200;
+    stage_pub(rig->at[0], 'p', 1, 3);
+    publish(rig, "abc");
+    assert_int_equal(stream_at(rig, 1)->next, 1);
+    subscribe(rig, 1, 'r', 1, from_last);
+    rig_pass(rig, QUESTIONS_MS);
+    expect(rig, 1, 'r', "suback 1 | mark 1 1 | for 1 flags 2 at S-3 | o/1=c | mark 1 2");
+    publish(rig, "d");
+    rig_pass(rig, 300);
+    expect(rig, 1, 'r', "for 1 at S-4 | o/1=d");
+}
+
 static void without_an_answer_it_is_the_last_that_is_known(void **state)
 {
     struct rig *rig = two_brokers(state);
@@ -350,6 +366,7 @@ int main(void)
         TEST(each_broker_follows_for_its_own),
         TEST(a_group_and_who_acknowledges_read_as_well),
         TEST(the_last_one_is_the_last_that_anybody_was_told_of),
+        TEST(the_last_one_does_not_wait_for_the_tail),
         TEST(without_an_answer_it_is_the_last_that_is_known),
         TEST(that_it_was_removed_is_noticed_by_who_does_not_follow),
         TEST(another_one_is_followed_from_its_beginning),

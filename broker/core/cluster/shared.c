@@ -390,6 +390,18 @@ static void move_on(struct stream *stream, const struct engine_stream_state *sta
     cursors_wake(&stream->loading);
 }
 
+/* Who begins with the last ones, and has asked where they are, begins there: the tail may show them later, but they can
+ * be read. */
+static void show_to_beginners(struct stream *stream)
+{
+    bool begins = false;
+    for (struct list_node *node = stream->asking.first; node != NULL; node = node->next)
+        begins |= container_of(node, struct reading, in_asking)->begins_later;
+    if (!begins || stream->stored == stream->next) return;
+    stream->stored = stream->next;
+    cursors_wake_tail(stream);
+}
+
 static bool is_sane(const struct engine_stream_state *state)
 {
     return state->identity != 0 && state->first > 0 && state->first <= state->next && state->next <= MPS_NUMBER_MAX;
@@ -419,6 +431,7 @@ void shared_on_stream_state(struct cluster *cluster, const struct engine_stream_
     stream->current = state->current;
     if (state->mark == 0 || state->mark != stream->ask_mark) return;
     stream->ask_mark = 0;
+    show_to_beginners(stream);
     hear(&stream->asking);
 }
 

@@ -94,7 +94,6 @@ static bool end_listener(struct parser *parser)
     return true;
 }
 
-/* The section that was open is complete. */
 static int line_of(const struct parser *parser, const char *section, const char *key)
 {
     return parser->lines[setting_find(section, key) - settings];
@@ -110,6 +109,7 @@ static bool check_replicas(struct parser *parser)
                    parser->stream->name);
 }
 
+/* The section that was open is complete. */
 static bool section_end(struct parser *parser)
 {
     if (parser->section == NULL || !section_has_name(parser->section)) return true;

@@ -45,7 +45,7 @@ struct question {
 };
 
 struct scopes {
-    struct list rounds; /* their numbers go up */
+    struct list rounds; /* who began first comes first */
     uint32_t rounds_count;
     uint64_t begun_ms;        /* when the last round was asked */
     struct scope_round *open; /* the last of them, for which nobody was asked yet; NULL: all were */

@@ -112,17 +112,16 @@ void stream_knows(struct nats_stream *stream, uint64_t next)
 
 /* ---- what JetStream says ------------------------------------------------------------------------------------ */
 
-static void ask(struct nats_stream *stream, const char *what, const char *body,
-                void (*done)(struct nats_stream *, const struct js_request *, mps_view))
+static struct js_request *ask(struct nats_stream *stream, const char *what, const char *body,
+                              void (*done)(struct nats_stream *, const struct js_request *, mps_view))
 {
     char subject[NAME_MAX_BYTES + 64];
     snprintf(subject, sizeof subject, "$JS.API.STREAM.%s.%s", what, stream->name);
     struct js_request *request = js_ask(stream, subject, body);
     request->done = done;
     request->about = stream->known_next;
-    request->mark = stream->wanted_mark;
-    stream->wanted_mark = 0;
     stream->is_asking = true;
+    return request;
 }
 
 static void came_to_be(struct nats_stream *stream, const struct js_request *request, mps_view answer);
@@ -389,13 +388,20 @@ static void answered(struct nats_stream *stream, const struct js_request *reques
     }
 }
 
+static void ask_how_far(struct nats_stream *stream)
+{
+    struct js_request *request = ask(stream, "INFO", "", answered);
+    request->mark = stream->wanted_mark;
+    stream->wanted_mark = 0;
+}
+
 void stream_work(struct nats_stream *stream, struct round *round)
 {
     if (!stream->is_asking && stream->ask_ms <= round->now_ms) {
         /* Until it is there, it is asked for more often. */
         uint64_t often_ms = stream->tail.wish == TAIL_UNWANTED ? ASK_UNFOLLOWED_MS : ASK_EVERY_MS;
         stream->ask_ms = round->now_ms + (stream->is_there ? often_ms : ASK_EVERY_MS / 8);
-        ask(stream, "INFO", "", answered);
+        ask_how_far(stream);
     }
     if (!stream->is_asking) round_again(round, stream->ask_ms);
 }

@@ -1,6 +1,7 @@
 /* A shared stream is followed in a real JetStream as long as it is wanted (broker/cluster/nats_tail.c): else it has no
- * consumer there, and the server sends its messages to nobody. */
+ * consumer there, and the server sends its messages to nobody. And what is asked of it is answered. */
 #include "nats_stage.h"
+#include "nats_storing.h"
 
 #include <nats/nats.h>
 #include <signal.h>
@@ -219,15 +220,42 @@ static void test_leader_killed_while_nobody_follows(void **state)
     assert_false(b->tail_overlaps);
 }
 
+/* The core asks while a question is under way, behind which the stream is changed: then it is asked once more. */
+static void test_asked_while_it_is_changed(void **state)
+{
+    struct nats_stage *stage = *state;
+    struct end *a = open_ready(stage, 0);
+    struct nats_storing *storing = ((struct nats_engine *)(void *)a->engine)->storing;
+    struct nats_stream *stream = NULL;
+    for (bool is_asking = false; !is_asking;) {
+        a->engine->ask_state(a->engine, STREAM, 1);
+        pthread_mutex_lock(&storing->lock);
+        stream = storing_stream(storing, 1);
+        is_asking = stream->is_asking;
+        if (is_asking) {
+            stream->is_checked = false;
+            stream->config.max_msgs = 1000;
+            stream->wanted_mark = 2;
+        }
+        pthread_mutex_unlock(&storing->lock);
+        stage_poll(stage);
+    }
+    stage_wait(stage, a->answered == 2);
+}
+
 #define each(test) cmocka_unit_test_setup_teardown(test, stage_open, stage_close)
 #define three(test) cmocka_unit_test_setup_teardown(test, stage_open_cluster, stage_close)
 
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        each(test_nobody_follows), each(test_no_more_and_again),
-        each(test_again_at_once),  each(test_deleted_while_nobody_follows),
-        each(test_server_killed),  three(test_leader_killed_while_nobody_follows),
+        each(test_nobody_follows),
+        each(test_no_more_and_again),
+        each(test_again_at_once),
+        each(test_deleted_while_nobody_follows),
+        each(test_server_killed),
+        each(test_asked_while_it_is_changed),
+        three(test_leader_killed_while_nobody_follows),
     };
     signal(SIGPIPE, SIG_IGN);
     if (argc > 1) cmocka_set_test_filter(argv[1]);

@@ -218,15 +218,6 @@ static void begin_at(struct nats_stream *stream, uint64_t identity, uint64_t nex
     tail_restart(stream);
 }
 
-/* A server that led the stream when it was cut off can show messages that it has stored alone, which others replace
- * (nats-server 2.9 does, when it hears the others again). To the core that is a stream that has lost its end. */
-void stream_was_rewritten(struct nats_stream *stream, uint64_t from)
-{
-    begin_at(stream, stream->identity, from);
-    stream->is_there = true;
-    tell_state(stream, "", 0);
-}
-
 /* An answer may be older than what a tail or an acknowledgement has shown since it was asked for. */
 static bool goes_backwards(struct nats_stream *stream, const struct js_request *request, uint64_t next)
 {
@@ -306,6 +297,15 @@ static void tell_all(struct nats_stream *stream, uint64_t mark)
         nats_trouble_over(stream->storing->engine, stream);
     }
     tell_state(stream, text, mark);
+}
+
+/* A server that led the stream when it was cut off can show messages that it has stored alone, which others replace
+ * (nats-server 2.9 does, when it hears the others again). To the core that is a stream that has lost its end. */
+void stream_was_rewritten(struct nats_stream *stream, uint64_t from)
+{
+    begin_at(stream, stream->identity, from);
+    stream->is_there = true;
+    tell_all(stream, 0);
 }
 
 /* It is asked again, soon. */

@@ -269,13 +269,15 @@ static void give_up_late(struct nats_stream *stream, struct pending_append *appe
 {
     char text[STORE_TEXT_MAX];
     uint64_t defer_ms = stream->storing->engine->options.defer_ms;
+    bool says_why = stream->why_not[0] != '\0';
     if (stream->appends.refused_ms != 0)
         snprintf(text, sizeof text, "the shared stream %.80s did not take the message within %" PRIu64 " ms: %.100s",
                  stream->config.name, defer_ms, stream->appends.refusal);
     else
         snprintf(text, sizeof text,
-                 "the shared stream %.80s could not be reached within %" PRIu64 " ms: the message may have been stored",
-                 stream->config.name, defer_ms);
+                 "the shared stream %.64s could not be reached within %" PRIu64
+                 " ms%s%.80s%s: the message may have been stored",
+                 stream->config.name, defer_ms, says_why ? " (" : "", stream->why_not, says_why ? ")" : "");
     give_up(stream, append, text);
 }
 

@@ -244,6 +244,7 @@ struct nats_stream {
     char name[NAME_MAX_BYTES];       /* JetStream's */
     char subjects[NAME_MAX_BYTES];   /* all begin so, with a dot behind */
     bool is_there, is_asking, is_checked; /* .is_checked: its configuration is as it should be, or can't be */
+    char why_not[160];               /* it is not there: a sentence; "": it is, or nothing is known yet */
     uint32_t silent;                 /* answers in a row that did not come */
     uint64_t backwards_ms;           /* since when they tell less than is known; 0: they don't */
     uint64_t ask_ms, make_ms;        /* when it is asked for; when it is made, if it is absent then: 0: not known */

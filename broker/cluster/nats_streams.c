@@ -102,7 +102,14 @@ static void is_away(struct nats_stream *stream, const char *why)
     if (stream->storing->is_connected && stream->is_bucket) nats_warn(engine, stream, "%s", text);
     else if (stream->storing->is_connected) nats_trouble(engine, stream, "%s", text); /* the core tells of it itself */
     stream->is_there = false;
+    snprintf(stream->why_not, sizeof stream->why_not, "%s", why);
     tell_state(stream, text, 0);
+}
+
+static void is_there(struct nats_stream *stream)
+{
+    stream->is_there = true;
+    stream->why_not[0] = '\0';
 }
 
 void stream_knows(struct nats_stream *stream, uint64_t next)
@@ -304,7 +311,7 @@ static void tell_all(struct nats_stream *stream, uint64_t mark)
 void stream_was_rewritten(struct nats_stream *stream, uint64_t from)
 {
     begin_at(stream, stream->identity, from);
-    stream->is_there = true;
+    is_there(stream);
     tell_all(stream, 0);
 }
 
@@ -348,7 +355,7 @@ static void take_state(struct nats_stream *stream, const struct js_request *requ
     stream->current = copies_that_are_current(answer);
     stream->leader = leader_of(answer);
     tail_led_by(stream);
-    stream->is_there = true;
+    is_there(stream);
     stream->make_ms = 0;
     bool knows_less = stream->backwards_ms != 0; /* what others were told to be stored as well, perhaps */
     if (knows_less && stream->wanted_mark == 0) stream->wanted_mark = request->mark;

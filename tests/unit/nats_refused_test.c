@@ -181,6 +181,18 @@ static void test_away_is_not_stuck(void **state)
     assert_int_equal(a->settled[kept].code, STORE_OK);
 }
 
+/* It can't be made: who waits is told why. */
+static void test_more_copies_than_servers(void **state)
+{
+    struct nats_stage *stage = *state;
+    struct end *a = stage_end(stage, 0, 500);
+    stage_open_stream(a, 3, UINT64_MAX, false);
+    stage_wait(stage, strstr(a->state_text, "replicas > 1") != NULL);
+    uint64_t waited = stage_append(a, "t", "1", "me", 1);
+    stage_wait(stage, stage_settled(a, waited) != NULL);
+    check_failed(a, waited, "could not be reached within 500 ms (replicas > 1 not supported");
+}
+
 /* ---- what is known again -------------------------------------------------------------------------------------- */
 
 /* 0: nobody said. */
@@ -240,6 +252,7 @@ int main(int argc, char **argv)
         each(test_refused_for_a_moment),
         each(test_never_acknowledged),
         each(test_away_is_not_stuck),
+        each(test_more_copies_than_servers),
         each(test_the_window_is_as_long_as_something_waits),
         each(test_the_window_is_no_longer_than_messages_stay),
     };

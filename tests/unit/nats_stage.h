@@ -26,7 +26,7 @@ struct settlement {
     enum store_code code;
     uint64_t last;
     bool was_there;
-    char text[120];
+    char text[STORE_TEXT_MAX];
 };
 struct shown { /* a message of a tail or a read */
     uint64_t position;

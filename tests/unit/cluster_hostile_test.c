@@ -242,17 +242,29 @@ static void test_bits_that_flip(void **state)
     assert_non_null(rig->at[1]->broker);
 }
 
-static void test_our_own_name(void **state)
+static void hear_own_name(struct rig *rig)
 {
-    struct rig *rig = rig_two(state);
     uint8_t room[128];
     struct mps_out out = mps_out_open(room, sizeof room);
     between_encode_here(
         &out, &(struct between_here){
                   .name = mps_text("two"), .tag = {(const uint8_t *)"abc", 3}, .boot = 7, .software = mps_text("x")});
+    rig->at[1]->logged[0] = '\0';
     inject(rig, &out);
+}
+
+static void test_our_own_name(void **state)
+{
+    struct rig *rig = rig_two(state);
+    uint8_t room[128];
+    hear_own_name(rig);
     assert_non_null(strstr(rig->at[1]->logged, "this one's name"));
-    out = mps_out_open(room, sizeof room); /* one that does not say what it is */
+    hear_own_name(rig);
+    assert_string_equal(rig->at[1]->logged, "");
+    rig_pass(rig, 60000);
+    hear_own_name(rig);
+    assert_non_null(strstr(rig->at[1]->logged, "this one's name"));
+    struct mps_out out = mps_out_open(room, sizeof room); /* one that does not say what it is */
     mps_put_array(&out, 6);
     mps_put_uint(&out, BETWEEN_HERE);
     mps_put_uint(&out, BETWEEN_VERSION);

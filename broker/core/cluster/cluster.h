@@ -113,6 +113,7 @@ struct cluster {
     bool is_live, is_storing;          /* as the engine said last */
     enum told { TOLD_NOTHING, TOLD_THERE, TOLD_AWAY } told_live, told_storing; /* what the log says of them (connection.c) */
     uint64_t told_most;                /* bytes of a datagram of which the log has said whether they are enough */
+    uint64_t name_due_ms;              /* before that the log does not say once more that another one has its name */
     uint64_t own_published;            /* messages that no client sent: wills, the broker's own */
     uint64_t malformed;                /* datagrams that were none of a broker's */
     uint16_t holes;                    /* that were noticed since all mailboxes concerned were told of all (members.c) */

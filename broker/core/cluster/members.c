@@ -18,6 +18,8 @@
 #define HOLES_MS 100u
 /* A life of a broker is so long at least: each new one costs a look at all that is known of the one before. */
 #define LIFE_LEAST_MS 1000u
+/* So often the log says that another one has this broker's name: it is heard every second. */
+#define NAME_SAID_MS 60000u
 
 static const char software[] = "pubsubd/" PUBSUB_VERSION;
 
@@ -168,13 +170,20 @@ static struct neighbour *meet(struct cluster *cluster, mps_view name, uint64_t b
     return neighbour;
 }
 
+static void say_same_name(struct cluster *cluster, mps_view name)
+{
+    uint64_t now_ms = cluster->broker->now_ms;
+    if (now_ms < cluster->name_due_ms) return;
+    cluster->name_due_ms = now_ms + NAME_SAID_MS;
+    log_say(cluster->broker, EVENT_CLUSTER_NAME, LOG_FIELDS(log_value("name", name)),
+            "another broker has this one's name '%s': what it sends is not taken, each needs a name of its own",
+            printable(name));
+}
+
 static bool is_own_name(struct cluster *cluster, mps_view name, uint64_t boot)
 {
     if (!mps_view_equal(mps_text(cluster->name), name)) return false;
-    if (boot != cluster->boot)
-        log_say(cluster->broker, EVENT_CLUSTER_NAME, LOG_FIELDS(log_value("name", name)),
-                "another broker has this one's name '%s': what it sends is not taken, each needs a name of its own",
-                printable(name));
+    if (boot != cluster->boot) say_same_name(cluster, name);
     return true;
 }
 

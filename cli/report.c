@@ -108,7 +108,8 @@ static const struct field stream_fields[] = {
     FIELD(report_stream, NUMBER, max_bytes),  FIELD(report_stream, NUMBER, max_msgs),
     FIELD(report_stream, NUMBER, max_age_ms), FIELD(report_stream, NUMBER, readers),
     FIELD(report_stream, NUMBER, oldest_ms),  FIELD(report_stream, NUMBER, damaged),
-    FIELD(report_stream, NUMBER, unstored),   END,
+    FIELD(report_stream, NUMBER, unstored),   FIELD(report_stream, NUMBER, replicas),
+    FIELD(report_stream, FLAG, there),        END,
 };
 
 static const struct field cluster_fields[] = {

@@ -78,6 +78,8 @@ struct report_connection {
 struct report_stream {
     mps_view name;
     uint64_t stream, first, next, messages, bytes, max_bytes, max_msgs, max_age_ms, readers, oldest_ms, damaged, unstored;
+    uint64_t replicas;        /* REPORT_UNKNOWN: it is the broker's own */
+    bool there;               /* of one that brokers share: the cluster answers */
 };
 
 /* The broker's way to others that it is joined with. */

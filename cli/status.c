@@ -276,6 +276,7 @@ static void put_streams(struct page *page)
         output_format(&page->out, "%8" PRIu64 "  %6s  %6s  %7" PRIu64 "  ", stream->messages, size, of,
                       stream->readers);
         put_name(page, stream->name);
+        if (stream->replicas != REPORT_UNKNOWN && !stream->there) output_text(&page->out, " (AWAY)");
         if (stream->damaged > 0 && stream->damaged != REPORT_UNKNOWN) output_text(&page->out, " (damaged)");
         output_char(&page->out, '\n');
     }

@@ -91,8 +91,9 @@ static void fill_row(char cells[COLUMNS][CELL_MAX], const struct stream *stream)
     put_count(cells[5], stream->next);
     put_oldest(cells[6], stream);
     put_count(cells[7], stream->readers);
-    snprintf(cells[8], CELL_MAX, "%s%s%s%s", stream->name, stream->damaged ? " (damaged)" : "",
-             stream->unstored ? " (unstored)" : "", stream->configured ? "" : " (not configured any more)");
+    snprintf(cells[8], CELL_MAX, "%s%s%s%s%s", stream->name, stream->away ? " (AWAY)" : "",
+             stream->damaged ? " (damaged)" : "", stream->unstored ? " (unstored)" : "",
+             stream->configured ? "" : " (not configured any more)");
 }
 
 /* Numbers stand to the right; the name, the last, is as long as it is, and someone else's text. */
@@ -175,6 +176,9 @@ static void print_stream(struct output *out, const struct stream *stream)
     print_line(out, "stream", stream->name);
     put_count(text, stream->number);
     print_line(out, "number", text);
+    if (stream->away)
+        print_line(out, "away",
+                   "the cluster does not answer for it; its messages are what was heard before, if anything");
     print_patterns(out, stream);
     put_count(text, stream->messages);
     print_line(out, "messages", text);

@@ -70,6 +70,7 @@ bool stream_decode(struct stream *stream, mps_view document)
         .damaged = number_of(document, "damaged"),
         .unstored = number_of(document, "unstored"),
         .refuses = mps_view_equal(text_of(field(document, "full")), mps_text("refuse")),
+        .away = !is_true(document, "there", true),
         .configured = is_true(document, "configured", true),
     };
     buffer_append(&stream->document, document.ptr, document.len);

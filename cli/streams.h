@@ -20,6 +20,7 @@ struct stream {
     uint64_t readers, damaged;
     uint64_t unstored; /* dead letters and wills for which it had no room */
     bool refuses;    /* a full one takes nothing; else the oldest messages go */
+    bool away;       /* one that brokers share, and the cluster does not answer for it: what is said was heard before, if at all */
     bool configured; /* false: only what it held is left of it */
     struct buffer document; /* the whole map, checked */
 };

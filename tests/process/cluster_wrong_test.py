@@ -53,10 +53,13 @@ class Wrong(unittest.TestCase):
             subscriber.answer(raw.SUBACK)
             self.assertEqual(subscriber.answer(raw.MSG)[3], b"\x01")
 
-    def assert_status(self, broker, text):
-        done = run_without_broker("status", "-s", broker.unix)
+    def assert_prints(self, broker, text, *command):
+        done = run_without_broker(*command, "-s", broker.unix)
         self.assertEqual(done.code, 0, done.stderr)
         self.assertIn(text, done.stdout.decode())
+
+    def assert_status(self, broker, text):
+        self.assert_prints(broker, text, "status")
 
     def test_without_jetstream(self):
         broker = self.start(self.serve(has_jetstream=False), more=STREAM)
@@ -73,10 +76,17 @@ class Wrong(unittest.TestCase):
         self.assertEqual(broker.said().count("something does not work"), 1, broker.said())
 
     def test_more_copies_than_servers(self):
-        broker = self.start(self.serve(), more=f"replicas = 3\n{STREAM}replicas = 3\n")
-        why = "replicas > 1 not supported in non-clustered mode\n"
-        self.says(broker, f"{BUCKET}{why}", f"{SHARED}{why}")
+        broker = self.start(self.serve(), more=f"replicas = 3\ndefer_time = 1s\n{STREAM}replicas = 3\n")
+        why = "replicas > 1 not supported in non-clustered mode"
+        self.says(broker, f"{BUCKET}{why}\n", f"{SHARED}{why}\n")
         self.assert_serves(broker)
+        self.assert_status(broker, " orders (AWAY)\n")
+        self.assert_prints(broker, " orders (AWAY)\n", "stream", "ls")
+        self.assert_prints(broker, "away        the cluster does not answer for it", "stream", "info", "orders")
+        with raw.welcomed(broker.unix) as publisher:
+            publisher.tell(raw.PUB, 1, raw.REPLICATED)
+            publisher.tell(raw.MSG, "orders/1", None, b"\x01")
+            self.assertIn(f"could not be reached within 1000 ms ({why})", str(publisher.answer(raw.PUBACK)))
 
     def test_two_of_the_same_name(self):
         url = self.serve()

@@ -88,13 +88,23 @@ void nats_rig_start(struct nats_rig *rig, const char *const *more)
     snprintf(rig->url, sizeof rig->url, "nats://127.0.0.1:%d", rig->port);
 }
 
-void nats_rig_kill(struct nats_rig *rig)
+static void end_by(struct nats_rig *rig, int signal)
 {
     if (rig->pid == 0) return;
-    kill(rig->pid, SIGKILL);
+    kill(rig->pid, signal);
     waitpid(rig->pid, NULL, 0);
     close(rig->log_fd);
     rig->pid = 0;
+}
+
+void nats_rig_kill(struct nats_rig *rig)
+{
+    end_by(rig, SIGKILL);
+}
+
+void nats_rig_end(struct nats_rig *rig)
+{
+    end_by(rig, SIGTERM);
 }
 
 void nats_rig_close(struct nats_rig *rig)

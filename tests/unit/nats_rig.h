@@ -19,6 +19,7 @@ void nats_rig_open(struct nats_rig *rig);
 /* Returns when it is ready. more: arguments, ended by NULL; NULL: none. */
 void nats_rig_start(struct nats_rig *rig, const char *const *more);
 void nats_rig_kill(struct nats_rig *rig); /* at once; returns when it is gone */
+void nats_rig_end(struct nats_rig *rig);  /* it has written all that it was given, and is gone */
 void nats_rig_close(struct nats_rig *rig);
 
 #endif

@@ -90,7 +90,11 @@ static void test_read_where_it_is_led(void **state)
     struct end *a = open_ready(stage, 0);
     unsigned failed = 0, read_well = 0;
     append_numbers(a, 1, 10);
-    assert_int_equal(stage_read(a, 1, 11, 100000)->block.count, 10);
+    const struct store_read *all = stage_read(a, 1, 11, 100000);
+    for (unsigned i = 0; i < 10 && all->code != STORE_OK;
+         i++) /* one of 200 fails by chance, and more on a busy machine */
+        all = stage_read(a, 1, 11, 100000);
+    assert_int_equal(all->block.count, 10);
     set_tries(a, 0);
     for (unsigned i = 0; i < 400 && (failed == 0 || read_well == 0); i++) {
         const struct store_read *read = stage_read(a, 2 + i % 3, 11, 100000);

@@ -259,6 +259,21 @@ static void the_last_one_does_not_wait_for_the_tail(void **state)
     expect(rig, 1, 'r', "for 1 at S-4 | o/1=d");
 }
 
+/* Who leaves while it is asked begins with what is known, and that ends. */
+static void the_last_one_when_the_broker_leaves(void **state)
+{
+    struct rig *rig = two_brokers(state);
+    memory_bus_faults(rig->bus)->ask_ms = 200;
+    stage_pub(rig->at[0], 'p', 1, 3);
+    publish(rig, "abc");
+    subscribe(rig, 1, 'r', 1, from_last);
+    broker_leave(rig->at[1]->broker);
+    rig_run(rig);
+    expect(rig, 1, 'r', "suback 1 | mark 1 1 | for 1 flags 2 at S-3 | o/1=c | mark 1 2");
+    assert_null(rig->at[1]->broker->cluster);
+    assert_false(stream_at(rig, 1)->is_there);
+}
+
 static void without_an_answer_it_is_the_last_that_is_known(void **state)
 {
     struct rig *rig = two_brokers(state);
@@ -367,6 +382,7 @@ int main(void)
         TEST(a_group_and_who_acknowledges_read_as_well),
         TEST(the_last_one_is_the_last_that_anybody_was_told_of),
         TEST(the_last_one_does_not_wait_for_the_tail),
+        TEST(the_last_one_when_the_broker_leaves),
         TEST(without_an_answer_it_is_the_last_that_is_known),
         TEST(that_it_was_removed_is_noticed_by_who_does_not_follow),
         TEST(another_one_is_followed_from_its_beginning),

@@ -489,7 +489,7 @@ void shared_leave(struct cluster *cluster)
         struct stream *stream = cluster->broker->streams[i];
         if (!stream->is_shared) continue;
         memset(stream->loads, 0, sizeof stream->loads);
-        stream->is_followed = false;
+        stream->is_there = stream->is_followed = false; /* nobody is asked any more */
         hear_all(stream);
     }
     hash_free(&shared->appends);

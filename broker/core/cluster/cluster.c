@@ -30,9 +30,7 @@ static void on_connected(void *arg, bool is_live, bool is_storing, const char *w
     cluster->is_storing = is_storing;
     connection_tell(cluster, why_not_live, why_not_storing);
     if (is_live && !was_live) cluster->here_ms = 0; /* at once */
-    if (is_storing == was_storing) return;
-    shared_on_connected(cluster, why_not_storing);
-    records_on_connected(cluster, why_not_storing);
+    if (is_storing != was_storing) records_on_connected(cluster, why_not_storing); /* each stream tells of itself */
 }
 
 static void on_trouble(void *arg, const char *text)

@@ -508,10 +508,3 @@ uint64_t shared_turn(struct cluster *cluster)
     }
     return next_ms;
 }
-
-/* Of each stream it is told by itself. */
-void shared_on_connected(struct cluster *cluster, const char *text)
-{
-    (void)cluster;
-    (void)text;
-}

@@ -46,7 +46,6 @@ int shared_join(struct cluster *cluster, char *text, size_t cap); /* 0, or -1 an
 void shared_leave(struct cluster *cluster);
 uint64_t shared_turn(struct cluster *cluster); /* returns when to call again; UINT64_MAX: not until something happens */
 void shared_polled(struct cluster *cluster);   /* all events of a poll have come */
-void shared_on_connected(struct cluster *cluster, const char *text); /* cluster->is_storing has changed */
 void shared_on_settled(struct cluster *cluster, uint64_t token, enum store_code code, uint64_t last, bool was_there,
                        const char *text);
 void shared_on_stream_state(struct cluster *cluster, const struct engine_stream_state *state);

@@ -78,11 +78,13 @@ def owed(notes, lives, last, said_at, gaps):
 
 @dataclasses.dataclass
 class Account:
-    """Of a publisher to a shared stream: what it was told of its numbers, from 1."""
+    """Of a publisher to a shared stream: what it was told of its numbers, from 1. in_flight: it sends no number before the one
+    that is so much lower is answered."""
     name: tuple
     sent: int = 0
     acknowledged: set = dataclasses.field(default_factory=set)
     refused: set = dataclasses.field(default_factory=set)
+    in_flight: int = 1
 
 
 @dataclasses.dataclass
@@ -94,7 +96,8 @@ class Stored:
     lost: list = dataclasses.field(default_factory=list)       # (publisher's name, number): acknowledged, and not there
     doubled: list = dataclasses.field(default_factory=list)
     unknown: list = dataclasses.field(default_factory=list)    # nobody has sent it
-    disordered: int = 0
+    overtaken: int = 0     # by what its publisher sent before this one was answered: may be, when another server takes the lead
+    disordered: int = 0    # behind what was sent when this one was answered
 
 
 def judge_stored(found, accounts):
@@ -109,8 +112,10 @@ def judge_stored(found, accounts):
             result.unknown.append(who)
         elif who in there:
             result.doubled.append(who)
-        elif number < last.get(name, 0):
+        elif number + account.in_flight <= last.get(name, 0):
             result.disordered += 1
+        elif number < last.get(name, 0):
+            result.overtaken += 1
         if account is not None:
             result.kept_though_refused += who not in there and number in account.refused
         there.add(who)

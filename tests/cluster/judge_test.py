@@ -68,8 +68,8 @@ class LiveTest(unittest.TestCase):
 
 
 class StoredTest(unittest.TestCase):
-    def judge(self, text, acknowledged=(), refused=(), sent=9):
-        return judge_stored(events(text), {A: Account(A, sent, set(acknowledged), set(refused)), B: Account(B, sent)})
+    def judge(self, text, acknowledged=(), refused=(), sent=9, in_flight=1):
+        return judge_stored(events(text), {A: Account(A, sent, set(acknowledged), set(refused), in_flight), B: Account(B, sent)})
 
     def test_right(self):
         found = self.judge("a1 b1 a2 a4", acknowledged=[1, 2], refused=[3, 4])
@@ -89,7 +89,12 @@ class StoredTest(unittest.TestCase):
         self.assertEqual(judge_stored(events("b1"), {}).unknown, [(B, 1)])
 
     def test_order(self):
-        self.assertEqual(self.judge("a1 a3 a2 b1").disordered, 1)
+        found = self.judge("a1 a3 a2 b1")
+        self.assertEqual((found.disordered, found.overtaken), (1, 0))
+
+    def test_order_of_what_is_under_way(self):
+        found = self.judge("a3 a2 a1", in_flight=2)
+        self.assertEqual((found.disordered, found.overtaken), (1, 1))
 
 
 class HolesTest(unittest.TestCase):

@@ -141,7 +141,7 @@ class StoredPublisher(Party):
 
     def __init__(self, trial, index, broker):
         super().__init__(trial, f"stored-{trial.number}-{index}-{os.urandom(4).hex()}", broker)
-        self.account = Account((trial.number, index, 0))
+        self.account = Account((trial.number, index, 0), in_flight=self.IN_FLIGHT)
         self.topic = f"{KEPT}/{index}"
         self.boot = int.from_bytes(os.urandom(6), "big") | 1
         self.answered = self.resent = 0

@@ -28,6 +28,7 @@ class Result:
     unsaid: int = 0            # holes that no GAP told
     doubled_live: int = 0
     disordered: int = 0
+    overtaken: int = 0         # stored behind what its publisher sent while it was under way
     acknowledged: int = 0      # at level 3
     lost: int = 0              # of these
     doubled: int = 0
@@ -262,7 +263,8 @@ class Trial:
         result.acknowledged, result.refused = stored.acknowledged, stored.refused
         result.lost, result.doubled = 0 if self.forgives_loss else len(stored.lost), len(stored.doubled)
         result.disordered += stored.disordered
-        self.note_count("messages are stored behind later ones of their publisher", stored.disordered)
+        result.overtaken = stored.overtaken
+        self.note_count("messages are stored behind others that were sent when they were answered", stored.disordered)
         self.noted += [f"acknowledged and lost: {who}" for who in stored.lost[:3] if not self.forgives_loss]
         self.noted += [f"stored twice: {who}" for who in stored.doubled[:3]]
         self.noted += [f"stored, and never sent: {who}" for who in stored.unknown[:3]]

@@ -162,7 +162,7 @@ void storing_events_free(struct storing_event *event);
 /* ---- nats_streams.c ---- */
 
 struct tail {
-    enum { TAIL_NONE, TAIL_ASKED, TAIL_RUNS } state;
+    enum { TAIL_NONE, TAIL_ASKED, TAIL_RUNS } state; /* ASKED: where its consumer is isn't known, so nothing is taken */
     enum { TAIL_UNWANTED, TAIL_ENDING, TAIL_WANTED } wish;
     uint64_t end_ms, end_at;         /* ENDING: it ends then at the earliest, and when what is below this position is sure */
     uint64_t from;                   /* the core has heard of all that is from here on by none but the tail */
@@ -306,6 +306,7 @@ void tail_unwanted(struct nats_stream *stream);
 void tail_led_by(struct nats_stream *stream); /* the stream has just said who leads it */
 void tail_begins_at(struct nats_stream *stream, uint64_t next); /* whatever it has shown */
 void tail_restart(struct nats_stream *stream);
+void tail_disconnected(struct nats_stream *stream);
 /* What came to the inbox of tails. Not locked. */
 void tail_message(natsConnection *connection, natsSubscription *subscription, natsMsg *message, void *arg);
 /* Whether these bytes are one MSG frame, and when that expires; 0: never. Any thread. */
@@ -375,7 +376,7 @@ struct nats_storing {
     atomic_uint_fast64_t waiting_appends, waiting_bytes;
 
     pthread_mutex_t lock;            /* of all that follows */
-    pthread_cond_t work, room;       /* for the thread that sends; for tails */
+    pthread_cond_t work, room;       /* for the thread that sends; for tails: there is room, or one's state has changed */
     bool is_connected, is_closing, is_hurried, is_idle;
     uint64_t connection;             /* how many there were */
     natsSubscription *subscriptions[2];

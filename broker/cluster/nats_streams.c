@@ -418,8 +418,7 @@ void stream_disconnected(struct nats_stream *stream)
     stream->is_asking = false;
     stream->silent = 0;
     stream->ask_ms = 0;
-    stream->tail.state = TAIL_NONE;
-    stream->tail.again_ms = 0;
+    tail_disconnected(stream);
     reads_disconnected(stream);
     appends_disconnected(stream);
     is_away(stream, "there is no connection to a server");

@@ -51,13 +51,26 @@ static struct js_request *forget_consumer(struct nats_stream *stream)
     return js_ask(stream, subject, "");
 }
 
+/* Somebody may wait to know where its consumer is. */
+static void is_no_more(struct nats_stream *stream)
+{
+    stream->tail.state = TAIL_NONE;
+    pthread_cond_broadcast(&stream->storing->room);
+}
+
 void tail_restart(struct nats_stream *stream)
 {
     struct tail *tail = &stream->tail;
     if (tail->state != TAIL_NONE) forget_consumer(stream);
-    tail->state = TAIL_NONE;
+    is_no_more(stream);
     tail->open = NULL;
     storing_hurry(stream->storing);
+}
+
+void tail_disconnected(struct nats_stream *stream)
+{
+    is_no_more(stream);
+    stream->tail.again_ms = 0;
 }
 
 void tail_begins_at(struct nats_stream *stream, uint64_t next)
@@ -145,6 +158,7 @@ static void made(struct nats_stream *stream, const struct js_request *request, m
     }
     if (!tail->is_elsewhere) tail->tries = 0;
     tail->state = TAIL_RUNS;
+    pthread_cond_broadcast(&stream->storing->room);
     tail->heard_ms = tail->moved_ms = nats_now_ms();
     if (tail->consumer_next == 1 && json_uint(answer, "num_pending", 0) == 0 &&
         json_uint(answer, "delivered.consumer_seq", 0) == 0)
@@ -206,7 +220,7 @@ static void end(struct nats_stream *stream)
     tail->wish = TAIL_UNWANTED;
     tail->open = NULL;
     if (tail->state == TAIL_NONE) return;
-    tail->state = TAIL_NONE;
+    is_no_more(stream);
     struct js_request *request = forget_consumer(stream);
     request->about = tail->number;
     request->inbox = sure(strdup(""));
@@ -306,6 +320,18 @@ static struct nats_stream *stream_of(const struct nats_storing *storing, mps_vie
     return stream != NULL && stream->tail.state != TAIL_NONE && stream->tail.number == number ? stream : NULL;
 }
 
+/* Its first messages may come before the answer that tells where it is: they wait for that. Each consumer's come by a
+ * thread of libnats of their own, so nothing else does. */
+static struct nats_stream *placed_stream_of(struct nats_storing *storing, mps_view consumer)
+{
+    struct nats_stream *stream;
+    while ((stream = stream_of(storing, consumer)) != NULL && stream->tail.state == TAIL_ASKED) {
+        if (storing->is_closing) return NULL;
+        pthread_cond_wait(&storing->room, &storing->lock);
+    }
+    return stream;
+}
+
 /* A heartbeat, or what asks for leave to send more: its reply subject is what it wants to hear. The inbox says of which
  * consumer. */
 static void take_status(struct nats_storing *storing, natsMsg *message, char *leave, size_t cap)
@@ -346,7 +372,7 @@ void tail_message(natsConnection *connection, natsSubscription *subscription, na
     storing_wait_for_room(storing);
     bool is_stale = nats_now_ms() - begun_ms > storing->stale_ms;
     if (reply != NULL && delivery_of(reply, &delivery)) {
-        struct nats_stream *stream = stream_of(storing, delivery.consumer);
+        struct nats_stream *stream = placed_stream_of(storing, delivery.consumer);
         if (stream != NULL && is_stale && stream->is_bucket) load_anew(stream);
         else if (stream != NULL) take(stream, &delivery, message);
     } else {

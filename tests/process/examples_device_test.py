@@ -52,6 +52,11 @@ class SensorTest(Device):
         lines = self.ok("sub", "--all", "--until-live", "-o", "payload", f"sensors/{name}").splitlines()
         return ["{at} {value}".format(**json.loads(line)) for line in lines]
 
+    def places(self, readings):
+        """What the stream has of them now, with all that is known of each."""
+        lines = self.ok("sub", "--all", "--until-live", "-o", "json", "sensors/#").splitlines() if readings else []
+        return [line for line in lines if any(reading.split()[0] in line for reading in readings)]
+
     def printed(self, sensor):
         return [line for line in sensor.stdout().split("\n")[:-1] if "stored" not in line]
 
@@ -100,8 +105,8 @@ class Sensor(SensorTest):
         self.assertEqual(sensor.wait(), 0, sensor.stderr())
         kept = self.kept("attic")
         self.assertEqual(set(readings) - set(kept), set(), "something that was printed is lost")
-        self.assertEqual([reading for reading, count in collections.Counter(kept).items() if count > 1], [],
-                         "something is stored twice")
+        doubled = [reading for reading, count in collections.Counter(kept).items() if count > 1]
+        self.assertEqual(doubled, [], f"something is stored twice; what is there: {self.places(doubled)}")
         self.assertEqual(kept, sorted(kept, key=lambda reading: int(reading.split()[0])))
 
     def test_a_source_that_goes_away(self):

@@ -83,6 +83,58 @@ static void test_followed_where_it_is_led(void **state)
     }
 }
 
+/* A message of a tail's consumer, brought by the thread of its subscription. */
+struct early {
+    struct nats_storing *storing;
+    natsMsg *message;
+    atomic_bool is_over;
+};
+
+static void *bring(void *arg)
+{
+    struct early *early = arg;
+    tail_message(NULL, NULL, early->message, early->storing);
+    atomic_store(&early->is_over, true);
+    return NULL;
+}
+
+/* What a consumer sends before its server is known waits for that, and isn't taken when it is another one. */
+static void test_nothing_is_taken_before_its_place_is_known(void **state)
+{
+    struct nats_stage *stage = *state;
+    struct end *a = open_ready(stage, 0);
+    struct early early = {.storing = storing_of(a)};
+    char name[64], reply[200];
+    uint8_t frame[64];
+    uint32_t len = stage_frame(frame, sizeof frame, "a/b", "never stored");
+    append_numbers(a, 1, 1);
+    stage_wait(stage, a->tail.count == 1);
+    pthread_mutex_lock(&early.storing->lock);
+    struct nats_stream *stream = storing_stream(early.storing, 1);
+    assert_int_equal(stream->tail.state, TAIL_RUNS);
+    stream->tail.state = TAIL_ASKED;
+    consumer_name(early.storing, 't', stream->index, stream->tail.number, name, sizeof name);
+    uint64_t next = stream->tail.next, number = stream->tail.consumer_next;
+    pthread_mutex_unlock(&early.storing->lock);
+    snprintf(reply, sizeof reply, "$JS.ACK." JS_NAME ".%s.1.%llu.%llu.1700000000000000000.0", name,
+             (unsigned long long)next, (unsigned long long)number);
+    assert_int_equal(natsMsg_Create(&early.message, "x", reply, (const char *)frame, (int)len), NATS_OK);
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, bring, &early), 0);
+    uint64_t begun_ms = stage_ms();
+    while (!atomic_load(&early.is_over) && stage_ms() - begun_ms < 300) stage_poll(stage);
+    assert_false(atomic_load(&early.is_over));
+    pthread_mutex_lock(&early.storing->lock);
+    assert_int_equal(stream->tail.next, next);
+    tail_restart(stream); /* as when it is elsewhere */
+    pthread_mutex_unlock(&early.storing->lock);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    append_numbers(a, 2, 1);
+    stage_wait(stage, a->tail.count > 1);
+    assert_int_equal(a->tail.list[1].position, next);
+    assert_string_equal(a->tail.list[1].payload, "2");
+}
+
 /* What can't be read there is not read elsewhere, but said. */
 static void test_read_where_it_is_led(void **state)
 {
@@ -268,6 +320,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         three(test_followed_where_it_is_led),
+        cmocka_unit_test_setup_teardown(test_nothing_is_taken_before_its_place_is_known, stage_open, stage_close),
         three(test_read_where_it_is_led),
         three(test_alone_beside_others),
         three(test_copies_are_changed),

@@ -27,11 +27,7 @@ static struct end *open_ready(struct nats_stage *stage, int index)
 static void append_numbers(struct end *end, uint64_t first, uint64_t count)
 {
     uint64_t before = end->settled_count;
-    for (uint64_t i = first; i < first + count; i++) {
-        char payload[32];
-        snprintf(payload, sizeof payload, "%llu", (unsigned long long)i);
-        assert_true(stage_append(end, "a/b", payload, "me", i) > 0);
-    }
+    stage_append_numbers(end, first, count);
     stage_wait(end->stage, end->settled_count == before + count);
 }
 

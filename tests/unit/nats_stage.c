@@ -355,6 +355,15 @@ uint64_t stage_append(struct end *end, const char *topic, const char *payload, c
     return end->tokens;
 }
 
+void stage_append_numbers(struct end *end, uint64_t first, uint64_t count)
+{
+    for (uint64_t i = first; i < first + count; i++) {
+        char payload[32];
+        snprintf(payload, sizeof payload, "%llu", (unsigned long long)i);
+        assert_true(stage_append(end, "a/b", payload, "me", i) > 0);
+    }
+}
+
 const struct settlement *stage_settled(const struct end *end, uint64_t token)
 {
     return end->settled[token].is_there ? &end->settled[token] : NULL;

@@ -104,6 +104,8 @@ void stage_follow(struct end *end, uint64_t from); /* 0: no more */
 uint32_t stage_frame(uint8_t *to, size_t cap, const char *topic, const char *payload);
 /* Appends one message, and hands it over. Returns its token; 0: it was refused. */
 uint64_t stage_append(struct end *end, const char *topic, const char *payload, const char *id, uint64_t pid);
+/* Appends this many, each with its number as the payload, from `first` on. */
+void stage_append_numbers(struct end *end, uint64_t first, uint64_t count);
 const struct settlement *stage_settled(const struct end *end, uint64_t token); /* NULL: not yet */
 struct store_read *stage_read(struct end *end, uint64_t from, uint64_t bound, uint32_t bytes_most);
 struct shown_list stage_messages(const struct store_block *block);

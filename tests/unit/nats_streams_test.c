@@ -27,16 +27,6 @@ static struct end *open_ready(struct nats_stage *stage, int index)
     return end;
 }
 
-/* Appends this many, each with its number as the payload, from `first` on. */
-static void append_numbers(struct end *end, uint64_t first, uint64_t count)
-{
-    for (uint64_t i = first; i < first + count; i++) {
-        char payload[32];
-        snprintf(payload, sizeof payload, "%llu", (unsigned long long)i);
-        assert_true(stage_append(end, "a/b", payload, "me", i) > 0);
-    }
-}
-
 static void check_numbers(const struct shown_list *list, size_t count)
 {
     assert_int_equal(list->count, count);
@@ -56,7 +46,7 @@ static void test_append_tail_read(void **state)
     assert_int_equal(a->state.identity, b->state.identity);
     assert_int_equal(a->state.replicas, 1);
     assert_int_equal(a->state.current, 1);
-    append_numbers(a, 1, 2000);
+    stage_append_numbers(a, 1, 2000);
     stage_wait(stage, a->settled_count == 2000 && a->tail.count == 2000 && b->tail.count == 2000);
     assert_true(a->is_in_order);
     for (uint64_t token = 1; token <= 2000; token++) {
@@ -170,7 +160,7 @@ static void test_retention(void **state)
     struct nats_stage *stage = *state;
     struct end *a = stage_end(stage, 0, DEFER_MS);
     stage_open_stream(a, 1, 10, false);
-    append_numbers(a, 1, 25);
+    stage_append_numbers(a, 1, 25);
     stage_wait(stage, a->settled_count == 25 && a->state.first == 16 && a->state.next == 26);
     assert_int_equal(a->state.msgs, 10);
     struct store_read *read = stage_read(a, 3, 26, 100000);
@@ -254,11 +244,11 @@ static void test_what_is_no_message(void **state)
                {wild, wild_len},
                {"\x91\x05", 2},
                {"\xdd\xff\xff\xff\xff\x03", 6}};
-    append_numbers(a, 1, 1);
+    stage_append_numbers(a, 1, 1);
     stage_wait(stage, a->settled_count == 1);
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         assert_int_equal(js_Publish(NULL, js, SUBJECT ".evil", bad[i].bytes, (int)bad[i].len, NULL, NULL), NATS_OK);
-    append_numbers(a, 10, 3);
+    stage_append_numbers(a, 10, 3);
     stage_wait(stage, a->tail.count == 4 && a->state.next == 13);
     assert_int_equal(a->tail.list[1].position, 10);
     struct store_read *read = stage_read(a, 1, 13, 100000);
@@ -286,7 +276,7 @@ static void test_holes(void **state)
     struct end *a = open_ready(stage, 0);
     jsCtx *js;
     natsConnection *connection = outsider(stage, &js);
-    append_numbers(a, 1, 10);
+    stage_append_numbers(a, 1, 10);
     stage_wait(stage, a->settled_count == 10 && a->tail.count == 10);
     for (uint64_t position = 2; position <= 10; position += 2)
         assert_int_equal(js_DeleteMsg(js, JS_NAME, position, NULL, NULL), NATS_OK);
@@ -309,7 +299,7 @@ static void test_reads_beside_each_other(void **state)
 {
     struct nats_stage *stage = *state;
     struct end *a = open_ready(stage, 0);
-    append_numbers(a, 1, 500);
+    stage_append_numbers(a, 1, 500);
     stage_wait(stage, a->settled_count == 500);
     uint64_t at[12];
     for (uint64_t i = 0; i < 12; i++) at[i] = 1 + 20 * i;
@@ -324,7 +314,7 @@ static void test_reads_beside_each_other(void **state)
     char *payload = malloc(30000);
     memset(payload, 'x', 29999);
     payload[29999] = '\0';
-    append_numbers(a, 1001, 1);
+    stage_append_numbers(a, 1001, 1);
     for (int i = 0; i < 10; i++) assert_true(stage_append(a, "long", payload, "me", 2001 + (uint64_t)i) > 0);
     stage_wait(stage, a->settled_count == 511);
     for (uint64_t position = 502; position <= 511; position++) {
@@ -342,17 +332,17 @@ static void test_stream_deleted_under_us(void **state)
     struct end *a = open_ready(stage, 0), *b = open_ready(stage, 1);
     jsCtx *js;
     natsConnection *connection = outsider(stage, &js);
-    append_numbers(a, 1, 50);
+    stage_append_numbers(a, 1, 50);
     stage_wait(stage, a->settled_count == 50 && a->tail.count == 50 && b->tail.count == 50);
     uint64_t identity = a->state.identity;
     assert_int_equal(js_DeleteStream(js, JS_NAME, NULL, NULL), NATS_OK);
-    append_numbers(a, 51, 10); /* wait until it is there again */
+    stage_append_numbers(a, 51, 10); /* wait until it is there again */
     stage_wait(stage, a->identities == 2 && b->identities == 2 && a->settled_count == 60);
     assert_true(a->state.identity != identity);
     assert_int_equal(b->state.identity, a->state.identity);
     assert_int_equal(a->settled[60].code, STORE_OK);
     assert_int_equal(a->settled[60].last, 10);
-    append_numbers(b, 100, 1);
+    stage_append_numbers(b, 100, 1);
     stage_wait(stage, a->tail.list[a->tail.count - 1].position == 11);
     stage_wait(stage, b->tail.list[b->tail.count - 1].position == 11);
     struct store_read *read = stage_read(a, 1, 12, 100000);
@@ -386,12 +376,12 @@ static void test_rewritten_under_us(void **state)
     char copy[sizeof rig->directory + 8];
     snprintf(copy, sizeof copy, "%s-copy", rig->directory);
     struct end *a = open_ready(stage, 0);
-    append_numbers(a, 1, 10);
+    stage_append_numbers(a, 1, 10);
     stage_wait(stage, a->settled_count == 10 && a->tail.count == 10);
     nats_rig_end(rig); /* what is killed may not have written all yet */
     copy_directory(rig->directory, copy);
     stage_start_server(stage, 0);
-    append_numbers(a, 11, 10);
+    stage_append_numbers(a, 11, 10);
     stage_wait(stage, a->settled_count == 20 && a->tail.count == 20); /* else the rest would be sent once more */
     nats_rig_kill(rig);
     copy_directory(copy, rig->directory);
@@ -409,7 +399,7 @@ static void test_changed_configuration(void **state)
 {
     struct nats_stage *stage = *state;
     struct end *a = open_ready(stage, 0);
-    append_numbers(a, 1, 30);
+    stage_append_numbers(a, 1, 30);
     stage_wait(stage, a->settled_count == 30);
     struct end *b = stage_end(stage, 1, DEFER_MS);
     stage_open_stream(b, 1, 20, false);
@@ -440,14 +430,14 @@ static void test_server_killed(void **state)
 {
     struct nats_stage *stage = *state;
     struct end *a = open_ready(stage, 0), *b = open_ready(stage, 1);
-    append_numbers(a, 1, 3000);
+    stage_append_numbers(a, 1, 3000);
     stage_wait(stage, a->settled_count >= 500);
     nats_rig_kill(&stage->rigs[0]);
     stage_wait(stage, !a->is_storing && !a->state.is_there);
     struct store_read *read = stage_read(a, 1, 100, 1000);
     assert_int_equal(read->code, STORE_FAILED);
     assert_true(read->text[0] != '\0');
-    append_numbers(a, 3001, 1000);
+    stage_append_numbers(a, 3001, 1000);
     stage_start_server(stage, 0);
     stage_wait(stage, a->settled_count == 4000 && b->tail.count >= 4000 && a->tail.count >= 4000);
     assert_true(a->is_in_order);
@@ -497,7 +487,7 @@ static void test_opened_before_the_server(void **state)
     struct nats_stage *stage = *state;
     nats_rig_kill(&stage->rigs[0]);
     struct end *a = open_end(stage, 0);
-    append_numbers(a, 1, 10);
+    stage_append_numbers(a, 1, 10);
     for (int i = 0; i < 5; i++) stage_poll(stage);
     assert_int_equal(a->settled_count, 0);
     stage_start_server(stage, 0);
@@ -533,7 +523,7 @@ static void test_closed_with_messages_under_way(void **state)
 {
     struct nats_stage *stage = *state;
     struct end *a = open_ready(stage, 0), *b = open_ready(stage, 1);
-    append_numbers(a, 1, 100);
+    stage_append_numbers(a, 1, 100);
     stage_end_close(a);
     stage_wait(stage, b->tail.count == 100);
     check_numbers(&b->tail, 100);
@@ -628,11 +618,11 @@ static void test_no_majority(void **state)
     struct end *a = stage_end(stage, 0, 1500);
     stage_open_stream(a, 3, UINT64_MAX, false);
     stage_wait(stage, a->state.is_there && a->state.current == 3);
-    append_numbers(a, 1, 10);
+    stage_append_numbers(a, 1, 10);
     stage_wait(stage, a->settled_count == 10);
     nats_rig_kill(&stage->rigs[1]);
     nats_rig_kill(&stage->rigs[2]);
-    append_numbers(a, 11, 10);
+    stage_append_numbers(a, 11, 10);
     stage_wait(stage, a->settled_count == 20);
     assert_int_equal(a->ok_count, 10);
     assert_int_equal(a->settled[20].code, STORE_FAILED);
